@@ -1,0 +1,59 @@
+"""One SQL file = one table = one Dagster asset. Built in one transaction over one connection; what the checks find goes into the findings."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from assets.sqlfile import CheckFile, SqlFile, model_files
+from assets.warehouse import SQL_FOLDER, transaction
+
+log = logging.getLogger("bindwatch.models")
+
+
+@dataclass(frozen=True)
+class BuiltTable:
+    """A table after its build: how many rows, which columns (name to type), how long it took in seconds."""
+
+    table: str
+    rows: int
+    columns: dict[str, str]
+    seconds: float
+
+
+def build_models(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sql_folder: Path = SQL_FOLDER) -> list[BuiltTable]:
+    """Rebuilds staging, core and review from raw, and runs every check into review.violation.
+
+    Returns the tables in build order. An error in a file rolls everything back and is raised with the file's name.
+    """
+    built = []
+    with transaction(connection):
+        connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
+        for file in model_files(sql_folder, checks):
+            started = time.perf_counter()
+            _execute(connection, file, file.text)
+            if file.table == "review.violation":
+                for check in checks:
+                    _execute(
+                        connection, check,
+                        f"insert into review.violation by name select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{check.text.rstrip().removesuffix(';')}\n)",
+                    )  # fmt: skip
+            built.append(_measure(connection, file.table, time.perf_counter() - started))
+            log.info("built %s: %s rows", file.table, f"{built[-1].rows:,}")
+    return built
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except duckdb.Error as error:
+        raise RuntimeError(f"{file.path.parent.name}/{file.path.name} failed: {error}") from error
+
+
+def _measure(connection: duckdb.DuckDBPyConnection, table: str, seconds: float) -> BuiltTable:
+    row = connection.execute(f"select count(*) from {table}").fetchone()
+    described = connection.execute(f"describe {table}").fetchall()
+    return BuiltTable(table, row[0] if row else 0, {name: kind for name, kind, *_ in described}, seconds)

@@ -1,0 +1,173 @@
+"""The policy: how this portal's integration is set up, which field maps where, how strict each check is.
+
+Read from `bindwatch.toml` (it holds no secret), handed to the SQL models as the tables `policy`, `field_mapping` and `check_policy`.
+Every knob has a safe default. Where the default rests on a source, docs/integration.md names it.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from assets.problems import ConfigurationProblem
+
+MappingRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Knobs(Section):
+    """How the integration of this portal behaves. The defaults are those of the project's founding source."""
+
+    first_sync: Literal["oldest_created", "contact_first", "unknown"] = Field(
+        "oldest_created", description="Which of several records a first sync takes. HubSpot documents no order; practitioners see the oldest (rule 7)."
+    )
+    follow_up: Literal["most_recent", "sticky"] = Field(
+        "most_recent", description="Does the binding jump to the duplicate updated last (HubSpot since 2017), or stay (one page of 2016)? (rule 11)"
+    )
+    recency: Literal["system_modstamp", "last_modified_date"] = Field(
+        "system_modstamp", description='Which stamp "updated last" means. Not documented; Salesforce\'s own replication uses SystemModstamp.'
+    )
+    integration_user_id: str | None = Field(
+        None, description="Salesforce user the integration writes as. Its own edits then count as no reason to jump (rule 14)."
+    )
+    settle_minutes: int = Field(20, ge=0, description="How long a mismatch may last before it counts: HubSpot polls every 15 minutes, plus slack (rule 16).")
+    create_object: Literal["lead", "contact", "none"] = Field("lead", description="What the integration creates in Salesforce for a contact without a match (rule 6).")
+    on_lead_deleted: Literal["keep", "delete"] = Field("keep", description="What happens to the HubSpot contact when its Lead is deleted (rules 33, 34).")
+    on_contact_deleted: Literal["keep", "delete"] = Field("keep", description="What happens to the HubSpot contact when its Salesforce Contact is deleted (rules 33, 34).")
+    secondary_email_matches: bool = Field(False, description="Do a contact's additional e-mails match too? Sources say no (rule 43).")
+    blank_on_switch: Literal["keep", "clear"] = Field("keep", description="Does a blank Salesforce field empty HubSpot's on a switch? The field rules leave it open.")
+    inclusion_list_id: str | None = Field(None, description="HubSpot list that limits what syncs, when the portal uses one (rule 21).")
+    placeholder_emails: tuple[str, ...] = Field(
+        ("noemail@noemail.com", "none@none.com", "test@test.com", "na@na.com"), description="E-mails that stand for none."
+    )
+    role_mailboxes: tuple[str, ...] = Field(
+        ("info", "sales", "office", "contact", "hello", "support", "admin", "team", "billing", "hr", "jobs"),
+        description="Local parts of mailboxes that several people share.",
+    )
+
+
+class Mapping(Section):
+    """One mapped field: a HubSpot property and its Salesforce field, which may differ between Lead and Contact."""
+
+    class ByObject(Section):
+        lead: str | None = None
+        contact: str | None = None
+
+    hubspot: str
+    salesforce: str | ByObject
+    rule: MappingRule = "prefer_salesforce"
+    consent: bool = Field(False, description="The field says whether the person may be written to.")
+
+    @field_validator("salesforce")
+    @classmethod
+    def one_side_is_named(cls, value: str | ByObject) -> str | ByObject:
+        names = [value] if isinstance(value, str) else [name for name in (value.lead, value.contact) if name is not None]
+        if not names:
+            raise ValueError("name the Salesforce field of the Lead, of the Contact, or of both")
+        for name in names:
+            # field names become part of a SOQL query
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name!r} is no Salesforce field name")
+        return value
+
+    def field_of(self, object_type: str) -> str | None:
+        """API name of the Salesforce field on "Lead" or "Contact"; None where the object has none."""
+        if isinstance(self.salesforce, str):
+            return self.salesforce
+        return self.salesforce.lead if object_type == "Lead" else self.salesforce.contact
+
+
+def _default_mapping() -> tuple[Mapping, ...]:
+    same = {
+        "firstname": "FirstName", "lastname": "LastName", "phone": "Phone", "mobilephone": "MobilePhone", "fax": "Fax", "jobtitle": "Title",
+    }  # fmt: skip
+    differing = {
+        "company": ("Company", "Account.Name"), "address": ("Street", "MailingStreet"), "city": ("City", "MailingCity"),
+        "state": ("State", "MailingState"), "zip": ("PostalCode", "MailingPostalCode"), "country": ("Country", "MailingCountry"),
+        "website": ("Website", None),
+    }  # fmt: skip
+    return (
+        *(Mapping(hubspot=hubspot, salesforce=salesforce) for hubspot, salesforce in same.items()),
+        *(Mapping(hubspot=hubspot, salesforce=Mapping.ByObject(lead=lead, contact=contact)) for hubspot, (lead, contact) in differing.items()),
+        Mapping(hubspot="hs_email_optout", salesforce="HasOptedOutOfEmail", consent=True),
+    )
+
+
+class CheckSetting(Section):
+    """How strict one check is. Without a severity, the check's own applies."""
+
+    severity: Literal["block", "warn", "off"] | None = None
+    max_findings: int = Field(0, ge=0, description="The check holds up to this many open findings.")
+
+
+class Gate(Section):
+    fail_on: Literal["all", "new"] = Field("all", description="Does every blocking finding fail the run, or only one that the last proven run did not know?")
+
+
+class Privacy(Section):
+    mask_emails: bool = Field(True, description="Show e-mails as a***@example.com wherever a person looks.")
+
+
+class Pull(Section):
+    salesforce_overlap_minutes: int = Field(10, ge=0, description="How far an increment reaches back before the last stamp seen.")
+    hubspot_overlap_minutes: int = Field(60, ge=0, description="The same for HubSpot, whose search index lags behind its writes.")
+    bulk_page_rows: int = Field(50_000, ge=1, description="Rows of one bulk result page.")
+    hubspot_requests_per_10_seconds: int = Field(190, ge=1, description="HubSpot's limit for Professional and Enterprise.")
+    hubspot_searches_per_second: int = Field(5, ge=1, description="HubSpot's limit for search requests of one account.")
+    resume_hours: float = Field(6, ge=0, description="An interrupted pull is gone on with for this long; after that it starts over.")
+    keep_landing_days: float = Field(7, ge=0, description="Loaded pages are removed from landing after this time. Raw keeps every version.")
+    timeout_seconds: float = Field(60, gt=0, description="How long to wait for an answer.")
+
+
+class Links(Section):
+    hubspot_portal_id: str | None = Field(None, description="Makes links into HubSpot go straight to the contact.")
+
+
+class Policy(Section):
+    """Everything in bindwatch.toml."""
+
+    policy: Knobs = Knobs()
+    mapping: tuple[Mapping, ...] = Field(default_factory=_default_mapping)
+    checks: dict[str, CheckSetting] = {}
+    gate: Gate = Gate()
+    privacy: Privacy = Privacy()
+    pull: Pull = Pull()
+    links: Links = Links()
+    alerts: dict[Annotated[str, Field()], object] = {}
+
+    @model_validator(mode="after")
+    def each_property_is_mapped_once(self) -> "Policy":
+        names = [mapping.hubspot for mapping in self.mapping]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"mapped more than once: {', '.join(twice)}")
+        return self
+
+    def properties(self) -> list[str]:
+        """The mapped HubSpot properties, in the order of the file."""
+        return [mapping.hubspot for mapping in self.mapping if mapping.rule != "none"]
+
+    def fields(self, object_type: str) -> list[str]:
+        """The mapped Salesforce fields of "Lead" or "Contact", each once, in the order of the file."""
+        named = (mapping.field_of(object_type) for mapping in self.mapping if mapping.rule != "none")
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def read_policy(path: Path) -> Policy:
+    """Reads `bindwatch.toml`. A file that is not there means: all defaults.
+
+    Raises ConfigurationProblem, which names every wrong entry at once.
+    """
+    if not path.exists():
+        return Policy()
+    try:
+        return Policy.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationProblem(f"{path} is not a readable TOML file: {error}") from error
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}" for problem in error.errors()]
+        raise ConfigurationProblem("\n".join(lines)) from error

@@ -1,0 +1,113 @@
+"""The published snapshot: one Parquet file per table and a manifest, switched as a whole.
+
+    published/<snapshot id>/*.parquet, manifest.json
+    published/current  →  the snapshot id
+
+`current` is a link that is replaced in one step. A reader that resolves it once reads one run's tables, also while the next run writes.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+
+Verdict = Literal["pass", "fail", "unproven"]
+
+# What is published, and the columns that others rely on, in the order of the contract. More columns may follow.
+TABLES = {
+    "salesforce_person": "core.salesforce_person",
+    "hubspot_contact": "core.hubspot_contact",
+    "duplicate_cluster": "core.duplicate_cluster",
+    "cluster_member": "core.cluster_member",
+    "binding": "core.binding",
+    "switch_event": "core.switch_event",
+    "overwrite": "core.overwrite",
+    "overwritten_value": "core.overwritten_value",
+    "merge_event": "core.merge_event",
+    "finding": "review.finding",
+}
+_INTERNAL_COLUMNS = {"pull_no"}
+_KEEP = 3
+
+
+def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, manifest: dict[str, Any]) -> Path:
+    """Writes every table to a new snapshot and makes it the current one. Returns its folder.
+
+    manifest: what else the manifest says (run id, times, verdict, coverage).
+    """
+    folder = _new_folder(home)
+    for name, table in TABLES.items():
+        columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
+        _write(connection, f"select {', '.join(columns)} from {table}", folder / f"{name}.parquet")
+    return _switch(connection, home, folder, manifest)
+
+
+def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, runs: str, changes: dict[str, Any]) -> Path | None:
+    """Publishes the current snapshot again with a new manifest and run table; the other files are the same. None without a snapshot.
+
+    runs: a query with the columns of the contract's `run`; changes: what to replace in the manifest.
+    """
+    current = current_folder(home)
+    if current is None:
+        return None
+    folder = _new_folder(home)
+    for path in current.glob("*.parquet"):
+        if path.name != "run.parquet":
+            os.link(path, folder / path.name)
+    _write(connection, runs, folder / "run.parquet")
+    return _switch(connection, home, folder, {**read_manifest(current), **changes})
+
+
+def current_folder(home: Path) -> Path | None:
+    """The snapshot that is current now, or None."""
+    link = home / "published" / "current"
+    return link.resolve() if (link / "manifest.json").exists() else None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return manifest
+
+
+def _new_folder(home: Path) -> Path:
+    folder = home / "published" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    connection.execute(f"copy ({query}) to '{str(path).replace(chr(39), chr(39) * 2)}' (format parquet, compression zstd)")
+
+
+def _switch(connection: duckdb.DuckDBPyConnection, home: Path, folder: Path, manifest: dict[str, Any]) -> Path:
+    manifest["files"] = {path.name: _describe(connection, path) for path in sorted(folder.glob("*.parquet"))}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
+    published = home / "published"
+    link = published / f".current-{uuid.uuid4().hex[:6]}"
+    link.symlink_to(folder.name)
+    os.replace(link, published / "current")
+    _remove_old(published, keep=[folder.name])
+    return folder
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+    row = connection.execute("select sum(num_rows) from parquet_file_metadata(?)", [str(path)]).fetchone()
+    with path.open("rb") as file:
+        return {"rows": int(row[0]) if row else 0, "sha256": file_digest(file, "sha256").hexdigest()}
+
+
+def _remove_old(published: Path, keep: Sequence[str]) -> None:
+    """Leaves the latest few, so that a reader that resolved the link a moment ago still finds its files."""
+    folders = sorted((path for path in published.iterdir() if path.is_dir() and not path.is_symlink()), reverse=True)
+    for folder in folders[_KEEP:]:
+        if folder.name not in keep:
+            shutil.rmtree(folder)
+    for left_over in published.glob(".current-*"):
+        left_over.unlink()

@@ -1,0 +1,150 @@
+-- One row: a live HubSpot contact, the record it is bound to, and the record it will be bound to once the integration has processed
+-- all that is in Salesforce now. The procedure is docs/prediction.md; the branch numbers below are its numbers.
+--
+-- hubspot_contact_id: the contact
+-- email: its primary e-mail as compared
+-- bound_id: the record it is bound to
+-- bound_state: live, converted, merged, deleted, vanished, unknown (in no pull, or the id is malformed), none
+-- prediction: keep, bind, switch, create_lead, create_contact, none, ambiguous
+-- predicted_id: the record of a keep, bind or switch; null otherwise
+-- rule: the rule it rests on, by its number in docs/rules.md
+-- basis: documented, observed or inferred
+-- confidence: high, medium or low
+-- candidate_ids: all records it could be bound to, oldest first
+-- switch_is_possible: the policy lets a duplicate take over, and the contact is in the inclusion list
+create or replace table core.binding as
+with newest_pending as (
+    select hubspot_contact_id, count(*) as records, min(record_id) as record_id, bool_or(is_bound) as is_bound
+    from (
+        select *, max(recency_at) over (partition by hubspot_contact_id) as newest_at
+        from core.candidate
+        where is_pending
+    ) as pending
+    where recency_at = newest_at
+    group by hubspot_contact_id
+),
+choice as (
+    select
+        hubspot_contact_id,
+        list(record_id order by created_at nulls last, record_id) as candidate_ids,
+        count(*) filter (where matches_email) as matching,
+        count(*) filter (where not is_bound) as others,
+        -- oldest of all, and oldest Contact, else oldest Lead
+        (list(record_id order by created_at nulls last, record_id) filter (where matches_email))[1] as oldest_id,
+        (list(record_id order by object_type, created_at nulls last, record_id) filter (where matches_email))[1] as oldest_contact_first_id
+    from core.candidate
+    group by hubspot_contact_id
+),
+input as (
+    select
+        contact.contact_id,
+        contact.email,
+        contact.bound_id,
+        contact.is_in_scope,
+        case
+            when contact.bound_id is not null then coalesce(bound.state, 'unknown')
+            when contact.lead_id_raw is not null or contact.contact_id_raw is not null then 'unknown'
+            else 'none'
+        end as bound_state,
+        bound.object_type as bound_type,
+        heir.record_id as heir_id,   -- the live Contact that a converted Lead stands for today
+        coalesce(choice.candidate_ids, cast([] as varchar[])) as candidate_ids,
+        coalesce(choice.matching, 0) as matching,
+        coalesce(choice.others, 0) as others,
+        choice.oldest_id,
+        choice.oldest_contact_first_id,
+        coalesce(newest_pending.records, 0) as newest_pending_records,
+        newest_pending.record_id as newest_pending_id,
+        coalesce(newest_pending.is_bound, false) as newest_pending_is_bound,
+        policy.first_sync,
+        policy.follow_up,
+        policy.create_object,
+        policy.on_lead_deleted,
+        policy.on_contact_deleted
+    from core.hubspot_contact as contact
+    left join core.salesforce_person as bound on bound.record_id = contact.bound_id
+    left join core.salesforce_person as converted on converted.record_id = bound.converted_contact_id and bound.state = 'converted'
+    left join core.salesforce_person as heir
+        on heir.record_id = coalesce(converted.survivor_id, converted.record_id) and heir.state = 'live'
+    left join choice on choice.hubspot_contact_id = contact.contact_id
+    left join newest_pending on newest_pending.hubspot_contact_id = contact.contact_id
+    cross join main.policy as policy
+    where contact.state = 'live'
+),
+branch as (
+    select
+        *,
+        case
+            when email is null then '1'
+            when not is_in_scope then '2'
+            when bound_state = 'live' then
+                case
+                    when others = 0 then '3 alone'
+                    when follow_up = 'sticky' then '3 sticky'
+                    when newest_pending_records = 0 or (newest_pending_records = 1 and newest_pending_is_bound) then '3 settled'
+                    when newest_pending_records = 1 then '3 switch'
+                    else '3 tie'
+                end
+            when heir_id is not null then '4'
+            else '5'
+        end as branch,
+        -- a malformed id is no id: predicted as never bound
+        bound_id is not null and bound_state <> 'live' as is_lost
+    from input
+),
+decided as (
+    select
+        *,
+        case
+            when branch = '1' then case when bound_state = 'live' then 'keep' else 'none' end
+            when branch = '2' then case when bound_id is not null then 'keep' else 'none' end
+            when branch in ('3 alone', '3 sticky', '3 settled') then 'keep'
+            when branch in ('3 switch', '4') then 'switch'
+            when branch = '3 tie' then 'ambiguous'
+            when bound_state in ('deleted', 'merged')
+             and case bound_type when 'Lead' then on_lead_deleted else on_contact_deleted end = 'delete' then 'none'
+            when matching = 0 then case create_object when 'lead' then 'create_lead' when 'contact' then 'create_contact' else 'none' end
+            when matching = 1 or first_sync <> 'unknown' then 'bind'
+            else 'ambiguous'
+        end as prediction
+    from branch
+)
+select
+    contact_id as hubspot_contact_id,
+    email,
+    bound_id,
+    bound_state,
+    prediction,
+    case
+        when prediction = 'keep' then bound_id
+        when prediction = 'switch' then case branch when '4' then heir_id else newest_pending_id end
+        when prediction = 'bind' then case first_sync when 'contact_first' then oldest_contact_first_id else oldest_id end
+    end as predicted_id,
+    case
+        when branch = '1' then 1
+        when branch = '2' then 21
+        when branch in ('3 alone', '3 settled') then 15
+        when branch in ('3 sticky', '3 switch') then 11
+        when branch = '3 tie' then 17
+        when branch = '4' then 29
+        when is_lost then 33
+        when matching = 0 then 6
+        when matching = 1 then 5
+        else 7
+    end as rule,
+    case
+        when branch = '3 tie' or (branch = '5' and is_lost) then 'inferred'
+        when branch = '5' and matching > 1 then 'observed'
+        else 'documented'
+    end as basis,
+    case
+        when branch in ('1', '3 alone') then 'high'
+        when branch in ('2', '3 settled', '3 switch', '4') then 'medium'
+        when branch in ('3 sticky', '3 tie') or is_lost then 'low'
+        when matching = 0 then 'medium'
+        when matching = 1 then 'high'
+        else 'low'
+    end as confidence,
+    candidate_ids,
+    follow_up = 'most_recent' and is_in_scope as switch_is_possible
+from decided;

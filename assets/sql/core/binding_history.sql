@@ -1,0 +1,69 @@
+-- One row: a moment at which the record that a HubSpot contact is bound to changed, read from the history of its two id properties.
+-- Both properties are replayed together: if both ids are set, the one written last counts, the Contact id when they were written
+-- at once. An id that is cleared and set again within 5 s (one sync writes the two properties one after the other) is one change.
+--
+-- hubspot_contact_id: the contact that the history belongs to today
+-- read_from_id: the contact id that the history was read from; another one after a HubSpot merge
+-- changed_at: when
+-- from_id: the record bound until then; null when none
+-- to_id: the record bound from then on; null when cleared
+-- pull_no: the pull that first had it
+create or replace table core.binding_history as
+with id_version as (
+    select
+        hubspot_contact_id, read_from_id, property, changed_at, pull_no,
+        coalesce(main.salesforce_id18(value), '') as id   -- '' is "cleared or malformed", null would be "not written"
+    from staging.hubspot_property_version
+    where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
+),
+moment as (
+    select
+        hubspot_contact_id, read_from_id, changed_at,
+        max_by(id, pull_no) filter (where property = 'salesforceleadid') as lead_id,
+        max_by(id, pull_no) filter (where property = 'salesforcecontactid') as contact_id,
+        max(pull_no) as pull_no
+    from id_version
+    group by hubspot_contact_id, read_from_id, changed_at
+),
+replayed as (
+    select
+        hubspot_contact_id, read_from_id, changed_at, pull_no,
+        nullif(last_value(lead_id ignore nulls) over so_far, '') as lead_id,
+        nullif(last_value(contact_id ignore nulls) over so_far, '') as contact_id,
+        max(case when lead_id is not null then changed_at end) over so_far as lead_id_at,
+        max(case when contact_id is not null then changed_at end) over so_far as contact_id_at
+    from moment
+    window so_far as (partition by hubspot_contact_id, read_from_id order by changed_at rows between unbounded preceding and current row)
+),
+bound as (
+    select
+        hubspot_contact_id, read_from_id, changed_at, pull_no,
+        case when contact_id is null or (lead_id is not null and lead_id_at > contact_id_at) then lead_id else contact_id end as to_id
+    from replayed
+),
+change as (
+    select *, lag(to_id) over (partition by hubspot_contact_id, read_from_id order by changed_at) as from_id from bound
+),
+neighbour as (
+    select
+        *,
+        lead(changed_at) over one_history as next_at,
+        lag(changed_at) over one_history as previous_at,
+        lag(from_id) over one_history as previous_from_id
+    from change
+    where from_id is distinct from to_id
+    window one_history as (partition by hubspot_contact_id, read_from_id order by changed_at)
+),
+joined as (
+    -- "cleared" followed by "set" within 5 s: the second row takes over where the first came from, the first goes
+    select
+        hubspot_contact_id, read_from_id, changed_at, to_id, pull_no,
+        case when from_id is null and previous_at >= changed_at - interval 5 second then previous_from_id else from_id end as from_id
+    from neighbour
+    where to_id is not null or next_at is null or next_at > changed_at + interval 5 second
+)
+-- after a HubSpot merge the same change can be read from two histories
+select hubspot_contact_id, min(read_from_id) as read_from_id, changed_at, from_id, to_id, min(pull_no) as pull_no
+from joined
+where from_id is distinct from to_id
+group by hubspot_contact_id, changed_at, from_id, to_id;

@@ -1,0 +1,61 @@
+-- One row: an e-mail with two or more live, unconverted Salesforce records, Leads and Contacts together.
+--
+-- email: the e-mail as compared
+-- lead_count: live Leads that have it
+-- contact_count: live Contacts that have it
+-- size: both together
+-- oldest_id: the record created first (the least id on a tie)
+-- newest_id: the record updated last (the least id on a tie)
+-- hubspot_contact_id: the live HubSpot contact with that primary e-mail
+-- bound_id: the record that contact is bound to
+-- risk: unsafe (a switch would change or spread a value), switchable (it would jump, no value differs), latent (nothing can jump)
+create or replace table core.duplicate_cluster as
+with person as (
+    select *, count(*) over (partition by email) as size
+    from core.salesforce_person
+    where state = 'live' and email is not null
+),
+cluster as (
+    select
+        email,
+        count(*) filter (where object_type = 'Lead') as lead_count,
+        count(*) filter (where object_type = 'Contact') as contact_count,
+        count(*) as size,
+        list(record_id order by created_at nulls last, record_id)[1] as oldest_id,
+        list(record_id order by recency_at desc nulls last, record_id)[1] as newest_id
+    from person
+    where size > 1
+    group by email
+),
+at_risk as (
+    select hubspot_contact_id, bool_or(is_at_risk) as is_at_risk from core.overwrite group by hubspot_contact_id
+),
+contact as (
+    select
+        binding.email,
+        -- two contacts with one primary e-mail should not exist; if they do, the older id stands for both
+        min_by(binding.hubspot_contact_id, (length(binding.hubspot_contact_id), binding.hubspot_contact_id)) as hubspot_contact_id,
+        min_by(binding.bound_id, (length(binding.hubspot_contact_id), binding.hubspot_contact_id)) as bound_id,
+        bool_or(binding.switch_is_possible) as switch_is_possible,
+        bool_or(coalesce(at_risk.is_at_risk, false)) as is_at_risk
+    from core.binding as binding
+    left join at_risk on at_risk.hubspot_contact_id = binding.hubspot_contact_id
+    where binding.email is not null
+    group by binding.email
+)
+select
+    cluster.email,
+    cluster.lead_count,
+    cluster.contact_count,
+    cluster.size,
+    cluster.oldest_id,
+    cluster.newest_id,
+    contact.hubspot_contact_id,
+    contact.bound_id,
+    case
+        when contact.is_at_risk then 'unsafe'
+        when contact.switch_is_possible then 'switchable'
+        else 'latent'
+    end as risk
+from cluster
+left join contact on contact.email = cluster.email;

@@ -1,0 +1,66 @@
+-- Shared expressions, each in one place. They live in the warehouse file, so that every model also runs in a DuckDB shell.
+
+-- A Salesforce id as 18 characters, or null when it is malformed: not 15 or 18 letters and digits, or a wrong checksum.
+-- The checksum says, for each five characters, which of them are capitals (first character = lowest bit).
+create or replace macro main.capital_bit(five, place, bit) as case when substr(five, place, 1) between 'A' and 'Z' then bit else 0 end;
+
+create or replace macro main.checksum_character(five) as
+    substr('ABCDEFGHIJKLMNOPQRSTUVWXYZ012345',
+           1 + main.capital_bit(five, 1, 1) + main.capital_bit(five, 2, 2) + main.capital_bit(five, 3, 4)
+             + main.capital_bit(five, 4, 8) + main.capital_bit(five, 5, 16), 1);
+
+create or replace macro main.checksum(id15) as
+    main.checksum_character(substr(id15, 1, 5)) || main.checksum_character(substr(id15, 6, 5)) || main.checksum_character(substr(id15, 11, 5));
+
+create or replace macro main.salesforce_id18(id) as
+    case
+        when regexp_full_match(trim(id), '[A-Za-z0-9]{15}') then trim(id) || main.checksum(trim(id))
+        when regexp_full_match(trim(id), '[A-Za-z0-9]{15}[A-Z0-5]{3}')
+         and substr(trim(id), 16, 3) = main.checksum(trim(id)) then trim(id)
+    end;
+
+-- White space and zero-width characters, as trimmed from e-mails and compared values.
+create or replace macro main.trim_text(text_value) as
+    trim(text_value, concat(
+        chr(9), chr(10), chr(11), chr(12), chr(13), chr(28), chr(29), chr(30), chr(31), chr(32), chr(133), chr(160), chr(5760),
+        chr(8192), chr(8193), chr(8194), chr(8195), chr(8196), chr(8197), chr(8198), chr(8199), chr(8200), chr(8201), chr(8202),
+        chr(8203), chr(8204), chr(8205), chr(8232), chr(8233), chr(8239), chr(8287), chr(8288), chr(12288), chr(65279)));
+
+create or replace macro main.is_blank(text_value) as coalesce(main.trim_text(text_value), '') = '';
+
+-- An e-mail as it is compared: Unicode NFC, trimmed, lower case, and no more. Null when it can never match: empty, not exactly
+-- one @ with something on both sides, white space inside, a comma, a semicolon, < or > or "mailto:" in it.
+-- lower() maps the capital I with dot to a plain i; the replacement keeps the dot, as Unicode's full mapping does.
+create or replace macro main.tidy_email(raw_email) as
+    lower(replace(main.trim_text(nfc_normalize(raw_email)), chr(304), 'i' || chr(775)));
+
+create or replace macro main.matching_email(raw_email) as
+    case
+        when main.tidy_email(raw_email) like '%_@_%'
+         and not regexp_matches(main.tidy_email(raw_email), '@.*@|[\s\v\x{1c}-\x{1f}\x{85}\p{Z},;<>]|mailto:')
+        then main.tidy_email(raw_email)
+    end;
+
+-- A time of either API as UTC. Salesforce REST writes +0000, its bulk CSV and HubSpot write Z, HubSpot's older values are
+-- milliseconds since 1970. The first branch is only a faster way for the usual shapes.
+create or replace macro main.utc(text_value) as
+    case
+        when text_value like '%Z' or text_value like '%+0000' then try_cast(text_value as timestamp)
+        when regexp_full_match(text_value, '[0-9]{11,14}') then epoch_ms(try_cast(text_value as bigint))
+        else try_cast(text_value as timestamptz) at time zone 'UTC'
+    end;
+
+create or replace macro main.is_true(text_value) as lower(main.trim_text(text_value)) in ('true', '1');
+
+create or replace macro main.as_boolean(text_value) as
+    case when main.is_true(text_value) then true when lower(main.trim_text(text_value)) in ('false', '0') then false end;
+
+-- Are two filled values of a mapped field the same? By value where Salesforce says boolean or number, else by trimmed text.
+create or replace macro main.same_value(a, b, field_type) as
+    main.trim_text(a) = main.trim_text(b)
+    or case
+        when field_type = 'boolean' then main.as_boolean(a) = main.as_boolean(b)
+        when field_type in ('int', 'integer', 'long', 'double', 'currency', 'percent')
+            then try_cast(main.trim_text(a) as double) = try_cast(main.trim_text(b) as double)
+        else false
+    end;

@@ -1,0 +1,101 @@
+-- One row: a violation of a check, as a steward meets it: with its memory (ledger), the decisions about it, and where to click.
+-- What a former run saw and this one does not is here too, as resolved.
+--
+-- fingerprint: stays the same while the check, the records and the facts stay the same
+-- suite: the suite of the check
+-- check_name: the check
+-- severity: block, warn or unproven
+-- basis: documented, observed or inferred
+-- hubspot_contact_id: the contact it speaks about
+-- salesforce_id: the Salesforce record it speaks about
+-- rival_ids: the other records (or contacts) involved
+-- email: the e-mail as compared
+-- reason: what is wrong, in words
+-- fields_at_risk: HubSpot properties that may be lost
+-- action: what the steward does next
+-- blast_radius: fields at risk by weight (consent 10, owner 5, others 1) plus one for each rival
+-- status: open, acknowledged, waived or resolved
+-- owner: who takes care of it
+-- waived_until: end of its waiver
+-- first_seen_at: the first run that saw it
+-- last_seen_at: the last run that saw it
+-- resolved_at: the first run that saw it no more
+-- hubspot_url: the contact in HubSpot
+-- salesforce_url: the record in Salesforce
+create or replace table review.finding as
+with weight as (
+    select property, max(case when consent then 10 when property = 'hubspot_owner_id' then 5 else 1 end) as weight
+    from main.field_mapping
+    group by property
+),
+current_finding as (
+    select
+        md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
+            array_to_string(list_sort(coalesce(v.rival_ids, [])), ','), array_to_string(list_sort(coalesce(v.fields_at_risk, [])), ','),
+            coalesce(v.facts, ''), case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, '') else '' end)) as fingerprint,
+        v.suite,
+        v.check_name,
+        -- the policy may set one severity for all findings of a check
+        coalesce(check_policy.severity, v.severity, check_policy.default_severity) as severity,
+        coalesce(v.basis, check_policy.basis) as basis,
+        v.hubspot_contact_id,
+        v.salesforce_id,
+        coalesce(v.rival_ids, cast([] as varchar[])) as rival_ids,
+        v.email,
+        v.reason,
+        coalesce(v.fields_at_risk, cast([] as varchar[])) as fields_at_risk,
+        v.action
+    from review.violation as v
+    inner join main.check_policy as check_policy on check_policy.check_name = v.check_name
+    where coalesce(check_policy.severity, '') <> 'off'
+),
+radius as (
+    select fingerprint, sum(coalesce(weight.weight, 1)) as fields
+    from (select fingerprint, unnest(fields_at_risk) as property from current_finding) as at_risk
+    left join weight on weight.property = at_risk.property
+    group by fingerprint
+),
+run as (
+    select max(started_at) as started_at from main.current_run
+)
+select
+    f.fingerprint,
+    f.suite,
+    f.check_name,
+    f.severity,
+    f.basis,
+    f.hubspot_contact_id,
+    f.salesforce_id,
+    f.rival_ids,
+    f.email,
+    f.reason,
+    f.fields_at_risk,
+    f.action,
+    cast(coalesce(radius.fields, 0) + len(f.rival_ids) as bigint) as blast_radius,
+    case
+        when decision.status = 'waived' and coalesce(decision.waived_until > run.started_at, true) then 'waived'
+        when decision.status = 'acknowledged' then 'acknowledged'
+        else 'open'
+    end as status,
+    decision.owner,
+    decision.waived_until,
+    coalesce(ledger.first_seen_at, run.started_at) as first_seen_at,
+    run.started_at as last_seen_at,
+    cast(null as timestamp) as resolved_at,
+    case when f.hubspot_contact_id is not null then policy.hubspot_record_url || f.hubspot_contact_id end as hubspot_url,
+    case when f.salesforce_id is not null then policy.salesforce_record_url || f.salesforce_id end as salesforce_url
+from current_finding as f
+left join radius on radius.fingerprint = f.fingerprint
+left join main.ledger as ledger on ledger.fingerprint = f.fingerprint
+left join main.decision as decision on decision.fingerprint = f.fingerprint
+cross join main.policy as policy
+cross join run
+union all
+select
+    l.fingerprint, l.suite, l.check_name, l.severity, l.basis, l.hubspot_contact_id, l.salesforce_id, l.rival_ids, l.email, l.reason,
+    l.fields_at_risk, l.action, l.blast_radius, 'resolved' as status, decision.owner, decision.waived_until,
+    l.first_seen_at, l.last_seen_at, coalesce(l.resolved_at, run.started_at) as resolved_at, l.hubspot_url, l.salesforce_url
+from main.ledger as l
+left join main.decision as decision on decision.fingerprint = l.fingerprint
+cross join run
+where l.fingerprint not in (select fingerprint from current_finding);

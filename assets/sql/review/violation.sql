@@ -1,0 +1,28 @@
+-- One row: something that a check holds against, before memory and decisions. Filled by the SQL files under expectations/.
+--
+-- suite: the folder of the check
+-- check_name: the file of the check
+-- severity: block, warn or unproven, where the check decides it itself; null: the check's default
+-- basis: documented, observed or inferred, where the check decides it itself; null: the check's default
+-- hubspot_contact_id: the contact it speaks about
+-- salesforce_id: the Salesforce record it speaks about
+-- rival_ids: the other records (or contacts) involved
+-- email: the e-mail as compared
+-- reason: what is wrong, in words; never an e-mail
+-- fields_at_risk: HubSpot properties that may be lost
+-- action: what the steward does next
+-- facts: what else makes it this finding and not another one
+create or replace table review.violation (
+    suite varchar not null,
+    check_name varchar not null,
+    severity varchar,
+    basis varchar,
+    hubspot_contact_id varchar,
+    salesforce_id varchar,
+    rival_ids varchar[],
+    email varchar,
+    reason varchar not null,
+    fields_at_risk varchar[],
+    action varchar not null,
+    facts varchar
+);

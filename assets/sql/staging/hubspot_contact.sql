@@ -1,0 +1,54 @@
+-- One row: the latest version of a HubSpot contact, typed.
+--
+-- contact_id: its id
+-- display_name: first and last name
+-- email_raw: the primary e-mail as stored
+-- email: the primary e-mail as compared; null when it can never match
+-- additional_emails: the secondary e-mails as compared
+-- lead_id_raw: salesforceleadid as stored; null when blank
+-- contact_id_raw: salesforcecontactid as stored; null when blank
+-- salesforce_lead_id: salesforceleadid as 18 characters; null when malformed
+-- salesforce_contact_id: salesforcecontactid as 18 characters; null when malformed
+-- last_sync_at: salesforcelastsynctime
+-- created_at: when the contact was created
+-- modified_at: when it was modified last
+-- is_archived: deleted, restorable for 90 days
+-- archived_at: when
+-- is_present: not missed by the last full pull
+-- pull_no: the pull of this version; with contact_id the key of its properties in raw
+create or replace table staging.hubspot_contact as
+with latest as (
+    select id, max(pull_no) as pull_no from raw.hubspot_contact group by id
+),
+presence as (
+    select id, max_by(present, pull_no) as is_present from raw.presence where object = 'contact' group by id
+),
+version as (
+    select v.*, main.trim_text(v.properties['salesforceleadid']) as lead_id, main.trim_text(v.properties['salesforcecontactid']) as crm_contact_id
+    from raw.hubspot_contact as v
+    inner join latest on latest.id = v.id and latest.pull_no = v.pull_no
+)
+select
+    v.id as contact_id,
+    nullif(trim(concat_ws(' ', v.properties['firstname'], v.properties['lastname'])), '') as display_name,
+    v.properties['email'] as email_raw,
+    main.matching_email(v.properties['email']) as email,
+    case
+        when main.is_blank(v.properties['hs_additional_emails']) then cast([] as varchar[])
+        else list_filter(
+            list_transform(string_split(v.properties['hs_additional_emails'], ';'), lambda address: main.matching_email(address)),
+            lambda address: address is not null)
+    end as additional_emails,
+    nullif(v.lead_id, '') as lead_id_raw,
+    nullif(v.crm_contact_id, '') as contact_id_raw,
+    main.salesforce_id18(v.lead_id) as salesforce_lead_id,
+    main.salesforce_id18(v.crm_contact_id) as salesforce_contact_id,
+    main.utc(v.properties['salesforcelastsynctime']) as last_sync_at,
+    main.utc(v.created_at) as created_at,
+    main.utc(coalesce(v.properties['lastmodifieddate'], v.updated_at)) as modified_at,
+    v.archived as is_archived,
+    main.utc(v.archived_at) as archived_at,
+    coalesce(presence.is_present, true) as is_present,
+    v.pull_no
+from version as v
+left join presence on presence.id = v.id;

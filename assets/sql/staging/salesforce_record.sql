@@ -1,0 +1,58 @@
+-- One row: the latest version of a Lead or Contact, typed.
+-- Deleted, merged and converted records are here too; core.salesforce_person says which is which.
+--
+-- record_id: its id, 18 characters; as received where it cannot be brought to that
+-- id_received: the id as the API returned it
+-- object_type: Lead or Contact
+-- display_name: Salesforce's Name
+-- email_raw: the e-mail as stored
+-- email: the e-mail as compared; null when it can never match
+-- created_at: CreatedDate
+-- modified_at: SystemModstamp, moved by people and by automation
+-- last_modified_at: LastModifiedDate, moved by people
+-- recency_at: the one of the two that the policy takes for "updated last"
+-- last_modified_by_id: the user who modified it last
+-- owner_id: its owner
+-- account_id: the Account of a Contact
+-- is_deleted: in the recycle bin
+-- is_converted: a converted Lead
+-- merged_into_id: the record it was merged into, from MasterRecordId
+-- converted_contact_id: the Contact that a converted Lead became
+-- is_present: not missed by the last full pull
+-- pull_no: the pull of this version; with record_id the key of its fields in raw
+create or replace table staging.salesforce_record as
+with version as (
+    select 'Lead' as object_type, * from raw.salesforce_lead
+    union all
+    select 'Contact' as object_type, * from raw.salesforce_contact
+),
+latest as (
+    select record_id, max(pull_no) as pull_no from version group by record_id
+),
+presence as (
+    select id, max_by(present, pull_no) as is_present from raw.presence where object in ('Lead', 'Contact') group by id
+)
+select
+    v.record_id,
+    v.id as id_received,
+    v.object_type,
+    v.name as display_name,
+    v.email as email_raw,
+    main.matching_email(v.email) as email,
+    main.utc(v.created_date) as created_at,
+    main.utc(v.system_modstamp) as modified_at,
+    main.utc(v.last_modified_date) as last_modified_at,
+    case when policy.recency = 'last_modified_date' then main.utc(v.last_modified_date) else main.utc(v.system_modstamp) end as recency_at,
+    coalesce(main.salesforce_id18(v.last_modified_by_id), v.last_modified_by_id) as last_modified_by_id,
+    coalesce(main.salesforce_id18(v.owner_id), v.owner_id) as owner_id,
+    coalesce(main.salesforce_id18(v.account_id), v.account_id) as account_id,
+    coalesce(main.is_true(v.is_deleted), false) as is_deleted,
+    coalesce(main.is_true(v.is_converted), false) as is_converted,
+    coalesce(main.salesforce_id18(v.master_record_id), v.master_record_id) as merged_into_id,
+    coalesce(main.salesforce_id18(v.converted_contact_id), v.converted_contact_id) as converted_contact_id,
+    coalesce(presence.is_present, true) as is_present,
+    v.pull_no
+from version as v
+inner join latest on latest.record_id = v.record_id and latest.pull_no = v.pull_no
+left join presence on presence.id = v.record_id
+cross join main.policy as policy;

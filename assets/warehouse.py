@@ -1,0 +1,418 @@
+"""The warehouse: one DuckDB file that holds raw versions, the models built from them, and the memory of former runs.
+
+A DuckDB file has one writer. `Warehouse.guard` keeps a second run out for as long as the first one lasts; the lock goes with the
+process, so a killed run leaves none behind.
+"""
+
+import fcntl
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.landing import LandedPull, Landing, Manifest
+from assets.policy import Policy
+from assets.problems import WarehouseProblem
+
+log = logging.getLogger("bindwatch.warehouse")
+
+SQL_FOLDER = Path(__file__).parent / "sql"
+SCHEMA_VERSION = 1
+
+# What Salesforce columns become in raw; everything else that was asked for goes into the map `fields`.
+SALESFORCE_COLUMNS = {
+    "Id": "id", "SystemModstamp": "system_modstamp", "CreatedDate": "created_date", "LastModifiedDate": "last_modified_date",
+    "LastModifiedById": "last_modified_by_id", "OwnerId": "owner_id", "AccountId": "account_id", "Name": "name", "Email": "email",
+    "IsDeleted": "is_deleted", "MasterRecordId": "master_record_id", "IsConverted": "is_converted",
+    "ConvertedContactId": "converted_contact_id",
+}  # fmt: skip
+RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"}
+
+HUBSPOT_PAGE = """{results: 'STRUCT(id VARCHAR, properties MAP(VARCHAR, VARCHAR), "createdAt" VARCHAR, "updatedAt" VARCHAR, archived BOOLEAN,
+    "archivedAt" VARCHAR, "propertiesWithHistory" MAP(VARCHAR, STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)[]))[]'}"""
+LIST_PAGE = """{results: 'STRUCT("recordId" VARCHAR)[]'}"""
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    landed_rows: int
+    new_versions: int
+
+
+class Warehouse:
+    """The folder that holds everything: warehouse file, landing, published snapshots."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / "warehouse.duckdb"
+
+    def landing(self, policy: Policy) -> Landing:
+        return Landing(self.home / "landing", timedelta(hours=policy.pull.resume_hours))
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Keeps other runs off this home. Raises WarehouseProblem at once when one is going on."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "run.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WarehouseProblem(f"Another run is going on in {self.home}. Wait for it to end, then run again.") from error
+            yield
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the file for reading and writing, with the raw tables and the shared macros in place.
+
+        Raises WarehouseProblem when another process holds the file or a newer Bindwatch wrote it.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = duckdb.connect(str(self.path))
+        except duckdb.IOException as error:
+            raise WarehouseProblem(
+                f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}"
+            ) from error
+        try:
+            connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false")
+            _prepare(connection)
+            yield connection
+        finally:
+            connection.close()
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("create table if not exists main.schema_version (version integer not null)")
+    row = connection.execute("select max(version) from main.schema_version").fetchone()
+    version = row[0] if row else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise WarehouseProblem(f"The warehouse was written by a newer Bindwatch (schema {version}, this one knows {SCHEMA_VERSION}). Update Bindwatch.")
+    if version is None:
+        connection.execute("insert into main.schema_version values (?)", [SCHEMA_VERSION])
+    for name in ("tables", "macros"):
+        connection.execute((SQL_FOLDER / "raw" / f"{name}.sql").read_text())
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("begin")
+    try:
+        yield
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
+# ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def begin_run(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: datetime) -> None:
+    """Notes which run is going on. The steps of one run call it again without effect."""
+    if connection.execute("select 1 from main.current_run where run_id = ?", [run_id]).fetchone() is None:
+        with transaction(connection):
+            connection.execute("delete from main.current_run")
+            connection.execute("insert into main.current_run values (?, ?, null)", [run_id, _naive(started_at)])
+
+
+def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesforce_url: str, checks: list[dict[str, Any]]) -> None:
+    """Writes `policy`, `field_mapping` and `check_policy`, the tables through which the policy reaches SQL.
+
+    checks: one dict a check file with check_name, suite, default_severity, basis.
+    """
+    portal = policy.links.hubspot_portal_id
+    row = {
+        **policy.policy.model_dump(mode="json", exclude={"placeholder_emails", "role_mailboxes"}),
+        "salesforce_record_url": f"{salesforce_url.rstrip('/')}/",
+        "hubspot_record_url": f"https://app.hubspot.com/contacts/{portal}/record/0-1/" if portal else "https://app.hubspot.com/l/contacts/record/0-1/",
+        "fail_on": policy.gate.fail_on,
+        "mask_emails": policy.privacy.mask_emails,
+    }
+    text = ("integration_user_id", "inclusion_list_id")  # JSON null has no type of its own
+    mapping = [
+        {"property": m.hubspot, "object_type": object_type, "salesforce_field": field, "rule": m.rule, "consent": m.consent}
+        for m in policy.mapping
+        for object_type in ("Lead", "Contact")
+        if (field := m.field_of(object_type)) is not None
+    ]
+    settings = [
+        {**check, "severity": s.severity, "max_findings": s.max_findings}
+        for check in checks
+        for s in [policy.checks.get(check["check_name"])]
+        if s is not None
+    ] + [{**check, "severity": None, "max_findings": 0} for check in checks if check["check_name"] not in policy.checks]
+    with transaction(connection):
+        columns = ", ".join(
+            f"cast($row ->> '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}" for name, value in row.items()
+        )
+        connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
+        connection.execute(
+            "update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)"
+        )
+        _replace_table(connection, "main.field_mapping", "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean", mapping)
+        _replace_table(
+            connection, "main.check_policy",
+            "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint", settings,
+        )  # fmt: skip
+
+
+def _sql_type(value: object) -> str:
+    return "boolean" if isinstance(value, bool) else "bigint" if isinstance(value, int) else "varchar"
+
+
+def _replace_table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: list[dict[str, Any]]) -> None:
+    connection.execute(f"create or replace table {name} ({columns})")
+    if rows:
+        names = [column.split()[0] for column in columns.split(", ")]
+        connection.executemany(
+            f"insert into {name} values ({', '.join('?' for _ in names)})", [[row[column] for column in names] for row in rows]
+        )
+
+
+# ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def watermark(connection: duckdb.DuckDBPyConnection, source: str, object_name: str) -> tuple[datetime, str] | None:
+    """Latest modified stamp of the complete pulls of an object, and the hash of what the last one asked for. None before the first."""
+    row = connection.execute(
+        "select max(watermark_to), max_by(request_hash, pull_no) from raw.pull where source = ? and object = ? and complete",
+        [source, object_name],
+    ).fetchone()
+    return (row[0], row[1]) if row and row[0] is not None else None
+
+
+def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
+
+
+def load_salesforce(
+    connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, columns: list[str], mapped: dict[str, str]
+) -> LoadResult:
+    """Loads a pull of Leads or Contacts: one transaction, each version once.
+
+    columns: the header of the CSV pages; mapped: the mapped fields and their types in Salesforce.
+
+    An incomplete pull is only noted. Loading the same pull twice changes nothing.
+    """
+    table = RAW_TABLES[pull.manifest.object]
+    known = ", ".join(
+        f"{_quote(name)} as {column}" if name in columns else f"cast(null as varchar) as {column}" for name, column in SALESFORCE_COLUMNS.items()
+    )
+    fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
+    incoming = f"""
+        select coalesce(main.salesforce_id18(id), trim(id)) as record_id, * from (
+            select {known}, {fields} as fields from {csv_source(pull.page_paths(), columns)}
+        ) where coalesce(trim(id), '') <> ''
+    """
+    with transaction(connection):
+        connection.execute("delete from raw.salesforce_field where object_type = ?", [pull.manifest.object])
+        connection.executemany(
+            "insert into raw.salesforce_field values (?, ?, ?)", [[pull.manifest.object, name, kind] for name, kind in mapped.items()]
+        )
+        return _load_versions(connection, run_id, pull, table, "record_id", "system_modstamp", incoming if pull.page_paths() else None)
+
+
+def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, tracked_object: str = "contact") -> LoadResult:
+    """Loads a pull of contacts, live or archived: their versions and the history entries that came with them."""
+    incoming = f"""
+        select
+            contact.id as id, contact."createdAt" as created_at, contact."updatedAt" as updated_at, coalesce(contact.archived, false) as archived,
+            contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
+        from ({_hubspot_contacts(pull)})
+        where contact.properties is not null
+    """
+    with transaction(connection):
+        result = _load_versions(
+            connection, run_id, pull, "raw.hubspot_contact", "id", "updated_at", incoming if pull.page_paths() else None, tracked_object
+        )
+        _load_history(connection, pull)
+        return result
+
+
+def load_hubspot_history(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull) -> LoadResult:
+    """Loads history entries alone."""
+    with transaction(connection):
+        result = LoadResult(pull.manifest.rows, 0)
+        if _note_pull(connection, run_id, pull, result, None):
+            _load_history(connection, pull)
+        return result
+
+
+def load_list_members(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull) -> LoadResult:
+    """Replaces the members of the inclusion list."""
+    with transaction(connection):
+        result = LoadResult(pull.manifest.rows, 0)
+        if _note_pull(connection, run_id, pull, result, None) and pull.manifest.complete:
+            connection.execute("delete from raw.hubspot_list_member")
+            if pull.page_paths():
+                connection.execute(
+                    f"""insert into raw.hubspot_list_member
+                        select distinct member."recordId", (select max(pull_no) from raw.pull)
+                        from (select unnest(results) as member from {_json_source(pull, LIST_PAGE)})"""
+                )
+        return result
+
+
+def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> list[str]:
+    """Contacts last seen archived that a complete pull of the archived ones does not have: restored (or purged, after 90 days)."""
+    if not archived.manifest.complete:
+        return []
+    landed = f"select contact.id from ({_hubspot_contacts(archived)})" if archived.page_paths() else "select null where false"
+    query = f"""
+        select id from raw.hubspot_contact
+        group by id
+        having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > now()::timestamp - interval 95 day
+           and id not in ({landed})
+        order by length(id), id"""
+    return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def _load_versions(
+    connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, table: str, key: str, stamp: str, incoming: str | None,
+    tracked_object: str | None = None,
+) -> LoadResult:  # fmt: skip
+    """Adds what is new to a raw table. incoming: a query with the table's columns but the last two; None: no rows were landed."""
+    manifest = pull.manifest
+    if not manifest.complete or manifest.pull_id in loaded_pulls(connection):
+        result = LoadResult(manifest.rows, 0)
+        _note_pull(connection, run_id, pull, result, manifest.watermark_from)
+        return result
+    pull_no = _next_pull_no(connection)
+    if incoming is None:
+        connection.execute(f"create or replace temp table incoming as select * exclude (content_hash, pull_no), content_hash from {table} limit 0")
+    else:
+        connection.execute(
+            f"""create or replace temp table incoming as
+                select *, hash(v) as content_hash from ({incoming}) as v
+                -- a record that moved while we paged comes twice: the later state counts
+                qualify row_number() over (partition by {key} order by {stamp} desc nulls last) = 1"""
+        )
+    connection.execute(
+        f"""insert into {table} by name
+            select incoming.*, {pull_no} as pull_no from incoming
+            left join (select {key}, max_by(content_hash, pull_no) as content_hash from {table} group by {key}) as latest
+                on latest.{key} = incoming.{key} and latest.content_hash = incoming.content_hash
+            where latest.{key} is null"""
+    )
+    new_versions = _count(connection, f"select count(*) from {table} where pull_no = {pull_no}")
+    _load_presence(connection, manifest, table, key, pull_no, tracked_object or manifest.object)
+    highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
+    result = LoadResult(manifest.rows, new_versions)
+    _note_pull(connection, run_id, pull, result, highest[0] if highest else None)
+    connection.execute("drop table incoming")
+    return result
+
+
+def _load_presence(connection: duckdb.DuckDBPyConnection, manifest: Manifest, table: str, key: str, pull_no: int, tracked: str) -> None:
+    """Notes ids that a full pull misses, and ids that are back. The archived list is no full pull of the contacts."""
+    connection.execute(
+        f"""insert into raw.presence
+            select object, id, {pull_no}, true
+            from (select object, id, max_by(present, pull_no) as present from raw.presence where object = ? group by object, id)
+            where not present and id in (select {key} from incoming)""",
+        [tracked],
+    )
+    if manifest.mode == "full" and manifest.object == tracked:
+        connection.execute(
+            f"""insert into raw.presence
+                select ?, known.{key}, {pull_no}, false
+                from (select distinct {key} from {table}) as known
+                left join (select id, max_by(present, pull_no) as present from raw.presence where object = ? group by id) as seen on seen.id = known.{key}
+                where known.{key} not in (select {key} from incoming) and coalesce(seen.present, true)""",
+            [tracked, tracked],
+        )
+
+
+def _load_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> None:
+    if not pull.manifest.complete or not pull.page_paths():
+        return
+    connection.execute(
+        f"""insert into raw.hubspot_property_version
+            with entry as (
+                select contact.id as contact_id, unnest(map_entries(contact."propertiesWithHistory")) as history
+                from ({_hubspot_contacts(pull)})
+            ),
+            version as (
+                select contact_id, history.key as property, unnest(history.value) as version from entry
+            ),
+            incoming as (
+                select distinct contact_id, property, version."value" as value, version."timestamp" as changed_at,
+                    version."sourceType" as source_type, version."sourceId" as source_id
+                from version
+                where version."timestamp" is not null
+            )
+            select incoming.*, (select max(pull_no) from raw.pull)
+            from incoming
+            left join raw.hubspot_property_version as known
+                on known.contact_id = incoming.contact_id and known.property = incoming.property and known.changed_at = incoming.changed_at
+                and known.value is not distinct from incoming.value and known.source_type is not distinct from incoming.source_type
+            where known.contact_id is null"""
+    )
+
+
+def _hubspot_contacts(pull: LandedPull) -> str:
+    return f"select unnest(results) as contact from {_json_source(pull, HUBSPOT_PAGE)}"
+
+
+def _json_source(pull: LandedPull, columns: str) -> str:
+    paths = pull.page_paths()
+    # one page is one JSON object; the reader wants to know how long it can be
+    longest = max(path.stat().st_size for path in paths) + 1024
+    files = ", ".join(_literal(str(path)) for path in paths)
+    return f"read_json([{files}], format = 'unstructured', columns = {columns}, maximum_object_size = {max(longest, 16_777_216)})"
+
+
+def csv_source(paths: list[Path], columns: list[str]) -> str:
+    """The one way to read bulk pages: nothing is guessed, so a quote, a newline or an emoji in a value changes nothing."""
+    files = ", ".join(_literal(str(path)) for path in paths)
+    types = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in columns)
+    return (
+        f"read_csv([{files}], auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', new_line = '\\n', "
+        f"columns = {{{types}}}, max_line_size = 33554432, parallel = false)"
+    )
+
+
+def _note_pull(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, result: LoadResult, highest: datetime | None) -> bool:
+    """Adds the pull to raw.pull; False when it was there already."""
+    manifest = pull.manifest
+    if manifest.pull_id in loaded_pulls(connection):
+        return False
+    before = watermark(connection, manifest.source, manifest.object)
+    reached = max((stamp for stamp in (highest, before[0] if before else None) if stamp is not None), default=None)
+    connection.execute(
+        "insert into raw.pull values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            _next_pull_no(connection), manifest.pull_id, run_id, manifest.source, manifest.object, manifest.mode, manifest.request["asked"],
+            _naive(manifest.started_at), _naive(manifest.finished_at or manifest.started_at), _naive(manifest.watermark_from), reached,
+            manifest.expected_rows, result.landed_rows, result.new_versions, manifest.complete, manifest.problem,
+        ],
+    )  # fmt: skip
+    return True
+
+
+def _next_pull_no(connection: duckdb.DuckDBPyConnection) -> int:
+    return _count(connection, "select coalesce(max(pull_no), 0) + 1 from raw.pull")
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    """UTC without a zone, as the warehouse keeps times."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment and moment.tzinfo else moment
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,27 @@
+-- A contact carries a Lead id and a Contact id that are not the same person.
+--
+-- severity: block
+-- basis: inferred
+-- on: core/hubspot_contact
+--
+-- Fails when both id properties are set, and the Lead was not converted into that Contact or into one merged into it.
+-- Why: the contact has two anchors. Which one the integration follows is not documented; values come from either.
+-- Rests on: rules 29 to 31 (what happens to the Lead id on conversion is not documented).
+-- Not: the two ids that a conversion leaves behind.
+-- Steward: keep the id of the right record, clear the other one.
+select
+    contact.contact_id as hubspot_contact_id,
+    contact.bound_id as salesforce_id,
+    [case when contact.bound_id = contact.salesforce_lead_id then contact.salesforce_contact_id else contact.salesforce_lead_id end] as rival_ids,
+    contact.email,
+    format('It carries Lead id {} and Contact id {}, and that Lead was not converted into that Contact.',
+        contact.salesforce_lead_id, contact.salesforce_contact_id) as reason,
+    'Keep the id of the right record and clear the other property.' as action
+from core.hubspot_contact as contact
+left join core.salesforce_person as lead_record on lead_record.record_id = contact.salesforce_lead_id
+left join core.merge_chain as chain
+    on chain.record_id = lead_record.converted_contact_id and chain.ancestor_id = contact.salesforce_contact_id
+where contact.state = 'live'
+  and contact.salesforce_lead_id <> contact.salesforce_contact_id
+  and lead_record.converted_contact_id is distinct from contact.salesforce_contact_id
+  and chain.record_id is null;

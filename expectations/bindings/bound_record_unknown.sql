@@ -1,0 +1,21 @@
+-- A contact is bound to a Salesforce record that nobody has ever seen.
+--
+-- severity: block
+-- basis: observed
+-- on: core/binding
+--
+-- Fails when the id on a live HubSpot contact is well-formed but in no complete pull of the org.
+-- Why: the record was purged, belongs to another org (a sandbox, a former one), or is invisible to the integration user (rule 18).
+-- The contact syncs to nothing.
+-- Rests on: rule 18.
+-- Not: a damaged id (id_malformed).
+-- Steward: open the id in Salesforce as an administrator; share the record with the integration user, or clear the id and resync.
+select
+    binding.hubspot_contact_id,
+    binding.bound_id as salesforce_id,
+    binding.candidate_ids as rival_ids,
+    binding.email,
+    format('It is bound to {}, which is in no complete pull of this Salesforce org.', binding.bound_id) as reason,
+    'Open the id in Salesforce as an administrator. If it exists, share it with the integration user; if not, resync the contact.' as action
+from core.binding as binding
+where binding.bound_state = 'unknown' and binding.bound_id is not null;

@@ -1,0 +1,32 @@
+-- A contact is bound to a live record that has somebody else's e-mail.
+--
+-- severity: block
+-- basis: documented
+-- on: core/binding
+--
+-- Fails when a contact and the live record it is bound to both have an e-mail, the record's is neither the contact's primary nor one of
+-- its additional e-mails, and this has been so for longer than the settle time (counted from the last of: record modified, contact bound,
+-- contact's e-mail changed).
+-- Why: the integration matches by e-mail alone. A binding across e-mails sends one person's data to another (rules 4, 20, 30).
+-- Rests on: rules 4, 19, 20, 30.
+-- Not: a difference in case or surrounding spaces; a match through an additional e-mail.
+-- Steward: find out which of the two is right, and correct the e-mail or the id.
+select
+    binding.hubspot_contact_id,
+    binding.bound_id as salesforce_id,
+    list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
+    binding.email,
+    format('It is bound to {}, whose e-mail is none of this contact''s.', binding.bound_id) as reason,
+    'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.' as action,
+    md5(person.email) as facts
+from core.binding as binding
+inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
+inner join core.salesforce_person as person on person.record_id = binding.bound_id
+cross join staging.clock as clock
+cross join main.policy as policy
+where binding.bound_state = 'live'
+  and person.email <> contact.email
+  and not list_contains(contact.additional_emails, person.email)
+  and coalesce(
+      clock.as_of - greatest(person.modified_at, contact.bound_since, contact.email_changed_at) > to_minutes(policy.settle_minutes),
+      true);

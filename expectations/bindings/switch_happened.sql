@@ -1,0 +1,33 @@
+-- A contact jumped to another Salesforce record since the last run.
+--
+-- severity: block
+-- basis: observed
+-- on: core/switch_event
+--
+-- Fails when the id history has a new value, not known to the last proven run, that is not a first binding, not the conversion of the old
+-- record into the new one, and not a merge of the old one into it. Names the values that the jump overwrote.
+-- Why: the values on the contact may now be another record's. It will jump back with the next edit of the old one (rule 11).
+-- Rests on: rule 11; F3, F4.
+-- Not: a history that the first run finds; an id that was cleared.
+-- Steward: compare the overwritten values, put the right ones back, and merge the duplicates into the record that is bound now.
+select
+    event.hubspot_contact_id,
+    event.to_id as salesforce_id,
+    [event.from_id] as rival_ids,
+    contact.email,
+    coalesce(lost.properties, cast([] as varchar[])) as fields_at_risk,
+    format('On {} UTC its binding jumped from {} to {}; {}.', strftime(event.switched_at, '%Y-%m-%d %H:%M'), event.from_id, event.to_id,
+        case
+            when lost.properties is null then 'no mapped value was overwritten'
+            else 'overwritten: ' || array_to_string(lost.properties, ', ')
+        end) as reason,
+    format('Compare the values with {}, restore what was lost, then merge the duplicates into {}.', event.from_id, event.to_id) as action,
+    strftime(event.switched_at, '%Y-%m-%dT%H:%M:%S.%f') as facts
+from core.switch_event as event
+inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id
+left join (
+    select hubspot_contact_id, switched_at, list(distinct property order by property) as properties
+    from core.overwritten_value
+    group by hubspot_contact_id, switched_at
+) as lost on lost.hubspot_contact_id = event.hubspot_contact_id and lost.switched_at = event.switched_at
+where event.is_new and event.cause in ('duplicate_switch', 'unexplained');

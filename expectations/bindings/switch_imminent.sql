@@ -1,0 +1,31 @@
+-- A contact is about to jump to another Salesforce record.
+--
+-- severity: block
+-- basis: documented
+-- on: core/binding
+--
+-- Fails when two or more live records share a contact's primary e-mail and the prediction is a switch by rule 11: another record was
+-- updated after the contact's last sync.
+-- Why: with the next sync the binding moves, and the mapped fields with it.
+-- Rests on: rule 11; F3.
+-- Not: a switch that follows a conversion (rule 29).
+-- Steward: quickly make a harmless edit on the bound record, so that it is the one updated last; then merge.
+select
+    binding.hubspot_contact_id,
+    binding.bound_id as salesforce_id,
+    [binding.predicted_id] as rival_ids,
+    binding.email,
+    coalesce(at_risk.properties, cast([] as varchar[])) as fields_at_risk,
+    format('{} was updated after the contact''s last sync. The next sync moves the binding there from {}; {}.',
+        binding.predicted_id, binding.bound_id,
+        case when at_risk.properties is null then 'no mapped value is at risk' else 'at risk: ' || array_to_string(at_risk.properties, ', ') end) as reason,
+    format('Edit {} now, so that it is the record updated last, then merge {} into it.', binding.bound_id, binding.predicted_id) as action
+from core.binding as binding
+inner join core.duplicate_cluster as cluster on cluster.email = binding.email
+left join (
+    select hubspot_contact_id, rival_id, list(distinct property order by property) as properties
+    from core.overwrite
+    where is_at_risk
+    group by hubspot_contact_id, rival_id
+) as at_risk on at_risk.hubspot_contact_id = binding.hubspot_contact_id and at_risk.rival_id = binding.predicted_id
+where binding.prediction = 'switch' and binding.rule = 11;

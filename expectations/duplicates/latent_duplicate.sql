@@ -1,0 +1,22 @@
+-- Salesforce holds a duplicate that no HubSpot contact depends on yet.
+--
+-- severity: warn
+-- basis: documented
+-- on: core/duplicate_cluster
+--
+-- Fails when two or more live Salesforce records share an e-mail and no live HubSpot contact has it as its primary e-mail.
+-- Why: the day a contact with that e-mail appears, the integration picks one of them (rule 7).
+-- Rests on: rule 7; F2.
+-- Not: a cluster with a HubSpot contact (unsafe_duplicate, switchable_duplicate, ambiguous_first_binding).
+-- Steward: merge in Salesforce; nothing in HubSpot can break.
+select
+    cluster.oldest_id as salesforce_id,
+    list(member.record_id order by member.record_id) filter (where member.record_id <> cluster.oldest_id) as rival_ids,
+    cluster.email,
+    format('{} Salesforce records share one e-mail ({} Leads, {} Contacts); no HubSpot contact has it.',
+        cluster.size, cluster.lead_count, cluster.contact_count) as reason,
+    'Merge them in Salesforce before a contact with this e-mail appears in HubSpot.' as action
+from core.duplicate_cluster as cluster
+inner join core.cluster_member as member on member.email = cluster.email
+where cluster.hubspot_contact_id is null
+group by cluster.email, cluster.oldest_id, cluster.size, cluster.lead_count, cluster.contact_count;

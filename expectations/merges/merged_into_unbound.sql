@@ -1,0 +1,33 @@
+-- A Salesforce merge went the wrong way round: the bound record lost.
+--
+-- severity: block
+-- basis: documented
+-- on: core/merge_event
+--
+-- Fails when a merge, first seen after the first run, broke the sync of a contact (until it is repaired) or had the contact deleted (until
+-- it is restored, or HubSpot's 90 days are over).
+-- Why: the master must be the record that is bound (F5). Otherwise the sync breaks, or the contact is deleted with its record (F6).
+-- Rests on: rules 35, 36; F5, F6.
+-- Not: merges from before the first run; a contact that was bound again by itself.
+-- Steward: restore the contact if it was deleted, resync it, and check its values against the survivor.
+select
+    event.hubspot_contact_id,
+    event.loser_id as salesforce_id,
+    [coalesce(event.survivor_id, event.winner_id)] as rival_ids,
+    contact.email,
+    case event.outcome
+        when 'sync_broken' then format('{} was merged into {} although this contact was bound to it. Its sync is broken.', event.loser_id, event.winner_id)
+        else format('{} was merged into {} although this contact was bound to it, and the contact was deleted. Restorable until {}.',
+            event.loser_id, event.winner_id, strftime(event.archived_at + interval 90 day, '%Y-%m-%d'))
+    end as reason,
+    case event.outcome
+        when 'sync_broken' then 'Resync the contact so that it binds to the survivor, then compare its values.'
+        else 'Restore the contact from HubSpot''s recycle bin, then resync it.'
+    end as action,
+    event.outcome as facts
+from core.merge_event as event
+inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id
+cross join staging.clock as clock
+where event.is_new
+  and (event.outcome = 'sync_broken'
+       or (event.outcome = 'contact_deleted' and coalesce(event.archived_at + interval 90 day > clock.as_of, true)));

@@ -1,0 +1,48 @@
+-- A stored Salesforce id is damaged or sits in the wrong place.
+--
+-- severity: block
+-- basis: documented
+-- on: core/hubspot_contact
+--
+-- Fails when an id cannot be brought to 18 characters, has a wrong checksum, or has a prefix that does not fit its property
+-- (Lead ids begin with 00Q, Contact ids with 003). Looked at: the two id properties of live HubSpot contacts; ids of Salesforce records,
+-- and the ids that merges and conversions point to.
+-- Why: a damaged id binds to nothing and is taken for "not bound"; an id in the wrong property hides what a contact is bound to.
+-- Rests on: Salesforce's id format (docs/integration.md, section 7).
+-- Not: a correct id of 15 characters.
+-- Steward: look the record up by its e-mail, and correct the property, or let the integration write it again (resync).
+with stored as (
+    select
+        contact_id as hubspot_contact_id, null as record_id, email, 'salesforceleadid' as place, lead_id_raw as raw_id,
+        salesforce_lead_id as id, '00Q' as prefix
+    from core.hubspot_contact
+    where state = 'live' and lead_id_raw is not null
+    union all
+    select contact_id, null, email, 'salesforcecontactid', contact_id_raw, salesforce_contact_id, '003'
+    from core.hubspot_contact
+    where state = 'live' and contact_id_raw is not null
+    union all
+    select null, record_id, email, 'Id', id_received, main.salesforce_id18(id_received), case object_type when 'Lead' then '00Q' else '003' end
+    from core.salesforce_person
+    union all
+    select null, record_id, email, 'MasterRecordId', merged_into_id, main.salesforce_id18(merged_into_id), case object_type when 'Lead' then '00Q' else '003' end
+    from core.salesforce_person
+    where merged_into_id is not null
+    union all
+    select null, record_id, email, 'ConvertedContactId', converted_contact_id, main.salesforce_id18(converted_contact_id), '003'
+    from core.salesforce_person
+    where converted_contact_id is not null
+)
+select
+    hubspot_contact_id,
+    coalesce(record_id, id) as salesforce_id,
+    email,
+    case
+        when id is null then format('{} holds "{}", which is no Salesforce id: {}', place, raw_id,
+            case when length(raw_id) in (15, 18) then 'its checksum or a character is wrong' else format('it has {} characters', length(raw_id)) end)
+        else format('{} holds {}, whose prefix {} does not belong there (expected {})', place, id, left(id, 3), prefix)
+    end as reason,
+    'Correct the id, or resync the contact so that the integration writes it again.' as action,
+    place || ' ' || raw_id as facts
+from stored
+where id is null or left(id, 3) <> prefix;

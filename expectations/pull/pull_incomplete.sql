@@ -1,0 +1,35 @@
+-- A pull of this run is missing or did not bring everything.
+--
+-- severity: unproven
+-- basis: observed
+-- on: raw/pull
+--
+-- Fails when an object was not pulled in this run, or when rows or ids do not reconcile: a bulk job delivered fewer rows than it
+-- processed, HubSpot's paging ended before the last contact.
+-- Why: every other check speaks about what was pulled. With a part missing, none of them can say "holds".
+-- Rests on: docs/decisions/0003-three-outcomes.md.
+-- Not: an empty CRM. Zero rows that reconcile are complete.
+-- Steward: nothing. The person who runs Bindwatch reads the reason, mends it, and runs again.
+with expected(source, object) as (
+    values ('salesforce', 'Lead'), ('salesforce', 'Contact'), ('hubspot', 'contact'), ('hubspot', 'contact_archived')
+),
+pulled as (
+    select pull.source, pull.object, bool_or(pull.complete) as complete, max_by(pull.problem, pull.pull_no) as problem
+    from raw.pull as pull
+    inner join main.current_run as current_run on current_run.run_id = pull.run_id
+    group by pull.source, pull.object
+)
+select
+    format('{} {} is incomplete: {}', expected.source, expected.object, coalesce(pulled.problem, 'it was not pulled in this run')) as reason,
+    'Find out why, then run again. Until then this run proves nothing.' as action,
+    expected.source || ' ' || expected.object as facts
+from expected
+left join pulled on pulled.source = expected.source and pulled.object = expected.object
+where not coalesce(pulled.complete, false)
+union all
+select
+    format('{} {} is incomplete: {}', source, object, problem) as reason,
+    'Find out why, then run again. Until then this run proves nothing.' as action,
+    source || ' ' || object as facts
+from pulled
+where not complete and object not in (select object from expected);
