@@ -69,7 +69,7 @@ class Portal:
     def __init__(self, access: HubSpotAccess, policy: Policy) -> None:
         self.access = access
         retries = urllib3.Retry(
-            total=6, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+            total=6, connect=2, other=0, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
             respect_retry_after_header=True, raise_on_status=False,
         )  # fmt: skip
         options: dict[str, Any] = {"access_token": access.access_token, "host": access.base_url.rstrip("/"), "retry": retries}

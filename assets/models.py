@@ -1,4 +1,4 @@
-"""One SQL file = one table = one Dagster asset. Built in one transaction over one connection; what the checks find goes into the findings."""
+"""Builds every SQL table in one transaction over one connection. What the checks find goes into review.violation."""
 
 import logging
 import time

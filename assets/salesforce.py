@@ -64,10 +64,10 @@ class _Session(requests.Session):
 
     def __init__(self, access: SalesforceAccess) -> None:
         super().__init__()
-        self.verify = access.ca_file or True
+        self._trusted = access.ca_file or True
         self._timeout = (min(10.0, access.timeout_seconds), access.timeout_seconds)
         retries = Retry(
-            total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+            total=5, connect=2, other=0, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
             respect_retry_after_header=True, raise_on_status=False,
         )  # fmt: skip
         self.mount("https://", HTTPAdapter(max_retries=retries))
@@ -75,6 +75,8 @@ class _Session(requests.Session):
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         kwargs.setdefault("timeout", self._timeout)
+        # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
+        kwargs.setdefault("verify", self._trusted)
         return super().request(*args, **kwargs)
 
 

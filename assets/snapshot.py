@@ -37,22 +37,23 @@ _INTERNAL_COLUMNS = {"pull_no"}
 _KEEP = 3
 
 
-def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, manifest: dict[str, Any]) -> Path:
+def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, runs: str, manifest: dict[str, Any]) -> Path:
     """Writes every table to a new snapshot and makes it the current one. Returns its folder.
 
-    manifest: what else the manifest says (run id, times, verdict, coverage).
+    runs: a query with the columns of the contract's `run`; manifest: what else the manifest says (run id, times, verdict, coverage).
     """
     folder = _new_folder(home)
     for name, table in TABLES.items():
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
         _write(connection, f"select {', '.join(columns)} from {table}", folder / f"{name}.parquet")
+    _write(connection, runs, folder / "run.parquet")
     return _switch(connection, home, folder, manifest)
 
 
 def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, runs: str, changes: dict[str, Any]) -> Path | None:
     """Publishes the current snapshot again with a new manifest and run table; the other files are the same. None without a snapshot.
 
-    runs: a query with the columns of the contract's `run`; changes: what to replace in the manifest.
+    runs: as in publish_tables; changes: what to replace in the manifest.
     """
     current = current_folder(home)
     if current is None:

@@ -147,11 +147,10 @@ def _unexpected_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _problem(result: dict[str, Any]) -> str | None:
     """Why an expectation raised. A crashed one says success = false; only exception_info tells it from a violated one, in two shapes."""
     info = result.get("exception_info") or {}
-    if info.get("raised_exception"):
-        return str(info.get("exception_message"))
-    for value in info.values():
-        if isinstance(value, dict) and (value.get("raised_exception") or value.get("exception_message")):
-            return str(value.get("exception_message"))
+    for shape in (info, *(value for value in info.values() if isinstance(value, dict))):
+        if shape.get("raised_exception") or shape.get("exception_message"):
+            # the query follows on further lines
+            return str(shape.get("exception_message")).strip().splitlines()[0]
     if not result["success"] and not result.get("result"):
         return "Great Expectations returned no result"
     return None

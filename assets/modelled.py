@@ -1,0 +1,136 @@
+"""The Dagster assets built from SQL: one file = one table = one asset, all in one step, and the snapshot published from them.
+
+Descriptions, dependencies, columns and column lineage are read from the SQL files; nothing is declared twice.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from assets.ledger import runs_with, summarise_run
+from assets.models import BuiltTable, build_models
+from assets.session import Session
+from assets.snapshot import publish_tables
+from assets.sqlfile import CheckFile, SqlFile, model_files
+from assets.warehouse import SQL_FOLDER, Warehouse, loaded_pulls, write_policy
+
+_GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}
+_PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version"]
+SNAPSHOT = dg.AssetKey(["published", "snapshot"])
+
+
+def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
+    """The step `models`. checks: the files whose violations become findings."""
+    files = model_files(SQL_FOLDER, checks)
+    known = {file.table for file in files} | set(_PULLED)
+    specs = [
+        dg.AssetSpec(["raw", "pull"], deps=[table.split(".") for table in _PULLED], group_name="2_raw", kinds={"duckdb"},
+                     description="One row: a pull. From which stamp to which, how many rows, complete or not."),
+        *(_spec(file, _reads(file, checks) & known) for file in files),
+        dg.AssetSpec(SNAPSHOT, deps=[file.table.split(".") for file in files if file.table.startswith(("core.", "review."))], group_name="6_published", kinds={"parquet"},
+                     description="The tables that stewards and other tools read: $BINDWATCH_HOME/published/current, switched as a whole. Published before the gate has spoken, because a red run is when it is needed."),
+    ]  # fmt: skip
+
+    @dg.multi_asset(name="models", specs=specs)
+    def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult]:
+        """Builds every SQL table from raw, runs every check, and publishes the snapshot."""
+        connections = session.connections
+        with session.step(context.run_id) as connection:
+            write_policy(connection, connections.policy, connections.salesforce.instance_url, [_check_row(check) for check in checks])
+            built = build_models(connection, checks)
+            record = summarise_run(connection, "unproven", [], [])
+            home = session.warehouse.home
+            publish_tables(connection, home, runs_with(record), _manifest(connection, record.run_id, record.started_at.isoformat() + "Z"))
+            session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
+            yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": _count(connection, "raw.pull")})
+            lineage = _cached_lineage(session.warehouse, files, lambda: _schema(connection))
+            for table in built:
+                yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}))
+            yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})
+
+    return models
+
+
+def _reads(file: SqlFile, checks: list[CheckFile]) -> set[str]:
+    return set(file.reads).union(*(check.reads for check in checks)) if file.table == "review.violation" else set(file.reads)
+
+
+def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
+    layer, name = file.table.split(".")
+    return dg.AssetSpec(
+        [layer, name], deps=[table.split(".") for table in sorted(reads)], group_name=_GROUPS[layer], kinds={"duckdb", "sql"},
+        description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12],
+    )  # fmt: skip
+
+
+def _check_row(check: CheckFile) -> dict[str, Any]:
+    return {"check_name": check.name, "suite": check.suite, "default_severity": check.default_severity, "basis": check.basis}
+
+
+def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: str) -> dict[str, Any]:
+    """What the snapshot says of itself. coverage: per source and object, what this run pulled."""
+    rows = connection.execute(
+        """select source, object, mode, strftime(started_at, '%Y-%m-%dT%H:%M:%SZ'), strftime(finished_at, '%Y-%m-%dT%H:%M:%SZ'),
+                  strftime(watermark_to, '%Y-%m-%dT%H:%M:%SZ'), landed_rows, new_versions, complete, problem
+           from raw.pull where run_id = ? order by pull_no""",
+        [run_id],
+    ).fetchall()
+    names = ("object", "mode", "from", "to", "latest_stamp", "rows", "new_versions", "complete", "problem")
+    coverage: dict[str, list[dict[str, Any]]] = {"salesforce": [], "hubspot": []}
+    for source, *values in rows:
+        coverage[source].append(dict(zip(names, values, strict=True)))
+    return {"run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "problem": None, "coverage": coverage}
+
+
+def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]]) -> dg.MaterializeResult:
+    columns = [dg.TableColumn(name, kind, description="; ".join(file.entries.get(name, [])) or None) for name, kind in table.columns.items()]
+    deps = {
+        column: [dg.TableColumnDep(asset_key=dg.AssetKey(source.split(".")), column_name=name) for source, name in sources]
+        for column, sources in lineage.items()
+    }
+    return dg.MaterializeResult(
+        asset_key=table.table.split("."),
+        metadata={
+            "dagster/row_count": table.rows,
+            "dagster/table_name": table.table,
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),
+            "seconds": round(table.seconds, 3),
+        },
+    )
+
+
+def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Callable[[], dict[str, dict[str, str]]]) -> dict[str, dict[str, list[list[str]]]]:
+    """Column lineage of every table. It takes seconds to work out and changes only with the SQL files, so it is kept beside the warehouse."""
+    version = sha256("".join(file.text for file in files).encode()).hexdigest()
+    path = warehouse.home / "column_lineage.json"
+    if path.exists():
+        kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if kept["version"] == version:
+            return dict(kept["tables"])
+    schema = read_schema()
+    tables = {file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"version": version, "tables": tables}), "utf-8")
+    temporary.replace(path)
+    return tables
+
+
+def _schema(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    rows = connection.execute(
+        "select table_schema || '.' || table_name, column_name, data_type from information_schema.columns order by ordinal_position"
+    ).fetchall()
+    schema: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        schema.setdefault(table, {})[column] = kind
+    return schema
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"select count(*) from {table}").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,81 @@
+"""The Dagster assets of the raw layer: what was pulled from each CRM. Each CRM is one step, resumable on its own."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import duckdb
+
+from assets import hubspot, salesforce
+from assets.landing import LandedPull
+from assets.session import Session
+
+SOURCES = [
+    dg.AssetSpec(["salesforce", "Lead"], group_name="1_crm", kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(["salesforce", "Contact"], group_name="1_crm", kinds={"salesforce"}, description="Contacts in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(["hubspot", "contact"], group_name="1_crm", kinds={"hubspot"}, description="Contacts in HubSpot with their property history."),
+]
+
+
+class PullOptions(dg.Config):
+    full: bool = False
+    """Pull everything again and compare all ids: only that finds records that vanished."""
+
+
+def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(["raw", name], deps=[source], group_name="2_raw", kinds={"duckdb"}, skippable=True, description=description)
+
+
+@dg.multi_asset(
+    name="salesforce",
+    specs=[
+        _spec("salesforce_lead", ["salesforce", "Lead"], "Every version of every Lead ever pulled, as text; deleted, merged and converted ones included."),
+        _spec("salesforce_contact", ["salesforce", "Contact"], "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
+    ],
+)
+def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult]:
+    """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
+    connections = session.connections
+    with session.step(context.run_id) as connection:
+        org = salesforce.connect(connections.salesforce)
+        wanted = salesforce.describe_fields(org, connections.salesforce, connections.policy)
+        landing = session.warehouse.landing(connections.policy)
+        for name in salesforce.OBJECTS:
+            pull = salesforce.pull_object(
+                org, connections.salesforce, landing, connection, context.run_id, name, wanted[name], connections.policy, config.full
+            )
+            yield _result(connection, f"raw.salesforce_{name.lower()}", [pull])
+
+
+@dg.multi_asset(
+    name="hubspot",
+    specs=[
+        _spec("hubspot_contact", ["hubspot", "contact"], "Every version of every HubSpot contact ever pulled, live and archived, as text."),
+        _spec("hubspot_property_version", ["hubspot", "contact"], "Every entry of the property history that Bindwatch needs: the two Salesforce ids, the e-mail, and the mapped properties of contacts whose binding changed."),
+    ],
+)  # fmt: skip
+def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult]:
+    """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
+    connections = session.connections
+    with session.step(context.run_id) as connection:
+        portal = hubspot.Portal(connections.hubspot, connections.policy)
+        wanted = hubspot.read_property_list(portal, connections.policy)
+        landing = session.warehouse.landing(connections.policy)
+        pulls = hubspot.pull_contacts(portal, landing, connection, context.run_id, wanted, connections.policy, config.full)
+        yield _result(connection, "raw.hubspot_contact", [pull for pull in pulls if pull.manifest.object != "contact_history"])
+        yield _result(connection, "raw.hubspot_property_version", pulls)
+
+
+def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult:
+    row = connection.execute(f"select count(*) from {table}").fetchone()
+    incomplete = [f"{pull.manifest.object}: {pull.manifest.problem}" for pull in pulls if not pull.manifest.complete]
+    return dg.MaterializeResult(
+        asset_key=table.split("."),
+        metadata={
+            "dagster/row_count": row[0] if row else 0,
+            "dagster/table_name": table,
+            "pulled rows": sum(pull.manifest.rows for pull in pulls),
+            "mode": ", ".join(dict.fromkeys(pull.manifest.mode for pull in pulls)),
+            "complete": not incomplete,
+            **({"problem": "; ".join(incomplete)} if incomplete else {}),
+        },
+    )

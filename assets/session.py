@@ -1,0 +1,74 @@
+"""What the Dagster steps of one run share: the home folder, the policy, and the way into both CRMs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import dagster as dg
+import duckdb
+
+from assets.hubspot import HubSpotAccess
+from assets.ledger import close_run, runs_with, summarise_run
+from assets.policy import Policy
+from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
+from assets.salesforce import SalesforceAccess
+from assets.snapshot import publish_verdict
+from assets.warehouse import Warehouse, begin_run
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How to reach both CRMs, and the policy that goes with them."""
+
+    salesforce: SalesforceAccess
+    hubspot: HubSpotAccess
+    policy: Policy
+
+
+@dataclass
+class Session:
+    """One run's view of the world. Connections are read from the environment when the first step needs them, not at import."""
+
+    warehouse: Warehouse
+    read_connections: Callable[[], Connections]
+    _connections: Connections | None = field(default=None, init=False)
+
+    @property
+    def connections(self) -> Connections:
+        if self._connections is None:
+            self._connections = self.read_connections()
+        return self._connections
+
+    @contextmanager
+    def step(self, run_id: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the warehouse for one step. What goes wrong inside ends the run as unproven: it is recorded, published and raised.
+
+        Failed checks are no errors and pass through untouched.
+        """
+        with self.warehouse.connect() as connection:
+            begin_run(connection, run_id, datetime.now(UTC))
+            try:
+                yield connection
+            except dg.Failure:
+                raise
+            except Exception as error:
+                known = isinstance(error, (ConfigurationProblem, PullProblem, WarehouseProblem))
+                problem = str(error) if known else f"Unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                self.record_failure(connection, problem)
+                if known:
+                    # trying again cannot help a wrong setting; a broken connection was retried below already
+                    raise dg.Failure(description=problem, allow_retries=False) from error
+                raise
+
+    def record_failure(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
+        """Ends the run as unproven, in the warehouse and in the published manifest. The tables published before stay as they are."""
+        record = summarise_run(connection, "unproven", [], [])
+        publish_verdict(
+            connection, self.warehouse.home, runs_with(record),
+            {
+                "run_id": record.run_id, "verdict": "unproven", "started_at": record.started_at.isoformat() + "Z",
+                "finished_at": record.finished_at.isoformat() + "Z", "problem": problem,
+            },
+        )  # fmt: skip
+        close_run(connection, record)

@@ -1,0 +1,93 @@
+"""The gate as Dagster sees it: one step, one asset check per expectation, on the asset that the check speaks about."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.ledger import close_run, runs_with, summarise_run
+from assets.session import Session
+from assets.snapshot import Verdict, publish_verdict
+from expectations.gate import Outcome, check_specs, evaluate
+
+# The models are built from these tables before the gate opens, so Dagster cannot hold the models back for a check on them.
+# A violation on one of them still fails the run: the gate raises.
+_BEFORE_THE_MODELS = {("raw", "salesforce_lead"), ("raw", "salesforce_contact"), ("raw", "hubspot_contact"), ("raw", "hubspot_property_version")}
+
+_SPECS = [
+    dg.AssetCheckSpec(
+        spec.name, asset=dg.AssetKey(spec.asset), description=spec.description, metadata={"suite": spec.suite},
+        blocking=spec.can_block and spec.asset not in _BEFORE_THE_MODELS,
+    )
+    for spec in check_specs()
+]  # fmt: skip
+
+
+_NAMED = 5  # problems that a message spells out
+
+
+@dg.multi_asset_check(name="gate", specs=_SPECS, can_subset=True)
+def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.AssetCheckResult]:
+    """Runs every suite, gives the run its verdict, publishes it, and fails the run when a blocking check is violated.
+
+    A check that could not be evaluated gets no result at all, so Dagster shows neither a pass nor a failure, and the run fails with the
+    reason.
+    """
+    with session.step(context.run.run_id) as connection:
+        outcomes = evaluate(connection, session.connections.policy)
+        verdict = judge(outcomes)
+        violated = [outcome.name for outcome in outcomes if outcome.blocks]
+        not_evaluated = [outcome.name for outcome in outcomes if outcome.state == "not_evaluated"]
+        record = summarise_run(connection, verdict, violated, not_evaluated)
+        # First the snapshot, then the memory: killed in between, the next run finds everything as new as this one did.
+        publish_verdict(
+            connection, session.warehouse.home, runs_with(record),
+            {
+                "verdict": verdict, "finished_at": record.finished_at.isoformat() + "Z", "problem": _problem(outcomes),
+                "checks": [
+                    {"suite": o.suite, "check": o.name, "state": o.state, "severity": o.severity, "findings": o.findings, "problem": o.problem}
+                    for o in outcomes
+                ],
+            },
+        )  # fmt: skip
+        close_run(connection, record)
+    for outcome in outcomes:
+        if outcome.state != "not_evaluated":
+            yield _result(outcome)
+    if not_evaluated:
+        raise dg.Failure(description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False)
+    if verdict != "pass":
+        raise dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}.", allow_retries=False)
+
+
+def judge(outcomes: list[Outcome]) -> Verdict:
+    """One verdict of all outcomes. What could not be proven outweighs what failed: a red run on partial data would be a guess."""
+    if any(outcome.state == "not_evaluated" or (outcome.state == "violated" and outcome.severity == "unproven") for outcome in outcomes):
+        return "unproven"
+    return "fail" if any(outcome.blocks for outcome in outcomes) else "pass"
+
+
+def _problem(outcomes: list[Outcome]) -> str | None:
+    not_evaluated = [f"{outcome.name} could not be evaluated ({outcome.problem})" for outcome in outcomes if outcome.state == "not_evaluated"]
+    unproven = [str(row["reason"]) for o in outcomes if o.state == "violated" and o.severity == "unproven" for row in o.examples]
+    problems = not_evaluated + unproven
+    more = [f"and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
+    return "; ".join(problems[:_NAMED] + more) or None
+
+
+def _result(outcome: Outcome) -> dg.AssetCheckResult:
+    metadata: dict[str, dg.MetadataValue] = {"findings": dg.MetadataValue.int(outcome.findings), "suite": dg.MetadataValue.text(outcome.suite)}
+    if outcome.examples:
+        metadata["examples"] = dg.MetadataValue.table([dg.TableRecord(_flat(row)) for row in outcome.examples])
+    words = "holds" if outcome.state == "holds" else f"{outcome.findings} findings. Worst: {next((row.get('reason') for row in outcome.examples), '')}"
+    return dg.AssetCheckResult(
+        passed=outcome.state == "holds", check_name=outcome.name, asset_key=dg.AssetKey(outcome.asset), description=words, metadata=metadata,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.blocks else dg.AssetCheckSeverity.WARN,
+    )  # fmt: skip
+
+
+def _flat(row: dict[str, object]) -> dict[str, str | int | float | bool | None]:
+    """Dagster's table cells hold plain values only."""
+    return {
+        key: ", ".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+        for key, value in row.items()
+    }

@@ -1,0 +1,111 @@
+"""The command line. `bindwatch --help` lists what it can do."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from assets.problems import ConfigurationProblem, WarehouseProblem
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Guards the native HubSpot–Salesforce integration.")
+
+
+@app.command()
+def run(full: Annotated[bool, typer.Option("--full", help="Pull everything again and compare all ids.")] = False) -> None:
+    """Pull both CRMs, build every table, publish, and let the gate judge.
+
+    Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
+    """
+    from pipelines.guarded_run import execute
+    from pipelines.report import print_verdict, show_progress
+
+    show_progress()
+    result = execute(full)
+    print_verdict(result)
+    _leave(result.exit_code)
+
+
+@app.command()
+def demo(
+    people: Annotated[int, typer.Option(help="How many people the two CRMs know.", min=50)] = 4000,
+    seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
+) -> None:
+    """Start the sandbox, run twice with some days of events in between, and show what came out. Needs no account."""
+    from pipelines.demo import run_demo
+
+    _leave(run_demo(people, seed))
+
+
+@app.command()
+def sandbox(
+    people: Annotated[int, typer.Option(help="How many made-up people.", min=0)] = 4000,
+    seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
+    people_csv: Annotated[Path | None, typer.Option(help="Real people instead: a CSV with name, email, and first_seen, last_seen where known.", exists=True, dir_okay=False)] = None,
+    days_ago: Annotated[float, typer.Option(help="How far behind today the world's clock starts.")] = 10,
+    folder: Annotated[Path, typer.Option(help="Where its certificates and the file `environment` go.")] = Path("data/sandbox"),
+    salesforce_port: Annotated[int, typer.Option(help="0: any free port.")] = 8443,
+    hubspot_port: Annotated[int, typer.Option(help="0: any free port.")] = 8080,
+    hide: Annotated[list[str] | None, typer.Option(help="A Salesforce field (Lead.Fax) or HubSpot property that the integration user cannot see.")] = None,
+) -> None:
+    """Serve both CRMs on this machine, for trying things out."""
+    from datetime import UTC, datetime, timedelta
+
+    from sandbox.people import make_people, read_people
+    from sandbox.server import serve
+    from sandbox.story import Story
+
+    until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
+    story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until)
+    folder = folder.absolute()
+    policy = Path(__file__).parent.parent / "sandbox" / "bindwatch.toml"
+    print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
+    print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    serve(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()))
+
+
+@app.command()
+def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
+    """Open the Dagster UI on the instance that `run` and `demo` use."""
+    from pipelines.guarded_run import prepare_instance
+    from pipelines.settings import home
+
+    os.environ.setdefault("BINDWATCH_HOME", str(home()))
+    with prepare_instance():
+        print(f"Dagster UI: http://127.0.0.1:{port}   (data in {home()})", flush=True)
+    root = Path(__file__).parent.parent
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)])
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process at once. DuckDB and Great Expectations together print a page of leaked references in an orderly interpreter exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main() -> None:
+    """Entry point: turns problems into words and exit codes. A traceback means a bug, and exit code 3."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        print("Interrupted. The next run goes on from the last whole page.", file=sys.stderr)
+        sys.exit(3)
+    except ConfigurationProblem as error:
+        print(f"Bindwatch cannot start:\n\n{error}", file=sys.stderr)
+        sys.exit(2)
+    except WarehouseProblem as error:
+        print(error, file=sys.stderr)
+        sys.exit(3)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors
+            error.show()
+            sys.exit(2)
+        traceback.print_exc()
+        print("This is a bug in Bindwatch. The run proves nothing.", file=sys.stderr)
+        sys.exit(3)

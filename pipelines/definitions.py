@@ -1,0 +1,46 @@
+"""Wiring, nothing else: what Dagster loads."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.certified_binding import certified_binding
+from assets.modelled import model_assets
+from assets.pulled import SOURCES, hubspot_contacts, salesforce_records
+from assets.session import Session
+from assets.warehouse import Warehouse
+from expectations.asset_checks import gate
+from expectations.gate import checks
+from pipelines.settings import home, read_connections
+
+
+@dg.resource(description="One run on one home folder: the lock, the warehouse, the connections.")
+def session(_context: dg.InitResourceContext) -> Iterator[Session]:
+    warehouse = Warehouse(home())
+    with warehouse.guard():
+        yield Session(warehouse, read_connections)
+
+
+guarded_run = dg.define_asset_job(
+    "guarded_run", selection=dg.AssetSelection.all(), description="Pulls both CRMs, builds every table, publishes, and lets the gate judge."
+)
+
+hourly = dg.ScheduleDefinition(job=guarded_run, cron_schedule="0 * * * *", name="hourly", description="An incremental run every hour. Off until switched on.")
+
+nightly_reconciliation = dg.ScheduleDefinition(
+    job=guarded_run,
+    cron_schedule="30 2 * * *",
+    name="nightly_reconciliation",
+    description="A full run every night, which also finds records that vanished. Off until switched on.",
+    run_config={"ops": {name: {"config": {"full": True}} for name in ("salesforce", "hubspot")}},
+)
+
+defs = dg.Definitions(
+    assets=[*SOURCES, salesforce_records, hubspot_contacts, model_assets(checks()), certified_binding],
+    asset_checks=[gate],
+    jobs=[guarded_run],
+    schedules=[hourly, nightly_reconciliation],
+    resources={"session": session},
+    # A DuckDB file has one writer, and a child process costs seconds.
+    executor=dg.in_process_executor,
+)

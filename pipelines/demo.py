@@ -1,0 +1,90 @@
+"""The demo: both CRMs as a sandbox on this machine, two runs, and some days of events in between."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from pipelines.guarded_run import execute
+from pipelines.report import print_verdict, show_progress, stdout
+from pipelines.settings import home
+
+_ROOT = Path(__file__).parent.parent
+_MARK = "demo-world"
+_DAYS = 4
+
+
+def run_demo(people: int, seed: int) -> int:
+    """Returns the exit code: 0 when the demo worked; the gate inside it is expected to fail."""
+    folder = home()
+    if (folder / "warehouse.duckdb").exists() and not (folder / _MARK).exists():
+        print(f"{folder} holds data of real CRMs. Set BINDWATCH_HOME to another folder for the demo.", file=sys.stderr)
+        return 2
+    for name in ("landing", "published", "certified", "sandbox"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "warehouse.duckdb").unlink(missing_ok=True)
+    (folder / "warehouse.duckdb.wal").unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).touch()
+    started = time.monotonic()
+    show_progress()
+    stdout.rule("[bold]Two CRMs on this machine")
+    with running_sandbox(folder / "sandbox", people, seed, days_ago=_DAYS + 1) as environment:
+        os.environ.update(environment)
+        os.environ["BINDWATCH_CONFIG"] = str(_ROOT / "sandbox" / "bindwatch.toml")
+        stdout.print(f"Salesforce at {environment['SALESFORCE_INSTANCE_URL']}, HubSpot at {environment['HUBSPOT_BASE_URL']}, {people:,} people.")
+        stdout.rule("[bold]First run: everything is pulled")
+        first = execute()
+        stdout.print(f"First run: [bold]{first.verdict}[/]. What it found is the state the portal was in.")
+        stdout.rule(f"[bold]{_DAYS} days pass: edits, forms, conversions, merges, deletions")
+        advance(environment["HUBSPOT_BASE_URL"], _DAYS)
+        stdout.rule("[bold]Second run: what changed is pulled")
+        second = execute()
+    print_verdict(second)
+    stdout.print(f"[dim]The demo took {time.monotonic() - started:.0f} s.[/]")
+    worked = first.manifest is not None and second.manifest is not None and "unproven" not in (first.verdict, second.verdict)
+    return 0 if worked else 3
+
+
+@contextmanager
+def running_sandbox(folder: Path, people: int, seed: int, days_ago: float, *options: str) -> Iterator[dict[str, str]]:
+    """Starts `bindwatch sandbox` as a process of its own on free ports. Yields the environment that points Bindwatch at it."""
+    command = [
+        sys.executable, "-c", "from pipelines.cli import main; main()", "sandbox", "--people", str(people), "--seed", str(seed), "--days-ago", str(days_ago),
+        "--folder", str(folder), "--salesforce-port", "0", "--hubspot-port", "0", *options,
+    ]  # fmt: skip
+    (folder / "environment").unlink(missing_ok=True)
+    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL)
+    try:
+        yield _wait_for_environment(folder / "environment", process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def advance(hubspot_url: str, days: float) -> None:
+    """Lets days pass in the sandbox."""
+    request = Request(f"{hubspot_url}/sandbox/advance", json.dumps({"days": days}).encode(), {"Content-Type": "application/json"})
+    with urlopen(request, timeout=120) as answer:
+        answer.read()
+
+
+def _wait_for_environment(path: Path, process: "subprocess.Popen[bytes]") -> dict[str, str]:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        if process.poll() is not None:
+            raise RuntimeError(f"the sandbox ended with exit code {process.returncode}")
+        if time.monotonic() > deadline:
+            raise RuntimeError("the sandbox did not start within two minutes")
+        time.sleep(0.05)
+    return dict(line.split("=", 1) for line in path.read_text("utf-8").splitlines())

@@ -1,0 +1,114 @@
+"""One guarded run from the command line: the Dagster job in this process, and its verdict as an exit code."""
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.snapshot import current_folder, read_manifest
+from pipelines.settings import home, read_connections
+
+log = logging.getLogger("bindwatch")
+
+EXIT_CODES = {"pass": 0, "fail": 1, "unproven": 3}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. manifest: of the snapshot it published; None when it did not come that far. problem: why it is unproven."""
+
+    run_id: str
+    verdict: str
+    manifest: dict[str, Any] | None
+    problem: str | None
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def prepare_instance() -> dg.DagsterInstance:
+    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster."""
+    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home() / "dagster")))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "dagster.yaml").exists():
+        shutil.copy(Path(__file__).parent.parent / "dagster.yaml", folder)
+    return dg.DagsterInstance.get()
+
+
+def execute(full: bool = False) -> RunResult:
+    """Runs the job. Raises ConfigurationProblem before anything starts when settings are missing or wrong."""
+    read_connections()
+    from pipelines.definitions import defs
+
+    options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
+    with prepare_instance() as instance:
+        _end_dead_runs(instance)
+        try:
+            result = defs.resolve_job_def("guarded_run").execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                run_config={"ops": options, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        except dg.DagsterResourceFunctionError as error:
+            if isinstance(error.__cause__, (ConfigurationProblem, WarehouseProblem)):
+                return RunResult("", "unproven", None, str(error.__cause__))
+            raise
+    return _read_result(result)
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """A killed process cannot tell Dagster. Whatever still claims to run while nobody holds the lock is dead."""
+    from assets.warehouse import Warehouse
+
+    try:
+        with Warehouse(home()).guard():
+            for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
+                instance.report_run_failed(run, "The process was killed. The next run went on where this one stopped.")
+    except WarehouseProblem:
+        return  # a live run holds the lock; executing will say so
+
+
+def _read_result(result: dg.ExecuteInProcessResult) -> RunResult:
+    folder = current_folder(home())
+    manifest = read_manifest(folder) if folder else None
+    if manifest is None or manifest["run_id"] != result.run_id:
+        return RunResult(result.run_id, "unproven", None, _failure(result))
+    verdict = manifest["verdict"]
+    if verdict == "pass" and not result.success:
+        return RunResult(result.run_id, "unproven", manifest, _failure(result))
+    return RunResult(result.run_id, verdict, manifest, manifest.get("problem") or (_failure(result) if verdict == "unproven" else None))
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """The reasons of the steps that failed, one sentence each."""
+    reasons = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            told = failure.user_failure_data.description if failure.user_failure_data else None
+            error = failure.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            reasons.append(" ".join((told or (error.message if error else "")).split()))
+    return " ".join(reasons) or "The run did not start."
+
+
+def read_findings(manifest_folder: Path, limit: int) -> list[dict[str, Any]]:
+    """The worst open findings of a published snapshot: by severity, blast radius, age."""
+    relation = duckdb.execute(
+        """select finding.*, contact.display_name from read_parquet(?) as finding
+           left join read_parquet(?) as contact on contact.contact_id = finding.hubspot_contact_id
+           where status in ('open', 'acknowledged')
+           order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, first_seen_at, fingerprint
+           limit ?""",
+        [str(manifest_folder / "finding.parquet"), str(manifest_folder / "hubspot_contact.parquet"), limit],
+    )
+    names = [column[0] for column in relation.description or []]
+    return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]

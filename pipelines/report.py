@@ -1,0 +1,108 @@
+"""What people see in a terminal: progress while a run works, and its verdict."""
+
+import logging
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from assets.snapshot import current_folder
+from pipelines.guarded_run import RunResult, read_findings
+from pipelines.settings import home
+
+stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False)
+
+_COLOURS = {"pass": "green", "fail": "red", "unproven": "yellow"}
+_WORDS = {
+    "pass": "All blocking checks hold.",
+    "fail": "Blocking checks are violated.",
+    "unproven": "The run could not be completed or proven. It is neither green nor red.",
+}
+_SHOWN = 8
+
+
+class _Progress(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        colour = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "dim")
+        stderr.print(f"[{colour}]  {escape(record.getMessage())}[/]")
+
+
+def show_progress() -> None:
+    """Prints what the pull, the models and the gate report."""
+    logger = logging.getLogger("bindwatch")
+    if not any(isinstance(handler, _Progress) for handler in logger.handlers):
+        logger.addHandler(_Progress())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def print_verdict(result: RunResult) -> None:
+    """The verdict, the checks behind it, the worst findings, and where to look further."""
+    colour = _COLOURS[result.verdict]
+    lines = [f"[bold {colour}]{result.verdict.upper()}[/]  {_WORDS[result.verdict]}"]
+    if result.problem:
+        lines.append(escape(result.problem))
+    stdout.print(Panel("\n".join(lines), border_style=colour, expand=False))
+    if result.manifest is None:
+        return
+    _print_coverage(result.manifest)
+    _print_checks(result.manifest.get("checks", []))
+    _print_worst()
+    published = home() / "published" / "current"
+    stdout.print(f"All findings: [bold]{published / 'finding.parquet'}[/]   Dagster UI: [bold]make dev[/]", soft_wrap=True)
+
+
+def _print_coverage(manifest: dict[str, Any]) -> None:
+    parts = []
+    for source, pulls in manifest["coverage"].items():
+        words = ", ".join(f"{pull['object']} {pull['rows']:,} rows ({pull['mode']}){'' if pull['complete'] else ' INCOMPLETE'}" for pull in pulls)
+        parts.append(f"{source}: {words or 'not pulled'}")
+    stdout.print("[dim]Pulled  " + escape("  |  ".join(parts)) + "[/]", soft_wrap=True)
+
+
+def _print_checks(checks: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "check", "suite"):
+        table.add_column(name)
+    table.add_column("findings", justify="right")
+    holding = 0
+    order = {"not_evaluated": 0, "violated": 1}
+    for check in sorted(checks, key=lambda check: (order.get(check["state"], 2), check["severity"] == "warn", -check["findings"])):
+        if check["state"] == "holds":
+            holding += 1
+        elif check["state"] == "not_evaluated":
+            table.add_row("[yellow]NOT EVALUATED[/]", check["check"], check["suite"], "?")
+        else:
+            word = {"block": "[red]BLOCKS[/]", "unproven": "[yellow]UNPROVEN[/]"}.get(check["severity"], "[blue]warns[/]")
+            table.add_row(word, check["check"], check["suite"], f"{check['findings']:,}")
+    stdout.print()
+    if table.row_count:
+        stdout.print(table)
+    stdout.print(f"[green]{holding} checks hold.[/]\n")
+
+
+def _print_worst() -> None:
+    folder = current_folder(home())
+    findings = read_findings(folder, _SHOWN) if folder else []
+    if not findings:
+        return
+    stdout.print(f"[bold]The {len(findings)} worst findings[/]")
+    for finding in findings:
+        colour = "red" if finding["severity"] == "block" else "yellow"
+        name = escape(" ".join((finding["display_name"] or "").split())[:40])
+        who = f"HubSpot contact {finding['hubspot_contact_id']}{f' ({name})' if name else ''}" if finding["hubspot_contact_id"] else ""
+        record = f"Salesforce {finding['salesforce_id']}" if finding["salesforce_id"] else ""
+        stdout.print(f"[{colour}]■ {finding['check_name']}[/]  {'  '.join(part for part in (who, record) if part)}")
+        details = []
+        if finding["rival_ids"]:
+            details.append(f"rivals {', '.join(finding['rival_ids'][:4])}{' …' if len(finding['rival_ids']) > 4 else ''}")
+        if finding["fields_at_risk"]:
+            details.append(f"fields at risk {', '.join(finding['fields_at_risk'])}")
+        if details:
+            stdout.print(f"   [dim]{escape('; '.join(details))}[/]", soft_wrap=True)
+        stdout.print(f"   {escape(finding['reason'])}", soft_wrap=True)
+        stdout.print(f"   [bold]→[/] {escape(finding['action'])}", soft_wrap=True)
+    stdout.print()

@@ -1,0 +1,153 @@
+"""Settings from the environment. Secrets only ever come from here; bindwatch.toml holds none."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from assets.hubspot import HubSpotAccess
+from assets.policy import read_policy
+from assets.problems import ConfigurationProblem
+from assets.salesforce import SalesforceAccess
+from assets.session import Connections
+
+_WHERE_FROM = {
+    "SALESFORCE_INSTANCE_URL": "the org's own address, https://<your domain>.my.salesforce.com (Salesforce: Setup → My Domain)",
+    "HUBSPOT_ACCESS_TOKEN": "lets Bindwatch read contacts (HubSpot: Settings → Integrations → Private Apps → your app → Auth → Access token)",
+    "SALESFORCE_ACCESS_TOKEN": "a session token, for a quick try (it expires)",
+    "SALESFORCE_CLIENT_ID": "the consumer key of your app (Salesforce: Setup → External Client App Manager → your app → OAuth settings)",
+    "SALESFORCE_CLIENT_SECRET": "its consumer secret, for the client credentials flow (same page)",
+    "SALESFORCE_USERNAME": "the integration user's user name, for the JWT bearer flow",
+    "SALESFORCE_PRIVATE_KEY_FILE": "a PEM file with the private key whose certificate was uploaded to the app, for the JWT bearer flow",
+}
+
+
+class Environment(BaseSettings):
+    """The environment variables of the contract. Empty counts as not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore")
+
+    bindwatch_home: Path = Path("data")
+    bindwatch_config: Path = Path("bindwatch.toml")
+    salesforce_instance_url: str | None = None
+    salesforce_login_url: str | None = None
+    salesforce_access_token: SecretStr | None = None
+    salesforce_client_id: str | None = None
+    salesforce_client_secret: SecretStr | None = None
+    salesforce_username: str | None = None
+    salesforce_private_key_file: Path | None = None
+    hubspot_access_token: SecretStr | None = None
+    hubspot_base_url: str = "https://api.hubapi.com"
+    ssl_cert_file: Path | None = Field(None)
+    requests_ca_bundle: Path | None = Field(None)
+
+
+def read_environment() -> Environment:
+    """Raises ConfigurationProblem when a variable cannot be read."""
+    try:
+        return Environment()
+    except ValidationError as error:
+        raise ConfigurationProblem("\n".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())) from error
+
+
+def home() -> Path:
+    """$BINDWATCH_HOME as an absolute path."""
+    return read_environment().bindwatch_home.absolute()
+
+
+def read_connections() -> Connections:
+    """Everything needed to reach both CRMs. Raises ConfigurationProblem that names all that is missing or wrong at once."""
+    env = read_environment()
+    problems = []
+    policy = None
+    try:
+        policy = read_policy(env.bindwatch_config)
+    except ConfigurationProblem as problem:
+        problems.append(str(problem))
+    problems += _missing(env)
+    problems += _wrong(env)
+    private_key = None
+    if env.salesforce_private_key_file is not None and env.salesforce_client_secret is None and env.salesforce_access_token is None:
+        try:
+            private_key = env.salesforce_private_key_file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"SALESFORCE_PRIVATE_KEY_FILE: {env.salesforce_private_key_file} cannot be read ({type(error).__name__})")
+    if problems or policy is None:
+        raise ConfigurationProblem("\n".join(problems))
+    instance = (env.salesforce_instance_url or "").rstrip("/")
+    ca_file = _trusted_authorities(env)
+    return Connections(
+        salesforce=SalesforceAccess(
+            instance_url=instance,
+            login_url=(env.salesforce_login_url or instance).rstrip("/"),
+            access_token=_reveal(env.salesforce_access_token),
+            client_id=env.salesforce_client_id,
+            client_secret=_reveal(env.salesforce_client_secret),
+            username=env.salesforce_username,
+            private_key=private_key,
+            ca_file=ca_file,
+            timeout_seconds=policy.pull.timeout_seconds,
+        ),
+        hubspot=HubSpotAccess(
+            access_token=_reveal(env.hubspot_access_token) or "",
+            base_url=env.hubspot_base_url.rstrip("/"),
+            ca_file=ca_file,
+            timeout_seconds=policy.pull.timeout_seconds,
+        ),
+        policy=policy,
+    )
+
+
+def _trusted_authorities(env: Environment) -> str | None:
+    """One file of trusted certificate authorities. Where both variables name one, both are trusted: many machines set
+    REQUESTS_CA_BUNDLE for everybody, and SSL_CERT_FILE is then the one that somebody added for this org.
+    """
+    files = list(dict.fromkeys(path for path in (env.requests_ca_bundle, env.ssl_cert_file) if path is not None))
+    if len(files) < 2:
+        return str(files[0].absolute()) if files else None
+    folder = env.bindwatch_home.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    merged = folder / "trusted-authorities.pem"
+    temporary = merged.with_suffix(".tmp")
+    temporary.write_bytes(b"\n".join(path.read_bytes() for path in files))
+    temporary.replace(merged)
+    return str(merged)
+
+
+def _missing(env: Environment) -> list[str]:
+    needed = []
+    if not env.salesforce_instance_url:
+        needed.append("SALESFORCE_INSTANCE_URL")
+    if env.hubspot_access_token is None:
+        needed.append("HUBSPOT_ACCESS_TOKEN")
+    problems = [f"{name} is not set: {_WHERE_FROM[name]}" for name in needed]
+    has_token = env.salesforce_access_token is not None
+    has_client = env.salesforce_client_id is not None and env.salesforce_client_secret is not None
+    has_jwt = env.salesforce_client_id is not None and env.salesforce_username is not None and env.salesforce_private_key_file is not None
+    if not (has_token or has_client or has_jwt):
+        names = ("SALESFORCE_ACCESS_TOKEN", "SALESFORCE_CLIENT_ID", "SALESFORCE_CLIENT_SECRET", "SALESFORCE_USERNAME", "SALESFORCE_PRIVATE_KEY_FILE")
+        problems.append(
+            "No way into Salesforce is set. Give SALESFORCE_CLIENT_ID with SALESFORCE_CLIENT_SECRET (client credentials), or SALESFORCE_CLIENT_ID with "
+            "SALESFORCE_USERNAME and SALESFORCE_PRIVATE_KEY_FILE (JWT), or SALESFORCE_ACCESS_TOKEN:\n"
+            + "\n".join(f"    {name}: {_WHERE_FROM[name]}" for name in names)
+        )
+    return problems
+
+
+def _wrong(env: Environment) -> list[str]:
+    problems = []
+    for name, value, schemes in (
+        ("SALESFORCE_INSTANCE_URL", env.salesforce_instance_url, ("https://",)),
+        ("SALESFORCE_LOGIN_URL", env.salesforce_login_url, ("https://",)),
+        ("HUBSPOT_BASE_URL", env.hubspot_base_url, ("https://", "http://")),
+    ):
+        if value and not value.startswith(schemes):
+            problems.append(f"{name} is {value!r}: it must begin with {' or '.join(schemes)}")
+    for name, path in (("SSL_CERT_FILE", env.ssl_cert_file), ("REQUESTS_CA_BUNDLE", env.requests_ca_bundle)):
+        if path is not None and not path.exists():
+            problems.append(f"{name} is {path}: there is no such file")
+    return problems
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

@@ -1,0 +1,221 @@
+"""HubSpot as hubspot-api-client and other clients see it: contacts (list, search, batch read, merge, archive), properties, owners.
+
+The same handlers answer under /crm/v3 and under the date-versioned paths.
+"""
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox.world import MAPPING, HubSpotContact, World, _iso
+
+TOKEN = "pat-sandbox"
+PROPERTIES = [
+    "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
+    "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
+]  # fmt: skip
+_SEARCH_CAP = 10_000
+
+
+class HubSpotApi:
+    """The routes of one portal. hidden_properties: those that the portal does not have."""
+
+    def __init__(self, world: World, hidden_properties: frozenset[str] = frozenset()) -> None:
+        self.world = world
+        self.properties = [name for name in PROPERTIES if name not in hidden_properties]
+
+    def routes(self) -> list[BaseRoute]:
+        routes: list[BaseRoute] = []
+        for base in ("/crm/v3/objects/contacts", "/crm/objects/{version}/contacts"):
+            routes += [
+                Route(base, self._guarded(self.list_contacts)),
+                Route(f"{base}/search", self._guarded(self.search), methods=["POST"]),
+                Route(f"{base}/batch/read", self._guarded(self.batch_read), methods=["POST"]),
+                Route(f"{base}/merge", self._guarded(self.merge), methods=["POST"]),
+                Route(f"{base}/{{contact_id}}", self._guarded(self.one), methods=["GET", "DELETE"]),
+            ]
+        for path in ("/crm/v3/properties/contacts", "/crm/properties/{version}/contacts"):
+            routes.append(Route(path, self._guarded(self.property_list)))
+        for path in ("/crm/v3/owners", "/crm/v3/owners/", "/crm/owners/{version}"):
+            routes.append(Route(path, self._guarded(self.owners)))
+        return routes
+
+    def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            if request.headers.get("authorization") != f"Bearer {TOKEN}":
+                return _error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.")
+            response = await handler(request)
+            response.headers["X-HubSpot-RateLimit-Max"] = "190"
+            response.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] = "10000"
+            return response
+
+        return guarded
+
+    async def list_contacts(self, request: Request) -> Response:
+        query = request.query_params
+        history = query.getlist("propertiesWithHistory")
+        limit = int(query.get("limit", "10"))
+        if limit > (50 if history else 100):
+            return _error(400, "VALIDATION_ERROR", "limit is too high")
+        archived = query.get("archived", "false").lower() == "true"
+        after = int(query.get("after") or 0)
+        matching = [c for c in self._sorted() if (c.archived_at is not None) == archived and int(c.id) > after]
+        page = matching[:limit]
+        answer: dict[str, Any] = {"results": [self._object(contact, query.getlist("properties"), history) for contact in page]}
+        if len(matching) > limit:
+            answer["paging"] = {"next": {"after": page[-1].id, "link": "https://api.hubapi.com/"}}
+        return JSONResponse(answer)
+
+    async def search(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        groups = body.get("filterGroups") or []
+        if len(groups) > 5 or any(len(group["filters"]) > 6 for group in groups):
+            return _error(400, "VALIDATION_ERROR", "too many filters")
+        limit, after = min(int(body.get("limit", 10)), 200), int(body.get("after") or 0)
+        if after + limit > _SEARCH_CAP:
+            return _error(400, "VALIDATION_ERROR", "search is limited to 10,000 results")
+        matching = [
+            c for c in self._sorted()
+            if c.archived_at is None and (not groups or any(all(self._matches(c, f) for f in group["filters"]) for group in groups))
+        ]  # fmt: skip
+        for sort in reversed(body.get("sorts") or []):
+            name = sort if isinstance(sort, str) else sort["propertyName"]
+            matching.sort(key=lambda c, name=name: _number(self._value(c, name)), reverse=isinstance(sort, dict) and sort.get("direction") == "DESCENDING")  # type: ignore[misc]
+        page = matching[after : after + limit]
+        answer: dict[str, Any] = {"total": len(matching), "results": [self._object(contact, body.get("properties") or [], []) for contact in page]}
+        if after + limit < len(matching):
+            answer["paging"] = {"next": {"after": str(after + limit)}}
+        return JSONResponse(answer)
+
+    async def batch_read(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        history = body.get("propertiesWithHistory") or []
+        inputs = body.get("inputs") or []
+        if len(inputs) > (50 if history else 100):
+            return _error(400, "VALIDATION_ERROR", "too many inputs")
+        archived = request.query_params.get("archived", "false").lower() == "true"
+        found, missing = [], []
+        for entry in inputs:
+            contact = self._find(entry["id"])
+            if contact is None or (contact.archived_at is not None) != archived:
+                missing.append(entry["id"])
+            elif contact not in found:
+                found.append(contact)
+        now = _iso(self.world.now)
+        answer: dict[str, Any] = {
+            "status": "COMPLETE", "startedAt": now, "completedAt": now,
+            "results": [self._object(contact, body.get("properties") or [], history) for contact in found],
+        }  # fmt: skip
+        if missing:
+            error = {"status": "error", "category": "OBJECT_NOT_FOUND", "message": "Could not get some contacts", "context": {"ids": missing}, "links": {}, "errors": []}
+            answer |= {"numErrors": 1, "errors": [error]}
+        return JSONResponse(answer, 207 if missing else 200)
+
+    async def one(self, request: Request) -> Response:
+        query = request.query_params
+        key = request.path_params["contact_id"]
+        contact = self.world.contact_with_email(key.lower()) if query.get("idProperty") == "email" else self._find(key)
+        if contact is None or (contact.archived_at is not None) != (query.get("archived", "false").lower() == "true"):
+            return _error(404, "OBJECT_NOT_FOUND", "resource not found")
+        if request.method == "DELETE":
+            self.world.archive_contact(contact)
+            return Response(status_code=204)
+        return JSONResponse(self._object(contact, query.getlist("properties"), query.getlist("propertiesWithHistory")))
+
+    async def merge(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        primary, secondary = self._find(body["primaryObjectId"]), self._find(body["objectIdToMerge"])
+        if primary is None or secondary is None or primary is secondary:
+            return _error(404, "OBJECT_NOT_FOUND", "resource not found")
+        return JSONResponse(self._object(self.world.merge_contacts(primary, secondary), [], []))
+
+    async def property_list(self, request: Request) -> Response:
+        moment = _iso(self.world.now)
+        return JSONResponse({"results": [
+            {"name": name, "label": name, "type": "string", "fieldType": "text", "groupName": "contactinformation", "description": "", "options": [],
+             "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
+            for name in self.properties
+        ]})  # fmt: skip
+
+    async def owners(self, request: Request) -> Response:
+        moment = _iso(datetime(2024, 1, 1, tzinfo=UTC))
+        owner = {"id": "1", "email": "owner@sandbox.example", "type": "PERSON", "firstName": "Olga", "lastName": "Owner", "userId": 1, "createdAt": moment, "updatedAt": moment, "archived": False, "teams": []}
+        return JSONResponse({"results": [owner]})
+
+    # ── contacts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _sorted(self) -> list[HubSpotContact]:
+        return sorted(self.world.contacts.values(), key=lambda contact: int(contact.id))
+
+    def _find(self, contact_id: str) -> HubSpotContact | None:
+        """Ids of contacts that were merged away still lead to the one they became."""
+        return self.world.contacts.get(self.world.merged_contacts.get(str(contact_id), str(contact_id)))
+
+    def _value(self, contact: HubSpotContact, name: str) -> str | None:
+        match name:
+            case "hs_object_id":
+                return contact.id
+            case "lastmodifieddate" | "hs_lastmodifieddate":
+                return _iso(contact.modified_at)
+            case "createdate":
+                return _iso(contact.created_at)
+            case "hs_merged_object_ids":
+                return ";".join(contact.merged_ids) or None
+        return contact.value(name) or None
+
+    def _object(self, contact: HubSpotContact, properties: list[str], history: list[str]) -> dict[str, Any]:
+        names = dict.fromkeys(["createdate", "hs_object_id", "lastmodifieddate", *(properties or ["email", "firstname", "lastname"]), *history])
+        answer: dict[str, Any] = {
+            "id": contact.id,
+            "properties": {name: self._value(contact, name) for name in names if name in self.properties},
+            "createdAt": _iso(contact.created_at),
+            "updatedAt": _iso(contact.modified_at),
+            "archived": contact.archived_at is not None,
+        }
+        if contact.archived_at is not None:
+            answer["archivedAt"] = _iso(contact.archived_at)
+        if history:
+            answer["propertiesWithHistory"] = {
+                name: [{"value": v.value, "timestamp": _iso(v.at), "sourceType": v.source, "sourceId": None} for v in reversed(contact.history.get(name, []))]
+                for name in history if name in self.properties
+            }  # fmt: skip
+        return answer
+
+    def _matches(self, contact: HubSpotContact, condition: dict[str, Any]) -> bool:
+        value, operator = self._value(contact, condition["propertyName"]), condition["operator"]
+        if operator == "HAS_PROPERTY":
+            return value is not None
+        if operator == "NOT_HAS_PROPERTY":
+            return value is None
+        if operator == "IN":
+            return value is not None and value.lower() in [str(wanted).lower() for wanted in condition["values"]]
+        wanted = condition.get("value")
+        if value is None or wanted is None:
+            return False
+        if operator in ("EQ", "NEQ"):
+            values = [value.lower()]
+            if condition["propertyName"] == "email":  # search by e-mail finds secondary addresses too
+                values += contact.value("hs_additional_emails").lower().split(";")
+            return (str(wanted).lower() in values) == (operator == "EQ")
+        a, b = _number(value), _number(str(wanted))
+        return bool({"GT": a > b, "GTE": a >= b, "LT": a < b, "LTE": a <= b}[operator])
+
+
+def _number(value: str | None) -> float:
+    """A number, or a time as milliseconds since 1970."""
+    if value is None:
+        return float("-inf")
+    try:
+        return float(value)
+    except ValueError:
+        return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() * 1000
+
+
+def _error(status: int, category: str, message: str) -> Response:
+    return JSONResponse({"status": "error", "message": message, "correlationId": secrets.token_hex(16), "category": category}, status)

@@ -1,0 +1,304 @@
+"""Salesforce as simple-salesforce and other clients see it: token, describe, query, queryAll, Bulk API 2.0 query jobs, limits."""
+
+import base64
+import csv
+import io
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import jwt
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox.soql import Query, SoqlError, Value, parse
+from sandbox.world import SalesforceRecord, World, field_value
+
+CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
+_DATA = "/services/data/v{version}"
+
+_SYSTEM = {
+    "Id": "id", "IsDeleted": "boolean", "MasterRecordId": "reference", "OwnerId": "reference", "CreatedDate": "datetime", "LastModifiedDate": "datetime",
+    "LastModifiedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string", "LastName": "string",
+    "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "HasOptedOutOfEmail": "boolean",
+}  # fmt: skip
+FIELDS = {
+    "Lead": {**_SYSTEM, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
+             "Website": "url", "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
+    "Contact": {**_SYSTEM, "AccountId": "reference", "MailingStreet": "textarea", "MailingCity": "string", "MailingState": "string",
+                "MailingPostalCode": "string", "MailingCountry": "string"},
+}  # fmt: skip
+
+
+@dataclass
+class _Job:
+    id: str
+    operation: str
+    soql: str
+    object_type: str
+    rows: list[dict[str, Value]]
+    looks: int = 0
+    state: str = "UploadComplete"
+
+
+class SalesforceApi:
+    """The routes of one org. hidden_fields: "Lead.Fax" … that the integration user may not see."""
+
+    def __init__(self, world: World, public_key: str | None = None, hidden_fields: frozenset[str] = frozenset()) -> None:
+        self.world, self.public_key, self.hidden = world, public_key, hidden_fields
+        self.tokens: set[str] = set()
+        self.jobs: dict[str, _Job] = {}
+        self.cursors: dict[str, list[dict[str, Value]]] = {}
+        self.calls = 0
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/services/oauth2/token", self.token, methods=["POST"]),
+            Route("/services/data", self._guarded(self.versions)),
+            Route(f"{_DATA}/sobjects", self._guarded(self.global_describe)),
+            Route(f"{_DATA}/sobjects/{{name}}/describe", self._guarded(self.describe)),
+            Route(f"{_DATA}/limits", self._guarded(self.limits)),
+            Route(f"{_DATA}/limits/", self._guarded(self.limits)),
+            Route(f"{_DATA}/query", self._guarded(self.query)),
+            Route(f"{_DATA}/query/", self._guarded(self.query)),
+            Route(f"{_DATA}/queryAll", self._guarded(self.query)),
+            Route(f"{_DATA}/queryAll/", self._guarded(self.query)),
+            Route(f"{_DATA}/query/{{cursor}}", self._guarded(self.more)),
+            Route(f"{_DATA}/queryAll/{{cursor}}", self._guarded(self.more)),
+            Route(f"{_DATA}/jobs/query", self._guarded(self.create_job), methods=["POST"]),
+            Route(f"{_DATA}/jobs/query/{{job_id}}", self._guarded(self.job), methods=["GET", "PATCH", "DELETE"]),
+            Route(f"{_DATA}/jobs/query/{{job_id}}/results", self._guarded(self.results)),
+        ]
+
+    async def token(self, request: Request) -> Response:
+        form = dict(parse_qsl((await request.body()).decode()))
+        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+        header = request.headers.get("authorization", "")
+        if header.startswith("Basic "):
+            client_id, _, secret = base64.b64decode(header[6:]).decode().partition(":")
+        grant = form.get("grant_type")
+        if grant == "client_credentials":
+            good = (client_id, secret) == (CLIENT_ID, CLIENT_SECRET)
+        elif grant == "urn:ietf:params:oauth:grant-type:jwt-bearer" and self.public_key:
+            try:
+                claims = jwt.decode(form.get("assertion", ""), self.public_key, algorithms=["RS256"], options={"verify_aud": False})
+                good = claims.get("iss") == CLIENT_ID and claims.get("sub") == USERNAME
+            except jwt.PyJWTError:
+                good = False
+        else:
+            return JSONResponse({"error": "unsupported_grant_type", "error_description": "grant type not supported"}, 400)
+        if not good:
+            return JSONResponse({"error": "invalid_grant", "error_description": "authentication failure"}, 400)
+        return JSONResponse({"access_token": self.issue_token(), "instance_url": f"https://{request.url.netloc}", "id": "https://sandbox/id/00D/005", "token_type": "Bearer"})
+
+    def issue_token(self) -> str:
+        token = f"00D5e000000sandbox!{secrets.token_urlsafe(24)}"
+        self.tokens.add(token)
+        return token
+
+    def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
+                return _error(401, "INVALID_SESSION_ID", "Session expired or invalid")
+            self.calls += 1
+            response = await handler(request)
+            response.headers["Sforce-Limit-Info"] = f"api-usage={self.calls}/1000000"
+            return response
+
+        return guarded
+
+    async def versions(self, request: Request) -> Response:
+        return JSONResponse([{"label": "Sandbox", "url": "/services/data/v64.0", "version": "64.0"}])
+
+    async def global_describe(self, request: Request) -> Response:
+        return JSONResponse({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
+
+    async def describe(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in FIELDS:
+            return _error(404, "NOT_FOUND", "The requested resource does not exist")
+        fields = [
+            {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": False, "calculated": False,
+             "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
+             "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
+             "referenceTo": ["Account"] if field == "AccountId" else ["User"] if kind == "reference" else []}
+            for field, kind in FIELDS[name].items() if f"{name}.{field}" not in self.hidden
+        ]  # fmt: skip
+        return JSONResponse({"name": name, "label": name, "queryable": True, "fields": fields})
+
+    async def limits(self, request: Request) -> Response:
+        return JSONResponse({
+            "DailyApiRequests": {"Max": 1_000_000, "Remaining": 1_000_000 - self.calls},
+            "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": 10_000 - len(self.jobs)},
+        })  # fmt: skip
+
+    # ── REST queries ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def query(self, request: Request) -> Response:
+        try:
+            query = self._parse(request.query_params.get("q", ""))
+        except SoqlError as error:
+            return _error(400, "MALFORMED_QUERY", str(error))
+        except LookupError as error:
+            return _error(400, "INVALID_FIELD", str(error))
+        rows = self._select(query, with_deleted="queryAll" in request.url.path)
+        cursor = f"01g{secrets.token_hex(6)}"
+        self.cursors[cursor] = [{"attributes": {"type": query.object_type, "url": ""}, **row} for row in rows]  # type: ignore[dict-item]
+        return self._page(request, cursor, 0)
+
+    async def more(self, request: Request) -> Response:
+        cursor, _, offset = request.path_params["cursor"].rpartition("-")
+        if cursor not in self.cursors or not offset.isdigit():
+            return _error(404, "INVALID_QUERY_LOCATOR", "invalid query locator")
+        return self._page(request, cursor, int(offset))
+
+    def _page(self, request: Request, cursor: str, offset: int) -> Response:
+        rows = self.cursors[cursor]
+        options = request.headers.get("sforce-query-options", "")
+        size = min(2000, max(200, int(options.split("batchSize=")[1].split(",")[0]))) if "batchSize=" in options else 2000
+        page = [{name: _rest(value) for name, value in row.items()} for row in rows[offset : offset + size]]
+        answer: dict[str, Any] = {"totalSize": len(rows), "done": offset + size >= len(rows), "records": [_nested(row) for row in page]}
+        if not answer["done"]:
+            answer["nextRecordsUrl"] = f"/services/data/v{request.path_params['version']}/query/{cursor}-{offset + size}"
+        return JSONResponse(answer)
+
+    # ── Bulk API 2.0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create_job(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        try:
+            query = self._parse(body.get("query", ""))
+        except SoqlError as error:
+            return _error(400, "MALFORMED_QUERY", str(error))
+        except LookupError as error:
+            return _error(400, "INVALID_FIELD", str(error))
+        if body.get("operation") not in ("query", "queryAll"):
+            return _error(400, "INVALIDJOB", "unknown operation")
+        rows = self._select(query, with_deleted=body["operation"] == "queryAll")
+        job = _Job(f"750{secrets.token_hex(6)}AAA", body["operation"], body["query"], query.object_type, rows)
+        self.jobs[job.id] = job
+        return JSONResponse(_job_info(job))
+
+    async def job(self, request: Request) -> Response:
+        job = self.jobs.get(request.path_params["job_id"])
+        if job is None:
+            return _error(404, "NOT_FOUND", "The requested resource does not exist")
+        if request.method == "DELETE":
+            del self.jobs[job.id]
+            return Response(status_code=204)
+        if request.method == "PATCH":
+            job.state = json.loads(await request.body()).get("state", job.state)
+        elif job.state not in ("Aborted", "Failed"):
+            job.looks += 1
+            job.state = "JobComplete" if job.looks > 1 else "InProgress"
+        return JSONResponse(_job_info(job))
+
+    async def results(self, request: Request) -> Response:
+        job = self.jobs.get(request.path_params["job_id"])
+        if job is None:
+            return _error(404, "NOT_FOUND", "The requested resource does not exist")
+        if job.state != "JobComplete":
+            return _error(400, "JOB_NOT_COMPLETE", "the job is not complete")
+        offset = int(base64.b64decode(request.query_params.get("locator") or "MA==").decode())
+        size = int(request.query_params.get("maxRecords") or 50_000)
+        page = job.rows[offset : offset + size]
+        text = io.StringIO()
+        writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(parse(job.soql).fields)
+        writer.writerows([_bulk(value) for value in row.values()] for row in page)
+        following = base64.b64encode(str(offset + size).encode()).decode() if offset + size < len(job.rows) else "null"
+        return Response(
+            text.getvalue().encode("utf-8", "surrogatepass"), media_type="text/csv", headers={"Sforce-NumberOfRecords": str(len(page)), "Sforce-Locator": following}
+        )
+
+    # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _parse(self, soql: str) -> Query:
+        query = parse(soql)
+        if query.object_type not in FIELDS:
+            raise LookupError(f"sObject type '{query.object_type}' is not supported.")
+        for field in query.fields:
+            known = field == "Account.Name" or (field in FIELDS[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)
+            if not known:
+                raise LookupError(f"No such column '{field}' on entity '{query.object_type}'.")
+        return query
+
+    def _select(self, query: Query, with_deleted: bool) -> list[dict[str, Value]]:
+        records = (r for r in self.world.records.values() if r.type == query.object_type and (with_deleted or not r.is_deleted))
+        rows = [
+            {field: self._value(record, field) for field in query.fields}
+            for record in sorted(records, key=lambda record: record.id)
+            if query.matches(lambda field, record=record: self._value(record, field))  # type: ignore[misc]
+        ]
+        for field, descending in reversed(query.order_by):
+            rows.sort(key=lambda row, field=field: (row[field] is None, row[field]), reverse=descending)  # type: ignore[misc]
+        return rows[: query.limit]
+
+    def _value(self, record: SalesforceRecord, field: str) -> Value:
+        match field:
+            case "Id":
+                return record.id
+            case "IsDeleted":
+                return record.is_deleted
+            case "MasterRecordId":
+                return record.master_id
+            case "OwnerId":
+                return record.owner_id
+            case "AccountId":
+                return record.account_id
+            case "CreatedDate":
+                return record.created_at
+            case "LastModifiedDate" | "SystemModstamp":
+                return record.modified_at
+            case "LastModifiedById":
+                return record.modified_by
+            case "IsConverted":
+                return record.converted_contact_id is not None
+            case "ConvertedContactId":
+                return record.converted_contact_id
+            case "Name":
+                return " ".join(part for part in (record.fields.get("FirstName"), record.fields.get("LastName")) if part)
+            case "Email":
+                return (record.fields.get("Email") or "").lower() or None  # Salesforce stores e-mails in lower case
+            case "HasOptedOutOfEmail":
+                return (record.fields.get(field) or "false") == "true"
+        return field_value(self.world, record, field)
+
+
+def _job_info(job: _Job) -> dict[str, Any]:
+    return {
+        "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 64.0, "contentType": "CSV",
+        "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
+        "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
+    }  # fmt: skip
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    return JSONResponse([{"message": message, "errorCode": code}], status)
+
+
+def _rest(value: Any) -> Any:
+    return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}+0000" if isinstance(value, datetime) else value
+
+
+def _bulk(value: Value) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
+    """Account.Name comes as {"Account": {"Name": …}} from REST."""
+    answer: dict[str, Any] = {}
+    for name, value in row.items():
+        parent, _, child = name.partition(".")
+        if child:
+            answer[parent] = {"attributes": {"type": parent}, child: value} if value is not None else None
+        else:
+            answer[name] = value
+    return answer

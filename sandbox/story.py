@@ -1,0 +1,229 @@
+"""What happens in the sandbox's two CRMs: a past that fills them, and days that pass. The same seed tells the same story."""
+
+import random
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from sandbox.integration import PortalSettings, poll
+from sandbox.people import NASTY, Person
+from sandbox.world import HubSpotContact, SalesforceRecord, World, id18
+
+POLL = timedelta(minutes=15)
+
+
+class Story:
+    """A world, the integration's settings, and the dice that decide what people do."""
+
+    def __init__(self, people: Iterable[Person], seed: int, until: datetime, settings: PortalSettings | None = None) -> None:
+        self.settings = settings or PortalSettings()
+        self.seed = seed
+        self.dice = random.Random(f"{seed} past")
+        self.days_told = 0
+        people = sorted(people, key=lambda person: (person.first_seen, person.email))
+        self.world = World(people[0].first_seen if people else until)
+        self.size = len(people)
+        self._tell_past(people, until)
+
+    # ── the past ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tell_past(self, people: list[Person], until: datetime) -> None:
+        plan: list[tuple[datetime, int, Callable[[], object]]] = []
+        for number, person in enumerate(people):
+            plan.append((person.first_seen, number, lambda person=person: self._person_appears(person)))  # type: ignore[misc]
+            if person.email and self.dice.random() < 0.05:
+                later = person.first_seen + timedelta(days=self.dice.uniform(1, 15))
+                plan.append((min(later, until - timedelta(days=1)), number, lambda person=person: self._duplicate_appears(person)))  # type: ignore[misc]
+        for number, (first, last, email) in enumerate(NASTY if people else []):
+            moment = until - timedelta(days=5, minutes=-number)
+            plan.append((moment, number, lambda values=(first, last, email): self._nasty_person_appears(*values)))  # type: ignore[misc]
+        for moment, _, act in sorted(plan, key=lambda entry: entry[:2]):
+            self._let_time_pass_until(moment)
+            act()
+        self._let_time_pass_until(until)
+        for cluster in self._clusters()[:: max(1, len(self._clusters()) // 5)]:
+            contact = self.world.contact_with_email(cluster[0].email)
+            if contact is not None:
+                self.world.archive_contact(contact)  # somebody deleted the contact by hand: a duplicate nobody depends on
+        poll(self.world, self.settings)
+
+    def _person_appears(self, person: Person) -> None:
+        dice = self.dice.random()
+        if dice < 0.1 and person.email:
+            self.world.create_contact({"firstname": person.first_name, "lastname": person.last_name, "email": person.email, "jobtitle": person.title}, "FORM")
+        else:
+            self._create_record("Contact" if dice < 0.4 else "Lead", person)
+
+    def _duplicate_appears(self, person: Person) -> None:
+        """The same person entered again by somebody else: another title, a phone number missing, now and then nothing different."""
+        exact = self.dice.random() < 0.2
+        self._create_record(
+            "Contact" if self.dice.random() < 0.5 else "Lead", person, owner="0055e000000Own2",
+            changes={} if exact else {"Title": self.dice.choice(["Consultant", "Owner", None]), "Phone": self.dice.choice(["+49 89 1234567", None])},
+        )  # fmt: skip
+
+    def _nasty_person_appears(self, first: str, last: str, email: str) -> None:
+        self.world.create_record("Lead", {"FirstName": first, "LastName": last, "Email": email, "Company": "Nasty, \"Values\" & Co", "Street": "1 Main St\nFloor 2"})
+
+    def _create_record(self, object_type: str, person: Person, owner: str = "0055e000000Own1", changes: dict[str, str | None] | None = None) -> SalesforceRecord:
+        fields: dict[str, str | None] = {
+            "FirstName": person.first_name, "LastName": person.last_name, "Email": person.email or None, "Title": person.title or None, "Phone": person.phone or None,
+        }  # fmt: skip
+        if object_type == "Lead":
+            fields |= {"Company": person.company, "City": person.city or None, "PostalCode": person.postal_code or None, "Country": person.country or None}
+            return self.world.create_record("Lead", fields | (changes or {}), owner_id=id18(owner))
+        fields |= {"MailingCity": person.city or None, "MailingPostalCode": person.postal_code or None, "MailingCountry": person.country or None}
+        account = self.world.create_account(person.company)
+        return self.world.create_record("Contact", fields | (changes or {}), owner_id=id18(owner), account_id=account)
+
+    def _let_time_pass_until(self, moment: datetime) -> None:
+        """Polls whenever something is waiting and a quarter of an hour has passed."""
+        world = self.world
+        if (world.happenings or world.hubspot_touched) and world.now + POLL <= moment:
+            world.now += POLL
+            poll(world, self.settings)
+        world.now = max(world.now, moment)
+
+    # ── days that pass ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def advance(self, days: float) -> None:
+        """Lets days pass, with people at work and the integration polling; ends a minute after people did things it has not seen yet."""
+        end = self.world.now + timedelta(days=days)
+        plan = []
+        for day in range(max(1, round(days))):
+            self.dice = random.Random(f"{self.seed} day {self.days_told + day}")
+            start = end - timedelta(days=days) + timedelta(days=day)
+            for act, times in self._daily_plan():
+                plan += [(start + timedelta(seconds=self.dice.randrange(60, 72_000)), number, act) for number in range(times)]
+        self.days_told += max(1, round(days))
+        for moment, _, act in sorted(plan, key=lambda entry: (entry[0], entry[1])):
+            if moment < end - timedelta(hours=2):
+                self._let_time_pass_until(moment)
+                act()
+        self._let_time_pass_until(end - timedelta(minutes=10))
+        self._unseen_acts()
+        self.world.now = end
+
+    def _daily_plan(self) -> list[tuple[Callable[[], None], int]]:
+        def about(one_in: int) -> int:
+            return max(1, self.size // one_in) if self.size else 0
+
+        return [
+            (self.edit_record, about(150)), (self.edit_duplicate, about(1500)), (self.submit_form, about(400)), (self.convert_lead, about(1500)),
+            (self.convert_into_existing, about(3000)), (self.merge_into_bound, about(2500)), (self.merge_away_from_bound, about(2500)),
+            (self.delete_bound_record, about(2500)), (self.merge_contacts, about(4000)), (self.enter_duplicate, about(2000)),
+        ]  # fmt: skip
+
+    def edit_record(self) -> None:
+        if record := self._any_live_record():
+            self.world.edit_record(record, {"Phone": f"+49 40 {self.dice.randrange(10**6, 10**7)}"})
+
+    def edit_duplicate(self) -> None:
+        """Somebody edits a record that its contact is not bound to: the binding will jump."""
+        if found := self._bound_cluster():
+            contact, bound, rivals = found
+            self.world.edit_record(self.dice.choice(rivals), {"Title": self.dice.choice(["Partner", "Director", "Student"])})
+
+    def enter_duplicate(self) -> None:
+        if (record := self._any_live_record()) and record.email:
+            fields: dict[str, str | None] = {"FirstName": record.fields.get("FirstName"), "LastName": record.fields.get("LastName"), "Email": record.fields["Email"], "Company": "Entered twice", "Title": "Unknown"}
+            self.world.create_record("Lead", fields, by=id18("0055e000000Imp1"))
+
+    def submit_form(self) -> None:
+        number = self.dice.randrange(10**6)
+        self.world.create_contact({"firstname": "Form", "lastname": f"Visitor {number}", "email": f"visitor{number}@web.example"}, "FORM")
+
+    def convert_lead(self) -> None:
+        leads = [record for record in self._sample() if record.type == "Lead"]
+        if leads:
+            self.world.convert_lead(self.dice.choice(leads))
+
+    def convert_into_existing(self) -> None:
+        for cluster in self._shuffled_clusters():
+            leads, contacts = [r for r in cluster if r.type == "Lead"], [r for r in cluster if r.type == "Contact"]
+            if leads and contacts:
+                self.world.convert_lead(leads[0], contacts[0])
+                return
+
+    def merge_into_bound(self) -> None:
+        if found := self._bound_cluster(same_type=True):
+            _, bound, rivals = found
+            self.world.merge_records(bound, rivals[0])
+
+    def merge_away_from_bound(self) -> None:
+        """The wrong way round: the bound record loses."""
+        if found := self._bound_cluster(same_type=True):
+            _, bound, rivals = found
+            self.world.merge_records(rivals[0], bound)
+
+    def delete_bound_record(self) -> None:
+        records = [record for record in self._sample() if self.world.contacts_bound_to(record.id)]
+        if records:
+            self.world.delete_record(self.dice.choice(records))
+
+    def merge_contacts(self) -> None:
+        contacts = self._some_contacts(2)
+        if len(contacts) == 2:
+            self.world.merge_contacts(*contacts)
+
+    def _unseen_acts(self) -> None:
+        """Done in the last minutes, before the next poll: what the integration is about to act on, and what people did by hand."""
+        world, dice = self.world, self.dice
+        for _ in range(max(1, self.size // 1500) if self.size else 0):
+            self.edit_duplicate()
+        for email in [cluster[0].email for cluster in self._shuffled_clusters() if world.contact_with_email(cluster[0].email) is None][:2]:
+            world.create_contact({"email": email or "", "firstname": "Back", "lastname": "Again"}, "FORM")
+        contacts = self._some_contacts(8)
+        if len(contacts) < 8:
+            return
+        twice, other, short, damaged, unknown, both, lost, stray = contacts
+        world.write(twice, {"salesforceleadid": other.bound_id or "", "salesforcecontactid": ""}, "IMPORT")
+        own = "salesforcecontactid" if (short.bound_id or "").startswith("003") else "salesforceleadid"
+        world.write(short, {own: (short.bound_id or "")[:15]}, "IMPORT")  # 15 characters are correct
+        world.write(damaged, {"salesforceleadid": (damaged.bound_id or "")[:17], "salesforcecontactid": ""}, "IMPORT")
+        world.write(unknown, {"salesforceleadid": id18("00Q9z00000Gone1"), "salesforcecontactid": ""}, "IMPORT")
+        world.write(both, {"salesforcecontactid": id18("0039z00000Gone1")}, "IMPORT")
+        world.write(lost, {"salesforceleadid": "", "salesforcecontactid": ""}, "CRM_UI")
+        record = world.records.get(stray.bound_id or "")
+        if record is not None and record.is_live:
+            before, world.now = world.now, world.now - timedelta(hours=1)
+            world.edit_record(record, {"Email": f"someone.else{dice.randrange(10**6)}@acme.example"})
+            world.now = before
+        world.hubspot_touched -= {contact.id for contact in contacts}
+
+    # ── picking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _clusters(self) -> list[list[SalesforceRecord]]:
+        emails: dict[str, int] = {}
+        for record in self.world.records.values():
+            if record.is_live and record.email:
+                emails[record.email] = emails.get(record.email, 0) + 1
+        return [self.world.candidates(email) for email, count in sorted(emails.items()) if count > 1]
+
+    def _shuffled_clusters(self) -> list[list[SalesforceRecord]]:
+        clusters = self._clusters()
+        self.dice.shuffle(clusters)
+        return clusters
+
+    def _bound_cluster(self, same_type: bool = False) -> tuple[HubSpotContact, SalesforceRecord, list[SalesforceRecord]] | None:
+        """A contact, the live record it is bound to, and the live duplicates of that record."""
+        for cluster in self._shuffled_clusters():
+            contact = self.world.contact_with_email(cluster[0].email)
+            bound = self.world.records.get(contact.bound_id or "") if contact else None
+            if contact is not None and bound in cluster and bound is not None:
+                rivals = [record for record in cluster if record is not bound and (not same_type or record.type == bound.type)]
+                if rivals:
+                    return contact, bound, rivals
+        return None
+
+    def _sample(self) -> list[SalesforceRecord]:
+        ids = sorted(self.world.records)
+        return [record for record_id in self.dice.sample(ids, min(200, len(ids))) if (record := self.world.records[record_id]).is_live]
+
+    def _any_live_record(self) -> SalesforceRecord | None:
+        sample = self._sample()
+        return sample[0] if sample else None
+
+    def _some_contacts(self, count: int) -> list[HubSpotContact]:
+        ids = sorted(self.world.contacts, key=int)
+        contacts = [self.world.contacts[contact_id] for contact_id in self.dice.sample(ids, min(count * 20, len(ids)))]
+        return [contact for contact in contacts if contact.archived_at is None and contact.bound_id and contact.email][:count]
