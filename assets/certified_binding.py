@@ -1,7 +1,5 @@
 """The table that other systems may trust: who is bound to what, written only when every blocking check holds."""
 
-import os
-
 import dagster as dg
 
 from assets.session import Session
@@ -14,7 +12,7 @@ from assets.session import Session
     group_name="6_published",
     kinds={"parquet"},
 )  # fmt: skip
-def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> dg.MaterializeResult:
+def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> dg.MaterializeResult[None]:
     """One row: a live HubSpot contact and the record it is bound to, as of the last green run. After a red run the last certified one stays.
 
     In $BINDWATCH_HOME/certified/binding.parquet, with the run and the time it was certified in each row.
@@ -28,6 +26,6 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
                       from core.binding as binding, main.run as run where run.run_id = '{context.run_id}')
                 to '{str(temporary).replace("'", "''")}' (format parquet, compression zstd)"""
         )
-        os.replace(temporary, folder / "binding.parquet")
+        temporary.replace(folder / "binding.parquet")
         row = connection.execute("select count(*) from core.binding").fetchone()
     return dg.MaterializeResult(metadata={"dagster/row_count": row[0] if row else 0, "path": dg.MetadataValue.path(str(folder / "binding.parquet"))})

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,16 +16,24 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
 import urllib3
 from hubspot import HubSpot
 from hubspot.crm.contacts import BatchReadInputSimplePublicObjectId, PublicObjectSearchRequest
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from assets.landing import LandedPull, Landing
+from assets.landing import LandedPull, Mode
 from assets.policy import Policy
 from assets.problems import PullProblem
-from assets.warehouse import LoadResult, load_hubspot_contacts, load_hubspot_history, load_list_members, loaded_pulls, no_longer_archived, watermark
+from assets.warehouse import (
+    LoadResult,
+    PullContext,
+    load_hubspot_contacts,
+    load_hubspot_history,
+    load_list_members,
+    loaded_pulls,
+    no_longer_archived,
+    watermark,
+)
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -94,15 +102,11 @@ class Portal:
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> tuple[bytes, dict[str, Any]]:
         self._search_pace.wait()
-        request = PublicObjectSearchRequest(
-            filter_groups=[{"filters": filters}], sorts=["hs_object_id"], properties=["hs_object_id"], limit=limit
-        )
+        request = PublicObjectSearchRequest(filter_groups=[{"filters": filters}], sorts=["hs_object_id"], properties=["hs_object_id"], limit=limit)
         return self._call("the contact search", self._search.do_search, request)
 
     def read_batch(self, ids: list[str], properties: list[str], history: list[str]) -> tuple[bytes, dict[str, Any]]:
-        request = BatchReadInputSimplePublicObjectId(
-            inputs=[{"id": contact_id} for contact_id in ids], properties=properties, properties_with_history=history
-        )
+        request = BatchReadInputSimplePublicObjectId(inputs=[{"id": contact_id} for contact_id in ids], properties=properties, properties_with_history=history)
         return self._call("the batch read", self._batch.read, request, archived=False)
 
     def list_members_page(self, list_id: str, after: str | None) -> tuple[bytes, dict[str, Any]]:
@@ -143,7 +147,7 @@ class PropertyList:
 
     @property
     def asked(self) -> str:
-        return sha256(",".join(sorted(self.properties)).encode()).hexdigest()[:16]
+        return _digest(sorted(self.properties))
 
 
 def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
@@ -154,61 +158,62 @@ def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
     if missing:
         raise PullProblem(
             "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the private app may not see it.",
-            "The salesforce… properties come with the Salesforce integration: is it installed in this portal? Take a mapped property that does not exist out of [[mapping]] in bindwatch.toml.",
+            "The salesforce… properties come with the Salesforce integration: is it installed in this portal? "
+            "Take a mapped property that does not exist out of [[mapping]] in bindwatch.toml.",
         )  # fmt: skip
     return PropertyList(list(dict.fromkeys([*wanted, *(name for name in _WELCOME if name in known)])), policy.properties())
 
 
-def pull_contacts(
-    portal: Portal, landing: Landing, connection: duckdb.DuckDBPyConnection, run_id: str, wanted: PropertyList, policy: Policy, full: bool
-) -> list[LandedPull]:
+def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) -> list[LandedPull]:
     """Pulls live contacts, archived contacts, and the history of mapped properties where a binding changed; loads each.
 
     Live contacts are pulled incrementally when everything was pulled before with the same properties. Archived ones always come whole:
     HubSpot offers no way to ask what was archived since.
     """
+    connection, policy = context.connection, context.policy
     before = watermark(connection, "hubspot", "contact")
     since = None
-    if before is not None and not full and before[1] == wanted.asked:
+    if before is not None and not context.full and before[1] == wanted.asked:
         since = before[0].replace(tzinfo=UTC) - timedelta(minutes=policy.pull.hubspot_overlap_minutes)
-    asked = {"asked": wanted.asked}
-    pulls = []
 
-    pull = landing.open("hubspot", "contact", "incremental" if since else "full", asked, loaded_pulls(connection), since)
-    if pull.manifest.finished_at is None:
+    def open_pull(name: str, mode: Mode, asked: str, watermark_from: datetime | None = None, ids: Sequence[str] = ()) -> LandedPull:
+        request = {"asked": asked, "ids": _digest(ids)}
+        return context.landing.open("hubspot", name, mode, request, loaded_pulls(connection), watermark_from)
+
+    live = open_pull("contact", "incremental" if since else "full", wanted.asked, since)
+    if live.manifest.finished_at is None:
         if since is None:
-            _land_list(portal, pull, wanted, archived=False)
+            _land_list(portal, live, wanted, archived=False)
         else:
-            _land_changes(portal, pull, wanted, since)
-    pulls.append(_loaded(pull, load_hubspot_contacts(connection, run_id, pull)))
+            _land_changes(portal, live, wanted, since)
+    pulls = [_loaded(live, load_hubspot_contacts(connection, live))]
 
-    pull = landing.open("hubspot", "contact_archived", "full", asked, loaded_pulls(connection))
-    if pull.manifest.finished_at is None:
-        _land_list(portal, pull, wanted, archived=True)
-    pulls.append(_loaded(pull, load_hubspot_contacts(connection, run_id, pull)))
+    archived = open_pull("contact_archived", "full", wanted.asked)
+    if archived.manifest.finished_at is None:
+        _land_list(portal, archived, wanted, archived=True)
+    pulls.append(_loaded(archived, load_hubspot_contacts(connection, archived)))
 
-    restored = no_longer_archived(connection, pull)
-    if restored:
+    if ids := no_longer_archived(connection, archived):
         # restoring a contact need not move its modified stamp, so no search finds it
-        pull = landing.open("hubspot", "contact_restored", "incremental", asked, loaded_pulls(connection))
-        if pull.manifest.finished_at is None:
-            _land_batches(portal, pull, restored, wanted.properties, _HISTORY)
-        pulls.append(_loaded(pull, load_hubspot_contacts(connection, run_id, pull)))
+        restored = open_pull("contact_restored", "incremental", wanted.asked, ids=ids)
+        if restored.manifest.finished_at is None:
+            _land_batches(portal, restored, ids, wanted.properties, _HISTORY)
+        pulls.append(_loaded(restored, load_hubspot_contacts(connection, restored)))
 
-    switched = _read_ids(connection, _SWITCHED)
-    if switched and wanted.mapped:
-        pull = landing.open("hubspot", "contact_history", "incremental", {"asked": sha256(",".join(wanted.mapped).encode()).hexdigest()[:16]}, loaded_pulls(connection))  # fmt: skip
-        if pull.manifest.finished_at is None:
-            _land_batches(portal, pull, switched, ["hs_object_id"], wanted.mapped)
-        pulls.append(_loaded(pull, load_hubspot_history(connection, run_id, pull)))
+    ids = [row[0] for row in connection.execute(_SWITCHED).fetchall()]
+    if ids and wanted.mapped:
+        history = open_pull("contact_history", "incremental", _digest(wanted.mapped), ids=ids)
+        if history.manifest.finished_at is None:
+            _land_batches(portal, history, ids, ["hs_object_id"], wanted.mapped)
+        pulls.append(_loaded(history, load_hubspot_history(connection, history)))
 
     list_id = policy.policy.inclusion_list_id
     if list_id is not None:
-        pull = landing.open("hubspot", "inclusion_list", "full", {"asked": list_id}, loaded_pulls(connection))
-        if pull.manifest.finished_at is None:
-            _land_pages(pull, lambda after: portal.list_members_page(list_id, after))
-            pull.finish(None)
-        pulls.append(_loaded(pull, load_list_members(connection, run_id, pull)))
+        members = open_pull("inclusion_list", "full", list_id)
+        if members.manifest.finished_at is None:
+            _land_pages(members, lambda after: portal.list_members_page(list_id, after))
+            members.finish(None)
+        pulls.append(_loaded(members, load_list_members(connection, members)))
     return pulls
 
 
@@ -225,8 +230,8 @@ _SWITCHED = """
 """
 
 
-def _read_ids(connection: duckdb.DuckDBPyConnection, query: str) -> list[str]:
-    return [row[0] for row in connection.execute(query).fetchall()]
+def _digest(names: Sequence[str]) -> str:
+    return sha256(",".join(names).encode()).hexdigest()[:16]
 
 
 def _loaded(pull: LandedPull, result: LoadResult) -> LandedPull:
@@ -256,18 +261,18 @@ def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, archived:
     _land_pages(pull, lambda after: portal.list_page(wanted.properties, _HISTORY, archived, after))
     problem = None
     if not archived:
-        total = _count_by_search(portal, 0)
+        total = _count_by_search(portal)
         # The index lags: contacts archived or merged a moment ago may still be counted. Count again before believing it.
         if total > pull.manifest.rows:
             time.sleep(2)
-            total = _count_by_search(portal, 0)
+            total = _count_by_search(portal)
         if total > pull.manifest.rows:
             problem = f"its paging ended after {pull.manifest.rows} contacts, the search counts {total}"
     pull.finish(None, problem)
 
 
-def _count_by_search(portal: Portal, above: int) -> int:
-    return int(portal.search_page([{"propertyName": "hs_object_id", "operator": "GT", "value": str(above)}], 1)[1]["total"])
+def _count_by_search(portal: Portal) -> int:
+    return int(portal.search_page([{"propertyName": "hs_object_id", "operator": "GT", "value": "0"}], 1)[1]["total"])
 
 
 def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime) -> None:
@@ -284,7 +289,7 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
             {"propertyName": "hs_object_id", "operator": "GT", "value": str(last)},
         ]
         found = portal.search_page(filters, _SEARCH_PAGE)[1]
-        ids = sorted((int(result["id"]) for result in found["results"]))
+        ids = sorted(int(result["id"]) for result in found["results"])
         if any(contact_id <= last for contact_id in ids):
             pull.finish(None, "the search returned contacts that it was told to leave out")
             return
@@ -319,10 +324,14 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
     except (urllib3.exceptions.HTTPError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise PullProblem(
-            "HubSpot", f"{host} cannot be reached or broke off ({type(reason).__name__}) during {doing}.", "Check HUBSPOT_BASE_URL and the network, then run again."
+            "HubSpot",
+            f"{host} cannot be reached or broke off ({type(reason).__name__}) during {doing}.",
+            "Check HUBSPOT_BASE_URL and the network, then run again.",
         ) from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise PullProblem("HubSpot", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}).", "Run again; check HUBSPOT_BASE_URL.") from error
+        raise PullProblem(
+            "HubSpot", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}).", "Run again; check HUBSPOT_BASE_URL."
+        ) from error
     except Exception as error:
         status = getattr(error, "status", None)
         if type(error).__module__.split(".")[0] != "hubspot" or status is None:

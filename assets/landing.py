@@ -8,7 +8,6 @@ killed at any moment therefore leaves whole pages and a manifest that names them
 
 import json
 import logging
-import os
 import shutil
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -76,7 +75,7 @@ class LandedPull:
     def keep(self, temporary: Path, rows: int, cursor: dict[str, Any]) -> None:
         """Makes the page part of the pull: `rows` records, and `cursor` says where the next page begins."""
         name = f"page-{len(self.manifest.pages) + 1:06d}{temporary.suffix}"
-        os.replace(temporary, self.folder / name)
+        temporary.replace(self.folder / name)
         self.manifest.pages.append(Page(file=name, rows=rows))
         self.move(cursor)
 
@@ -96,7 +95,7 @@ class LandedPull:
     def save(self) -> None:
         temporary = self.folder / "manifest.json.tmp"
         temporary.write_text(self.manifest.model_dump_json(indent=1))
-        os.replace(temporary, self.folder / "manifest.json")
+        temporary.replace(self.folder / "manifest.json")
 
 
 class Landing:
@@ -105,9 +104,7 @@ class Landing:
     def __init__(self, folder: Path, resume_within: timedelta) -> None:
         self.folder, self.resume_within = folder, resume_within
 
-    def open(
-        self, source: str, object_name: str, mode: Mode, request: dict[str, Any], loaded: set[str], watermark_from: datetime | None = None
-    ) -> LandedPull:
+    def open(self, source: str, object_name: str, mode: Mode, request: dict[str, Any], loaded: set[str], watermark_from: datetime | None = None) -> LandedPull:
         """Goes on with a pull that asked the same a short while ago and was not loaded (it may even be complete), or begins a new one."""
         request = {**request, "mode": mode, "watermark_from": watermark_from.isoformat() if watermark_from else None}
         fresh = Manifest(

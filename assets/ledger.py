@@ -79,9 +79,7 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
 
 def _remember(connection: duckdb.DuckDBPyConnection) -> None:
     columns = [row[0] for row in connection.execute("describe main.ledger").fetchall()]
-    connection.execute(
-        f"insert or replace into main.ledger by name select distinct on (fingerprint) {', '.join(columns)} from review.finding"
-    )
+    connection.execute(f"insert or replace into main.ledger by name select distinct on (fingerprint) {', '.join(columns)} from review.finding")
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:

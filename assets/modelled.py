@@ -32,12 +32,18 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
         dg.AssetSpec(["raw", "pull"], deps=[table.split(".") for table in _PULLED], group_name="2_raw", kinds={"duckdb"},
                      description="One row: a pull. From which stamp to which, how many rows, complete or not."),
         *(_spec(file, _reads(file, checks) & known) for file in files),
-        dg.AssetSpec(SNAPSHOT, deps=[file.table.split(".") for file in files if file.table.startswith(("core.", "review."))], group_name="6_published", kinds={"parquet"},
-                     description="The tables that stewards and other tools read: $BINDWATCH_HOME/published/current, switched as a whole. Published before the gate has spoken, because a red run is when it is needed."),
+        dg.AssetSpec(
+            SNAPSHOT,
+            deps=[file.table.split(".") for file in files if file.table.startswith(("core.", "review."))],
+            group_name="6_published",
+            kinds={"parquet"},
+            description="The tables that stewards and other tools read: $BINDWATCH_HOME/published/current, switched as a whole. "
+            "Published before the gate has spoken, because a red run is when it is needed.",
+        ),
     ]  # fmt: skip
 
     @dg.multi_asset(name="models", specs=specs)
-    def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult]:
+    def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
         """Builds every SQL table from raw, runs every check, and publishes the snapshot."""
         connections = session.connections
         with session.step(context.run_id) as connection:
@@ -87,7 +93,7 @@ def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: st
     return {"run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "problem": None, "coverage": coverage}
 
 
-def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]]) -> dg.MaterializeResult:
+def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]]) -> dg.MaterializeResult[None]:
     columns = [dg.TableColumn(name, kind, description="; ".join(file.entries.get(name, [])) or None) for name, kind in table.columns.items()]
     deps = {
         column: [dg.TableColumnDep(asset_key=dg.AssetKey(source.split(".")), column_name=name) for source, name in sources]

@@ -37,10 +37,9 @@ def build_models(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFi
             _execute(connection, file, file.text)
             if file.table == "review.violation":
                 for check in checks:
-                    _execute(
-                        connection, check,
-                        f"insert into review.violation by name select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{check.text.rstrip().removesuffix(';')}\n)",
-                    )  # fmt: skip
+                    query = check.text.rstrip().removesuffix(";")
+                    named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
+                    _execute(connection, check, f"insert into review.violation by name {named}")
             built.append(_measure(connection, file.table, time.perf_counter() - started))
             log.info("built %s: %s rows", file.table, f"{built[-1].rows:,}")
     return built

@@ -35,11 +35,17 @@ class Knobs(Section):
         None, description="Salesforce user the integration writes as. Its own edits then count as no reason to jump (rule 14)."
     )
     settle_minutes: int = Field(20, ge=0, description="How long a mismatch may last before it counts: HubSpot polls every 15 minutes, plus slack (rule 16).")
-    create_object: Literal["lead", "contact", "none"] = Field("lead", description="What the integration creates in Salesforce for a contact without a match (rule 6).")
+    create_object: Literal["lead", "contact", "none"] = Field(
+        "lead", description="What the integration creates in Salesforce for a contact without a match (rule 6)."
+    )
     on_lead_deleted: Literal["keep", "delete"] = Field("keep", description="What happens to the HubSpot contact when its Lead is deleted (rules 33, 34).")
-    on_contact_deleted: Literal["keep", "delete"] = Field("keep", description="What happens to the HubSpot contact when its Salesforce Contact is deleted (rules 33, 34).")
+    on_contact_deleted: Literal["keep", "delete"] = Field(
+        "keep", description="What happens to the HubSpot contact when its Salesforce Contact is deleted (rules 33, 34)."
+    )
     secondary_email_matches: bool = Field(False, description="Do a contact's additional e-mails match too? Sources say no (rule 43).")
-    blank_on_switch: Literal["keep", "clear"] = Field("keep", description="Does a blank Salesforce field empty HubSpot's on a switch? The field rules leave it open.")
+    blank_on_switch: Literal["keep", "clear"] = Field(
+        "keep", description="Does a blank Salesforce field empty HubSpot's on a switch? The field rules leave it open."
+    )
     inclusion_list_id: str | None = Field(None, description="HubSpot list that limits what syncs, when the portal uses one (rule 21).")
     placeholder_emails: tuple[str, ...] = Field(
         ("noemail@noemail.com", "none@none.com", "test@test.com", "na@na.com"), description="E-mails that stand for none."

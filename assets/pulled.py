@@ -8,6 +8,7 @@ import duckdb
 from assets import hubspot, salesforce
 from assets.landing import LandedPull
 from assets.session import Session
+from assets.warehouse import PullContext
 
 SOURCES = [
     dg.AssetSpec(["salesforce", "Lead"], group_name="1_crm", kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
@@ -32,17 +33,15 @@ def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
         _spec("salesforce_contact", ["salesforce", "Contact"], "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
     ],
 )
-def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult]:
+def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
     connections = session.connections
     with session.step(context.run_id) as connection:
         org = salesforce.connect(connections.salesforce)
         wanted = salesforce.describe_fields(org, connections.salesforce, connections.policy)
-        landing = session.warehouse.landing(connections.policy)
+        pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
         for name in salesforce.OBJECTS:
-            pull = salesforce.pull_object(
-                org, connections.salesforce, landing, connection, context.run_id, name, wanted[name], connections.policy, config.full
-            )
+            pull = salesforce.pull_object(org, connections.salesforce, pulling, name, wanted[name])
             yield _result(connection, f"raw.salesforce_{name.lower()}", [pull])
 
 
@@ -50,22 +49,23 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     name="hubspot",
     specs=[
         _spec("hubspot_contact", ["hubspot", "contact"], "Every version of every HubSpot contact ever pulled, live and archived, as text."),
-        _spec("hubspot_property_version", ["hubspot", "contact"], "Every entry of the property history that Bindwatch needs: the two Salesforce ids, the e-mail, and the mapped properties of contacts whose binding changed."),
+        _spec("hubspot_property_version", ["hubspot", "contact"], "Every entry of the property history that Bindwatch needs: the two "
+              "Salesforce ids, the e-mail, and, where a binding changed, the mapped properties."),
     ],
 )  # fmt: skip
-def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult]:
+def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
     connections = session.connections
     with session.step(context.run_id) as connection:
         portal = hubspot.Portal(connections.hubspot, connections.policy)
         wanted = hubspot.read_property_list(portal, connections.policy)
-        landing = session.warehouse.landing(connections.policy)
-        pulls = hubspot.pull_contacts(portal, landing, connection, context.run_id, wanted, connections.policy, config.full)
+        pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
+        pulls = hubspot.pull_contacts(portal, pulling, wanted)
         yield _result(connection, "raw.hubspot_contact", [pull for pull in pulls if pull.manifest.object != "contact_history"])
         yield _result(connection, "raw.hubspot_property_version", pulls)
 
 
-def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult:
+def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult[None]:
     row = connection.execute(f"select count(*) from {table}").fetchone()
     incomplete = [f"{pull.manifest.object}: {pull.manifest.problem}" for pull in pulls if not pull.manifest.complete]
     return dg.MaterializeResult(

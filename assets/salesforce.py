@@ -19,16 +19,16 @@ import duckdb
 import jwt
 import requests
 from requests.adapters import HTTPAdapter
-from simple_salesforce import Salesforce
+from simple_salesforce.api import Salesforce
 from simple_salesforce.bulk2 import Operation
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession, SalesforceOperationError, SalesforceRefusedRequest
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.util import Retry
 
-from assets.landing import LandedPull, Landing
+from assets.landing import LandedPull, Mode
 from assets.policy import Policy
 from assets.problems import PullProblem
-from assets.warehouse import SALESFORCE_COLUMNS, csv_source, load_salesforce, loaded_pulls, watermark
+from assets.warehouse import PullContext, csv_source, load_salesforce, loaded_pulls, watermark
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -73,7 +73,7 @@ class _Session(requests.Session):
         self.mount("https://", HTTPAdapter(max_retries=retries))
         self.mount("http://", HTTPAdapter(max_retries=retries))
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs.setdefault("timeout", self._timeout)
         # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
         kwargs.setdefault("verify", self._trusted)
@@ -102,10 +102,12 @@ def _ask_for_token(access: SalesforceAccess, session: requests.Session) -> str:
     body = _json(answer)
     token = body.get("access_token")
     if answer.status_code != 200 or not token:
+        reason = ": ".join(str(body[key]) for key in ("error", "error_description") if body.get(key)) or "no reason given"
         raise PullProblem(
-            "Salesforce", f"The token was refused at {url} ({answer.status_code} {body.get('error', 'no reason given')}: {body.get('error_description', '')}).".replace(": )", ")"),
+            "Salesforce",
+            f"The token was refused at {url} ({answer.status_code} {_short(reason)}).",
             "Check SALESFORCE_CLIENT_ID, the secret or the key, the user's policy in the External Client App, and SALESFORCE_LOGIN_URL.",
-        )  # fmt: skip
+        )
     return str(token)
 
 
@@ -169,26 +171,22 @@ def describe_fields(org: Salesforce, access: SalesforceAccess, policy: Policy) -
     return result
 
 
-def pull_object(
-    org: Salesforce, access: SalesforceAccess, landing: Landing, connection: duckdb.DuckDBPyConnection, run_id: str, name: str,
-    wanted: FieldList, policy: Policy, full: bool,
-) -> LandedPull:  # fmt: skip
+def pull_object(org: Salesforce, access: SalesforceAccess, context: PullContext, name: str, wanted: FieldList) -> LandedPull:
     """Pulls "Lead" or "Contact" to landing and loads it. Incremental when everything was pulled before with the same fields."""
+    connection, policy = context.connection, context.policy
     before = watermark(connection, "salesforce", name)
     since = None
-    if before is not None and not full and before[1] == wanted.asked:
+    if before is not None and not context.full and before[1] == wanted.asked:
         since = before[0].replace(tzinfo=UTC) - timedelta(minutes=policy.pull.salesforce_overlap_minutes)
     soql = f"SELECT {', '.join(wanted.fields)} FROM {name}"
     if since is not None:
         soql += f" WHERE SystemModstamp >= {since:%Y-%m-%dT%H:%M:%SZ}"
-    pull = landing.open(
-        "salesforce", name, "incremental" if since else "full", {"asked": wanted.asked, "soql": soql}, loaded_pulls(connection), since
-    )
+    mode: Mode = "incremental" if since else "full"
+    pull = context.landing.open("salesforce", name, mode, {"asked": wanted.asked, "soql": soql}, loaded_pulls(connection), since)
     if pull.manifest.finished_at is None:
         with _problems_in_words(access, f"the pull of {name}"):
             _land_bulk_job(org, pull, name, soql, policy.pull.bulk_page_rows)
-    columns = _header(pull) or wanted.fields
-    result = load_salesforce(connection, run_id, pull, columns, wanted.mapped)
+    result = load_salesforce(connection, pull, _header(pull) or wanted.fields, wanted.mapped)
     _report(pull, result.new_versions)
     return pull
 
@@ -318,10 +316,14 @@ def _problems_in_words(access: SalesforceAccess, doing: str = "the token") -> It
         ) from error
     except requests.RequestException as error:
         raise PullProblem(
-            "Salesforce", f"{host} cannot be reached or broke off ({type(error).__name__}) during {doing}.", "Check SALESFORCE_INSTANCE_URL and the network, then run again."
+            "Salesforce",
+            f"{host} cannot be reached or broke off ({type(error).__name__}) during {doing}.",
+            "Check SALESFORCE_INSTANCE_URL and the network, then run again.",
         ) from error
     except (jwt.PyJWTError, ValueError) as error:
-        raise PullProblem("Salesforce", f"{doing} failed ({type(error).__name__}).", "Check SALESFORCE_PRIVATE_KEY_FILE (a PEM file) and the answers of the instance.") from error
+        raise PullProblem(
+            "Salesforce", f"{doing} failed ({type(error).__name__}).", "Check SALESFORCE_PRIVATE_KEY_FILE (a PEM file) and the answers of the instance."
+        ) from error
 
 
 def _raise_for_answer(error: SalesforceError, host: str, doing: str) -> NoReturn:

@@ -93,7 +93,7 @@ def _switch(connection: duckdb.DuckDBPyConnection, home: Path, folder: Path, man
     published = home / "published"
     link = published / f".current-{uuid.uuid4().hex[:6]}"
     link.symlink_to(folder.name)
-    os.replace(link, published / "current")
+    link.replace(published / "current")
     _remove_old(published, keep=[folder.name])
     return folder
 

@@ -40,6 +40,16 @@ LIST_PAGE = """{results: 'STRUCT("recordId" VARCHAR)[]'}"""
 
 
 @dataclass(frozen=True)
+class PullContext:
+    """What every pull of a run needs: where it lands, where it is loaded, the policy, and whether everything is to be pulled again."""
+
+    connection: duckdb.DuckDBPyConnection
+    landing: Landing
+    policy: Policy
+    full: bool
+
+
+@dataclass(frozen=True)
 class LoadResult:
     landed_rows: int
     new_versions: int
@@ -76,9 +86,7 @@ class Warehouse:
         try:
             connection = duckdb.connect(str(self.path))
         except duckdb.IOException as error:
-            raise WarehouseProblem(
-                f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}"
-            ) from error
+            raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}") from error
         try:
             connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false")
             _prepare(connection)
@@ -142,20 +150,15 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         if (field := m.field_of(object_type)) is not None
     ]
     settings = [
-        {**check, "severity": s.severity, "max_findings": s.max_findings}
-        for check in checks
-        for s in [policy.checks.get(check["check_name"])]
-        if s is not None
+        {**check, "severity": s.severity, "max_findings": s.max_findings} for check in checks for s in [policy.checks.get(check["check_name"])] if s is not None
     ] + [{**check, "severity": None, "max_findings": 0} for check in checks if check["check_name"] not in policy.checks]
     with transaction(connection):
-        columns = ", ".join(
-            f"cast($row ->> '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}" for name, value in row.items()
-        )
+        columns = ", ".join(f"cast($row ->> '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}" for name, value in row.items())
         connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
-        connection.execute(
-            "update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)"
+        connection.execute("update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)")
+        _replace_table(
+            connection, "main.field_mapping", "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean", mapping
         )
-        _replace_table(connection, "main.field_mapping", "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean", mapping)
         _replace_table(
             connection, "main.check_policy",
             "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint", settings,
@@ -170,9 +173,7 @@ def _replace_table(connection: duckdb.DuckDBPyConnection, name: str, columns: st
     connection.execute(f"create or replace table {name} ({columns})")
     if rows:
         names = [column.split()[0] for column in columns.split(", ")]
-        connection.executemany(
-            f"insert into {name} values ({', '.join('?' for _ in names)})", [[row[column] for column in names] for row in rows]
-        )
+        connection.executemany(f"insert into {name} values ({', '.join('?' for _ in names)})", [[row[column] for column in names] for row in rows])
 
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -191,9 +192,7 @@ def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
 
 
-def load_salesforce(
-    connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, columns: list[str], mapped: dict[str, str]
-) -> LoadResult:
+def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, columns: list[str], mapped: dict[str, str]) -> LoadResult:
     """Loads a pull of Leads or Contacts: one transaction, each version once.
 
     columns: the header of the CSV pages; mapped: the mapped fields and their types in Salesforce.
@@ -201,9 +200,7 @@ def load_salesforce(
     An incomplete pull is only noted. Loading the same pull twice changes nothing.
     """
     table = RAW_TABLES[pull.manifest.object]
-    known = ", ".join(
-        f"{_quote(name)} as {column}" if name in columns else f"cast(null as varchar) as {column}" for name, column in SALESFORCE_COLUMNS.items()
-    )
+    known = ", ".join(f"{_quote(name)} as {column}" if name in columns else f"cast(null as varchar) as {column}" for name, column in SALESFORCE_COLUMNS.items())
     fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
     incoming = f"""
         select coalesce(main.salesforce_id18(id), trim(id)) as record_id, * from (
@@ -212,13 +209,11 @@ def load_salesforce(
     """
     with transaction(connection):
         connection.execute("delete from raw.salesforce_field where object_type = ?", [pull.manifest.object])
-        connection.executemany(
-            "insert into raw.salesforce_field values (?, ?, ?)", [[pull.manifest.object, name, kind] for name, kind in mapped.items()]
-        )
-        return _load_versions(connection, run_id, pull, table, "record_id", "system_modstamp", incoming if pull.page_paths() else None)
+        connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[pull.manifest.object, name, kind] for name, kind in mapped.items()])
+        return _load_versions(connection, pull, table, "record_id", "system_modstamp", incoming if pull.page_paths() else None)
 
 
-def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, tracked_object: str = "contact") -> LoadResult:
+def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, tracked_object: str = "contact") -> LoadResult:
     """Loads a pull of contacts, live or archived: their versions and the history entries that came with them."""
     incoming = f"""
         select
@@ -228,27 +223,25 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, run_id: str, pu
         where contact.properties is not null
     """
     with transaction(connection):
-        result = _load_versions(
-            connection, run_id, pull, "raw.hubspot_contact", "id", "updated_at", incoming if pull.page_paths() else None, tracked_object
-        )
+        result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming if pull.page_paths() else None, tracked_object)
         _load_history(connection, pull)
         return result
 
 
-def load_hubspot_history(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull) -> LoadResult:
+def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
     """Loads history entries alone."""
     with transaction(connection):
         result = LoadResult(pull.manifest.rows, 0)
-        if _note_pull(connection, run_id, pull, result, None):
+        if _note_pull(connection, pull, result, None):
             _load_history(connection, pull)
         return result
 
 
-def load_list_members(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull) -> LoadResult:
+def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
     """Replaces the members of the inclusion list."""
     with transaction(connection):
         result = LoadResult(pull.manifest.rows, 0)
-        if _note_pull(connection, run_id, pull, result, None) and pull.manifest.complete:
+        if _note_pull(connection, pull, result, None) and pull.manifest.complete:
             connection.execute("delete from raw.hubspot_list_member")
             if pull.page_paths():
                 connection.execute(
@@ -274,14 +267,14 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
 
 
 def _load_versions(
-    connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, table: str, key: str, stamp: str, incoming: str | None,
+    connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, incoming: str | None,
     tracked_object: str | None = None,
 ) -> LoadResult:  # fmt: skip
     """Adds what is new to a raw table. incoming: a query with the table's columns but the last two; None: no rows were landed."""
     manifest = pull.manifest
     if not manifest.complete or manifest.pull_id in loaded_pulls(connection):
         result = LoadResult(manifest.rows, 0)
-        _note_pull(connection, run_id, pull, result, manifest.watermark_from)
+        _note_pull(connection, pull, result, manifest.watermark_from)
         return result
     pull_no = _next_pull_no(connection)
     if incoming is None:
@@ -304,7 +297,7 @@ def _load_versions(
     _load_presence(connection, manifest, table, key, pull_no, tracked_object or manifest.object)
     highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
     result = LoadResult(manifest.rows, new_versions)
-    _note_pull(connection, run_id, pull, result, highest[0] if highest else None)
+    _note_pull(connection, pull, result, highest[0] if highest else None)
     connection.execute("drop table incoming")
     return result
 
@@ -378,7 +371,7 @@ def csv_source(paths: list[Path], columns: list[str]) -> str:
     )
 
 
-def _note_pull(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedPull, result: LoadResult, highest: datetime | None) -> bool:
+def _note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: LoadResult, highest: datetime | None) -> bool:
     """Adds the pull to raw.pull; False when it was there already."""
     manifest = pull.manifest
     if manifest.pull_id in loaded_pulls(connection):
@@ -388,7 +381,8 @@ def _note_pull(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedP
     connection.execute(
         "insert into raw.pull values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            _next_pull_no(connection), manifest.pull_id, run_id, manifest.source, manifest.object, manifest.mode, manifest.request["asked"],
+            _next_pull_no(connection), manifest.pull_id, _current_run_id(connection), manifest.source, manifest.object, manifest.mode,
+            manifest.request["asked"],
             _naive(manifest.started_at), _naive(manifest.finished_at or manifest.started_at), _naive(manifest.watermark_from), reached,
             manifest.expected_rows, result.landed_rows, result.new_versions, manifest.complete, manifest.problem,
         ],
@@ -398,6 +392,13 @@ def _note_pull(connection: duckdb.DuckDBPyConnection, run_id: str, pull: LandedP
 
 def _next_pull_no(connection: duckdb.DuckDBPyConnection) -> int:
     return _count(connection, "select coalesce(max(pull_no), 0) + 1 from raw.pull")
+
+
+def _current_run_id(connection: duckdb.DuckDBPyConnection) -> str:
+    row = connection.execute("select run_id from main.current_run").fetchone()
+    if row is None:
+        raise LookupError("no run is going on: call begin_run first")
+    return str(row[0])
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -54,7 +54,9 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
         if outcome.state != "not_evaluated":
             yield _result(outcome)
     if not_evaluated:
-        raise dg.Failure(description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False)
+        raise dg.Failure(
+            description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False
+        )
     if verdict != "pass":
         raise dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}.", allow_retries=False)
 

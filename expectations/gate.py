@@ -106,7 +106,7 @@ def _check_expectation(check: CheckFile, policy: Policy) -> dict[str, Any]:
     known = "first_seen_at < last_seen_at" if policy.gate.fail_on == "new" else "false"
     severity = f"case when severity = 'block' and {known} then 'warn' else severity end"
     query = f"""
-        select {severity} as severity, {', '.join(_EXAMPLE_COLUMNS[1:])}
+        select {severity} as severity, {", ".join(_EXAMPLE_COLUMNS[1:])}
         from {{batch}} where check_name = '{check.name}' and status in ('open', 'acknowledged')
         qualify count(*) over () > {most}
         order by {severity} = 'warn', blast_radius desc, first_seen_at, fingerprint"""

@@ -43,7 +43,9 @@ def demo(
 def sandbox(
     people: Annotated[int, typer.Option(help="How many made-up people.", min=0)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
-    people_csv: Annotated[Path | None, typer.Option(help="Real people instead: a CSV with name, email, and first_seen, last_seen where known.", exists=True, dir_okay=False)] = None,
+    people_csv: Annotated[
+        Path | None, typer.Option(help="Real people instead: a CSV with name, email, and first_seen, last_seen where known.", exists=True, dir_okay=False)
+    ] = None,
     days_ago: Annotated[float, typer.Option(help="How far behind today the world's clock starts.")] = 10,
     folder: Annotated[Path, typer.Option(help="Where its certificates and the file `environment` go.")] = Path("data/sandbox"),
     salesforce_port: Annotated[int, typer.Option(help="0: any free port.")] = 8443,

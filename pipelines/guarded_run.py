@@ -100,15 +100,18 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
     return " ".join(reasons) or "The run did not start."
 
 
-def read_findings(manifest_folder: Path, limit: int) -> list[dict[str, Any]]:
-    """The worst open findings of a published snapshot: by severity, blast radius, age."""
+def read_worst_findings(folder: Path) -> list[dict[str, Any]]:
+    """The worst open finding of each check in a published snapshot, the worst check first: by severity, blast radius, age."""
     relation = duckdb.execute(
-        """select finding.*, contact.display_name from read_parquet(?) as finding
+        """select finding.*, contact.display_name, count(*) over (partition by finding.check_name) as findings
+           from read_parquet(?) as finding
            left join read_parquet(?) as contact on contact.contact_id = finding.hubspot_contact_id
            where status in ('open', 'acknowledged')
-           order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, first_seen_at, fingerprint
-           limit ?""",
-        [str(manifest_folder / "finding.parquet"), str(manifest_folder / "hubspot_contact.parquet"), limit],
+           qualify row_number() over (
+               partition by finding.check_name
+               order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, first_seen_at, fingerprint) = 1
+           order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, findings desc, check_name""",
+        [str(folder / "finding.parquet"), str(folder / "hubspot_contact.parquet")],
     )
     names = [column[0] for column in relation.description or []]
     return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from assets.snapshot import current_folder
-from pipelines.guarded_run import RunResult, read_findings
+from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
 
 stderr = Console(stderr=True, highlight=False)
@@ -21,7 +21,6 @@ _WORDS = {
     "fail": "Blocking checks are violated.",
     "unproven": "The run could not be completed or proven. It is neither green nor red.",
 }
-_SHOWN = 8
 
 
 class _Progress(logging.Handler):
@@ -86,16 +85,17 @@ def _print_checks(checks: list[dict[str, Any]]) -> None:
 
 def _print_worst() -> None:
     folder = current_folder(home())
-    findings = read_findings(folder, _SHOWN) if folder else []
-    if not findings:
+    findings = read_worst_findings(folder) if folder else []
+    if not any(finding["severity"] != "warn" for finding in findings):
         return
-    stdout.print(f"[bold]The {len(findings)} worst findings[/]")
-    for finding in findings:
+    blocking = [finding for finding in findings if finding["severity"] != "warn"]
+    stdout.print("[bold]The worst finding of each blocking check[/]")
+    for finding in blocking:
         colour = "red" if finding["severity"] == "block" else "yellow"
         name = escape(" ".join((finding["display_name"] or "").split())[:40])
         who = f"HubSpot contact {finding['hubspot_contact_id']}{f' ({name})' if name else ''}" if finding["hubspot_contact_id"] else ""
         record = f"Salesforce {finding['salesforce_id']}" if finding["salesforce_id"] else ""
-        stdout.print(f"[{colour}]■ {finding['check_name']}[/]  {'  '.join(part for part in (who, record) if part)}")
+        stdout.print(f"[{colour}]■ {finding['check_name']}[/]  {'  '.join(part for part in (who, record) if part)}", soft_wrap=True)
         details = []
         if finding["rival_ids"]:
             details.append(f"rivals {', '.join(finding['rival_ids'][:4])}{' …' if len(finding['rival_ids']) > 4 else ''}")

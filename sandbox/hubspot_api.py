@@ -113,7 +113,14 @@ class HubSpotApi:
             "results": [self._object(contact, body.get("properties") or [], history) for contact in found],
         }  # fmt: skip
         if missing:
-            error = {"status": "error", "category": "OBJECT_NOT_FOUND", "message": "Could not get some contacts", "context": {"ids": missing}, "links": {}, "errors": []}
+            error = {
+                "status": "error",
+                "category": "OBJECT_NOT_FOUND",
+                "message": "Could not get some contacts",
+                "context": {"ids": missing},
+                "links": {},
+                "errors": [],
+            }
             answer |= {"numErrors": 1, "errors": [error]}
         return JSONResponse(answer, 207 if missing else 200)
 
@@ -145,7 +152,18 @@ class HubSpotApi:
 
     async def owners(self, request: Request) -> Response:
         moment = _iso(datetime(2024, 1, 1, tzinfo=UTC))
-        owner = {"id": "1", "email": "owner@sandbox.example", "type": "PERSON", "firstName": "Olga", "lastName": "Owner", "userId": 1, "createdAt": moment, "updatedAt": moment, "archived": False, "teams": []}
+        owner = {
+            "id": "1",
+            "email": "owner@sandbox.example",
+            "type": "PERSON",
+            "firstName": "Olga",
+            "lastName": "Owner",
+            "userId": 1,
+            "createdAt": moment,
+            "updatedAt": moment,
+            "archived": False,
+            "teams": [],
+        }
         return JSONResponse({"results": [owner]})
 
     # ── contacts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,9 +220,9 @@ class HubSpotApi:
             values = [value.lower()]
             if condition["propertyName"] == "email":  # search by e-mail finds secondary addresses too
                 values += contact.value("hs_additional_emails").lower().split(";")
-            return (str(wanted).lower() in values) == (operator == "EQ")
+            return (str(wanted).lower() in values) is bool(operator == "EQ")
         a, b = _number(value), _number(str(wanted))
-        return bool({"GT": a > b, "GTE": a >= b, "LT": a < b, "LTE": a <= b}[operator])
+        return bool({"GT": a > b, "GTE": a >= b, "LT": a < b, "LTE": a <= b}[str(operator)])
 
 
 def _number(value: str | None) -> float:

@@ -13,13 +13,19 @@ _FIRST = (
 ).split()
 _LAST = (
     "Acker Adeyemi Bauer Becker Brandt Castro Chen Costa Demir Diaz Eriksen Fischer Fuchs Garcia Gupta Haas Hansen Huber Ito Jansen Kaya Keller Khan Klein "
-    "Kowalski Krüger Lang Lehmann Lopez Mäkinen Mendes Meyer Moreau Novak Okafor Olsen Park Patel Peters Richter Rossi Sato Schmidt Schulz Silva Singh Sørensen "
-    "Tanaka Torres Vogel Wagner Weber Wolf Yilmaz Zhang Zimmermann O'Brien d'Angelo"
+    "Kowalski Krüger Lang Lehmann Lopez Mäkinen Mendes Meyer Moreau Novak Okafor Olsen Park Patel Peters Richter Rossi Sato Schmidt Schulz Silva Singh "
+    "Sørensen Tanaka Torres Vogel Wagner Weber Wolf Yilmaz Zhang Zimmermann O'Brien d'Angelo"
 ).split()
 _COMPANY = "Northwind Acme Globex Initech Umbrella Hooli Stark Wayne Wonka Tyrell Cyberdyne Soylent Aperture Vandelay Dunder Oscorp Monarch Zenith".split()
 _KIND = "GmbH AG Ltd Inc SA BV AB SpA Oy & Co. KG".split(" ")
 _TITLES = ["Head of Marketing", "CEO", "CTO", "Sales Manager", "Buyer", "Engineer", "HR Manager", "Analyst", "Office Manager", "", "", ""]
-_CITIES = [("Berlin", "10115", "Germany"), ("Wien", "1010", "Austria"), ("Zürich", "8001", "Switzerland"), ("Lyon", "69001", "France"), ("Leeds", "LS1 1UR", "UK")]
+_CITIES = [
+    ("Berlin", "10115", "Germany"),
+    ("Wien", "1010", "Austria"),
+    ("Zürich", "8001", "Switzerland"),
+    ("Lyon", "69001", "France"),
+    ("Leeds", "LS1 1UR", "UK"),
+]
 
 
 @dataclass(frozen=True)

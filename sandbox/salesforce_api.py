@@ -94,7 +94,9 @@ class SalesforceApi:
             return JSONResponse({"error": "unsupported_grant_type", "error_description": "grant type not supported"}, 400)
         if not good:
             return JSONResponse({"error": "invalid_grant", "error_description": "authentication failure"}, 400)
-        return JSONResponse({"access_token": self.issue_token(), "instance_url": f"https://{request.url.netloc}", "id": "https://sandbox/id/00D/005", "token_type": "Bearer"})
+        return JSONResponse(
+            {"access_token": self.issue_token(), "instance_url": f"https://{request.url.netloc}", "id": "https://sandbox/id/00D/005", "token_type": "Bearer"}
+        )
 
     def issue_token(self) -> str:
         token = f"00D5e000000sandbox!{secrets.token_urlsafe(24)}"
@@ -213,7 +215,9 @@ class SalesforceApi:
         writer.writerows([_bulk(value) for value in row.values()] for row in page)
         following = base64.b64encode(str(offset + size).encode()).decode() if offset + size < len(job.rows) else "null"
         return Response(
-            text.getvalue().encode("utf-8", "surrogatepass"), media_type="text/csv", headers={"Sforce-NumberOfRecords": str(len(page)), "Sforce-Locator": following}
+            text.getvalue().encode("utf-8", "surrogatepass"),
+            media_type="text/csv",
+            headers={"Sforce-NumberOfRecords": str(len(page)), "Sforce-Locator": following},
         )
 
     # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -44,12 +45,11 @@ async def _serve(story: Story, salesforce: SalesforceApi, hubspot: HubSpotApi, f
 
     control = [Route("/sandbox/advance", advance, methods=["POST"]), Route("/sandbox/clock", clock)]
     secure, plain = _listen(salesforce_port), _listen(hubspot_port)
+    certificate: dict[str, Any] = {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"}
     servers = [
-        uvicorn.Server(uvicorn.Config(
-            Starlette(routes=salesforce.routes()), log_level="warning", ssl_certfile=str(folder / "server.pem"), ssl_keyfile=str(folder / "server.key"), lifespan="off",
-        )),
+        uvicorn.Server(uvicorn.Config(Starlette(routes=salesforce.routes()), log_level="warning", lifespan="off", **certificate)),
         uvicorn.Server(uvicorn.Config(Starlette(routes=[*hubspot.routes(), *control]), log_level="warning", lifespan="off")),
-    ]  # fmt: skip
+    ]
     environment = {
         "SALESFORCE_INSTANCE_URL": f"https://127.0.0.1:{secure.getsockname()[1]}",
         "SALESFORCE_CLIENT_ID": CLIENT_ID,

@@ -62,11 +62,16 @@ class Story:
         )  # fmt: skip
 
     def _nasty_person_appears(self, first: str, last: str, email: str) -> None:
-        self.world.create_record("Lead", {"FirstName": first, "LastName": last, "Email": email, "Company": "Nasty, \"Values\" & Co", "Street": "1 Main St\nFloor 2"})
+        self.world.create_record(
+            "Lead", {"FirstName": first, "LastName": last, "Email": email, "Company": 'Nasty, "Values" & Co', "Street": "1 Main St\nFloor 2"}
+        )
 
-    def _create_record(self, object_type: str, person: Person, owner: str = "0055e000000Own1", changes: dict[str, str | None] | None = None) -> SalesforceRecord:
+    def _create_record(
+        self, object_type: str, person: Person, owner: str = "0055e000000Own1", changes: dict[str, str | None] | None = None
+    ) -> SalesforceRecord:
         fields: dict[str, str | None] = {
-            "FirstName": person.first_name, "LastName": person.last_name, "Email": person.email or None, "Title": person.title or None, "Phone": person.phone or None,
+            "FirstName": person.first_name, "LastName": person.last_name, "Email": person.email or None,
+            "Title": person.title or None, "Phone": person.phone or None,
         }  # fmt: skip
         if object_type == "Lead":
             fields |= {"Company": person.company, "City": person.city or None, "PostalCode": person.postal_code or None, "Country": person.country or None}
@@ -120,12 +125,18 @@ class Story:
     def edit_duplicate(self) -> None:
         """Somebody edits a record that its contact is not bound to: the binding will jump."""
         if found := self._bound_cluster():
-            contact, bound, rivals = found
+            _, _, rivals = found
             self.world.edit_record(self.dice.choice(rivals), {"Title": self.dice.choice(["Partner", "Director", "Student"])})
 
     def enter_duplicate(self) -> None:
         if (record := self._any_live_record()) and record.email:
-            fields: dict[str, str | None] = {"FirstName": record.fields.get("FirstName"), "LastName": record.fields.get("LastName"), "Email": record.fields["Email"], "Company": "Entered twice", "Title": "Unknown"}
+            fields: dict[str, str | None] = {
+                "FirstName": record.fields.get("FirstName"),
+                "LastName": record.fields.get("LastName"),
+                "Email": record.fields["Email"],
+                "Company": "Entered twice",
+                "Title": "Unknown",
+            }
             self.world.create_record("Lead", fields, by=id18("0055e000000Imp1"))
 
     def submit_form(self) -> None:

@@ -163,7 +163,13 @@ class World:
         return account_id
 
     def create_record(
-        self, object_type: ObjectType, fields: dict[str, str | None], *, owner_id: str = "0055e000000Own1", account_id: str | None = None, by: str = "0055e000000Usr1"
+        self,
+        object_type: ObjectType,
+        fields: dict[str, str | None],
+        *,
+        owner_id: str = "0055e000000Own1",
+        account_id: str | None = None,
+        by: str = "0055e000000Usr1",
     ) -> SalesforceRecord:
         record = SalesforceRecord(
             self._salesforce_id("00Q" if object_type == "Lead" else "003"), object_type, dict(fields), self.now, self.now, by, owner_id, account_id
@@ -325,5 +331,3 @@ def field_value(world: World, record: SalesforceRecord, name: str) -> str | None
     if name == "Account.Name":
         return world.accounts.get(record.account_id or "")
     return record.fields.get(name)
-
-

@@ -1,0 +1,36 @@
+# Everything from a fresh machine with Python 3.11 or newer and make. `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-slow lint clean lock
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The environment is made anew when the lock changes.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Bindwatch needs Python 3.11 or newer; name one with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: $(VENV)/.installed  ## Virtual environment with the locked dependencies
+demo: setup  ## The main job on two CRMs in miniature; needs no account
+	$(BIN)/bindwatch demo
+dev: setup  ## The Dagster UI at http://127.0.0.1:3000
+	$(BIN)/bindwatch dev
+test: setup  ## The tests
+	$(BIN)/pytest
+test-slow: setup  ## The tests that take long, too
+	$(BIN)/pytest -m ""
+lint: setup  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+lock:  ## Resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file requirements.lock
+clean:  ## Remove the environment; data stays
+	rm -rf $(VENV) *.egg-info
