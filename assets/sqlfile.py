@@ -12,7 +12,7 @@ A check is a bare query under expectations/<suite>/; its header carries `severit
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -22,6 +22,11 @@ from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage
 
 _ENTRY = re.compile(r"^([a-z_]+): (.+)$")
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> exp.Expr:
+    return sqlglot.parse_one(text, read="duckdb")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class SqlFile:
     @cached_property
     def statement(self) -> exp.Expr:
         try:
-            return sqlglot.parse_one(self.text, read="duckdb")
+            return _parse(self.text)
         except SqlglotError as error:
             raise ValueError(f"{self.path} cannot be parsed: {error}") from error
 

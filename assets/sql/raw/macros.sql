@@ -58,9 +58,10 @@ create or replace macro main.as_boolean(text_value) as
 -- Are two filled values of a mapped field the same? By value where Salesforce says boolean or number, else by trimmed text.
 create or replace macro main.same_value(a, b, field_type) as
     main.trim_text(a) = main.trim_text(b)
-    or case
-        when field_type = 'boolean' then main.as_boolean(a) = main.as_boolean(b)
-        when field_type in ('int', 'integer', 'long', 'double', 'currency', 'percent')
-            then try_cast(main.trim_text(a) as double) = try_cast(main.trim_text(b) as double)
-        else false
-    end;
+    or coalesce(
+        case
+            when field_type = 'boolean' then main.as_boolean(a) = main.as_boolean(b)
+            when field_type in ('int', 'integer', 'long', 'double', 'currency', 'percent')
+                then try_cast(main.trim_text(a) as double) = try_cast(main.trim_text(b) as double)
+        end,
+        false);

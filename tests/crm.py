@@ -1,0 +1,174 @@
+"""A pair of CRMs in a few lines: a test names the one thing that differs, everything else is ordinary.
+
+Records go straight into the raw tables, as a pull would have loaded them; the models and checks that run on them are the real ones.
+"""
+
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import duckdb
+
+from assets.ledger import close_run, summarise_run
+from assets.models import build_models
+from assets.policy import Policy
+from assets.warehouse import _prepare, begin_run, write_policy
+from expectations.gate import checks
+from sandbox.world import id18
+
+ANN = "ann@example.com"
+INSTANCE = "https://org.example"
+
+
+def day(number: float) -> datetime:
+    """The moments of the tests: day 1 is 1 March 2026, runs take place on day 30."""
+    return datetime(2026, 3, 1) + timedelta(days=number - 1)
+
+
+def text(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def lead_id(number: int) -> str:
+    return id18(f"00Q5e{number:010d}")
+
+
+def contact_id(number: int) -> str:
+    return id18(f"0035e{number:010d}")
+
+
+class Crm:
+    """Salesforce and HubSpot as pulled, on an in-memory warehouse."""
+
+    def __init__(self, **knobs: Any) -> None:
+        self.connection = duckdb.connect()
+        self.connection.execute("set timezone = 'UTC'; set threads = 1")
+        _prepare(self.connection)
+        self.policy = Policy.model_validate({"policy": knobs})
+        self.numbers = count(1)
+        self.pull_no = 1
+        self.run_no = 1
+        self._begin_run(day(30))
+
+    # ── Salesforce ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def lead(self, number: int | None = None, **changes: Any) -> str:
+        return self._record("raw.salesforce_lead", lead_id(number or next(self.numbers)), changes)
+
+    def salesforce_contact(self, number: int | None = None, **changes: Any) -> str:
+        return self._record("raw.salesforce_contact", contact_id(number or next(self.numbers)), changes)
+
+    def _record(self, table: str, record_id: str, changes: dict[str, Any]) -> str:
+        """created, modified: moments; email, owner, account, by, deleted, merged_into, converted_to; fields by API name."""
+        ordinary = {
+            "created": day(1), "modified": day(1), "email": ANN, "owner": "0055e000000Own1", "account": None, "by": "0055e000000Usr1",
+            "deleted": False, "merged_into": None, "converted_to": None, "fields": {},
+        }  # fmt: skip
+        unknown = changes.keys() - ordinary.keys()
+        assert not unknown, unknown
+        value = ordinary | changes
+        deleted = value["deleted"] or value["merged_into"] is not None
+        fields = {"FirstName": "Ann", "LastName": "Lee"} | value["fields"]
+        self.connection.execute(
+            f"""insert into {table} by name select
+                $id as record_id, $id as id, $modified as system_modstamp, $created as created_date, $modified as last_modified_date, $by as last_modified_by_id,
+                $owner as owner_id, $account as account_id, 'Ann Lee' as name, $email as email, $deleted as is_deleted, $merged_into as master_record_id,
+                $converted as is_converted, $converted_to as converted_contact_id, map($names, $values) as fields, 0 as content_hash, $pull_no as pull_no""",
+            {
+                "id": record_id, "modified": text(value["modified"]), "created": text(value["created"]), "by": value["by"], "owner": value["owner"],
+                "account": value["account"], "email": value["email"], "deleted": str(deleted).lower(), "merged_into": value["merged_into"],
+                "converted": str(value["converted_to"] is not None).lower(), "converted_to": value["converted_to"],
+                "names": list(fields), "values": list(fields.values()), "pull_no": self.pull_no,
+            },
+        )  # fmt: skip
+        return record_id
+
+    # ── HubSpot ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def contact(self, contact_id: str = "101", bound: str | None = None, **changes: Any) -> str:
+        """bound: the record, whose id goes into the property of its object, with one history entry on `since`."""
+        ordinary = {
+            "email": ANN, "additional": "", "since": day(2), "synced": day(10), "archived_at": None, "merged_ids": "", "lead_id": "", "crm_contact_id": "",
+            "properties": {}, "modified": day(10),
+        }  # fmt: skip
+        unknown = changes.keys() - ordinary.keys()
+        assert not unknown, unknown
+        value = ordinary | changes
+        own = "salesforcecontactid" if (bound or "").startswith("003") else "salesforceleadid"
+        properties = {
+            "email": value["email"], "hs_additional_emails": value["additional"], "hs_merged_object_ids": value["merged_ids"],
+            "salesforceleadid": value["lead_id"], "salesforcecontactid": value["crm_contact_id"],
+            "salesforcelastsynctime": text(value["synced"]) or "", "lastmodifieddate": text(value["modified"]),
+            "firstname": "Ann", "lastname": "Lee", **({own: bound} if bound else {}), **value["properties"],
+        }  # fmt: skip
+        self.connection.execute(
+            """insert into raw.hubspot_contact by name select
+                $id as id, $created as created_at, $modified as updated_at, $archived as archived, $archived_at as archived_at,
+                map($names, $values) as properties, 0 as content_hash, $pull_no as pull_no""",
+            {
+                "id": contact_id, "created": text(day(1)), "modified": text(value["modified"]), "archived": value["archived_at"] is not None,
+                "archived_at": text(value["archived_at"]), "names": list(properties), "values": list(properties.values()), "pull_no": self.pull_no,
+            },
+        )  # fmt: skip
+        if bound and value["since"] is not None:
+            self.history(contact_id, own, (value["since"], bound))
+        return contact_id
+
+    def history(self, contact_id: str, property_name: str, *versions: tuple[datetime, str] | tuple[datetime, str, str]) -> None:
+        """Entries of a property's history: (when, value) written by the integration, or (when, value, source)."""
+        for when, value, *source in versions:
+            self.connection.execute(
+                "insert into raw.hubspot_property_version values (?, ?, ?, ?, ?, null, ?)",
+                [contact_id, property_name, value, text(when), source[0] if source else "SALESFORCE", self.pull_no],
+            )
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_run(self, moment: datetime) -> None:
+        begin_run(self.connection, f"run {self.run_no}", moment)
+        for source, name in (("salesforce", "Lead"), ("salesforce", "Contact"), ("hubspot", "contact"), ("hubspot", "contact_archived")):
+            self.pull(source, name)
+
+    def pull(self, source: str, name: str, complete: bool = True, problem: str | None = None) -> None:
+        self.pull_no += 1
+        self.connection.execute(
+            "insert into raw.pull values ($no, 'pull ' || $no, $run, $source, $object, 'full', 'x', $at, $at, null, $at, 1, 1, 1, $complete, $problem)",
+            {"no": self.pull_no, "run": f"run {self.run_no}", "source": source, "object": name, "at": day(30), "complete": complete, "problem": problem},
+        )
+
+    def later(self) -> None:
+        """What follows comes with a later pull of the same run."""
+        self.pull("hubspot", "contact")
+
+    def end_run(self, next_run: datetime = day(30.5)) -> None:  # noqa: B008
+        """This run is proven and over; what is added from now on is new to the next one."""
+        self.build()
+        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
+        self.run_no += 1
+        self._begin_run(next_run)
+
+    def build(self) -> "Crm":
+        files = checks()
+        rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
+        write_policy(self.connection, self.policy, INSTANCE, rows)
+        build_models(self.connection, files)
+        return self
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Rows of a table, or of a query."""
+        relation = self.connection.execute(query if " " in query else f"from {query}")
+        names = [column[0] for column in relation.description or []]
+        return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+
+    def binding(self, contact_id: str = "101") -> dict[str, Any]:
+        (row,) = (row for row in self.build().rows("core.binding") if row["hubspot_contact_id"] == contact_id)
+        return row
+
+    def findings(self, check: str | None = None) -> list[dict[str, Any]]:
+        """Open findings, of one check or of all."""
+        return [row for row in self.build().rows("review.finding") if row["status"] != "resolved" and check in (None, row["check_name"])]
+
+    def checks_that_fire(self) -> set[str]:
+        return {row["check_name"] for row in self.findings()}
