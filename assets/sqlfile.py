@@ -20,6 +20,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import build_scope
 
 _ENTRY = re.compile(r"^([a-z_]+): (.+)$")
 
@@ -92,13 +94,11 @@ class SqlFile:
             nested.setdefault(database, {})[name] = columns
         if not isinstance(self.statement, exp.Create) or not isinstance(self.statement.expression, exp.Query):
             return {}
-        query = self.statement.expression.sql("duckdb")
+        query = qualify(self.statement.expression.copy(), schema=dict(nested), dialect="duckdb", validate_qualify_columns=False, identify=False)
+        scope = build_scope(query)
         result: dict[str, list[tuple[str, str]]] = {}
         for column in schema.get(self.table, {}):
-            try:
-                root = lineage(column, query, schema=nested, dialect="duckdb")
-            except (SqlglotError, ValueError, KeyError):
-                continue  # the UI then shows no lineage for this one column; tests/test_sql_files.py counts them
+            root = lineage(column, query, scope=scope, schema=nested, dialect="duckdb")
             sources = {
                 (f"{node.source.db}.{node.source.name}", node.name.rsplit(".", 1)[-1])
                 for node in root.walk()

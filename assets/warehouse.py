@@ -200,30 +200,36 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, col
     An incomplete pull is only noted. Loading the same pull twice changes nothing.
     """
     table = RAW_TABLES[pull.manifest.object]
-    known = ", ".join(f"{_quote(name)} as {column}" if name in columns else f"cast(null as varchar) as {column}" for name, column in SALESFORCE_COLUMNS.items())
-    fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
-    incoming = f"""
-        select coalesce(main.salesforce_id18(id), trim(id)) as record_id, * from (
-            select {known}, {fields} as fields from {csv_source(pull.page_paths(), columns)}
-        ) where coalesce(trim(id), '') <> ''
-    """
+    incoming = None
+    if pull.page_paths():
+        known = ", ".join(
+            f"{_quote(name)} as {column}" if name in columns else f"cast(null as varchar) as {column}" for name, column in SALESFORCE_COLUMNS.items()
+        )
+        fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
+        incoming = f"""
+            select coalesce(main.salesforce_id18(id), trim(id)) as record_id, * from (
+                select {known}, {fields} as fields from {csv_source(pull.page_paths(), columns)}
+            ) where coalesce(trim(id), '') <> ''
+        """
     with transaction(connection):
         connection.execute("delete from raw.salesforce_field where object_type = ?", [pull.manifest.object])
         connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[pull.manifest.object, name, kind] for name, kind in mapped.items()])
-        return _load_versions(connection, pull, table, "record_id", "system_modstamp", incoming if pull.page_paths() else None)
+        return _load_versions(connection, pull, table, "record_id", "system_modstamp", incoming)
 
 
 def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, tracked_object: str = "contact") -> LoadResult:
     """Loads a pull of contacts, live or archived: their versions and the history entries that came with them."""
-    incoming = f"""
-        select
-            contact.id as id, contact."createdAt" as created_at, contact."updatedAt" as updated_at, coalesce(contact.archived, false) as archived,
-            contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
-        from ({_hubspot_contacts(pull)})
-        where contact.properties is not null
-    """
+    incoming = None
+    if pull.page_paths():
+        incoming = f"""
+            select
+                contact.id as id, contact."createdAt" as created_at, contact."updatedAt" as updated_at, coalesce(contact.archived, false) as archived,
+                contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
+            from ({_hubspot_contacts(pull)})
+            where contact.properties is not null
+        """
     with transaction(connection):
-        result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming if pull.page_paths() else None, tracked_object)
+        result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming, tracked_object)
         _load_history(connection, pull)
         return result
 

@@ -56,7 +56,7 @@ def sandbox(
     from datetime import UTC, datetime, timedelta
 
     from sandbox.people import make_people, read_people
-    from sandbox.server import serve
+    from sandbox.server import SandboxServer
     from sandbox.story import Story
 
     until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
@@ -66,7 +66,7 @@ def sandbox(
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
     print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    serve(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()))
+    SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ())).serve()
 
 
 @app.command()

@@ -10,13 +10,14 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
 from assets.snapshot import current_folder, read_manifest
 from pipelines.settings import home, read_connections
 
 log = logging.getLogger("bindwatch")
 
 EXIT_CODES = {"pass": 0, "fail": 1, "unproven": 3}
+_OWN_PROBLEMS = {problem.__name__ for problem in (ConfigurationProblem, PullProblem, WarehouseProblem)}
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,11 @@ def execute(full: bool = False) -> RunResult:
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
     with prepare_instance() as instance:
         _end_dead_runs(instance)
-        try:
-            result = defs.resolve_job_def("guarded_run").execute_in_process(
-                instance=instance,
-                raise_on_error=False,
-                run_config={"ops": options, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            )
-        except dg.DagsterResourceFunctionError as error:
-            if isinstance(error.__cause__, (ConfigurationProblem, WarehouseProblem)):
-                return RunResult("", "unproven", None, str(error.__cause__))
-            raise
+        result = defs.resolve_job_def("guarded_run").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": options, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
     return _read_result(result)
 
 
@@ -87,17 +83,17 @@ def _read_result(result: dg.ExecuteInProcessResult) -> RunResult:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """The reasons of the steps that failed, one sentence each."""
+    """Why the run failed: one sentence for each step, or the reason why none began."""
     reasons = []
     for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            told = failure.user_failure_data.description if failure.user_failure_data else None
-            error = failure.error
-            while error is not None and error.cause is not None:
+        if event.is_step_failure and event.step_failure_data.user_failure_data and event.step_failure_data.user_failure_data.description:
+            reasons.append(event.step_failure_data.user_failure_data.description)
+        elif event.is_step_failure or event.event_type is dg.DagsterEventType.RESOURCE_INIT_FAILURE:
+            error = getattr(event.event_specific_data, "error", None)
+            while error is not None and error.cls_name not in _OWN_PROBLEMS and error.cause is not None:
                 error = error.cause
-            reasons.append(" ".join((told or (error.message if error else "")).split()))
-    return " ".join(reasons) or "The run did not start."
+            reasons.append(error.message.partition(": ")[2] if error else "")
+    return " ".join(" ".join(reasons).split()) or "The run did not start."
 
 
 def read_worst_findings(folder: Path) -> list[dict[str, Any]]:

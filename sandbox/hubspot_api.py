@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from sandbox.answer import JsonAnswer
 from sandbox.world import MAPPING, HubSpotContact, World, _iso
 
 TOKEN = "pat-sandbox"
@@ -70,7 +71,7 @@ class HubSpotApi:
         answer: dict[str, Any] = {"results": [self._object(contact, query.getlist("properties"), history) for contact in page]}
         if len(matching) > limit:
             answer["paging"] = {"next": {"after": page[-1].id, "link": "https://api.hubapi.com/"}}
-        return JSONResponse(answer)
+        return JsonAnswer(answer)
 
     async def search(self, request: Request) -> Response:
         body = json.loads(await request.body())
@@ -91,7 +92,7 @@ class HubSpotApi:
         answer: dict[str, Any] = {"total": len(matching), "results": [self._object(contact, body.get("properties") or [], []) for contact in page]}
         if after + limit < len(matching):
             answer["paging"] = {"next": {"after": str(after + limit)}}
-        return JSONResponse(answer)
+        return JsonAnswer(answer)
 
     async def batch_read(self, request: Request) -> Response:
         body = json.loads(await request.body())
@@ -122,7 +123,7 @@ class HubSpotApi:
                 "errors": [],
             }
             answer |= {"numErrors": 1, "errors": [error]}
-        return JSONResponse(answer, 207 if missing else 200)
+        return JsonAnswer(answer, 207 if missing else 200)
 
     async def one(self, request: Request) -> Response:
         query = request.query_params
@@ -133,18 +134,18 @@ class HubSpotApi:
         if request.method == "DELETE":
             self.world.archive_contact(contact)
             return Response(status_code=204)
-        return JSONResponse(self._object(contact, query.getlist("properties"), query.getlist("propertiesWithHistory")))
+        return JsonAnswer(self._object(contact, query.getlist("properties"), query.getlist("propertiesWithHistory")))
 
     async def merge(self, request: Request) -> Response:
         body = json.loads(await request.body())
         primary, secondary = self._find(body["primaryObjectId"]), self._find(body["objectIdToMerge"])
         if primary is None or secondary is None or primary is secondary:
             return _error(404, "OBJECT_NOT_FOUND", "resource not found")
-        return JSONResponse(self._object(self.world.merge_contacts(primary, secondary), [], []))
+        return JsonAnswer(self._object(self.world.merge_contacts(primary, secondary), [], []))
 
     async def property_list(self, request: Request) -> Response:
         moment = _iso(self.world.now)
-        return JSONResponse({"results": [
+        return JsonAnswer({"results": [
             {"name": name, "label": name, "type": "string", "fieldType": "text", "groupName": "contactinformation", "description": "", "options": [],
              "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
             for name in self.properties
@@ -164,7 +165,7 @@ class HubSpotApi:
             "archived": False,
             "teams": [],
         }
-        return JSONResponse({"results": [owner]})
+        return JsonAnswer({"results": [owner]})
 
     # ── contacts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,4 +237,4 @@ def _number(value: str | None) -> float:
 
 
 def _error(status: int, category: str, message: str) -> Response:
-    return JSONResponse({"status": "error", "message": message, "correlationId": secrets.token_hex(16), "category": category}, status)
+    return JsonAnswer({"status": "error", "message": message, "correlationId": secrets.token_hex(16), "category": category}, status)

@@ -13,9 +13,10 @@ from urllib.parse import parse_qsl
 
 import jwt
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from sandbox.answer import JsonAnswer
 from sandbox.soql import Query, SoqlError, Value, parse
 from sandbox.world import SalesforceRecord, World, field_value
 
@@ -91,10 +92,10 @@ class SalesforceApi:
             except jwt.PyJWTError:
                 good = False
         else:
-            return JSONResponse({"error": "unsupported_grant_type", "error_description": "grant type not supported"}, 400)
+            return JsonAnswer({"error": "unsupported_grant_type", "error_description": "grant type not supported"}, 400)
         if not good:
-            return JSONResponse({"error": "invalid_grant", "error_description": "authentication failure"}, 400)
-        return JSONResponse(
+            return JsonAnswer({"error": "invalid_grant", "error_description": "authentication failure"}, 400)
+        return JsonAnswer(
             {"access_token": self.issue_token(), "instance_url": f"https://{request.url.netloc}", "id": "https://sandbox/id/00D/005", "token_type": "Bearer"}
         )
 
@@ -115,10 +116,10 @@ class SalesforceApi:
         return guarded
 
     async def versions(self, request: Request) -> Response:
-        return JSONResponse([{"label": "Sandbox", "url": "/services/data/v64.0", "version": "64.0"}])
+        return JsonAnswer([{"label": "Sandbox", "url": "/services/data/v64.0", "version": "64.0"}])
 
     async def global_describe(self, request: Request) -> Response:
-        return JSONResponse({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
+        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -131,10 +132,10 @@ class SalesforceApi:
              "referenceTo": ["Account"] if field == "AccountId" else ["User"] if kind == "reference" else []}
             for field, kind in FIELDS[name].items() if f"{name}.{field}" not in self.hidden
         ]  # fmt: skip
-        return JSONResponse({"name": name, "label": name, "queryable": True, "fields": fields})
+        return JsonAnswer({"name": name, "label": name, "queryable": True, "fields": fields})
 
     async def limits(self, request: Request) -> Response:
-        return JSONResponse({
+        return JsonAnswer({
             "DailyApiRequests": {"Max": 1_000_000, "Remaining": 1_000_000 - self.calls},
             "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": 10_000 - len(self.jobs)},
         })  # fmt: skip
@@ -167,7 +168,7 @@ class SalesforceApi:
         answer: dict[str, Any] = {"totalSize": len(rows), "done": offset + size >= len(rows), "records": [_nested(row) for row in page]}
         if not answer["done"]:
             answer["nextRecordsUrl"] = f"/services/data/v{request.path_params['version']}/query/{cursor}-{offset + size}"
-        return JSONResponse(answer)
+        return JsonAnswer(answer)
 
     # ── Bulk API 2.0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -184,7 +185,7 @@ class SalesforceApi:
         rows = self._select(query, with_deleted=body["operation"] == "queryAll")
         job = _Job(f"750{secrets.token_hex(6)}AAA", body["operation"], body["query"], query.object_type, rows)
         self.jobs[job.id] = job
-        return JSONResponse(_job_info(job))
+        return JsonAnswer(_job_info(job))
 
     async def job(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["job_id"])
@@ -198,7 +199,7 @@ class SalesforceApi:
         elif job.state not in ("Aborted", "Failed"):
             job.looks += 1
             job.state = "JobComplete" if job.looks > 1 else "InProgress"
-        return JSONResponse(_job_info(job))
+        return JsonAnswer(_job_info(job))
 
     async def results(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["job_id"])
@@ -283,7 +284,7 @@ def _job_info(job: _Job) -> dict[str, Any]:
 
 
 def _error(status: int, code: str, message: str) -> Response:
-    return JSONResponse([{"message": message, "errorCode": code}], status)
+    return JsonAnswer([{"message": message, "errorCode": code}], status)
 
 
 def _rest(value: Any) -> Any:

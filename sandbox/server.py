@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -19,50 +18,60 @@ from sandbox.salesforce_api import CLIENT_ID, CLIENT_SECRET, SalesforceApi
 from sandbox.story import Story
 from sandbox.world import _iso
 
-log = logging.getLogger("bindwatch.sandbox")
 
+class SandboxServer:
+    """Both CRMs over one story. Port 0 takes a free one.
 
-def serve(story: Story, folder: Path, salesforce_port: int = 0, hubspot_port: int = 0, hidden: frozenset[str] = frozenset()) -> None:
-    """Serves until the process ends. Port 0 takes a free one.
-
-    Once both answer, the file `environment` in the folder holds the variables that point Bindwatch at them, one NAME=value a line. hidden: Salesforce fields
-    ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see.
+    `environment` points Bindwatch at them; it is also written to the file `environment` in the folder, one NAME=value a line, once both
+    sockets listen. hidden: Salesforce fields ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see.
     """
-    make_certificates(folder)
-    salesforce = SalesforceApi(story.world, (folder / "jwt.pub").read_text(), hidden)
-    hubspot = HubSpotApi(story.world, hidden)
-    asyncio.run(_serve(story, salesforce, hubspot, folder, salesforce_port, hubspot_port))
 
+    def __init__(self, story: Story, folder: Path, salesforce_port: int = 0, hubspot_port: int = 0, hidden: frozenset[str] = frozenset()) -> None:
+        make_certificates(folder)
+        self.story = story
+        self.salesforce = SalesforceApi(story.world, (folder / "jwt.pub").read_text(), hidden)
+        self.hubspot = HubSpotApi(story.world, hidden)
+        self._sockets = [_listen(salesforce_port), _listen(hubspot_port)]
+        # a client that keeps a TLS connection open would hold the end up for half a minute
+        common: dict[str, Any] = {"log_level": "warning", "lifespan": "off", "timeout_graceful_shutdown": 1}
+        certificate: dict[str, Any] = {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"}
+        control = [Route("/sandbox/advance", self._advance, methods=["POST"]), Route("/sandbox/clock", self._clock)]
+        self._servers = [
+            uvicorn.Server(uvicorn.Config(Starlette(routes=self.salesforce.routes()), **common, **certificate)),
+            uvicorn.Server(uvicorn.Config(Starlette(routes=[*self.hubspot.routes(), *control]), **common)),
+        ]
+        secure, plain = (listener.getsockname()[1] for listener in self._sockets)
+        self.environment = {
+            "SALESFORCE_INSTANCE_URL": f"https://127.0.0.1:{secure}",
+            "SALESFORCE_CLIENT_ID": CLIENT_ID,
+            "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET,
+            "HUBSPOT_BASE_URL": f"http://127.0.0.1:{plain}",
+            "HUBSPOT_ACCESS_TOKEN": TOKEN,
+            "SSL_CERT_FILE": str(folder / "ca.pem"),
+        }
+        temporary = folder / "environment.tmp"
+        temporary.write_text("".join(f"{name}={value}\n" for name, value in self.environment.items()), "utf-8")
+        temporary.replace(folder / "environment")
 
-async def _serve(story: Story, salesforce: SalesforceApi, hubspot: HubSpotApi, folder: Path, salesforce_port: int, hubspot_port: int) -> None:
-    async def advance(request: Request) -> Response:
+    def serve(self) -> None:
+        """Serves until `stop` is called, or the process is asked to end."""
+
+        async def both() -> None:
+            await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in zip(self._servers, self._sockets, strict=True)))
+
+        asyncio.run(both())
+
+    def stop(self) -> None:
+        for server in self._servers:
+            server.should_exit = True
+
+    async def _advance(self, request: Request) -> Response:
         """The world's clock: POST {"days": 3} lets three days pass."""
-        story.advance(float(json.loads(await request.body())["days"]))
-        return JSONResponse({"now": _iso(story.world.now)})
+        self.story.advance(float(json.loads(await request.body())["days"]))
+        return await self._clock(request)
 
-    async def clock(request: Request) -> Response:
-        return JSONResponse({"now": _iso(story.world.now)})
-
-    control = [Route("/sandbox/advance", advance, methods=["POST"]), Route("/sandbox/clock", clock)]
-    secure, plain = _listen(salesforce_port), _listen(hubspot_port)
-    certificate: dict[str, Any] = {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"}
-    servers = [
-        uvicorn.Server(uvicorn.Config(Starlette(routes=salesforce.routes()), log_level="warning", lifespan="off", **certificate)),
-        uvicorn.Server(uvicorn.Config(Starlette(routes=[*hubspot.routes(), *control]), log_level="warning", lifespan="off")),
-    ]
-    environment = {
-        "SALESFORCE_INSTANCE_URL": f"https://127.0.0.1:{secure.getsockname()[1]}",
-        "SALESFORCE_CLIENT_ID": CLIENT_ID,
-        "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET,
-        "HUBSPOT_BASE_URL": f"http://127.0.0.1:{plain.getsockname()[1]}",
-        "HUBSPOT_ACCESS_TOKEN": TOKEN,
-        "SSL_CERT_FILE": str(folder / "ca.pem"),
-    }
-    # both sockets listen already: whoever reads this file can connect
-    temporary = folder / "environment.tmp"
-    temporary.write_text("".join(f"{name}={value}\n" for name, value in environment.items()), "utf-8")
-    temporary.replace(folder / "environment")
-    await asyncio.gather(servers[0].serve(sockets=[secure]), servers[1].serve(sockets=[plain]))
+    async def _clock(self, _request: Request) -> Response:
+        return JSONResponse({"now": _iso(self.story.world.now)})
 
 
 def _listen(port: int) -> socket.socket:

@@ -1,0 +1,360 @@
+"""The main job over real HTTP: what is published, what the verdict says, and what happens when something is wrong."""
+
+import json
+import shutil
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox import salesforce_api
+from sandbox.hubspot_api import HubSpotApi
+from sandbox.integration import poll
+from sandbox.people import NASTY
+from sandbox.story import Story
+from sandbox.world import id18
+from tests.live import check_manifest, published, runner, served, snapshot, some_days_ago, story_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def empty_story() -> Story:
+    return Story([], 1, some_days_ago(3))
+
+
+def test_two_runs_publish_both_crms_and_find_what_happened_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = story_of(600)
+    with served(story, tmp_path / "sandbox") as server:
+        first = run(server)
+        assert first.verdict == "fail"
+        assert {row["check_name"] for row in published(tmp_path / "home", "finding")}.isdisjoint({"switch_happened", "merged_into_unbound"})
+        story.advance(4)
+        second = run(server)
+    home = tmp_path / "home"
+    manifest = check_manifest(home)
+    assert (second.verdict, second.exit_code, manifest["verdict"], manifest["run_id"]) == ("fail", 1, "fail", second.run_id)
+    modes = {pull["object"]: pull["mode"] for pulls in manifest["coverage"].values() for pull in pulls}
+    assert modes["Lead"] == modes["Contact"] == modes["contact"] == "incremental"
+    # what was published is what is in the CRMs
+    world = story.world
+    people = {row["record_id"]: row for row in published(home, "salesforce_person")}
+    assert people.keys() == {record.id for record in world.records.values()}
+    for record in world.records.values():
+        state = "merged" if record.master_id else "deleted" if record.is_deleted else "converted" if record.converted_contact_id else "live"
+        assert people[record.id]["state"] == state
+        assert people[record.id]["email"] == record.email
+    contacts = {row["contact_id"]: row for row in published(home, "hubspot_contact")}
+    for contact in world.contacts.values():
+        assert contacts[contact.id]["state"] == ("archived" if contact.archived_at else "live")
+        assert contacts[contact.id]["email"] == contact.email
+    fired = Counter(row["check_name"] for row in published(home, "finding") if row["status"] == "open")
+    for check in (
+        "unsafe_duplicate", "switch_happened", "switch_imminent", "ambiguous_first_binding", "mislinked_email", "bound_record_unknown", "id_malformed",
+        "both_ids_conflict", "same_record_bound_twice", "contact_deleted_by_sync", "latent_duplicate",
+    ):  # fmt: skip
+        assert fired[check] > 0, check
+    assert [row["verdict"] for row in published(home, "run")] == ["fail", "fail"]
+    assert not (home / "certified").exists()
+
+
+def test_the_simulator_does_what_was_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = story_of(400, seed=5)
+    with served(story, tmp_path / "sandbox") as server:
+        story.advance(2)
+        run(server)
+    predicted = published(tmp_path / "home", "binding")
+    touched = {contact.id for contact in story.world.contacts.values()}
+    story.world.hubspot_touched |= touched
+    poll(story.world, story.settings)
+    kinds = Counter()
+    for row in predicted:
+        contact = story.world.contacts[row["hubspot_contact_id"]]
+        kinds[row["prediction"]] += 1
+        if row["prediction"] in ("keep", "bind", "switch") and contact.archived_at is None:
+            assert contact.bound_id is not None
+            assert contact.bound_id[:15] == row["predicted_id"][:15], row
+    assert kinds["keep"] > 300
+    assert kinds["switch"] > 0
+    assert kinds["bind"] > 0
+
+
+def test_a_clean_pair_of_crms_passes_and_is_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = empty_story()
+    story.world.create_record("Contact", {"FirstName": "Ann", "LastName": "Lee", "Email": "ann@example.com"})
+    poll(story.world, story.settings)
+    with served(story, tmp_path / "sandbox") as server:
+        result = run(server)
+        assert (result.verdict, result.exit_code, result.problem) == ("pass", 0, None)
+        assert (tmp_path / "home" / "certified" / "binding.parquet").exists()
+        certified = (tmp_path / "home" / "certified" / "binding.parquet").read_bytes()
+        # a red run leaves the last certified table alone
+        story.world.delete_record(next(iter(story.world.records.values())))
+        assert run(server).exit_code == 1
+        assert (tmp_path / "home" / "certified" / "binding.parquet").read_bytes() == certified
+
+
+def test_empty_crms_are_complete_and_green(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        assert run(server).exit_code == 0
+        assert run(server).exit_code == 0
+    assert published(tmp_path / "home", "salesforce_person") == []
+
+
+def test_values_that_break_careless_software_arrive_unharmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = empty_story()
+    world = story.world
+    for first, last, email in NASTY:
+        world.create_record("Lead", {"FirstName": first, "LastName": last, "Email": email, "Company": 'A, "B"\nC'})
+        world.create_record("Contact", {"FirstName": first, "LastName": last, "Email": email, "MailingStreet": '1 "Main"\r\nSt, 2'})
+    poll(world, story.settings)
+    a = world.create_record("Lead", {"LastName": "Cycle", "Email": "cycle@example.com"})
+    b = world.create_record("Lead", {"LastName": "Cycle", "Email": "cycle@example.com"})
+    for record, master in ((a, b), (b, a)):
+        record.is_deleted, record.master_id = True, master.id
+    world.create_contact({"email": "x@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
+    world.create_contact({"email": "y@example.com", "salesforceleadid": a.id[:16], "firstname": "broken \ud800 half", "lastname": "nul \x00 byte"}, "IMPORT")
+    world.create_contact({"email": "z@example.com", "salesforcecontactid": a.id[:17]}, "IMPORT")
+    with served(story, tmp_path / "sandbox") as server:
+        assert run(server).exit_code == 1
+    home = tmp_path / "home"
+    people = {row["record_id"]: row for row in published(home, "salesforce_person")}
+    assert len(people) == 2 * len(NASTY) + 2
+    for record in world.records.values():
+        name = " ".join(part for part in (record.fields.get("FirstName"), record.fields.get("LastName")) if part)
+        assert people[record.id]["display_name"] == name
+    assert people[a.id]["survivor_id"] is None
+    assert len(published(home, "hubspot_contact")) == len(world.contacts)
+    fired = {row["check_name"] for row in published(home, "finding")}
+    assert {"bound_record_unknown", "id_malformed"} <= fired
+
+
+def test_a_full_run_finds_what_vanished_and_an_incremental_one_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = empty_story()
+    for name in ("ann", "bob"):
+        story.world.create_record("Lead", {"LastName": name, "Email": f"{name}@example.com"})
+    poll(story.world, story.settings)
+    gone = next(iter(story.world.records))
+    lost_contact = max(story.world.contacts)
+    with served(story, tmp_path / "sandbox") as server:
+        assert run(server).exit_code == 0
+        removed = story.world.records.pop(gone)
+        story.world.contacts.pop(lost_contact)
+        assert run(server).exit_code == 0
+        assert run(server, full=True).exit_code == 1
+        assert {row["record_id"]: row["state"] for row in published(tmp_path / "home", "salesforce_person")}[gone] == "vanished"
+        assert {row["contact_id"]: row["state"] for row in published(tmp_path / "home", "hubspot_contact")}[lost_contact] == "vanished"
+        story.world.records[gone] = removed
+        run(server, full=True)
+        assert {row["record_id"]: row["state"] for row in published(tmp_path / "home", "salesforce_person")}[gone] == "live"
+
+
+def test_a_restored_contact_is_live_again_although_no_stamp_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = empty_story()
+    story.world.create_record("Lead", {"LastName": "Lee", "Email": "ann@example.com"})
+    poll(story.world, story.settings)
+    (contact,) = story.world.contacts.values()
+    before = contact.modified_at
+    story.world.archive_contact(contact)
+    with served(story, tmp_path / "sandbox") as server:
+        run(server)
+        assert published(tmp_path / "home", "hubspot_contact")[0]["state"] == "archived"
+        contact.archived_at, contact.modified_at = None, before.replace(year=2020)
+        run(server)
+    assert published(tmp_path / "home", "hubspot_contact")[0]["state"] == "live"
+
+
+def test_the_snapshot_can_be_read_while_a_run_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = story_of(200)
+    home = tmp_path / "home"
+    seen: list[str] = []
+    broken: list[BaseException] = []
+    with served(story, tmp_path / "sandbox") as server:
+        run(server)
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                try:
+                    folder = (home / "published" / "current").resolve()
+                    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+                    for name in manifest["files"]:
+                        assert (folder / name).exists()
+                    seen.append(manifest["run_id"])
+                except BaseException as error:
+                    broken.append(error)
+                    return
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            second = run(server)
+        finally:
+            done.set()
+            reader.join()
+    assert not broken
+    assert second.run_id in seen
+    assert len(set(seen)) == 2
+
+
+# ── what can be wrong ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refused_token_names_the_crm_and_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        for environment, crm, remedy in (
+            ({"SALESFORCE_CLIENT_SECRET": "wrong"}, "Salesforce", "SALESFORCE_CLIENT_ID"),
+            ({"SALESFORCE_ACCESS_TOKEN": "wrong"}, "Salesforce", "SALESFORCE_ACCESS_TOKEN"),
+            ({"HUBSPOT_ACCESS_TOKEN": "wrong"}, "HubSpot", "HUBSPOT_ACCESS_TOKEN"),
+        ):
+            result = run(server, **environment)
+            assert (result.verdict, result.exit_code) == ("unproven", 3)
+            assert result.problem is not None
+            assert crm in result.problem
+            assert remedy in result.problem
+            monkeypatch.delenv("SALESFORCE_ACCESS_TOKEN", raising=False)
+
+
+def test_after_a_run_that_could_not_be_completed_the_snapshot_says_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = story_of(60)
+    with served(story, tmp_path / "sandbox") as server:
+        first = run(server)
+        tables = snapshot(tmp_path / "home")
+        result = run(server, HUBSPOT_ACCESS_TOKEN="wrong")
+        manifest = check_manifest(tmp_path / "home")
+    assert (manifest["verdict"], manifest["run_id"]) == ("unproven", result.run_id)
+    assert "HubSpot" in manifest["problem"]
+    assert snapshot(tmp_path / "home") == tables
+    assert [row["verdict"] for row in published(tmp_path / "home", "run")] == [first.verdict, "unproven"]
+
+
+def test_an_unreachable_host_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        result = run(server, SALESFORCE_INSTANCE_URL="https://127.0.0.1:9", HUBSPOT_BASE_URL="http://127.0.0.1:9")
+    assert result.exit_code == 3
+    assert result.problem is not None
+    assert "Salesforce: 127.0.0.1:9 cannot be reached" in result.problem
+    assert "HubSpot: 127.0.0.1:9 cannot be reached" in result.problem
+
+
+def test_fields_that_the_integration_user_cannot_see_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox", frozenset({"Lead.Fax", "Contact.Title", "jobtitle"})) as server:
+        result = run(server)
+    assert result.exit_code == 3
+    assert result.problem is not None
+    assert "Lead.Fax, Contact.Title" in result.problem
+    assert "jobtitle" in result.problem
+
+
+def test_an_untrusted_certificate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        result = run(server, SSL_CERT_FILE="")
+    assert result.exit_code == 3
+    assert "SSL_CERT_FILE" in (result.problem or "")
+
+
+def test_the_ca_may_come_from_either_variable_or_beside_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    other = tmp_path / "other"
+    with served(empty_story(), other):
+        pass
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        ca = server.environment["SSL_CERT_FILE"]
+        assert run(server, SSL_CERT_FILE="", REQUESTS_CA_BUNDLE=ca).exit_code == 0
+        assert run(server, SSL_CERT_FILE=ca, REQUESTS_CA_BUNDLE=str(other / "ca.pem")).exit_code == 0
+
+
+def test_the_jwt_bearer_flow_opens_the_org(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        key = str(tmp_path / "sandbox" / "jwt.key")
+        options = {"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_PRIVATE_KEY_FILE": key}
+        assert run(server, SALESFORCE_USERNAME="integration@sandbox.example", **options).exit_code == 0
+        assert run(server, SALESFORCE_USERNAME="somebody.else@sandbox.example", **options).exit_code == 3
+
+
+def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    whole_list = HubSpotApi.list_contacts
+
+    async def list_without_its_last_page(self: HubSpotApi, request: Request) -> Response:
+        answer = json.loads((await whole_list(self, request)).body)
+        answer.pop("paging", None)
+        return JSONResponse(answer)
+
+    monkeypatch.setattr(HubSpotApi, "list_contacts", list_without_its_last_page)
+    with served(story_of(150), tmp_path / "sandbox") as server:
+        result = run(server)
+    assert (result.verdict, result.exit_code) == ("unproven", 3)
+    findings = published(tmp_path / "home", "finding")
+    assert [row["severity"] for row in findings if row["check_name"] == "pull_incomplete"] == ["unproven"]
+
+
+def test_a_bulk_job_that_delivers_less_than_it_processed_leaves_the_run_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    honest = salesforce_api._job_info
+    monkeypatch.setattr(salesforce_api, "_job_info", lambda job: {**honest(job), "numberRecordsProcessed": len(job.rows) + 1})
+    with served(story_of(60), tmp_path / "sandbox") as server:
+        result = run(server)
+    assert result.exit_code == 3
+    assert "announced" in (result.problem or "")
+    assert published(tmp_path / "home", "salesforce_person") == []
+
+
+def test_an_expectation_that_raises_is_neither_passed_nor_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import expectations.gate as gate
+
+    run = runner(monkeypatch, tmp_path / "home")
+    broken = json.loads((gate.TABLE_SUITES / "core.json").read_text("utf-8"))
+    broken["expectations"][-1]["kwargs"]["unexpected_rows_query"] = "select no_such_column from {batch}"
+    suites = tmp_path / "suites"
+    shutil.copytree(gate.TABLE_SUITES, suites)
+    (suites / "core.json").write_text(json.dumps(broken), "utf-8")
+    monkeypatch.setattr(gate, "TABLE_SUITES", suites)
+    with served(empty_story(), tmp_path / "sandbox") as server:
+        result = run(server)
+    assert (result.verdict, result.exit_code) == ("unproven", 3)
+    states = {check["check"]: check["state"] for check in check_manifest(tmp_path / "home")["checks"]}
+    assert states["finding_fingerprint_unique"] == "not_evaluated"
+    assert Counter(states.values())["not_evaluated"] == 1
+    assert "no_such_column" in (result.problem or "")
+    assert published(tmp_path / "home", "run")[0]["checks_not_evaluated"] == ["finding_fingerprint_unique"]
+    assert not (tmp_path / "home" / "certified").exists()
+
+
+def test_a_second_run_on_the_same_home_is_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from assets.warehouse import Warehouse
+
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox") as server, Warehouse(tmp_path / "home").guard():
+        result = run(server)
+    assert result.exit_code == 3
+    assert "Another run is going on" in (result.problem or "")
+
+
+def test_a_gate_that_fails_on_new_findings_only_lets_known_ones_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "bindwatch.toml"
+    policy.write_text('[gate]\nfail_on = "new"\n')
+    run = runner(monkeypatch, tmp_path / "home", policy)
+    story = empty_story()
+    story.world.create_contact({"email": "x@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
+    with served(story, tmp_path / "sandbox") as server:
+        assert run(server).exit_code == 1
+        assert run(server).exit_code == 0
+        story.world.create_contact({"email": "y@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
+        assert run(server).exit_code == 1
