@@ -71,7 +71,8 @@ class Crm:
         fields = {"FirstName": "Ann", "LastName": "Lee"} | value["fields"]
         self.connection.execute(
             f"""insert into {table} by name select
-                $id as record_id, $id as id, $modified as system_modstamp, $created as created_date, $modified as last_modified_date, $by as last_modified_by_id,
+                $id as record_id, $id as id, $modified as system_modstamp, $created as created_date, $modified as last_modified_date,
+                $by as last_modified_by_id,
                 $owner as owner_id, $account as account_id, 'Ann Lee' as name, $email as email, $deleted as is_deleted, $merged_into as master_record_id,
                 $converted as is_converted, $converted_to as converted_contact_id, map($names, $values) as fields, 0 as content_hash, $pull_no as pull_no""",
             {

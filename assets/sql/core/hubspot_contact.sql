@@ -1,7 +1,6 @@
 -- One row: a HubSpot contact ever seen.
 --
 -- contact_id: its id
--- display_name: first and last name
 -- email_raw: the primary e-mail as stored
 -- email: the primary e-mail as compared; null when it can never match
 -- additional_emails: the secondary e-mails as compared
@@ -13,6 +12,7 @@
 -- modified_at: when it was modified last
 -- state: live, archived, merged or vanished
 -- merged_into_id: the contact it was merged into
+-- display_name: first and last name
 -- lead_id_raw: salesforceleadid as stored
 -- contact_id_raw: salesforcecontactid as stored
 -- is_in_scope: no inclusion list is configured, or the contact is in it
@@ -51,7 +51,6 @@ bound as (
 )
 select
     b.contact_id,
-    b.display_name,
     b.email_raw,
     b.email,
     b.additional_emails,
@@ -68,6 +67,7 @@ select
         else 'live'
     end as state,
     merged.merged_into_id,
+    b.display_name,
     b.lead_id_raw,
     b.contact_id_raw,
     policy.inclusion_list_id is null or member.contact_id is not null as is_in_scope,

@@ -1,0 +1,135 @@
+"""Settings and policy: what is missing or wrong is named, all at once, without a traceback and without a secret."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assets.policy import Policy, read_policy
+from assets.problems import ConfigurationProblem
+from pipelines.settings import read_connections
+
+ROOT = Path(__file__).parent.parent
+COMPLETE = {
+    "SALESFORCE_INSTANCE_URL": "https://org.example", "SALESFORCE_CLIENT_ID": "id", "SALESFORCE_CLIENT_SECRET": "s3cret", "HUBSPOT_ACCESS_TOKEN": "pat-t0ken",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SALESFORCE_", "HUBSPOT_", "BINDWATCH_")) or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "bindwatch.toml"))
+
+
+def problem_with(monkeypatch: pytest.MonkeyPatch, **changes: str) -> str:
+    for name, value in {**COMPLETE, **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationProblem) as raised:
+        read_connections()
+    return str(raised.value)
+
+
+def test_with_all_settings_the_connections_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+    connections = read_connections()
+    assert connections.salesforce.login_url == "https://org.example"
+    assert connections.hubspot.base_url == "https://api.hubapi.com"
+
+
+def test_everything_missing_is_named_at_once_with_its_purpose() -> None:
+    with pytest.raises(ConfigurationProblem) as raised:
+        read_connections()
+    for words in ("SALESFORCE_INSTANCE_URL", "My Domain", "HUBSPOT_ACCESS_TOKEN", "Private Apps", "SALESFORCE_CLIENT_ID", "SALESFORCE_PRIVATE_KEY_FILE"):
+        assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"SALESFORCE_INSTANCE_URL": "http://org.example"}, "must begin with https://"),
+        ({"HUBSPOT_BASE_URL": "ftp://x"}, "must begin with https:// or http://"),
+        ({"SSL_CERT_FILE": "/no/such/file"}, "there is no such file"),
+        ({"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_USERNAME": "u", "SALESFORCE_PRIVATE_KEY_FILE": "/no/such/key"}, "cannot be read"),
+        ({"SALESFORCE_CLIENT_SECRET": ""}, "No way into Salesforce is set"),
+    ],
+)
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str) -> None:
+    text = problem_with(monkeypatch, **changes)
+    assert words in text
+    assert "s3cret" not in text
+    assert "pat-t0ken" not in text
+
+
+def test_settings_and_policy_are_reported_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bindwatch.toml").write_text('[policy]\nfirst_sync = "newest"\n')
+    text = problem_with(monkeypatch, HUBSPOT_ACCESS_TOKEN="")
+    assert "policy.first_sync" in text
+    assert "HUBSPOT_ACCESS_TOKEN is not set" in text
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("[policy]\nfollow_up = 'sometimes'", "policy.follow_up"),
+        ("[policy]\nfolow_up = 'sticky'", "policy.folow_up"),
+        ("[policy]\nsettle_minutes = -1", "policy.settle_minutes"),
+        ("not toml", "not a readable TOML file"),
+        ("[[mapping]]\nhubspot = 'x'\nsalesforce = 'A; DROP'", "is no Salesforce field name"),
+        ("[[mapping]]\nhubspot = 'x'\nsalesforce = {}", "name the Salesforce field"),
+        ("[[mapping]]\nhubspot = 'x'\nsalesforce = 'A'\n[[mapping]]\nhubspot = 'x'\nsalesforce = 'B'", "mapped more than once: x"),
+        ("[checks.unsafe_duplicate]\nseverity = 'error'", "checks.unsafe_duplicate.severity"),
+        ("[checks.no_such_check]\nseverity = 'warn'", "no_such_check"),
+        ("[checks.pull_incomplete]\nseverity = 'off'", "pull_incomplete"),
+    ],
+)  # fmt: skip
+def test_a_wrong_policy_is_named_by_its_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toml: str, words: str) -> None:
+    (tmp_path / "bindwatch.toml").write_text(toml)
+    assert words in problem_with(monkeypatch)
+
+
+def test_the_policy_file_of_the_checkout_is_the_defaults() -> None:
+    assert read_policy(ROOT / "bindwatch.toml") == Policy()
+
+
+def bindwatch(*arguments: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {"PATH": os.environ["PATH"], "BINDWATCH_HOME": str(home), "BINDWATCH_CONFIG": str(home / "none.toml"), **environment}
+    code = "from pipelines.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_command_line_answers_missing_settings_with_exit_code_2_and_no_traceback(tmp_path: Path) -> None:
+    answer = bindwatch("run", home=tmp_path)
+    assert answer.returncode == 2
+    assert "SALESFORCE_INSTANCE_URL is not set" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("arguments", [("run", "--no-such-option"), ("no-such-command",), ("demo", "--people", "many")])
+def test_the_command_line_answers_wrong_arguments_with_exit_code_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    answer = bindwatch(*arguments, home=tmp_path)
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_command_line_answers_an_unreachable_crm_with_exit_code_3(tmp_path: Path) -> None:
+    answer = bindwatch(
+        "run", home=tmp_path, SALESFORCE_INSTANCE_URL="https://127.0.0.1:9", SALESFORCE_ACCESS_TOKEN="s3cret", HUBSPOT_ACCESS_TOKEN="pat-t0ken",
+        HUBSPOT_BASE_URL="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert answer.returncode == 3
+    assert "cannot be reached" in answer.stdout
+    assert "Traceback" not in answer.stdout + answer.stderr
+    assert "s3cret" not in answer.stdout + answer.stderr
+    assert "pat-t0ken" not in answer.stdout + answer.stderr
+
+
+def test_the_demo_refuses_a_home_with_data_of_real_crms(tmp_path: Path) -> None:
+    (tmp_path / "warehouse.duckdb").touch()
+    answer = bindwatch("demo", home=tmp_path)
+    assert answer.returncode == 2
+    assert "Set BINDWATCH_HOME" in answer.stderr
