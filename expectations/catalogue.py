@@ -8,8 +8,9 @@ _INTRODUCTION = """# The checks
 
 *Made from the headers of the SQL files under `expectations/` by `make docs`. Change the files, not this page.*
 
-A check is a query that returns its violations. `block` fails the run, `warn` does not, `unproven` says that the run proves nothing. The severity can be changed, or
-the check turned off, in `bindwatch.toml`. Rule numbers (rule 11) and the statements of the founding source (F3) are explained in [integration.md](integration.md).
+A check is a query that returns its violations. `block` fails the run, `warn` does not, `unproven` says that the run proves nothing. The
+severity can be changed, or the check turned off, in `bindwatch.toml`. Rule numbers (rule 11) and the statements of the founding source (F3)
+are explained in [integration.md](integration.md).
 """
 
 _PARTS = "Fails when|Why:|Rests on:|Not:|Steward:"
@@ -27,7 +28,9 @@ def render_catalogue() -> str:
         paragraphs = re.split(rf"\n(?={_PARTS})", "\n".join(text))
         lines += [f"### `{check.name}`\n", f"**{title}**\n"]
         lines.append(f"Severity: {'; '.join(check.entries['severity'])}. Basis: {check.basis}. Speaks about `{'.'.join(check.on)}`.\n")
-        lines += [f"- {re.sub(rf'^({_PARTS})', r'**\1**', paragraph).replace(chr(10), ' ')}" for paragraph in paragraphs] + [""]
+        for paragraph in paragraphs:
+            lines.append("- " + re.sub(rf"^({_PARTS})", r"**\1**", paragraph.replace("\n", " ")))
+        lines.append("")
     lines.append("## Table suites\n")
     lines.append(f"Built-in and SQL expectations on whole tables, in `{TABLE_SUITES.relative_to(TABLE_SUITES.parent.parent)}/*.json`.\n")
     lines += ["| suite | check | table | what must hold |", "|---|---|---|---|"]
