@@ -147,7 +147,7 @@ def model_files(folder: Path, checks: Iterable[CheckFile] = ()) -> list[SqlFile]
     reads = {table: set(file.reads) for table, file in sorted(files.items())}
     for check in checks:
         reads["review.violation"] |= check.reads
-    order = TopologicalSorter({table: read & files.keys() for table, read in reads.items()}).static_order()
+    order = TopologicalSorter({table: sorted(read & files.keys()) for table, read in reads.items()}).static_order()
     return [files[table] for table in order]
 
 
