@@ -38,21 +38,26 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
         violated = [outcome.name for outcome in outcomes if outcome.blocks]
         not_evaluated = [outcome.name for outcome in outcomes if outcome.state == "not_evaluated"]
         record = summarise_run(connection, verdict, violated, not_evaluated)
-        # First the snapshot, then the memory: killed in between, the next run finds everything as new as this one did.
+        for outcome in outcomes:
+            if outcome.state != "not_evaluated":
+                yield _result(outcome)
+        # First the snapshot, then the memory, and that as late as can be: killed before, the run leaves no trace in what the next one
+        # compares itself with.
         publish_verdict(
-            connection, session.warehouse.home, runs_with(record),
+            connection,
+            session.warehouse.home,
+            runs_with(record),
             {
-                "verdict": verdict, "finished_at": record.finished_at.isoformat() + "Z", "problem": _problem(outcomes),
+                "verdict": verdict,
+                "finished_at": record.finished_at.isoformat() + "Z",
+                "problem": _problem(outcomes),
                 "checks": [
                     {"suite": o.suite, "check": o.name, "state": o.state, "severity": o.severity, "findings": o.findings, "problem": o.problem}
                     for o in outcomes
                 ],
             },
-        )  # fmt: skip
+        )
         close_run(connection, record)
-    for outcome in outcomes:
-        if outcome.state != "not_evaluated":
-            yield _result(outcome)
     if not_evaluated:
         raise dg.Failure(
             description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False

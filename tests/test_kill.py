@@ -61,7 +61,7 @@ def kill_at_random_moments(tmp_path: Path, times: int, seed: int) -> None:
             for attempt in range(times // 2):
                 home = tmp_path / f"{stage} {attempt}".replace(" ", "-")
                 shutil.copytree(start, home, symlinks=True)
-                moment = dice.uniform(0.02, 0.97) * took
+                moment = dice.uniform(0.02, 0.95) * took
                 killed += _kill_after(moment, home, server)
                 _finish(home, server)
                 found = snapshot(home)

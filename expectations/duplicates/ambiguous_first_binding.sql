@@ -16,7 +16,7 @@ select
     binding.predicted_id as salesforce_id,
     list(person.record_id order by person.record_id) as rival_ids,
     binding.email,
-    format('The contact is not bound yet and {} Salesforce records have its e-mail, of {} accounts and {} owners. Which one the first sync takes is not documented.',
+    format('The contact is not bound yet and {} Salesforce records have its e-mail (accounts: {}, owners: {}). Which one the first sync takes is not documented.',
         count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason,
     'Merge the candidates before the contact syncs for the first time.' as action,
     case when count(distinct person.account_id) > 1 or count(distinct person.owner_id) > 1 then 'block' else 'warn' end as severity
