@@ -289,7 +289,10 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
             {"propertyName": "hs_object_id", "operator": "GT", "value": str(last)},
         ]
         found = portal.search_page(filters, _SEARCH_PAGE)[1]
-        ids = sorted(int(result["id"]) for result in found["results"])
+        ids = [int(result["id"]) for result in found["results"]]
+        if ids != sorted(ids):
+            pull.finish(None, "the search did not sort by id, so some changes may be missing")
+            return
         if any(contact_id <= last for contact_id in ids):
             pull.finish(None, "the search returned contacts that it was told to leave out")
             return

@@ -150,7 +150,9 @@ def describe_fields(org: Salesforce, access: SalesforceAccess, policy: Policy) -
     for name in OBJECTS:
         with _problems_in_words(access, f"describe of {name}"):
             described = {field["name"]: field for field in getattr(org, name).describe()["fields"]}
-        relations = {field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if field.get("type") == "reference"}
+        relations = {
+            field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if key.endswith("Id") or field.get("relationshipName")
+        }
         mapped = {}
         for field in policy.fields(name):
             relation, _, _ = field.rpartition(".")

@@ -23,6 +23,7 @@ from sqlglot.lineage import lineage
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import build_scope
 
+_PARTS = "Fails when|Why:|Rests on:|Not:|Steward:"
 _ENTRY = re.compile(r"^([a-z_]+): (.+)$")
 
 
@@ -119,6 +120,17 @@ class CheckFile(SqlFile):
     @property
     def suite(self) -> str:
         return self.path.parent.name
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """What it finds in one line; then: fails when, why, rests on, not, steward."""
+        text = "\n".join(line for line in self.header if line and not _ENTRY.match(line))
+        title, _, rest = text.partition("\n")
+        return [title, *(part.replace("\n", " ") for part in re.split(rf"\n(?={_PARTS})", rest))]
+
+    @cached_property
+    def description(self) -> str:
+        return "\n\n".join(self.paragraphs)
 
     @property
     def default_severity(self) -> str:

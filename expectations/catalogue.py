@@ -13,8 +13,6 @@ severity can be changed, or the check turned off, in `bindwatch.toml`. Rule numb
 are explained in [integration.md](integration.md).
 """
 
-_PARTS = "Fails when|Why:|Rests on:|Not:|Steward:"
-
 
 def render_catalogue() -> str:
     """The page as Markdown: one section a check suite, then the table suites."""
@@ -24,12 +22,10 @@ def render_catalogue() -> str:
         if check.suite != suite:
             suite = check.suite
             lines.append(f"## Suite `{suite}`\n")
-        title, *text = [line for line in check.description.splitlines() if line]
-        paragraphs = re.split(rf"\n(?={_PARTS})", "\n".join(text))
+        title, *paragraphs = check.paragraphs
         lines += [f"### `{check.name}`\n", f"**{title}**\n"]
         lines.append(f"Severity: {'; '.join(check.entries['severity'])}. Basis: {check.basis}. Speaks about `{'.'.join(check.on)}`.\n")
-        for paragraph in paragraphs:
-            lines.append("- " + re.sub(rf"^({_PARTS})", r"**\1**", paragraph.replace("\n", " ")))
+        lines += ["- " + re.sub(r"^(Fails when|\w[\w ]*:)", r"**\1**", paragraph) for paragraph in paragraphs]
         lines.append("")
     lines.append("## Table suites\n")
     lines.append(f"Built-in and SQL expectations on whole tables, in `{TABLE_SUITES.relative_to(TABLE_SUITES.parent.parent)}/*.json`.\n")

@@ -39,7 +39,7 @@ def prepare_instance() -> dg.DagsterInstance:
     folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home() / "dagster")))
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():
-        shutil.copy(Path(__file__).parent.parent / "dagster.yaml", folder)
+        shutil.copy(Path(__file__).parent / "dagster.yaml", folder)
     return dg.DagsterInstance.get()
 
 

@@ -7,7 +7,7 @@
 -- bound_state: live, converted, merged, deleted, vanished, unknown (in no pull, or the id is malformed), none
 -- prediction: keep, bind, switch, create_lead, create_contact, none, ambiguous
 -- predicted_id: the record of a keep, bind or switch; null otherwise
--- rule: the rule it rests on, by its number in docs/rules.md
+-- rule: the rule it rests on, by its number in docs/integration.md
 -- basis: documented, observed or inferred
 -- confidence: high, medium or low
 -- candidate_ids: all records it could be bound to, oldest first
