@@ -105,11 +105,13 @@ def _check_expectation(check: CheckFile, policy: Policy) -> dict[str, Any]:
     most = int(_setting(policy, check)["max_findings"])
     known = "first_seen_at < last_seen_at" if policy.gate.fail_on == "new" else "false"
     severity = f"case when severity = 'block' and {known} then 'warn' else severity end"
+    # Great Expectations fetches no more than 200 rows: the count and the worst severity of all of them travel with each.
     query = f"""
-        select {severity} as severity, {", ".join(_EXAMPLE_COLUMNS[1:])}
+        select {severity} as severity, {", ".join(_EXAMPLE_COLUMNS[1:])}, count(*) over () as findings, bool_or({severity} <> 'warn') over () as blocks
         from {{batch}} where check_name = '{check.name}' and status in ('open', 'acknowledged')
         qualify count(*) over () > {most}
-        order by {severity} = 'warn', blast_radius desc, first_seen_at, fingerprint"""
+        order by {severity} = 'warn', blast_radius desc, first_seen_at, fingerprint
+        limit {EXAMPLES}"""
     return {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": query}, "meta": {"check": check.name}, "description": check.header[0]}
 
 
@@ -120,7 +122,10 @@ def _check_outcome(check: CheckFile, result: dict[str, Any]) -> Outcome:
     if result["success"]:
         return Outcome(check.suite, check.name, asset, "holds", check.default_severity)
     rows = _unexpected_rows(result)
-    return Outcome(check.suite, check.name, asset, "violated", str(rows[0]["severity"]), int(result["result"]["observed_value"]), rows[:EXAMPLES])
+    findings, blocks = int(rows[0]["findings"]), bool(rows[0]["blocks"])
+    severity = "warn" if not blocks else "unproven" if check.default_severity == "unproven" else "block"
+    examples = [{name: row[name] for name in _EXAMPLE_COLUMNS} for row in rows]
+    return Outcome(check.suite, check.name, asset, "violated", severity, findings, examples)
 
 
 def _table_outcome(suite: str, expectation: dict[str, Any], result: dict[str, Any]) -> Outcome:

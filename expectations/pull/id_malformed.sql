@@ -38,7 +38,9 @@ select
     coalesce(record_id, id) as salesforce_id,
     email,
     case
-        when id is null then format('{} holds "{}", which is no Salesforce id: {}', place, raw_id,
+        when id is null then format('{} holds {}, which is no Salesforce id: {}', place,
+            -- whatever somebody typed there must not be carried on: it may be an e-mail
+            case when regexp_full_match(raw_id, '[A-Za-z0-9]{1,20}') then '"' || raw_id || '"' else 'a text' end,
             case when length(raw_id) in (15, 18) then 'its checksum or a character is wrong' else format('it has {} characters', length(raw_id)) end)
         else format('{} holds {}, whose prefix {} does not belong there (expected {})', place, id, left(id, 3), prefix)
     end as reason,
