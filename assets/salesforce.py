@@ -311,7 +311,12 @@ def _problems_in_words(access: SalesforceAccess, doing: str = "the token") -> It
     except SalesforceError as error:
         _raise_for_answer(error, host, doing)
     except KeyError as error:
-        raise PullProblem("Salesforce", f"{host} sent an answer for {doing} that lacks {error}.", "Check SALESFORCE_INSTANCE_URL.") from error
+        # simple-salesforce trips over a refusal whose body is an object instead of a list
+        raise PullProblem(
+            "Salesforce",
+            f"{host} refused {doing}, or sent an answer that lacks {error}.",
+            "The access token may have expired or belong to another org: check the credentials and SALESFORCE_INSTANCE_URL.",
+        ) from error
     except requests.exceptions.SSLError as error:
         raise PullProblem(
             "Salesforce", f"The certificate of {host} is not trusted.", "If the host has a CA of its own, name its file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."

@@ -193,7 +193,8 @@ class _Batches:
             # Great Expectations drops an unknown expectation type without raising
             raise ValueError(f"Great Expectations does not know every expectation type of the suite {definition['name']}")
         schema, name = table.split(".")
-        asset = self._source.add_query_asset(f"{definition['name']} on {table}", query=f"select * from {schema}.{name}")
+        # a table asset, not a query asset: for that one Great Expectations copies the whole result into a table of its own
+        asset = self._source.add_table_asset(f"{definition['name']} on {table}", table_name=name, schema_name=schema)
         batch = asset.add_batch_definition_whole_table("all").get_batch()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

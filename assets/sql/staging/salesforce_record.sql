@@ -43,13 +43,13 @@ select
     main.utc(v.system_modstamp) as modified_at,
     main.utc(v.last_modified_date) as last_modified_at,
     case when policy.recency = 'last_modified_date' then main.utc(v.last_modified_date) else main.utc(v.system_modstamp) end as recency_at,
-    coalesce(main.salesforce_id18(v.last_modified_by_id), v.last_modified_by_id) as last_modified_by_id,
-    coalesce(main.salesforce_id18(v.owner_id), v.owner_id) as owner_id,
-    coalesce(main.salesforce_id18(v.account_id), v.account_id) as account_id,
+    main.long_id(v.last_modified_by_id) as last_modified_by_id,
+    main.long_id(v.owner_id) as owner_id,
+    main.long_id(v.account_id) as account_id,
     coalesce(main.is_true(v.is_deleted), false) as is_deleted,
     coalesce(main.is_true(v.is_converted), false) as is_converted,
-    coalesce(main.salesforce_id18(v.master_record_id), v.master_record_id) as merged_into_id,
-    coalesce(main.salesforce_id18(v.converted_contact_id), v.converted_contact_id) as converted_contact_id,
+    main.long_id(v.master_record_id) as merged_into_id,
+    main.long_id(v.converted_contact_id) as converted_contact_id,
     coalesce(presence.is_present, true) as is_present,
     v.pull_no
 from version as v

@@ -1,0 +1,145 @@
+"""Landing and loading: pages on disk become versions in raw, each once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from assets.landing import LandedPull, Landing
+from assets.problems import WarehouseProblem
+from assets.warehouse import Warehouse, begin_run, load_hubspot_contacts, load_salesforce, loaded_pulls, watermark
+from tests.crm import lead_id
+
+COLUMNS = ["Id", "Email", "SystemModstamp", "IsDeleted", "Title"]
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    return Landing(tmp_path / "landing", timedelta(hours=1))
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Any:
+    with Warehouse(tmp_path).connect() as connection:
+        begin_run(connection, "run 1", datetime.now(UTC))
+        yield connection
+
+
+def leads(landing: Landing, connection: duckdb.DuckDBPyConnection, *rows: tuple[str, ...], mode: Any = "full", expected: int | None = None) -> LandedPull:
+    """A finished pull of Leads with one page."""
+    pull = landing.open("salesforce", "Lead", mode, {"asked": "x"}, loaded_pulls(connection))
+    lines = [",".join(f'"{value}"' for value in row) for row in (tuple(COLUMNS), *rows)]
+    pull.write_page(("\n".join(lines) + "\n").encode(), ".csv", len(rows), {})
+    pull.finish(len(rows) if expected is None else expected)
+    return pull
+
+
+def row(number: int, stamp: str = "2026-03-01T00:00:00.000Z", title: str = "CEO") -> tuple[str, ...]:
+    return lead_id(number), f"p{number}@example.com", stamp, "false", title
+
+
+def load(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> int:
+    return load_salesforce(connection, pull, COLUMNS, {"Title": "string"}).new_versions
+
+
+def versions(connection: duckdb.DuckDBPyConnection) -> list[Any]:
+    return connection.execute("select fields['Title'] from raw.salesforce_lead order by pull_no, record_id").fetchall()
+
+
+def test_loading_the_same_pull_twice_changes_nothing(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    pull = leads(landing, connection, row(1), row(2))
+    assert (load(connection, pull), load(connection, pull)) == (2, 0)
+    assert connection.execute("select count(*) from raw.pull").fetchone() == (1,)
+
+
+def test_an_unchanged_record_is_no_new_version_and_a_changed_one_keeps_the_old(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    load(connection, leads(landing, connection, row(1), row(2)))
+    assert load(connection, leads(landing, connection, row(1, title="CTO"), row(2))) == 1
+    assert load(connection, leads(landing, connection, row(1), row(2))) == 1  # back again is a version, too
+    assert versions(connection) == [("CEO",), ("CEO",), ("CTO",), ("CEO",)]
+
+
+def test_a_record_that_comes_twice_in_one_pull_is_loaded_in_its_later_state(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    later = "2026-03-02T00:00:00.000Z"
+    assert load(connection, leads(landing, connection, row(1, later, "CTO"), row(1))) == 1
+    assert versions(connection) == [("CTO",)]
+
+
+def test_an_incomplete_pull_is_noted_and_not_loaded(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    pull = leads(landing, connection, row(1), expected=2)
+    assert load(connection, pull) == 0
+    assert versions(connection) == []
+    assert connection.execute("select complete, problem from raw.pull").fetchone() == (False, "the API announced 2 rows, 1 arrived")
+    assert watermark(connection, "salesforce", "Lead") is None
+
+
+def test_the_watermark_is_the_latest_stamp_seen_and_never_goes_back(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    load(connection, leads(landing, connection, row(1, "2026-03-05T00:00:00.000Z")))
+    load(connection, leads(landing, connection, row(2, "2026-03-04T00:00:00.000Z"), mode="incremental"))
+    found = watermark(connection, "salesforce", "Lead")
+    assert found is not None
+    assert found[0] == datetime(2026, 3, 5)
+
+
+def test_15_and_18_characters_are_one_record(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    short = (lead_id(1)[:15], *row(1)[1:])
+    load(connection, leads(landing, connection, row(1)))
+    load(connection, leads(landing, connection, short))
+    assert connection.execute("select count(distinct record_id) from raw.salesforce_lead").fetchone() == (1,)
+
+
+def test_an_interrupted_pull_is_gone_on_with_only_when_it_asks_the_same_and_is_fresh(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    begun = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
+    begun.write_page(b"{}", ".json", 1, {"after": "7"})
+    again = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
+    assert (again.manifest.pull_id, again.manifest.cursor, again.manifest.rows) == (begun.manifest.pull_id, {"after": "7"}, 1)
+    assert landing.open("hubspot", "contact", "full", {"asked": "y"}, set()).manifest.pull_id != begun.manifest.pull_id
+    begun.manifest.started_at -= timedelta(hours=2)
+    begun.save()
+    assert landing.open("hubspot", "contact", "full", {"asked": "x"}, set()).manifest.pull_id != begun.manifest.pull_id
+
+
+def test_a_complete_pull_that_was_not_loaded_is_taken_up_and_a_loaded_one_is_not(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    done = leads(landing, connection, row(1))
+    assert landing.open("salesforce", "Lead", "full", {"asked": "x"}, set()).manifest.pull_id == done.manifest.pull_id
+    load(connection, done)
+    assert landing.open("salesforce", "Lead", "full", {"asked": "x"}, loaded_pulls(connection)).manifest.pull_id != done.manifest.pull_id
+
+
+def test_old_loaded_pages_are_pruned_and_fresh_or_unloaded_ones_stay(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    loaded, unloaded = leads(landing, connection, row(1)), None
+    load(connection, loaded)
+    unloaded = leads(landing, connection, row(2))
+    for pull in (loaded, unloaded):
+        pull.manifest.started_at -= timedelta(days=8)
+        pull.save()
+    landing.prune(loaded_pulls(connection), timedelta(days=7))
+    assert not loaded.folder.exists()
+    assert unloaded.folder.exists()
+
+
+def test_hubspot_values_of_any_type_land_as_text(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    pull = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
+    contact = {
+        "id": "1", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "archived": False,
+        "properties": {"hs_merged_object_ids": 5, "score": 1.5, "flag": True, "nothing": None, "big": "x" * 200_000},
+        "propertiesWithHistory": {"email": [{"value": 7, "timestamp": "2026-01-01T00:00:00Z", "sourceType": "API"}], "empty": []},
+    }  # fmt: skip
+    pull.write_page(json.dumps({"results": [contact]}).encode(), ".json", 1, {})
+    pull.finish(None)
+    load_hubspot_contacts(connection, pull)
+    (properties,) = connection.execute("select properties from raw.hubspot_contact").fetchone() or ()
+    assert {name: value if value is None else value[:5] for name, value in properties.items()} == {
+        "hs_merged_object_ids": "5", "score": "1.5", "flag": "true", "nothing": None, "big": "xxxxx",
+    }  # fmt: skip
+    assert connection.execute("select value from raw.hubspot_property_version").fetchall() == [("7",)]
+
+
+def test_a_warehouse_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with Warehouse(tmp_path).connect() as connection:
+        connection.execute("update main.schema_version set version = 99")
+    with pytest.raises(WarehouseProblem, match="newer Bindwatch"), Warehouse(tmp_path).connect():
+        pass
