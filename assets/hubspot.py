@@ -261,18 +261,27 @@ def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, archived:
     _land_pages(pull, lambda after: portal.list_page(wanted.properties, _HISTORY, archived, after))
     problem = None
     if not archived:
-        total = _count_by_search(portal)
-        # The index lags: contacts archived or merged a moment ago may still be counted. Count again before believing it.
-        if total > pull.manifest.rows:
-            time.sleep(2)
-            total = _count_by_search(portal)
-        if total > pull.manifest.rows:
-            problem = f"its paging ended after {pull.manifest.rows} contacts, the search counts {total}"
+        for wait in (2, 8, 0):
+            missing = _count_missing(portal, pull)
+            if missing <= 0 or wait == 0:
+                break
+            time.sleep(wait)  # the index lags: it may still count contacts that were archived or merged a moment ago
+        if missing > 0:
+            problem = f"its paging ended after {pull.manifest.rows} contacts, the search counts {missing} more"
     pull.finish(None, problem)
 
 
-def _count_by_search(portal: Portal) -> int:
-    return int(portal.search_page([{"propertyName": "hs_object_id", "operator": "GT", "value": "0"}], 1)[1]["total"])
+def _count_missing(portal: Portal, pull: LandedPull) -> int:
+    """How many contacts the search counts beyond those listed, without those created since the pull began (5 minutes of clock skew allowed)."""
+    began = str(int((pull.manifest.started_at - timedelta(minutes=5)).timestamp() * 1000))
+    counted = _count_by_search(portal, "hs_object_id", "GT", "0")
+    if counted <= pull.manifest.rows:
+        return 0
+    return counted - _count_by_search(portal, "createdate", "GTE", began) - pull.manifest.rows
+
+
+def _count_by_search(portal: Portal, name: str, operator: str, value: str) -> int:
+    return int(portal.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
 
 
 def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime) -> None:

@@ -305,6 +305,23 @@ def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypa
     assert [row["severity"] for row in findings if row["check_name"] == "pull_incomplete"] == ["unproven"]
 
 
+def test_contacts_created_while_the_list_is_walked_are_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    story = story_of(60)
+    whole_list = HubSpotApi.list_contacts
+
+    async def list_and_then_a_new_contact(self: HubSpotApi, request: Request) -> Response:
+        answer = await whole_list(self, request)
+        if b"paging" not in answer.body:
+            self.world.now = some_days_ago(0)
+            self.world.create_contact({"email": f"new{len(self.world.contacts)}@example.com"}, "FORM")
+        return answer
+
+    monkeypatch.setattr(HubSpotApi, "list_contacts", list_and_then_a_new_contact)
+    with served(story, tmp_path / "sandbox") as server:
+        assert run(server).verdict != "unproven"
+
+
 def test_a_bulk_job_that_delivers_less_than_it_processed_leaves_the_run_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runner(monkeypatch, tmp_path / "home")
     honest = salesforce_api._job_info
