@@ -43,6 +43,8 @@ class HubSpotApi:
             ]
         for path in ("/crm/v3/properties/contacts", "/crm/properties/{version}/contacts"):
             routes.append(Route(path, self._guarded(self.property_list)))
+        for path in ("/crm/v3/lists/{list_id}/memberships", "/crm/lists/{version}/{list_id}/memberships"):
+            routes.append(Route(path, self._guarded(self.list_members)))
         for path in ("/crm/v3/owners", "/crm/v3/owners/", "/crm/owners/{version}"):
             routes.append(Route(path, self._guarded(self.owners)))
         return routes
@@ -166,6 +168,17 @@ class HubSpotApi:
             "teams": [],
         }
         return JsonAnswer({"results": [owner]})
+
+    async def list_members(self, request: Request) -> Response:
+        members = self.world.lists.get(request.path_params["list_id"])
+        if members is None:
+            return _error(404, "OBJECT_NOT_FOUND", "List does not exist")
+        limit, after = int(request.query_params.get("limit", "100")), int(request.query_params.get("after") or 0)
+        moment = _iso(self.world.now)
+        answer: dict[str, Any] = {"results": [{"recordId": member, "membershipTimestamp": moment} for member in members[after : after + limit]]}
+        if after + limit < len(members):
+            answer["paging"] = {"next": {"after": str(after + limit)}}
+        return JsonAnswer(answer)
 
     # ── contacts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

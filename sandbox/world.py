@@ -135,6 +135,7 @@ class World:
         self.happenings: list[Happening] = []
         self.hubspot_touched: set[str] = set()
         self.merged_contacts: dict[str, str] = {}
+        self.lists: dict[str, list[str]] = {}  # HubSpot lists: contact ids by list id
         self._records_by_email: defaultdict[str, set[str]] = defaultdict(set)
         self._contacts_by_email: defaultdict[str, set[str]] = defaultdict(set)
         self._contacts_by_bound: defaultdict[str, set[str]] = defaultdict(set)

@@ -207,6 +207,23 @@ def test_the_snapshot_can_be_read_while_a_run_writes(tmp_path: Path, monkeypatch
     assert len(set(seen)) == 2
 
 
+def test_an_inclusion_list_says_who_is_in_scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "bindwatch.toml"
+    policy.write_text('[policy]\ninclusion_list_id = "7"\n')
+    run = runner(monkeypatch, tmp_path / "home", policy)
+    story = empty_story()
+    contacts = [story.world.create_contact({"email": f"p{number}@example.com"}, "FORM").id for number in range(250)]
+    story.world.lists["7"] = contacts[:150]
+    with served(story, tmp_path / "sandbox") as server:
+        assert run(server).exit_code == 0
+        predictions = Counter(row["prediction"] for row in published(tmp_path / "home", "binding"))
+        assert predictions == {"create_lead": 150, "none": 100}
+        del story.world.lists["7"]
+        result = run(server)
+    assert result.exit_code == 3
+    assert "inclusion_list_id" in (result.problem or "")
+
+
 # ── what can be wrong ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

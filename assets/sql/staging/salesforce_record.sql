@@ -4,7 +4,7 @@
 -- record_id: its id, 18 characters; as received where it cannot be brought to that
 -- id_received: the id as the API returned it
 -- object_type: Lead or Contact
--- display_name: Salesforce's Name
+-- display_name: Salesforce's Name; first and last name where the user cannot see that
 -- email_raw: the e-mail as stored
 -- email: the e-mail as compared; null when it can never match
 -- created_at: CreatedDate
@@ -36,7 +36,7 @@ select
     v.record_id,
     v.id as id_received,
     v.object_type,
-    v.name as display_name,
+    coalesce(v.name, nullif(trim(concat_ws(' ', v.fields['FirstName'], v.fields['LastName'])), '')) as display_name,
     v.email as email_raw,
     main.matching_email(v.email) as email,
     main.utc(v.created_date) as created_at,
