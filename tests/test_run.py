@@ -1,6 +1,7 @@
 """The main job over real HTTP: what is published, what the verdict says, and what happens when something is wrong."""
 
 import json
+import logging
 import shutil
 import threading
 from collections import Counter
@@ -25,7 +26,10 @@ def empty_story() -> Story:
     return Story([], 1, some_days_ago(3))
 
 
-def test_two_runs_publish_both_crms_and_find_what_happened_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_publish_both_crms_and_find_what_happened_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     run = runner(monkeypatch, tmp_path / "home")
     story = story_of(600)
     with served(story, tmp_path / "sandbox") as server:
@@ -59,6 +63,10 @@ def test_two_runs_publish_both_crms_and_find_what_happened_in_between(tmp_path: 
         assert fired[check] > 0, check
     assert [row["verdict"] for row in published(home, "run")] == ["fail", "fail"]
     assert not (home / "certified").exists()
+    # the log tells of rows and tables, never of a person or a secret
+    assert "Salesforce Lead" in caplog.text
+    secrets = {server.environment["SALESFORCE_CLIENT_SECRET"], server.environment["HUBSPOT_ACCESS_TOKEN"], *server.salesforce.tokens}
+    assert not [word for word in (".example", *secrets) if word in caplog.text]
 
 
 def test_the_simulator_does_what_was_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +323,7 @@ def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypa
         return JSONResponse(answer)
 
     monkeypatch.setattr(HubSpotApi, "list_contacts", list_without_its_last_page)
+    monkeypatch.setattr("assets.hubspot.time.sleep", lambda seconds: None)
     with served(story_of(150), tmp_path / "sandbox") as server:
         result = run(server)
     assert (result.verdict, result.exit_code) == ("unproven", 3)
