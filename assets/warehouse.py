@@ -202,9 +202,11 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, col
     table = RAW_TABLES[pull.manifest.object]
     incoming = None
     if pull.page_paths():
-        known = ", ".join(
-            f"{_quote(name)} as {column}" if name in columns else f"cast(null as varchar) as {column}" for name, column in SALESFORCE_COLUMNS.items()
-        )
+        source = {name: _quote(name) for name in columns}
+        if "Name" not in source:  # where the user cannot see it, the parts of it do
+            parts = [_quote(name) for name in ("FirstName", "LastName") if name in columns]
+            source["Name"] = f"nullif(trim(concat_ws(' ', {', '.join(parts)})), '')" if parts else "cast(null as varchar)"
+        known = ", ".join(f"{source.get(name, 'cast(null as varchar)')} as {column}" for name, column in SALESFORCE_COLUMNS.items())
         fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
         incoming = f"""
             select coalesce(main.salesforce_id18(id), trim(id)) as record_id, * from (

@@ -91,6 +91,14 @@ def test_15_and_18_characters_are_one_record(landing: Landing, connection: duckd
     assert connection.execute("select count(distinct record_id) from raw.salesforce_lead").fetchone() == (1,)
 
 
+def test_without_the_field_name_a_person_is_called_by_its_parts(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
+    pull = landing.open("salesforce", "Lead", "full", {"asked": "x"}, set())
+    pull.write_page(f'"Id","FirstName","LastName"\n"{lead_id(1)}","Ann","Lee"\n"{lead_id(2)}","",""\n'.encode(), ".csv", 2, {})
+    pull.finish(2)
+    load_salesforce(connection, pull, ["Id", "FirstName", "LastName"], {"FirstName": "string"})
+    assert connection.execute("select name from raw.salesforce_lead order by record_id").fetchall() == [("Ann Lee",), (None,)]
+
+
 def test_an_interrupted_pull_is_gone_on_with_only_when_it_asks_the_same_and_is_fresh(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
     begun = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
     begun.write_page(b"{}", ".json", 1, {"after": "7"})

@@ -36,7 +36,7 @@ select
     v.record_id,
     v.id as id_received,
     v.object_type,
-    coalesce(v.name, nullif(trim(concat_ws(' ', v.fields['FirstName'], v.fields['LastName'])), '')) as display_name,
+    v.name as display_name,
     v.email as email_raw,
     main.matching_email(v.email) as email,
     main.utc(v.created_date) as created_at,
