@@ -11,19 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from pipelines.guarded_run import execute
+from pipelines.guarded_run import DEMO_MARK, execute
 from pipelines.report import print_verdict, show_progress, stdout
 from pipelines.settings import home
 
 _ROOT = Path(__file__).parent.parent
-_MARK = "demo-world"
 _DAYS = 4
 
 
 def run_demo(people: int, seed: int) -> int:
     """Returns the exit code: 0 when the demo worked; the gate inside it is expected to fail."""
     folder = home()
-    if (folder / "warehouse.duckdb").exists() and not (folder / _MARK).exists():
+    if (folder / "warehouse.duckdb").exists() and not (folder / DEMO_MARK).exists():
         print(f"{folder} holds data of real CRMs. Set BINDWATCH_HOME to another folder for the demo.", file=sys.stderr)
         return 2
     for name in ("landing", "published", "certified", "sandbox"):
@@ -31,7 +30,7 @@ def run_demo(people: int, seed: int) -> int:
     (folder / "warehouse.duckdb").unlink(missing_ok=True)
     (folder / "warehouse.duckdb.wal").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).touch()
+    (folder / DEMO_MARK).touch()
     started = time.monotonic()
     show_progress()
     stdout.rule("[bold]Two CRMs on this machine")

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import duckdb
@@ -16,6 +17,7 @@ from pipelines.settings import home, read_connections
 
 log = logging.getLogger("bindwatch")
 
+DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 EXIT_CODES = {"pass": 0, "fail": 1, "unproven": 3}
 _OWN_PROBLEMS = {problem.__name__ for problem in (ConfigurationProblem, PullProblem, WarehouseProblem)}
 
@@ -45,7 +47,9 @@ def prepare_instance() -> dg.DagsterInstance:
 
 def execute(full: bool = False) -> RunResult:
     """Runs the job. Raises ConfigurationProblem before anything starts when settings are missing or wrong."""
-    read_connections()
+    connections = read_connections()
+    if (home() / DEMO_MARK).exists() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
+        raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
     from pipelines.definitions import defs
 
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}

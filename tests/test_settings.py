@@ -133,3 +133,10 @@ def test_the_demo_refuses_a_home_with_data_of_real_crms(tmp_path: Path) -> None:
     answer = bindwatch("demo", home=tmp_path)
     assert answer.returncode == 2
     assert "Set BINDWATCH_HOME" in answer.stderr
+
+
+def test_real_crms_are_not_pulled_into_the_home_of_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "demo-world").touch()
+    answer = bindwatch("run", home=tmp_path, **COMPLETE)
+    assert answer.returncode == 2
+    assert "holds the data of the demo" in answer.stderr
