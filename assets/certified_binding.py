@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.session import Session
+from assets.warehouse import count_rows
 
 
 @dg.asset(
@@ -27,5 +28,5 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
                 to '{str(temporary).replace("'", "''")}' (format parquet, compression zstd)"""
         )
         temporary.replace(folder / "binding.parquet")
-        row = connection.execute("select count(*) from core.binding").fetchone()
-    return dg.MaterializeResult(metadata={"dagster/row_count": row[0] if row else 0, "path": dg.MetadataValue.path(str(folder / "binding.parquet"))})
+        rows = count_rows(connection, "core.binding")
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "path": dg.MetadataValue.path(str(folder / "binding.parquet"))})

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,12 +27,13 @@ from assets.problems import PullProblem
 from assets.warehouse import (
     LoadResult,
     PullContext,
+    increment_from,
     load_hubspot_contacts,
     load_hubspot_history,
     load_list_members,
     loaded_pulls,
     no_longer_archived,
-    watermark,
+    report_pull,
 )
 
 log = logging.getLogger("bindwatch.pull")
@@ -171,10 +172,7 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
     HubSpot offers no way to ask what was archived since.
     """
     connection, policy = context.connection, context.policy
-    before = watermark(connection, "hubspot", "contact")
-    since = None
-    if before is not None and not context.full and before[1] == wanted.asked:
-        since = before[0].replace(tzinfo=UTC) - timedelta(minutes=policy.pull.hubspot_overlap_minutes)
+    since = increment_from(context, "hubspot", "contact", wanted.asked, policy.pull.hubspot_overlap_minutes)
 
     def open_pull(name: str, mode: Mode, asked: str, watermark_from: datetime | None = None, ids: Sequence[str] = ()) -> LandedPull:
         request = {"asked": asked, "ids": _digest(ids)}
@@ -235,11 +233,7 @@ def _digest(names: Sequence[str]) -> str:
 
 
 def _loaded(pull: LandedPull, result: LoadResult) -> LandedPull:
-    manifest = pull.manifest
-    if manifest.complete:
-        log.info("HubSpot %s: %s rows pulled (%s), %s new or changed", manifest.object, f"{manifest.rows:,}", manifest.mode, f"{result.new_versions:,}")
-    else:
-        log.error("HubSpot %s: incomplete, %s", manifest.object, manifest.problem)
+    report_pull(pull, result)
     return pull
 
 
@@ -254,7 +248,7 @@ def _land_pages(pull: LandedPull, read: Callable[[str | None], tuple[bytes, dict
         cursor = {"after": None if after is None else str(after), "at_end": after is None}
         pull.write_page(body, ".json", len(page["results"]), cursor)
         if len(pull.manifest.pages) % 20 == 0:
-            log.info("HubSpot %s: %s rows so far", pull.manifest.object, f"{pull.manifest.rows:,}")
+            log.info("%s: %s rows so far", pull.label, f"{pull.manifest.rows:,}")
 
 
 def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, archived: bool) -> None:
@@ -315,7 +309,7 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
             pull.write_page(body, ".json", len(page["results"]), {"last_id": chunk[-1], "at_end": False})
         last = ids[-1] if ids else last
         pull.move({"last_id": last, "at_end": at_end})
-        log.info("HubSpot contact: %s changed so far", f"{pull.manifest.rows:,}")
+        log.info("%s: %s changed so far", pull.label, f"{pull.manifest.rows:,}")
     pull.finish(None)
 
 

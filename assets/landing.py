@@ -20,6 +20,7 @@ from pydantic import BaseModel
 log = logging.getLogger("bindwatch.pull")
 
 Mode = Literal["full", "incremental"]
+_CRM = {"salesforce": "Salesforce", "hubspot": "HubSpot"}
 
 
 class Page(BaseModel):
@@ -61,7 +62,7 @@ class LandedPull:
 
     @property
     def label(self) -> str:
-        return f"{self.manifest.source} {self.manifest.object}"
+        return f"{_CRM[self.manifest.source]} {self.manifest.object}"
 
     def page_paths(self) -> list[Path]:
         return [self.folder / page.file for page in self.manifest.pages if page.rows]

@@ -17,19 +17,19 @@ from assets.models import BuiltTable, build_models
 from assets.session import Session
 from assets.snapshot import publish_tables
 from assets.sqlfile import CheckFile, SqlFile, model_files
-from assets.warehouse import SQL_FOLDER, Warehouse, loaded_pulls, write_policy
+from assets.warehouse import SQL_FOLDER, Warehouse, count_rows, loaded_pulls, write_policy
 
 _GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}
-_PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version"]
+PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version"]
 SNAPSHOT = dg.AssetKey(["published", "snapshot"])
 
 
 def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
     """The step `models`. checks: the files whose violations become findings."""
     files = model_files(SQL_FOLDER, checks)
-    known = {file.table for file in files} | set(_PULLED)
+    known = {file.table for file in files} | set(PULLED)
     specs = [
-        dg.AssetSpec(["raw", "pull"], deps=[table.split(".") for table in _PULLED], group_name="2_raw", kinds={"duckdb"},
+        dg.AssetSpec(["raw", "pull"], deps=[table.split(".") for table in PULLED], group_name="2_raw", kinds={"duckdb"},
                      description="One row: a pull. From which stamp to which, how many rows, complete or not."),
         *(_spec(file, _reads(file, checks) & known) for file in files),
         dg.AssetSpec(
@@ -53,7 +53,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             home = session.warehouse.home
             publish_tables(connection, home, runs_with(record), _manifest(connection, record.run_id, record.started_at.isoformat() + "Z"))
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
-            yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": _count(connection, "raw.pull")})
+            yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": count_rows(connection, "raw.pull")})
             lineage = _cached_lineage(session.warehouse, files, lambda: _schema(connection))
             for table in built:
                 yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}))
@@ -135,8 +135,3 @@ def _schema(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
     for table, column, kind in rows:
         schema.setdefault(table, {})[column] = kind
     return schema
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = connection.execute(f"select count(*) from {table}").fetchone()
-    return int(row[0]) if row else 0

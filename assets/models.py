@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from assets.sqlfile import CheckFile, SqlFile, model_files
-from assets.warehouse import SQL_FOLDER, transaction
+from assets.warehouse import SQL_FOLDER, count_rows, transaction
 
 log = logging.getLogger("bindwatch.models")
 
@@ -53,6 +53,5 @@ def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: st
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, table: str, seconds: float) -> BuiltTable:
-    row = connection.execute(f"select count(*) from {table}").fetchone()
     described = connection.execute(f"describe {table}").fetchall()
-    return BuiltTable(table, row[0] if row else 0, {name: kind for name, kind, *_ in described}, seconds)
+    return BuiltTable(table, count_rows(connection, table), {name: kind for name, kind, *_ in described}, seconds)

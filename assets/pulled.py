@@ -8,7 +8,7 @@ import duckdb
 from assets import hubspot, salesforce
 from assets.landing import LandedPull
 from assets.session import Session
-from assets.warehouse import PullContext
+from assets.warehouse import PullContext, count_rows
 
 SOURCES = [
     dg.AssetSpec(["salesforce", "Lead"], group_name="1_crm", kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
@@ -66,12 +66,11 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
 
 
 def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult[None]:
-    row = connection.execute(f"select count(*) from {table}").fetchone()
     incomplete = [f"{pull.manifest.object}: {pull.manifest.problem}" for pull in pulls if not pull.manifest.complete]
     return dg.MaterializeResult(
         asset_key=table.split("."),
         metadata={
-            "dagster/row_count": row[0] if row else 0,
+            "dagster/row_count": count_rows(connection, table),
             "dagster/table_name": table,
             "pulled rows": sum(pull.manifest.rows for pull in pulls),
             "mode": ", ".join(dict.fromkeys(pull.manifest.mode for pull in pulls)),

@@ -28,7 +28,7 @@ from urllib3.util import Retry
 from assets.landing import LandedPull, Mode
 from assets.policy import Policy
 from assets.problems import PullProblem
-from assets.warehouse import PullContext, csv_source, load_salesforce, loaded_pulls, watermark
+from assets.warehouse import PullContext, csv_source, increment_from, load_salesforce, loaded_pulls, report_pull
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -176,10 +176,7 @@ def describe_fields(org: Salesforce, access: SalesforceAccess, policy: Policy) -
 def pull_object(org: Salesforce, access: SalesforceAccess, context: PullContext, name: str, wanted: FieldList) -> LandedPull:
     """Pulls "Lead" or "Contact" to landing and loads it. Incremental when everything was pulled before with the same fields."""
     connection, policy = context.connection, context.policy
-    before = watermark(connection, "salesforce", name)
-    since = None
-    if before is not None and not context.full and before[1] == wanted.asked:
-        since = before[0].replace(tzinfo=UTC) - timedelta(minutes=policy.pull.salesforce_overlap_minutes)
+    since = increment_from(context, "salesforce", name, wanted.asked, policy.pull.salesforce_overlap_minutes)
     soql = f"SELECT {', '.join(wanted.fields)} FROM {name}"
     if since is not None:
         soql += f" WHERE SystemModstamp >= {since:%Y-%m-%dT%H:%M:%SZ}"
@@ -188,8 +185,7 @@ def pull_object(org: Salesforce, access: SalesforceAccess, context: PullContext,
     if pull.manifest.finished_at is None:
         with _problems_in_words(access, f"the pull of {name}"):
             _land_bulk_job(org, pull, name, soql, policy.pull.bulk_page_rows)
-    result = load_salesforce(connection, pull, _header(pull) or wanted.fields, wanted.mapped)
-    _report(pull, result.new_versions)
+    report_pull(pull, load_salesforce(connection, pull, _header(pull) or wanted.fields, wanted.mapped))
     return pull
 
 
@@ -214,7 +210,7 @@ def _land_bulk_job(org: Salesforce, pull: LandedPull, name: str, soql: str, page
             pull.finish(expected, str(error))
             return
         pull.keep(page, rows, {"job": job_id, "locator": locator, "at_end": not locator})
-        log.info("Salesforce %s: %s rows so far", name, f"{manifest.rows:,}")
+        log.info("%s: %s rows so far", pull.label, f"{manifest.rows:,}")
     headers = {tuple(_page_header(path)) for path in pull.page_paths()}
     problem = "its result pages have different columns" if len(headers) > 1 else None
     pull.finish(expected, problem)
@@ -280,14 +276,6 @@ def _page_header(path: Path) -> list[str]:
 def _header(pull: LandedPull) -> list[str]:
     paths = pull.page_paths()
     return _page_header(paths[0]) if paths else []
-
-
-def _report(pull: LandedPull, new_versions: int) -> None:
-    manifest = pull.manifest
-    if manifest.complete:
-        log.info("Salesforce %s: %s rows pulled (%s), %s new or changed", manifest.object, f"{manifest.rows:,}", manifest.mode, f"{new_versions:,}")
-    else:
-        log.error("Salesforce %s: incomplete, %s", manifest.object, manifest.problem)
 
 
 @contextmanager

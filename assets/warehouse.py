@@ -20,7 +20,7 @@ from assets.landing import LandedPull, Landing, Manifest
 from assets.policy import Policy
 from assets.problems import WarehouseProblem
 
-log = logging.getLogger("bindwatch.warehouse")
+log = logging.getLogger("bindwatch.pull")
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 SCHEMA_VERSION = 1
@@ -139,8 +139,6 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         **policy.policy.model_dump(mode="json", exclude={"placeholder_emails", "role_mailboxes"}),
         "salesforce_record_url": f"{salesforce_url.rstrip('/')}/",
         "hubspot_record_url": f"https://app.hubspot.com/contacts/{portal}/record/0-1/" if portal else "https://app.hubspot.com/l/contacts/record/0-1/",
-        "fail_on": policy.gate.fail_on,
-        "mask_emails": policy.privacy.mask_emails,
     }
     text = ("integration_user_id", "inclusion_list_id")  # JSON null has no type of its own
     mapping = [
@@ -188,6 +186,14 @@ def watermark(connection: duckdb.DuckDBPyConnection, source: str, object_name: s
     return (row[0], row[1]) if row and row[0] is not None else None
 
 
+def increment_from(context: "PullContext", source: str, object_name: str, asked: str, overlap_minutes: int) -> datetime | None:
+    """The stamp from which on to pull an object again; None: everything, because it is new, asks for other fields, or a full run was wanted."""
+    before = watermark(context.connection, source, object_name)
+    if before is None or context.full or before[1] != asked:
+        return None
+    return before[0].replace(tzinfo=UTC) - timedelta(minutes=overlap_minutes)
+
+
 def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
 
@@ -219,7 +225,7 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, col
         return _load_versions(connection, pull, table, "record_id", "system_modstamp", incoming)
 
 
-def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, tracked_object: str = "contact") -> LoadResult:
+def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
     """Loads a pull of contacts, live or archived: their versions and the history entries that came with them."""
     incoming = None
     if pull.page_paths():
@@ -231,7 +237,7 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPul
             where contact.properties is not null
         """
     with transaction(connection):
-        result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming, tracked_object)
+        result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming, "contact")
         _load_history(connection, pull)
         return result
 
@@ -396,6 +402,19 @@ def _note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: 
         ],
     )  # fmt: skip
     return True
+
+
+def report_pull(pull: LandedPull, result: LoadResult) -> None:
+    """Tells in the log what a pull brought, or why it is incomplete."""
+    manifest = pull.manifest
+    if manifest.complete:
+        log.info("%s: %s rows pulled (%s), %s new or changed", pull.label, f"{manifest.rows:,}", manifest.mode, f"{result.new_versions:,}")
+    else:
+        log.error("%s: incomplete, %s", pull.label, manifest.problem)
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    return _count(connection, f"select count(*) from {table}")
 
 
 def _next_pull_no(connection: duckdb.DuckDBPyConnection) -> int:

@@ -13,6 +13,7 @@ import duckdb
 
 from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
 from assets.snapshot import current_folder, read_manifest
+from assets.warehouse import Warehouse
 from pipelines.settings import home, read_connections
 
 log = logging.getLogger("bindwatch")
@@ -65,8 +66,6 @@ def execute(full: bool = False) -> RunResult:
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """A killed process cannot tell Dagster. Whatever still claims to run while nobody holds the lock is dead."""
-    from assets.warehouse import Warehouse
-
     try:
         with Warehouse(home()).guard():
             for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
