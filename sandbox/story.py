@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sandbox.integration import PortalSettings, poll
+from sandbox.integration import catch_up, poll
 from sandbox.people import NASTY, Person
+from sandbox.portal import PortalSettings
+from sandbox.rules import InvalidState
 from sandbox.world import HubSpotContact, SalesforceRecord, World, id18
-
-POLL = timedelta(minutes=15)
 
 
 class Story:
@@ -81,12 +82,9 @@ class Story:
         return self.world.create_record("Contact", fields | (changes or {}), owner_id=id18(owner), account_id=account)
 
     def _let_time_pass_until(self, moment: datetime) -> None:
-        """Polls whenever something is waiting and a quarter of an hour has passed."""
-        world = self.world
-        if (world.happenings or world.hubspot_touched) and world.now + POLL <= moment:
-            world.now += POLL
-            poll(world, self.settings)
-        world.now = max(world.now, moment)
+        with suppress(InvalidState):  # contacts that share a record stay as they are; Bindwatch reports them
+            catch_up(self.world, self.settings, moment)
+        self.world.now = max(self.world.now, moment)
 
     # ── days that pass ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -158,13 +156,13 @@ class Story:
     def merge_into_bound(self) -> None:
         if found := self._bound_cluster(same_type=True):
             _, bound, rivals = found
-            self.world.merge_records(bound, rivals[0])
+            self.world.merge_records(bound, rivals[:1])
 
     def merge_away_from_bound(self) -> None:
         """The wrong way round: the bound record loses."""
         if found := self._bound_cluster(same_type=True):
             _, bound, rivals = found
-            self.world.merge_records(rivals[0], bound)
+            self.world.merge_records(rivals[0], [bound])
 
     def delete_bound_record(self) -> None:
         records = [record for record in self._sample() if self.world.contacts_bound_to(record.id)]
@@ -174,7 +172,7 @@ class Story:
     def merge_contacts(self) -> None:
         contacts = self._some_contacts(2)
         if len(contacts) == 2:
-            self.world.merge_contacts(*contacts)
+            self.world.merge_contacts(contacts[0], contacts[1])
 
     def _unseen_acts(self) -> None:
         """Done in the last minutes, before the next poll: what the integration is about to act on, and what people did by hand."""
@@ -199,7 +197,8 @@ class Story:
             before, world.now = world.now, world.now - timedelta(hours=1)
             world.edit_record(record, {"Email": f"someone.else{dice.randrange(10**6)}@acme.example"})
             world.now = before
-        world.hubspot_touched -= {contact.id for contact in contacts}
+        by_hand = {contact.id for contact in contacts}
+        world.happenings = [happening for happening in world.happenings if happening.id not in by_hand]
 
     # ── picking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,7 +207,7 @@ class Story:
         for record in self.world.records.values():
             if record.is_live and record.email:
                 emails[record.email] = emails.get(record.email, 0) + 1
-        return [self.world.candidates(email) for email, count in sorted(emails.items()) if count > 1]
+        return [self.world.live_records(email) for email, count in sorted(emails.items()) if count > 1]
 
     def _shuffled_clusters(self) -> list[list[SalesforceRecord]]:
         clusters = self._clusters()

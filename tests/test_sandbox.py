@@ -11,7 +11,8 @@ from hubspot.crm.contacts import BatchReadInputSimplePublicObjectId, PublicObjec
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceExpiredSession, SalesforceMalformedRequest
 
-from sandbox.integration import PortalSettings, poll
+from sandbox.integration import poll
+from sandbox.portal import PortalSettings
 from sandbox.people import make_people, read_people
 from sandbox.server import SandboxServer
 from sandbox.soql import SoqlError, parse
@@ -193,7 +194,7 @@ def test_a_merge_away_from_the_bound_record_breaks_or_deletes(setting: str, arch
     portal = Portal(on_lead_deleted=setting, follow_up="sticky")
     rival = portal.enter("Lead")
     portal.poll()
-    portal.world.merge_records(rival, portal.lead)
+    portal.world.merge_records(rival, [portal.lead])
     poll(portal.world, portal.settings)
     assert (portal.contact.archived_at is not None) == archived
 

@@ -1,0 +1,53 @@
+"""How the portal is set up, and how the integration answers what its documentation leaves open: every knob of the simulator.
+
+The first part are the knobs of bindwatch.toml, under the same names. The second part are questions that Bindwatch does not ask its
+users, because nobody could answer them: here they can be tried. A knob on "unknown" makes the simulator return every outcome.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FieldRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
+
+
+@dataclass(frozen=True)
+class PortalSettings:
+    """The knobs. The defaults are the portal that `bindwatch sandbox` plays; sandbox/bindwatch.toml is the policy that fits it."""
+
+    first_sync: Literal["oldest_created", "contact_first", "unknown"] = "oldest_created"
+    follow_up: Literal["most_recent", "sticky"] = "most_recent"
+    recency: Literal["system_modstamp", "last_modified_date", "last_mapped_change"] = "system_modstamp"
+    create_object: Literal["lead", "contact", "none"] = "lead"
+    on_lead_deleted: Literal["keep", "delete"] = "keep"
+    on_contact_deleted: Literal["keep", "delete"] = "delete"
+    secondary_email_matches: bool = False
+    blank_on_switch: Literal["keep", "clear"] = "keep"
+    inclusion_list_id: str | None = None
+    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)  # by HubSpot property; not named: prefer_salesforce
+
+    salesforce_creates: Literal["all", "leads_only", "none"] = "all"  # which new records make a HubSpot contact (rules 8 to 10, 31)
+    switch_trigger: Literal["any_change", "mapped_change"] = "any_change"  # rule 12
+    integration_user_touch: Literal["ignore", "count"] = "ignore"  # rule 14
+    email_rule: Literal["prefer_salesforce", "two_way"] = "prefer_salesforce"  # rules 19 and 45
+    email_collision: Literal["rebind", "error", "unknown"] = "rebind"  # rule 20
+    converted_lead_candidate: bool = False  # is a converted Lead still found by its e-mail?
+    conversion_follows: Literal["id", "email", "unknown"] = "id"  # rule 30
+    delete_needs_segment: bool = True  # rule 21: are deletions outside the inclusion list ignored?
+    delete_permission: Literal["granted", "missing", "unknown"] = "granted"  # rule 34
+    marks_deleted: bool = True  # rule 33: does salesforcedeleted become true?
+    merge_event_order: Literal["delete_first", "update_first", "unknown"] = "delete_first"  # rule 36
+    rematch_after_loss: Literal["by_email", "none"] = "by_email"  # rule 33
+    archive_deletes_record: bool = False  # rule 39
+    restored_contact_binding: Literal["previous", "none"] = "previous"  # rule 39
+    gdpr_deleted_return: Literal["blocked", "recreated", "unknown"] = "blocked"  # rule 40
+    duplicate_rule: Literal["off", "alert", "block"] = "off"  # rule 46
+    sends_allow_save: bool = False  # rule 46: passes an alert, never a block
+    refused_fields: frozenset[str] = frozenset()  # rule 47: Salesforce fields whose values a validation rule refuses
+    refusal_stops: Literal["whole_record", "field"] = "whole_record"  # rule 47
+
+    def field_rule(self, name: str) -> FieldRule:
+        return "two_way" if name == OWNER else self.field_rules.get(name, "prefer_salesforce")
+
+
+OWNER = "salesforceownerid"  # the mapping of owners is two-way, whatever is shown (rule 26)

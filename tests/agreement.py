@@ -1,0 +1,353 @@
+"""Two implementations of the rules, the simulator and the SQL models, put side by side on many small worlds at once.
+
+Building the models costs half a second however little is in them. So a batch of worlds shares one warehouse, each with ids and e-mails of its
+own, and all of them sync at the same moments.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any
+
+import duckdb
+
+from assets.ledger import close_run, summarise_run
+from assets.models import build_models
+from assets.policy import Policy
+from assets.warehouse import _prepare, begin_run, write_policy
+from sandbox.events import LIST, Event, Play
+from sandbox.integration import poll
+from sandbox.portal import FieldRule, PortalSettings
+from sandbox.rules import InvalidState
+from sandbox.world import INTEGRATION_USER, MAPPING, HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value
+
+START = datetime(2026, 3, 1, 8)
+ROUND = timedelta(days=1)
+FIELD_RULES: dict[str, FieldRule] = {"jobtitle": "always_salesforce", "phone": "prefer_salesforce", "fax": "two_way", "mobilephone": "none"}
+EMAILS = ("ann", "bob", "cem")
+
+
+@dataclass(frozen=True)
+class Step:
+    """An event before it has a world: minutes after the one before, and the e-mail by its name instead of an address."""
+
+    minutes: int
+    act: str
+    who: str
+    other: str = ""
+    name: str = ""
+    value: str = ""
+
+
+Tale = Sequence[Sequence[Step]]  # of each world: what happens before its first sync, before its second, …
+
+
+def policies() -> list[dict[str, Any]]:
+    """The policies to compare under: every combination of the knobs that decide a first binding or a lost one, every combination of those that
+    decide a switch, each with every combination of the two that bear on both."""
+    first = list(product(("oldest_created", "contact_first", "unknown"), ("lead", "contact", "none"), ("keep", "delete"), ("keep", "delete")))
+    switch = list(product(("most_recent", "sticky"), ("system_modstamp", "last_modified_date"), (INTEGRATION_USER, None), ("keep", "clear")))
+    found = []
+    for secondary, list_id in product((False, True), (None, LIST)):
+        for number, (first_sync, create_object, on_lead_deleted, on_contact_deleted) in enumerate(first):
+            follow_up, recency, user, blank_on_switch = switch[number % len(switch)]
+            found.append({
+                "first_sync": first_sync, "create_object": create_object, "on_lead_deleted": on_lead_deleted, "on_contact_deleted": on_contact_deleted,
+                "follow_up": follow_up, "recency": recency, "integration_user_id": user, "blank_on_switch": blank_on_switch,
+                "secondary_email_matches": secondary, "inclusion_list_id": list_id,
+            })  # fmt: skip
+    return found
+
+
+def settings_for(knobs: dict[str, Any]) -> PortalSettings:
+    """The simulator's settings that say the same as a policy. With an inclusion list, new records make no contacts: rule 8 binds outside the
+    list, docs/prediction.md says `none` there."""
+    same = {name: value for name, value in knobs.items() if name != "integration_user_id"}
+    return PortalSettings(
+        **same, field_rules=FIELD_RULES, integration_user_touch="ignore" if knobs["integration_user_id"] else "count",
+        salesforce_creates="none" if knobs["inclusion_list_id"] else "all",
+    )  # fmt: skip
+
+
+def policy_for(knobs: dict[str, Any]) -> Policy:
+    mapping = [{"hubspot": entry.hubspot, "salesforce": entry.salesforce, "rule": FIELD_RULES.get(entry.hubspot, entry.rule)} for entry in Policy().mapping]
+    return Policy.model_validate({"policy": knobs, "mapping": mapping})
+
+
+@dataclass
+class Disagreement:
+    """What the two implementations say differently, in which world."""
+
+    world: int
+    what: str
+    diary: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join([*self.diary, f"→ {self.what}"])
+
+
+@dataclass
+class Batch:
+    """Worlds that share a warehouse and a policy."""
+
+    knobs: dict[str, Any]
+    tales: Sequence[Tale]
+    disagreements: list[Disagreement] = field(default_factory=list)
+    compared: dict[str, int] = field(default_factory=dict)
+
+    def run(self) -> "Batch":
+        self.settings = settings_for(self.knobs)
+        self.plays = [Play(World(START, number * 10_000), self.settings) for number in range(len(self.tales))]
+        self.connection = duckdb.connect()
+        self.connection.execute("set timezone = 'UTC'; set threads = 1")
+        _prepare(self.connection)
+        self.pull_no = 0
+        self.new_switches: list[Switch] = []
+        rounds = max((len(tale) for tale in self.tales), default=0)
+        for number in range(rounds):
+            self._play_round(number)
+            self._build(number)
+            self._compare_switches()
+            self._sync()
+        self._build(rounds)
+        self._compare_switches()
+        return self
+
+    # ── playing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _play_round(self, number: int) -> None:
+        """All worlds end a round at the same moment, with some triggers still waiting for the next poll."""
+        for world_no, (play, tale) in enumerate(zip(self.plays, self.tales, strict=True)):
+            at = START + number * ROUND
+            for step in tale[number] if number < len(tale) else []:
+                at += timedelta(minutes=step.minutes)
+                value = step.value.replace("@", f"@w{world_no}.example")
+                play.act(Event(at, step.act, step.who, step.other, step.name, value))
+            play.world.now = max(play.world.now, at)
+
+    def _sync(self) -> None:
+        """Everybody syncs: docs/prediction.md says what holds after that. Compares each contact with what was predicted and forecast for it."""
+        predictions = self._rows("core.binding")
+        forecasts = self._rows("core.overwrite")
+        for world_no, play in enumerate(self.plays):
+            world = play.world
+            world.now += timedelta(minutes=1)
+            before = {contact.id: _values(contact) for contact in world.contacts.values()}
+            records_before = {record.id: dict(record.fields) for record in world.records.values()}
+            bound_before = {contact.id: contact.bound_id for contact in world.contacts.values()}
+            live = [contact for contact in world.contacts.values() if contact.archived_at is None]
+            shared = {contact.id for contact in live if len(world.contacts_bound_to(contact.bound_id or "")) > 1}
+            world.choices.asked.clear()
+            first_switch = len(world.switches)
+            for contact in live:
+                world.touch_contact(contact)
+            play.diary.append(f"{world.now:%d %H:%M} everybody syncs")
+            try:
+                poll(world, self.settings)
+            except InvalidState as error:
+                play.diary.append(f"the integration stops at two contacts bound to one record: {error}")
+            made = {switch.contact_id: switch for switch in world.switches[first_switch:]}
+            for contact in live:
+                if contact.id in shared or any(len(world.contacts_bound_to(i)) > 1 for i in (contact.bound_id, bound_before[contact.id]) if i):
+                    continue  # rule 48: the simulator does not choose
+                row = predictions.get((contact.id,), [{}])[0]
+                told = self._compare_binding(world, contact, row, bound_before[contact.id])
+                if told is None and row["prediction"] == "switch" and row["rule"] == 11:
+                    told = self._compare_overwrites(world, contact, made[contact.id], before, records_before, forecasts)
+                if told is not None:
+                    self.disagreements.append(Disagreement(world_no, told, list(play.diary)))
+
+    def _compare_binding(self, world: World, contact: HubSpotContact, row: dict[str, Any], bound_before: str | None) -> str | None:
+        prediction = row.get("prediction")
+        self._count(f"prediction {prediction}")
+        now = None if contact.archived_at else contact.bound_id
+        asked = [options for number, about, options in world.choices.asked if about == contact.id and number in (7, 17)]
+        told = f"contact {contact.id}: SQL predicts {prediction} {row.get('predicted_id') or ''} (rule {row.get('rule')}), the simulator has it "
+        told += f"{'archived' if contact.archived_at else f'bound to {now}'} (before: {bound_before})"
+        match prediction:
+            case "keep" | "bind" | "switch":
+                agrees = not asked and now is not None and now == (row["predicted_id"] or bound_before)
+            case "ambiguous":
+                agrees = bool(asked) and set(asked[0]) <= set(row["candidate_ids"])
+            case "create_lead" | "create_contact":
+                created = world.records.get(now or "")
+                agrees = created is not None and created.created_at == world.now and created.type == prediction.removeprefix("create_").title()
+            case "none":
+                agrees = now is None or now == bound_before and not (record := world.records.get(now)) or (record is not None and not record.is_live)  # noqa: RUF021
+            case _:
+                agrees = False
+        return None if agrees else told
+
+    def _compare_overwrites(
+        self, world: World, contact: HubSpotContact, switch: Switch, before: dict[str, dict[str, str]],
+        records_before: dict[str, dict[str, str | None]], forecasts: dict[tuple[Any, ...], list[dict[str, Any]]],
+    ) -> str | None:  # fmt: skip
+        """The values that really changed, as the effects that were forecast."""
+        record = world.records[switch.to_id]
+        if record.email != contact.email and record.email not in contact.additional_emails:
+            return None
+        rows = forecasts.get((contact.id,), [])
+        expected = {(row["property"], row["effect"]) for row in rows if row["rival_id"] == switch.to_id}
+        if not expected and self.settings.secondary_email_matches:
+            return None  # rivals are forecast under the primary e-mail only
+        place = 0 if record.type == "Lead" else 1
+        really = set()
+        for name, names in MAPPING.items():
+            old, new = before[contact.id].get(name, ""), contact.value(name)
+            if name in {mapping.hubspot for mapping in policy_for(self.knobs).mapping} and old.strip() != new.strip():
+                really.add((name, "clear" if not new else "overwrite" if old else "fill"))
+            field_name = names[place]
+            if field_name and name != "salesforceownerid" and record.fields.get(field_name) != records_before[record.id].get(field_name):
+                really.add((name, "backfill"))
+        self._count("forecast")
+        return None if really == expected else f"contact {contact.id}: the switch to {switch.to_id} changed {sorted(really)}, forecast was {sorted(expected)}"
+
+    def _compare_switches(self) -> None:
+        """The history as the models read it, and the simulator's log: the same changes at the same times, with the same causes."""
+        found = self._rows("core.switch_event")
+        overwritten = self._rows("core.overwritten_value")
+        for world_no, play in enumerate(self.plays):
+            world = play.world
+            for contact in world.contacts.values():
+                if contact.merged_ids:
+                    continue  # two histories in one
+                log = [switch for switch in world.switches if switch.contact_id == contact.id]
+                rows = [row for row in found.get((contact.id,), []) if not _by_hand(contact, row["switched_at"])]
+                expected = {(switch.at, switch.from_id, switch.to_id, len(switch.overwritten) if switch.from_id else 0) for switch in log}
+                told = {(row["switched_at"], row["from_id"], row["to_id"], row["overwritten_count"]) for row in rows}
+                self._count("switch", len(expected))
+                if told != expected:
+                    what = f"contact {contact.id}: SQL's switches are {_lines(told)}, the simulator's {_lines(expected)}"
+                    self.disagreements.append(Disagreement(world_no, what, list(play.diary)))
+                causes = {row["switched_at"]: row["cause"] for row in rows}
+                for switch in log:
+                    if causes.get(switch.at) not in (None, _cause(world, contact, switch)):
+                        what = f"contact {contact.id} at {switch.at:%d %H:%M}: SQL says {causes[switch.at]}, the simulator {_cause(world, contact, switch)}"
+                        self.disagreements.append(Disagreement(world_no, what, list(play.diary)))
+                values = {(row["switched_at"], row["property"]): (row["value_before"], row["value_after"] or "") for row in overwritten.get((contact.id,), [])}
+                really = {(s.at, name): pair for s in log if s.from_id for name, pair in s.overwritten.items()}
+                if {key: value for key, value in values.items() if not _by_hand(contact, key[0])} != really:
+                    what = f"contact {contact.id}: SQL reads the overwritten values {values}, the simulator wrote {really}"
+                    self.disagreements.append(Disagreement(world_no, what, list(play.diary)))
+
+    def _count(self, what: str, times: int = 1) -> None:
+        self.compared[what] = self.compared.get(what, 0) + times
+
+    # ── pulling and building ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _build(self, number: int) -> None:
+        at = START + number * ROUND + timedelta(hours=23)
+        begin_run(self.connection, f"run {number}", at)
+        self.pull_no += 1
+        self.connection.execute(
+            "insert into raw.pull values ($no, 'pull ' || $no, 'run', 'hubspot', 'contact', 'full', 'x', $at, $at, null, $at, 1, 1, 1, true, null)",
+            {"no": self.pull_no, "at": at},
+        )
+        for object_type in ("Lead", "Contact"):
+            rows = [_record_row(play.world, r) for play in self.plays for r in play.world.records.values() if r.type == object_type and r.is_visible]
+            self._insert(f"raw.salesforce_{object_type.lower()}", rows)
+        contacts = [contact for play in self.plays for contact in play.world.contacts.values()]
+        self._insert("raw.hubspot_contact", [_contact_row(contact) for contact in contacts])
+        self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
+        self.connection.execute("delete from raw.hubspot_list_member")
+        self._insert("raw.hubspot_list_member", [{"contact_id": member} for play in self.plays for member in play.world.lists.get(LIST, [])])
+        write_policy(self.connection, policy_for(self.knobs), "https://org.example", [])
+        build_models(self.connection, [])
+        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
+
+    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        types = {row[0]: row[1] for row in self.connection.execute(f"describe {table}").fetchall() if row[0] in rows[0]}
+        shape = json.dumps([{name: json_type(kind) for name, kind in types.items()}])
+        columns = ", ".join(f"row.{name}" for name in types)
+        self.connection.execute(
+            f"insert into {table} ({', '.join(types)}, pull_no{', content_hash' if 'content_hash' in self._columns(table) else ''}) "
+            f"select {columns}, {self.pull_no}{', 0' if 'content_hash' in self._columns(table) else ''} from (select unnest(from_json($1, '{shape}')) as row)",
+            [json.dumps(rows)],
+        )
+
+    def _columns(self, table: str) -> list[str]:
+        return [row[0] for row in self.connection.execute(f"describe {table}").fetchall()]
+
+    def _rows(self, table: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+        relation = self.connection.execute(f"from {table}")
+        names = [column[0] for column in relation.description or []]
+        grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for values in relation.fetchall():
+            row = dict(zip(names, values, strict=True))
+            grouped.setdefault((row["hubspot_contact_id"],), []).append(row)
+        return grouped
+
+
+def json_type(kind: str) -> Any:
+    return "MAP(VARCHAR, VARCHAR)" if kind.startswith("MAP") else kind
+
+
+def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:
+    names = [names[0 if record.type == "Lead" else 1] for name, names in MAPPING.items() if name != "salesforceownerid"]
+    return {
+        "record_id": record.id, "id": record.id, "system_modstamp": _iso(record.modified_at), "created_date": _iso(record.created_at),
+        "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "owner_id": record.owner_id,
+        "email": record.fields.get("Email"), "is_deleted": str(record.is_deleted).lower(), "master_record_id": record.master_id,
+        "is_converted": str(record.converted_contact_id is not None).lower(), "converted_contact_id": record.converted_contact_id,
+        "fields": {name: field_value(world, record, name) for name in names if name},
+    }  # fmt: skip
+
+
+def _contact_row(contact: HubSpotContact) -> dict[str, Any]:
+    return {
+        "id": contact.id, "created_at": _iso(contact.created_at), "updated_at": _iso(contact.modified_at), "archived": contact.archived_at is not None,
+        "archived_at": _iso(contact.archived_at) if contact.archived_at else None,
+        "properties": {**_values(contact), "hs_merged_object_ids": ";".join(contact.merged_ids), "lastmodifieddate": _iso(contact.modified_at)},
+    }  # fmt: skip
+
+
+def _history_rows(contact: HubSpotContact) -> list[dict[str, Any]]:
+    return [
+        {"contact_id": contact.id, "property": name, "value": v.value, "changed_at": _iso(v.at), "source_type": v.source, "source_id": None}
+        for name, versions in contact.history.items() for v in versions
+    ]  # fmt: skip
+
+
+def _values(contact: HubSpotContact) -> dict[str, str]:
+    return {name: contact.value(name) for name in contact.history}
+
+
+def _by_hand(contact: HubSpotContact, at: datetime) -> bool:
+    """Was the id written by somebody else than the integration?"""
+    ids = ("salesforceleadid", "salesforcecontactid")
+    return any(version.at == at and version.source != "SALESFORCE" for name in ids for version in contact.history.get(name, []))
+
+
+def _cause(world: World, contact: HubSpotContact, switch: Switch) -> str:
+    """docs/prediction.md names causes by how the two records are related today, the simulator by the rule it followed."""
+    old = world.records.get(switch.from_id or "")
+    new = world.records.get(switch.to_id)
+    if switch.from_id is None:
+        return "first_binding"
+    if old is not None and new is not None:
+        if old.converted_contact_id and _leads_to(world, old.converted_contact_id, new.id):
+            return "lead_conversion"
+        if old.master_id and _leads_to(world, old.master_id, new.id):
+            return "salesforce_merge"
+    emails = {"email": {version.value for version in contact.history.get("email", [])}}
+    del emails
+    return "duplicate_switch" if switch.rule == 11 else "?"
+
+
+def _leads_to(world: World, record_id: str | None, target: str) -> bool:
+    seen: set[str] = set()
+    while record_id is not None and record_id not in seen:
+        if record_id == target:
+            return True
+        seen.add(record_id)
+        record = world.records.get(record_id)
+        record_id = record.master_id if record else None
+    return False
+
+
+def _lines(rows: set[tuple[Any, ...]]) -> str:
+    return "; ".join(f"{at:%d %H:%M:%S} {a} → {b} ({count} overwritten)" for at, a, b, count in sorted(rows, key=str)) or "none"
