@@ -1,8 +1,8 @@
 """What people do, as data: a log of events that can be told in words, played, and played again.
 
 An event names whom it is about: "r1" a Salesforce record, "c1" a HubSpot contact, both by the name that the log gave them when they were
-created; "bound c1" the record that c1 is bound to at that moment, "rival c1" the oldest other live record with its e-mail. An event that
-cannot happen (editing a record that is deleted) does not happen.
+created; "bound c1" the record that c1 is bound to at that moment, "rival c1" the oldest other live record with its e-mail, "any 3" the third
+of all records with a name, counted round and round. An event that cannot happen (editing a record that is deleted) does not happen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -54,13 +54,21 @@ class Play:
         kind, _, name = reference.rpartition(" ")
         if not kind:
             return self.world.records.get(self.names.get(name, ""))
+        if kind == "any":
+            named = [record_id for other, record_id in self.names.items() if other.startswith("r")]
+            return self.world.records[named[int(name) % len(named)]] if named else None
         contact = self.contact(name)
         if contact is None:
             return None
         if kind == "bound":
             return self.world.records.get(contact.bound_id or "")
-        rivals = [record for record in self.world.live_records(contact.email) if record.id != contact.bound_id]
+        rivals = [record for record in self.world.live_records(contact.email) if record.id != contact.bound_id and record.is_visible]
         return min(rivals, key=lambda record: (record.created_at, record.id), default=None)
+
+    def told(self, record: SalesforceRecord) -> str:
+        """A record as the diary tells of it."""
+        name = next((name for name, record_id in self.names.items() if record_id == record.id), f"the {record.type} that the integration made")
+        return f"{name} ({record.id})"
 
     def live_record(self, reference: str) -> SalesforceRecord | None:
         record = self.record(reference)
@@ -84,8 +92,10 @@ class Play:
 
 
 def _create_record(play: Play, event: Event) -> str | None:
-    """other: Lead or Contact, "hidden" behind it where the integration user cannot see it; value: e-mail; name: its title."""
-    if event.who in play.names:
+    """who: its name, "r" for the next free one; other: Lead or Contact, "hidden" behind it where the integration user cannot see it;
+    value: e-mail; name: its title."""
+    who = f"r{len(play.names) + 1}" if event.who == "r" else event.who
+    if who in play.names:
         return None
     object_type: Literal["Lead", "Contact"] = "Contact" if event.other.startswith("Contact") else "Lead"
     hidden = event.other.endswith("hidden")
@@ -93,12 +103,12 @@ def _create_record(play: Play, event: Event) -> str | None:
     company = {"Company": "Acme"} if object_type == "Lead" else {}
     record = play.world.create_record(
         object_type,
-        {"FirstName": "Ann", "LastName": event.who, "Email": event.value or None, "Title": event.name or None, **company},
+        {"FirstName": "Ann", "LastName": who, "Email": event.value or None, "Title": event.name or None, **company},
         account_id=account_id, is_visible=not hidden,
     )  # fmt: skip
-    play.names[event.who] = record.id
+    play.names[who] = record.id
     where = ", which the integration user cannot see" if hidden else ""
-    return f"{object_type} {event.who} ({record.id}) is created with e-mail {event.value!r} and title {event.name!r}{where}"
+    return f"{object_type} {who} ({record.id}) is created with e-mail {event.value!r} and title {event.name!r}{where}"
 
 
 def _edit_record(play: Play, event: Event) -> str | None:
@@ -107,7 +117,7 @@ def _edit_record(play: Play, event: Event) -> str | None:
     if record is None:
         return None
     play.world.edit_record(record, {event.name: event.value or None})
-    return f"{event.who} ({record.id}) is edited: {event.name} = {event.value!r}"
+    return f"{play.told(record)} is edited: {event.name} = {event.value!r}"
 
 
 def _touch_record(play: Play, event: Event) -> str | None:
@@ -115,7 +125,7 @@ def _touch_record(play: Play, event: Event) -> str | None:
     if record is None:
         return None
     play.world.touch_record(record)
-    return f"automation touches {event.who} ({record.id})"
+    return f"automation touches {play.told(record)}"
 
 
 def _delete_record(play: Play, event: Event) -> str | None:
@@ -123,7 +133,7 @@ def _delete_record(play: Play, event: Event) -> str | None:
     if record is None:
         return None
     play.world.delete_record(record)
-    return f"{event.who} ({record.id}) is deleted"
+    return f"{play.told(record)} is deleted"
 
 
 def _undelete_record(play: Play, event: Event) -> str | None:
@@ -131,7 +141,7 @@ def _undelete_record(play: Play, event: Event) -> str | None:
     if record is None or not record.is_deleted:
         return None
     play.world.undelete_record(record)
-    return f"{event.who} ({record.id}) is undeleted"
+    return f"{play.told(record)} is undeleted"
 
 
 def _merge_records(play: Play, event: Event) -> str | None:
@@ -140,7 +150,7 @@ def _merge_records(play: Play, event: Event) -> str | None:
     if master is None or loser is None or master is loser or master.type != loser.type:
         return None
     play.world.merge_records(master, [loser])
-    return f"{event.other} ({loser.id}) is merged into {event.who} ({master.id})"
+    return f"{play.told(loser)} is merged into {play.told(master)}"
 
 
 def _convert_lead(play: Play, event: Event) -> str | None:
@@ -149,7 +159,7 @@ def _convert_lead(play: Play, event: Event) -> str | None:
     if lead is None or lead.type != "Lead" or (event.other and (into is None or into.type != "Contact")):
         return None
     contact = play.world.convert_lead(lead, into)
-    return f"{event.who} ({lead.id}) is converted into {event.other or 'a new Contact'} ({contact.id})"
+    return f"{play.told(lead)} is converted into {play.told(into) if into else f'a new Contact ({contact.id})'}"
 
 
 def _create_contact(play: Play, event: Event) -> str | None:
@@ -184,7 +194,7 @@ def _import_id(play: Play, event: Event) -> str | None:
     if contact is None or record is None or record.converted_contact_id is not None:
         return None
     play.world.write(contact, {event.value: record.id}, "IMPORT")
-    return f"an import writes {event.other} ({record.id}) into {event.value} of {event.who} ({contact.id})"
+    return f"an import writes {play.told(record)} into {event.value} of {event.who} ({contact.id})"
 
 
 def _archive_contact(play: Play, event: Event) -> str | None:

@@ -9,7 +9,18 @@ from datetime import datetime
 from sandbox.portal import PortalSettings
 from sandbox.rulebook import rule
 from sandbox.rules import (
-    InvalidState, delete_comes_first, due_at, is_in_segment, is_trigger, matching_emails, meet_record, switch_to_winner, sync_contact, take_up_delete, winner_of_merge, wins_race,
+    InvalidState,
+    delete_comes_first,
+    due_at,
+    is_in_segment,
+    is_trigger,
+    matching_emails,
+    meet_record,
+    switch_to_winner,
+    sync_contact,
+    take_up_delete,
+    winner_of_merge,
+    wins_race,
 )  # fmt: skip
 from sandbox.world import Choices, Happening, SalesforceRecord, World
 
@@ -24,6 +35,7 @@ def poll(world: World, settings: PortalSettings) -> None:
     if waits_for_calls(world):
         return
     happenings, world.happenings = in_order(world.happenings), []
+    world.heard.clear()
     waiting: dict[str, bool] = {}  # contact id → may sync outside the inclusion list, too
     left_list = {happening.id for happening in happenings if happening.kind == "left_list"}
     for happening in happenings:

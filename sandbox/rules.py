@@ -11,13 +11,26 @@ from typing import Literal
 
 from sandbox.portal import OWNER, PortalSettings
 from sandbox.rulebook import rule
-from sandbox.world import INTEGRATION_USER, MAPPING, Happening, HubSpotContact, ObjectType, SalesforceRecord, Switch, World, _iso, field_value, normalise
+from sandbox.world import (
+    INTEGRATION_USER,
+    MAPPING,
+    Happening,
+    HubSpotContact,
+    ObjectType,
+    SalesforceRecord,
+    Stamps,
+    Switch,
+    World,
+    _iso,
+    field_value,
+    normalise,
+)
 
 POLL = timedelta(minutes=15)
 PROMPT = timedelta(minutes=1)
 
 
-class InvalidState(Exception):  # noqa: N818
+class InvalidState(Exception):
     """Two live HubSpot contacts are bound to one Salesforce record. The integration has no rule for that, so none is made up."""
 
 
@@ -204,9 +217,8 @@ def newest_pending(world: World, settings: PortalSettings, contact: HubSpotConta
     if settings.follow_up == "sticky" or since is None:
         return bound
     pool = {record.id: record for record in (*candidates(world, settings, contact), bound)}
-    pending = [record for record in pool.values() if recency(settings, record) > since and not is_own_write(settings, record)]
-    newest = max((recency(settings, record) for record in pending), default=None)
-    latest = [record for record in pending if recency(settings, record) == newest]
+    pending = {record.id: at for record in pool.values() if (at := recency(world, settings, record)) > since and not is_own_write(world, settings, record)}
+    latest = [pool[record_id] for record_id, at in pending.items() if at == max(pending.values())]
     return break_tie(world, contact, latest, bound) if latest else bound
 
 
@@ -226,9 +238,9 @@ def mapped_fields(object_type: ObjectType) -> set[str]:
 
 
 @rule(14)
-def is_own_write(settings: PortalSettings, record: SalesforceRecord) -> bool:
+def is_own_write(world: World, settings: PortalSettings, record: SalesforceRecord) -> bool:
     """The integration's own writes move the stamps, but are no reason to switch."""
-    return settings.integration_user_touch == "ignore" and record.modified_by == INTEGRATION_USER
+    return settings.integration_user_touch == "ignore" and heard(world, record).modified_by == INTEGRATION_USER
 
 
 @rule(17)
@@ -238,12 +250,18 @@ def break_tie(world: World, contact: HubSpotContact, latest: list[SalesforceReco
     return world.choose(17, contact.id, [(record.id, record) for record in in_order])
 
 
-def recency(settings: PortalSettings, record: SalesforceRecord) -> datetime:
+def heard(world: World, record: SalesforceRecord) -> Stamps:
+    """The stamps that the poll heard of: what it wrote itself since, for another contact, does not count."""
+    return world.heard.get(record.id, record.stamps)
+
+
+def recency(world: World, settings: PortalSettings, record: SalesforceRecord) -> datetime:
     """The stamp that "updated last" means."""
     if settings.recency == "last_mapped_change" or settings.switch_trigger == "mapped_change":
         mapped = mapped_fields(record.type)
         return max((at for name, at in record.changed_at.items() if name in mapped), default=record.created_at)
-    return record.last_modified_at if settings.recency == "last_modified_date" else record.modified_at
+    stamps = heard(world, record)
+    return stamps.last_modified_at if settings.recency == "last_modified_date" else stamps.modified_at
 
 
 def last_sync(contact: HubSpotContact) -> datetime | None:
@@ -592,6 +610,7 @@ def apply(world: World, settings: PortalSettings, contact: HubSpotContact, recor
         overwritten = {name: (value, contact.value(name)) for name, value in before.items() if name != "email" and _trim(value)}
         world.switches.append(Switch(world.now, contact.id, from_id, record.id, rule_number, overwritten))
     if to_salesforce:
+        world.heard.setdefault(record.id, record.stamps)
         world.edit_record(record, to_salesforce, by=INTEGRATION_USER)
     synced_at = world.now + timedelta(seconds=1)
     world.write(contact, {"salesforcelastsynctime": _iso(synced_at)}, "SALESFORCE", synced_at)

@@ -102,6 +102,10 @@ class SalesforceRecord:
     def is_live(self) -> bool:
         return not self.is_deleted and self.converted_contact_id is None
 
+    @property
+    def stamps(self) -> "Stamps":
+        return Stamps(self.modified_at, self.last_modified_at, self.modified_by)
+
 
 @dataclass(slots=True)
 class HubSpotContact:
@@ -146,6 +150,15 @@ class HubSpotContact:
     def bound_since(self) -> datetime | None:
         versions = [v for name in ("salesforceleadid", "salesforcecontactid") for v in self.history.get(name, []) if v.value]
         return max((version.at for version in versions if version.value[:15] == (self.bound_id or "")[:15]), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """When a record was modified last, and by whom."""
+
+    modified_at: datetime
+    last_modified_at: datetime
+    modified_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +220,7 @@ class World:
         self.errors: list[SyncError] = []
         self.switches: list[Switch] = []
         self.choices = Choices()
+        self.heard: dict[str, Stamps] = {}  # stamps of records as a poll heard of them, where it has written to them since
         self._records_by_email: defaultdict[str, set[str]] = defaultdict(set)
         self._contacts_by_email: defaultdict[str, set[str]] = defaultdict(set)
         self._contacts_by_additional_email: defaultdict[str, set[str]] = defaultdict(set)

@@ -12,8 +12,8 @@ from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceExpiredSession, SalesforceMalformedRequest
 
 from sandbox.integration import poll
-from sandbox.portal import PortalSettings
 from sandbox.people import make_people, read_people
+from sandbox.portal import PortalSettings
 from sandbox.server import SandboxServer
 from sandbox.soql import SoqlError, parse
 from sandbox.story import Story
