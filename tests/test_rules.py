@@ -830,7 +830,7 @@ def test_rule_50_a_log_whose_events_at_one_moment_matter_is_recognised() -> None
     two_edits = [*CALM[:5], *log((150, "edit_record", "r1", "", "Fax", "1"), (150, "edit_contact", "c1", "", "phone", "2"))]
     delete_and_undelete = [
         *CALM[:5],
-        *log((150, "delete_record", "r2", "", "", ""), (150, "undelete_record", "r2", "", "", ""), (151, "edit_contact", "c1", "", "phone", "2")),
+        *log((150, "delete_record", "r2", "", "", ""), (150, "undelete_record", "r2", "", "", ""), (151, "edit_contact", "c1", "", "phone", "3")),
     ]
     assert not is_order_sensitive(two_edits, PortalSettings())
     assert is_order_sensitive(delete_and_undelete, PortalSettings())
