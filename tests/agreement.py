@@ -5,7 +5,7 @@ own, and all of them sync at the same moments.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -69,9 +69,9 @@ def settings_for(knobs: dict[str, Any]) -> PortalSettings:
     )  # fmt: skip
 
 
-def policy_for(knobs: dict[str, Any]) -> Policy:
-    mapping = [{"hubspot": entry.hubspot, "salesforce": entry.salesforce, "rule": FIELD_RULES.get(entry.hubspot, entry.rule)} for entry in Policy().mapping]
-    return Policy.model_validate({"policy": knobs, "mapping": mapping})
+def policy_for(knobs: dict[str, Any], field_rules: Mapping[str, FieldRule]) -> Policy:
+    mapping = tuple(entry.model_copy(update={"rule": field_rules.get(entry.hubspot, entry.rule)}) for entry in Policy().mapping)
+    return Policy.model_validate({"policy": knobs}).model_copy(update={"mapping": mapping})
 
 
 @dataclass
@@ -86,6 +86,66 @@ class Disagreement:
         return "\n".join([*self.diary, f"→ {self.what}"])
 
 
+class Pulled:
+    """A warehouse into which worlds are pulled, and the models built on it."""
+
+    def __init__(self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule]) -> None:
+        self.policy = policy_for(knobs, field_rules)
+        self.connection = duckdb.connect()
+        self.connection.execute("set timezone = 'UTC'; set threads = 1")
+        _prepare(self.connection)
+        self.pull_no = 0
+
+    def pull(self, worlds: Sequence[World], at: datetime) -> "Pulled":
+        """Loads what an integration user sees of each world, builds every model, and ends the run."""
+        self.pull_no += 1
+        begin_run(self.connection, f"run {self.pull_no}", at)
+        self.connection.execute(
+            "insert into raw.pull values ($no, 'pull ' || $no, 'run', 'hubspot', 'contact', 'full', 'x', $at, $at, null, $at, 1, 1, 1, true, null)",
+            {"no": self.pull_no, "at": at.replace(tzinfo=None)},
+        )
+        for object_type in ("Lead", "Contact"):
+            rows = [_record_row(world, r) for world in worlds for r in world.records.values() if r.type == object_type and r.is_visible]
+            self._insert(f"raw.salesforce_{object_type.lower()}", rows)
+        contacts = [contact for world in worlds for contact in world.contacts.values()]
+        self._insert("raw.hubspot_contact", [_contact_row(contact) for contact in contacts])
+        self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
+        self.connection.execute("delete from raw.hubspot_list_member")
+        self._insert("raw.hubspot_list_member", [{"contact_id": member} for world in worlds for member in world.lists.get(LIST, [])])
+        write_policy(self.connection, self.policy, "https://org.example", [])
+        build_models(self.connection, [])
+        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
+        return self
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        relation = self.connection.execute(f"from {table}")
+        names = [column[0] for column in relation.description or []]
+        found = [dict(zip(names, values, strict=True)) for values in relation.fetchall()]
+        for row in found:
+            if "switched_at" in row:
+                row["switched_at"] = row["switched_at"].replace(tzinfo=UTC)
+        return found
+
+    def by_contact(self, table: str) -> dict[str, list[dict[str, Any]]]:
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for row in self.rows(table):
+            grouped.setdefault(row["hubspot_contact_id"], []).append(row)
+        return grouped
+
+    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        columns = dict(self.connection.execute(f"select column_name, column_type from (describe {table})").fetchall())
+        types = {name: kind for name, kind in columns.items() if name in rows[0]}
+        rest = {"pull_no": str(self.pull_no)} | ({"content_hash": "0"} if "content_hash" in columns else {})
+        self.connection.execute(
+            f"""insert into {table} ({", ".join([*types, *rest])})
+                select {", ".join([*(f"row.{name}" for name in types), *rest.values()])}
+                from (select unnest(from_json($1, '{json.dumps([types])}')) as row)""",
+            [json.dumps(rows)],
+        )
+
+
 @dataclass
 class Batch:
     """Worlds that share a warehouse and a policy."""
@@ -98,10 +158,7 @@ class Batch:
     def run(self) -> "Batch":
         self.settings = settings_for(self.knobs)
         self.plays = [Play(World(START, number * 10_000), self.settings) for number in range(len(self.tales))]
-        self.connection = duckdb.connect()
-        self.connection.execute("set timezone = 'UTC'; set threads = 1")
-        _prepare(self.connection)
-        self.pull_no = 0
+        self.pulled = Pulled(self.knobs, FIELD_RULES)
         self.emails_pulled: dict[str, set[str | None]] = {}
         rounds = max((len(tale) for tale in self.tales), default=0)
         for number in range(rounds):
@@ -112,6 +169,12 @@ class Batch:
         self._build(rounds)
         self._compare_switches()
         return self
+
+    def _build(self, number: int) -> None:
+        for play in self.plays:
+            for record in play.world.records.values():
+                self.emails_pulled.setdefault(record.id, set()).add(record.email)
+        self.pulled.pull([play.world for play in self.plays], START + number * ROUND + timedelta(hours=23))
 
     # ── playing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -127,8 +190,8 @@ class Batch:
 
     def _sync(self) -> None:
         """Everybody syncs: docs/prediction.md says what holds after that. Compares each contact with what was predicted and forecast for it."""
-        predictions = self._rows("core.binding")
-        forecasts = self._rows("core.overwrite")
+        predictions = self.pulled.by_contact("core.binding")
+        forecasts = self.pulled.by_contact("core.overwrite")
         for world_no, play in enumerate(self.plays):
             world = play.world
             world.now += timedelta(minutes=1)
@@ -150,7 +213,7 @@ class Batch:
             for contact in live:
                 if contact.id in shared or any(len(world.contacts_bound_to(i)) > 1 for i in (contact.bound_id, bound_before[contact.id]) if i):
                     continue  # rule 48: the simulator does not choose
-                row = predictions.get((contact.id,), [{}])[0]
+                row = predictions.get(contact.id, [{}])[0]
                 told = self._compare_binding(world, contact, row, bound_before[contact.id])
                 if told is None and row["prediction"] == "switch" and row["rule"] == 11:
                     told = self._compare_overwrites(world, contact, made[contact.id], before, records_before, forecasts)
@@ -185,13 +248,13 @@ class Batch:
 
     def _compare_overwrites(
         self, world: World, contact: HubSpotContact, switch: Switch, before: dict[str, dict[str, str]],
-        records_before: dict[str, dict[str, str | None]], forecasts: dict[tuple[Any, ...], list[dict[str, Any]]],
+        records_before: dict[str, dict[str, str | None]], forecasts: dict[str, list[dict[str, Any]]],
     ) -> str | None:  # fmt: skip
         """The values that really changed, as the effects that were forecast."""
         record = world.records[switch.to_id]
         if record.email != contact.email and record.email not in contact.additional_emails:
             return None
-        rows = forecasts.get((contact.id,), [])
+        rows = forecasts.get(contact.id, [])
         expected = {(row["property"], row["effect"]) for row in rows if row["rival_id"] == switch.to_id}
         if not expected and self.settings.secondary_email_matches:
             return None  # rivals are forecast under the primary e-mail only
@@ -199,7 +262,7 @@ class Batch:
         really = set()
         for name, names in MAPPING.items():
             old, new = before[contact.id].get(name, ""), contact.value(name)
-            if name in {mapping.hubspot for mapping in policy_for(self.knobs).mapping} and old.strip() != new.strip():
+            if name in {mapping.hubspot for mapping in self.pulled.policy.mapping} and old.strip() != new.strip():
                 really.add((name, "clear" if not new else "overwrite" if old else "fill"))
             field_name = names[place]
             if field_name and name != "salesforceownerid" and record.fields.get(field_name) != records_before[record.id].get(field_name):
@@ -209,15 +272,15 @@ class Batch:
 
     def _compare_switches(self) -> None:
         """The history as the models read it, and the simulator's log: the same changes at the same times, with the same causes."""
-        found = self._rows("core.switch_event")
-        overwritten = self._rows("core.overwritten_value")
+        found = self.pulled.by_contact("core.switch_event")
+        overwritten = self.pulled.by_contact("core.overwritten_value")
         for world_no, play in enumerate(self.plays):
             world = play.world
             for contact in world.contacts.values():
                 if contact.merged_ids:
                     continue  # two histories in one
                 log = [switch for switch in world.switches if switch.contact_id == contact.id and not _by_hand(contact, switch.at)]
-                rows = [row for row in found.get((contact.id,), []) if not _by_hand(contact, row["switched_at"])]
+                rows = [row for row in found.get(contact.id, []) if not _by_hand(contact, row["switched_at"])]
                 expected = {(switch.at, switch.from_id, switch.to_id, len(switch.overwritten) if switch.from_id else 0) for switch in log}
                 told = {(row["switched_at"], row["from_id"], row["to_id"], row["overwritten_count"]) for row in rows}
                 self._count("switch", len(expected))
@@ -230,7 +293,7 @@ class Batch:
                     if causes.get(switch.at, cause) != cause:
                         what = f"contact {contact.id} at {switch.at:%d %H:%M}: SQL says {causes[switch.at]}, the simulator {cause}"
                         self.disagreements.append(Disagreement(world_no, what, list(play.diary)))
-                values = {(row["switched_at"], row["property"]): (row["value_before"], row["value_after"] or "") for row in overwritten.get((contact.id,), [])}
+                values = {(row["switched_at"], row["property"]): (row["value_before"], row["value_after"] or "") for row in overwritten.get(contact.id, [])}
                 really = {(s.at, name): pair for s in log if s.from_id for name, pair in s.overwritten.items()}
                 if {key: value for key, value in values.items() if not _by_hand(contact, key[0])} != really:
                     what = f"contact {contact.id}: SQL reads the overwritten values {values}, the simulator wrote {really}"
@@ -251,57 +314,6 @@ class Batch:
 
     def _count(self, what: str, times: int = 1) -> None:
         self.compared[what] = self.compared.get(what, 0) + times
-
-    # ── pulling and building ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _build(self, number: int) -> None:
-        at = (START + number * ROUND + timedelta(hours=23)).replace(tzinfo=None)
-        begin_run(self.connection, f"run {number}", at)
-        self.pull_no += 1
-        self.connection.execute(
-            "insert into raw.pull values ($no, 'pull ' || $no, 'run', 'hubspot', 'contact', 'full', 'x', $at, $at, null, $at, 1, 1, 1, true, null)",
-            {"no": self.pull_no, "at": at},
-        )
-        for play in self.plays:
-            for record in play.world.records.values():
-                self.emails_pulled.setdefault(record.id, set()).add(record.email)
-        for object_type in ("Lead", "Contact"):
-            rows = [_record_row(play.world, r) for play in self.plays for r in play.world.records.values() if r.type == object_type and r.is_visible]
-            self._insert(f"raw.salesforce_{object_type.lower()}", rows)
-        contacts = [contact for play in self.plays for contact in play.world.contacts.values()]
-        self._insert("raw.hubspot_contact", [_contact_row(contact) for contact in contacts])
-        self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
-        self.connection.execute("delete from raw.hubspot_list_member")
-        self._insert("raw.hubspot_list_member", [{"contact_id": member} for play in self.plays for member in play.world.lists.get(LIST, [])])
-        write_policy(self.connection, policy_for(self.knobs), "https://org.example", [])
-        build_models(self.connection, [])
-        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
-
-    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
-        if not rows:
-            return
-        types = {row[0]: row[1] for row in self.connection.execute(f"describe {table}").fetchall() if row[0] in rows[0]}
-        shape = json.dumps([{name: json_type(kind) for name, kind in types.items()}])
-        columns = ", ".join(f"row.{name}" for name in types)
-        self.connection.execute(
-            f"insert into {table} ({', '.join(types)}, pull_no{', content_hash' if 'content_hash' in self._columns(table) else ''}) "
-            f"select {columns}, {self.pull_no}{', 0' if 'content_hash' in self._columns(table) else ''} from (select unnest(from_json($1, '{shape}')) as row)",
-            [json.dumps(rows)],
-        )
-
-    def _columns(self, table: str) -> list[str]:
-        return [row[0] for row in self.connection.execute(f"describe {table}").fetchall()]
-
-    def _rows(self, table: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-        relation = self.connection.execute(f"from {table}")
-        names = [column[0] for column in relation.description or []]
-        grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for values in relation.fetchall():
-            row = dict(zip(names, values, strict=True))
-            if "switched_at" in row:
-                row["switched_at"] = row["switched_at"].replace(tzinfo=UTC)
-            grouped.setdefault((row["hubspot_contact_id"],), []).append(row)
-        return grouped
 
 
 def shorten(knobs: dict[str, Any], tale: Tale) -> Disagreement:
