@@ -74,12 +74,35 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
         row = asdict(record)
         connection.execute(f"insert or replace into main.run ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
         if record.verdict != "unproven":
-            _remember(connection)
+            _remember_findings(connection)
+            _remember_predictions(connection)
 
 
-def _remember(connection: duckdb.DuckDBPyConnection) -> None:
+def _remember_findings(connection: duckdb.DuckDBPyConnection) -> None:
     columns = [row[0] for row in connection.execute("describe main.ledger").fetchall()]
     connection.execute(f"insert or replace into main.ledger by name select distinct on (fingerprint) {', '.join(columns)} from review.finding")
+
+
+def _remember_predictions(connection: duckdb.DuckDBPyConnection) -> None:
+    """How the predictions of the run before turned out, and this run's in their place."""
+    connection.execute(
+        """insert into main.prediction_tally
+           select run.run_id, policy, count(is_hit), count(*) filter (where is_hit), count(*) filter (where is_hit is null)
+           from core.policy_prediction cross join main.current_run as run
+           where source = 'runs'
+           group by all"""
+    )
+    connection.execute("delete from main.prediction")
+    connection.execute(
+        """insert into main.prediction by name
+           select run.run_id, clock.latest_stamp as predicted_at, b.hubspot_contact_id, choice.bound_id, b.prediction, b.predicted_id, b.rule, b.basis,
+                  b.confidence, b.candidate_ids, choice.oldest_id, choice.oldest_contact_first_id, choice.newest_by_modstamp, choice.newest_by_modified
+           from core.binding as b
+           left join core.choice as choice on choice.hubspot_contact_id = b.hubspot_contact_id
+           cross join main.current_run as run
+           cross join staging.clock as clock
+           where (b.prediction <> 'keep' or len(b.candidate_ids) > 1) and clock.latest_stamp is not null"""
+    )
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:

@@ -31,6 +31,9 @@ TABLES = {
     "overwrite": "core.overwrite",
     "overwritten_value": "core.overwritten_value",
     "merge_event": "core.merge_event",
+    "policy_variant": "core.policy_variant",
+    "policy_prediction": "core.policy_prediction",
+    "prediction_score": "core.prediction_score",
     "finding": "review.finding",
 }
 _INTERNAL_COLUMNS = {"pull_no"}

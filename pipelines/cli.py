@@ -40,11 +40,27 @@ def demo(
 
 
 @app.command()
+def backtest() -> None:
+    """Score every policy on the portal's own history: which one says best what the integration did?
+
+    Exit code 0, or 3 without a published snapshot.
+    """
+    from pipelines.backtest import compare_policies, current_snapshot
+    from pipelines.settings import home
+
+    compare_policies(current_snapshot(home()))
+    _leave(0)
+
+
+@app.command()
 def sandbox(
     people: Annotated[int, typer.Option(help="How many made-up people.", min=0)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
     people_csv: Annotated[
         Path | None, typer.Option(help="Real people instead: a CSV with name, email, and first_seen, last_seen where known.", exists=True, dir_okay=False)
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="A bindwatch.toml: the sandbox's integration behaves as this policy says.", exists=True, dir_okay=False)
     ] = None,
     days_ago: Annotated[float, typer.Option(help="How far behind today the world's clock starts.")] = 10,
     folder: Annotated[Path, typer.Option(help="Where its certificates and the file `environment` go.")] = Path("data/sandbox"),
@@ -56,13 +72,14 @@ def sandbox(
     from datetime import UTC, datetime, timedelta
 
     from sandbox.people import make_people, read_people
+    from sandbox.portal import read_portal
     from sandbox.server import SandboxServer
     from sandbox.story import Story
 
     until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
-    story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until)
+    policy = (policy or Path(__file__).parent.parent / "sandbox" / "bindwatch.toml").absolute()
+    story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy))
     folder = folder.absolute()
-    policy = Path(__file__).parent.parent / "sandbox" / "bindwatch.toml"
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
     print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,11 @@ The first part are the knobs of bindwatch.toml, under the same names. The second
 users, because nobody could answer them: here they can be tried. A knob on "unknown" makes the simulator return every outcome.
 """
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
 
 FieldRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
 
@@ -51,3 +53,15 @@ class PortalSettings:
 
 
 OWNER = "salesforceownerid"  # the mapping of owners is two-way, whatever is shown (rule 26)
+
+
+def read_portal(path: Path) -> PortalSettings:
+    """A portal that behaves as the policy in a bindwatch.toml says. Knobs that the file does not name have that file's defaults."""
+    policy: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    knobs = {"on_contact_deleted": "keep"} | policy.get("policy", {})
+    names = {entry.name for entry in fields(PortalSettings)}
+    return PortalSettings(
+        **{name: value for name, value in knobs.items() if name in names},
+        integration_user_touch="ignore" if knobs.get("integration_user_id") else "count",
+        field_rules={entry["hubspot"]: entry.get("rule", "prefer_salesforce") for entry in policy.get("mapping", [])},
+    )

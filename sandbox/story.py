@@ -9,7 +9,7 @@ from sandbox.integration import catch_up, poll
 from sandbox.people import NASTY, Person
 from sandbox.portal import PortalSettings
 from sandbox.rules import InvalidState
-from sandbox.world import HubSpotContact, SalesforceRecord, World, id18
+from sandbox.world import HubSpotContact, SalesforceRecord, World, id18, normalise
 
 
 class Story:
@@ -34,12 +34,16 @@ class Story:
             if person.email and self.dice.random() < 0.05:
                 later = person.first_seen + timedelta(days=self.dice.uniform(1, 15))
                 plan.append((min(later, until - timedelta(days=1)), number, lambda person=person: self._duplicate_appears(person)))  # type: ignore[misc]
+                if self.dice.random() < 0.3:
+                    plan.append((later + timedelta(days=2), number, lambda person=person: self._contact_is_removed(person)))  # type: ignore[misc]
+                    plan.append((later + timedelta(days=9), number, lambda person=person: self._person_returns(person)))  # type: ignore[misc]
         for number, (first, last, email) in enumerate(NASTY if people else []):
             moment = until - timedelta(days=5, minutes=-number)
             plan.append((moment, number, lambda values=(first, last, email): self._nasty_person_appears(*values)))  # type: ignore[misc]
         for moment, _, act in sorted(plan, key=lambda entry: entry[:2]):
-            self._let_time_pass_until(moment)
-            act()
+            if moment < until:
+                self._let_time_pass_until(moment)
+                act()
         self._let_time_pass_until(until)
         for cluster in self._clusters()[:: max(1, len(self._clusters()) // 5)]:
             contact = self.world.contact_with_email(cluster[0].email)
@@ -61,6 +65,15 @@ class Story:
             "Contact" if self.dice.random() < 0.5 else "Lead", person, owner="0055e000000Own2",
             changes={} if exact else {"Title": self.dice.choice(["Consultant", "Owner", None]), "Phone": self.dice.choice(["+49 89 1234567", None])},
         )  # fmt: skip
+
+    def _contact_is_removed(self, person: Person) -> None:
+        if contact := self.world.contact_with_email(normalise(person.email)):
+            self.world.archive_contact(contact)
+
+    def _person_returns(self, person: Person) -> None:
+        """A form brings the person back: a first sync, with several records to choose from."""
+        if self.world.contact_with_email(normalise(person.email)) is None:
+            self.world.create_contact({"firstname": person.first_name, "lastname": person.last_name, "email": person.email}, "FORM")
 
     def _nasty_person_appears(self, first: str, last: str, email: str) -> None:
         self.world.create_record(
@@ -111,7 +124,7 @@ class Story:
             return max(1, self.size // one_in) if self.size else 0
 
         return [
-            (self.edit_record, about(150)), (self.edit_duplicate, about(1500)), (self.submit_form, about(400)), (self.convert_lead, about(1500)),
+            (self.edit_record, about(150)), (self.edit_duplicate, about(1500)), (self.touch_duplicate, about(1500)), (self.submit_form, about(400)), (self.convert_lead, about(1500)),
             (self.convert_into_existing, about(3000)), (self.merge_into_bound, about(2500)), (self.merge_away_from_bound, about(2500)),
             (self.delete_bound_record, about(2500)), (self.merge_contacts, about(4000)), (self.enter_duplicate, about(2000)),
         ]  # fmt: skip
@@ -125,6 +138,11 @@ class Story:
         if found := self._bound_cluster():
             _, _, rivals = found
             self.world.edit_record(self.dice.choice(rivals), {"Title": self.dice.choice(["Partner", "Director", "Student"])})
+
+    def touch_duplicate(self) -> None:
+        """Automation rewrites a record that its contact is not bound to: only SystemModstamp moves."""
+        if found := self._bound_cluster():
+            self.world.touch_record(self.dice.choice(found[2]))
 
     def enter_duplicate(self) -> None:
         if (record := self._any_live_record()) and record.email:

@@ -97,3 +97,18 @@ create table if not exists main.ledger (
 create table if not exists main.decision (
     fingerprint varchar not null, status varchar not null, owner varchar, waived_until timestamp
 );
+
+-- One row: what the last proven run predicted for a contact. Left out: contacts whose bound record is their only candidate, for whom
+-- every policy says keep. The columns that policies need are those of core.choice.
+create table if not exists main.prediction (
+    run_id varchar not null,
+    predicted_at timestamp not null,    -- the latest stamp that the run had seen, by the clocks of the CRMs
+    hubspot_contact_id varchar not null, bound_id varchar, prediction varchar not null, predicted_id varchar, rule integer not null,
+    basis varchar not null, confidence varchar not null, candidate_ids varchar[] not null,
+    oldest_id varchar, oldest_contact_first_id varchar, newest_by_modstamp varchar[], newest_by_modified varchar[]
+);
+
+-- One row: a proven run and a policy: how the predictions of the run before turned out.
+create table if not exists main.prediction_tally (
+    run_id varchar not null, policy varchar not null, predictions bigint not null, hits bigint not null, ambiguous bigint not null
+);

@@ -1,0 +1,184 @@
+-- One row: a moment at which it is known what the integration did with a contact that had a choice, and what each policy needs to say
+-- what it would have done. Two sources:
+--   runs     what the last proven run stored, for contacts that have synced since and none of whose records was edited in between
+--   history  first bindings and duplicate switches in the id history, and, as of its last sync, a contact that stayed although a
+--            duplicate had been edited
+-- A moment counts only where the stamps of all its candidates are known as they were then: a record edited afterwards hides them.
+-- Where the integration wrote into the new record in the same sync, that write hides the edit before it; such a switch counts as one to
+-- the record updated last. It speaks against "sticky", and for neither stamp. In runs it counts only where something was due.
+--
+-- source: runs or history
+-- hubspot_contact_id: the contact
+-- moment_at: when the binding was changed, or the sync that left it as it was
+-- occasion: first_binding, switch or stay
+-- actual_id: the record it was bound to afterwards
+-- bound_id: the live record it was bound to before; null at a first binding
+-- oldest_id: the candidate created first
+-- oldest_contact_first_id: the Contact created first, else the Lead
+-- newest_by_modstamp: the candidates with the latest SystemModstamp since the binding before; more than one is a tie
+-- newest_by_modified: the same by LastModifiedDate
+create or replace table core.judged_prediction as
+with run_prediction as (
+    select
+        'runs' as source,
+        prediction.hubspot_contact_id,
+        coalesce(change.changed_at, contact.last_sync_at) as moment_at,
+        case when prediction.bound_id is null then 'first_binding' when change.changed_at is null then 'stay' else 'switch' end as occasion,
+        coalesce(change.to_id, contact.bound_id) as actual_id,
+        prediction.bound_id,
+        prediction.oldest_id,
+        prediction.oldest_contact_first_id,
+        prediction.newest_by_modstamp,
+        prediction.newest_by_modified
+    from main.prediction as prediction
+    inner join core.hubspot_contact as contact
+        on contact.contact_id = prediction.hubspot_contact_id and contact.state = 'live' and contact.bound_id is not null
+    cross join main.policy as policy
+    left join (
+        select history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, history.changed_at) as to_id
+        from core.binding_history as history
+        inner join main.prediction as prediction
+            on prediction.hubspot_contact_id = history.hubspot_contact_id and history.changed_at > prediction.predicted_at
+        group by history.hubspot_contact_id
+    ) as change on change.hubspot_contact_id = prediction.hubspot_contact_id
+    where prediction.oldest_id is not null
+      and contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
+      and not exists (
+          -- edited, created or gone after the prediction: nobody could know
+          select 1
+          from core.salesforce_person as person
+          where (person.email = contact.email or list_contains(prediction.candidate_ids, person.record_id))
+            and person.modified_at > prediction.predicted_at
+            -- the sync that carried out what was due writes into the record itself
+            and not coalesce(
+                (prediction.bound_id is null or len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) > 0)
+                and change.changed_at <= prediction.predicted_at + to_minutes(policy.settle_minutes)
+                and person.modified_at between change.changed_at - interval 5 second and change.changed_at + interval 5 second,
+                false)
+      )
+),
+change as (
+    select
+        history.hubspot_contact_id,
+        history.changed_at,
+        history.from_id,
+        history.to_id,
+        lag(history.changed_at) over (partition by history.hubspot_contact_id order by history.changed_at) as bound_before_at,
+        row_number() over (partition by history.hubspot_contact_id order by history.changed_at) as number
+    from core.binding_history as history
+    inner join core.hubspot_contact as contact on contact.contact_id = history.hubspot_contact_id
+    where contact.state = 'live' and contact.is_in_scope and contact.email is not null and history.read_from_id = history.hubspot_contact_id
+),
+moment as (
+    select hubspot_contact_id, changed_at as moment_at, 'first_binding' as occasion, to_id as actual_id, null as bound_id, null as since
+    from change
+    where number = 1 and from_id is null and to_id is not null
+    union all
+    select change.hubspot_contact_id, change.changed_at, 'switch', change.to_id, change.from_id, change.bound_before_at
+    from change
+    inner join core.switch_event as event
+        on event.hubspot_contact_id = change.hubspot_contact_id and event.switched_at = change.changed_at and event.to_id = change.to_id
+    where event.cause = 'duplicate_switch'
+    union all
+    select contact.contact_id, contact.last_sync_at, 'stay', contact.bound_id, contact.bound_id, contact.bound_since
+    from core.hubspot_contact as contact
+    inner join core.choice as choice on choice.hubspot_contact_id = contact.contact_id and choice.bound_id = contact.bound_id
+    where contact.last_sync_at > contact.bound_since + interval 5 second
+),
+seen as (
+    -- how far each run had seen, by the clocks of the CRMs
+    select max(pull_no) as pull_no, max(max(watermark_to)) over (order by max(pull_no)) as seen_until
+    from raw.pull
+    where complete
+    group by run_id
+),
+pull_after as (
+    -- the first run that saw the moment: what it had pulled of a record is what the record was then, unless its stamp is later
+    select moment.hubspot_contact_id, moment.moment_at, seen.pull_no
+    from moment
+    asof inner join (select seen_until, min(pull_no) as pull_no from seen group by seen_until) as seen
+        on moment.moment_at - interval 5 second <= seen.seen_until
+),
+pool as (
+    select
+        moment.*, person.record_id, person.object_type, person.created_at, pull_after.pull_no as seen_in_pull,
+        person.record_id = moment.bound_id as is_bound
+    from moment
+    inner join pull_after on pull_after.hubspot_contact_id = moment.hubspot_contact_id and pull_after.moment_at = moment.moment_at
+    inner join core.hubspot_contact as contact on contact.contact_id = moment.hubspot_contact_id
+    inner join core.salesforce_person as person on person.email = contact.email
+    where person.created_at <= moment.moment_at
+      and (person.state = 'live' or (person.state <> 'vanished' and person.modified_at > moment.moment_at))
+      and coalesce(contact.email_changed_at <= moment.moment_at, true)
+),
+version as (
+    select lead.record_id, lead.pull_no, lead.system_modstamp, lead.last_modified_date, lead.last_modified_by_id
+    from raw.salesforce_lead as lead
+    where lead.record_id in (select record_id from pool)
+    union all
+    select contact.record_id, contact.pull_no, contact.system_modstamp, contact.last_modified_date, contact.last_modified_by_id
+    from raw.salesforce_contact as contact
+    where contact.record_id in (select record_id from pool)
+),
+stamped as (
+    select
+        pool.*,
+        main.utc(latest.version.system_modstamp) as modstamp,
+        main.utc(latest.version.last_modified_date) as modified,
+        policy.integration_user_id is not null and main.long_id(latest.version.last_modified_by_id) = policy.integration_user_id as is_own_write
+    from pool
+    cross join main.policy as policy
+    inner join (
+        select pool.hubspot_contact_id, pool.moment_at, pool.record_id, max_by(version, version.pull_no) as version
+        from pool
+        inner join version on version.record_id = pool.record_id and version.pull_no <= pool.seen_in_pull
+        group by pool.hubspot_contact_id, pool.moment_at, pool.record_id
+    ) as latest
+        on latest.hubspot_contact_id = pool.hubspot_contact_id and latest.moment_at = pool.moment_at and latest.record_id = pool.record_id
+),
+edited as (
+    select
+        *,
+        modstamp <= moment_at + interval 5 second as is_known,
+        modstamp > since + interval 5 second and (not is_own_write or modstamp >= moment_at - interval 5 second) as is_newer,
+        modified > since + interval 5 second and (not is_own_write or modstamp >= moment_at - interval 5 second) as is_modified
+    from stamped
+),
+newest as (
+    select
+        *,
+        case when is_newer then modstamp end as pending_modstamp,
+        case when is_modified then modified end as pending_modified,
+        max(case when is_newer then modstamp end) over one_moment as newest_modstamp,
+        max(case when is_modified then modified end) over one_moment as newest_modified
+    from edited
+    window one_moment as (partition by hubspot_contact_id, moment_at)
+),
+history_prediction as (
+    select
+        'history' as source,
+        hubspot_contact_id,
+        moment_at,
+        any_value(occasion) as occasion,
+        any_value(actual_id) as actual_id,
+        any_value(bound_id) as bound_id,
+        arg_min(record_id, (created_at, record_id)) as oldest_id,
+        arg_min(record_id, (object_type, created_at, record_id)) as oldest_contact_first_id,
+        coalesce(list(record_id order by record_id) filter (where pending_modstamp = newest_modstamp), []) as newest_by_modstamp,
+        coalesce(list(record_id order by record_id) filter (where pending_modified = newest_modified), []) as newest_by_modified
+    from newest
+    group by hubspot_contact_id, moment_at
+    having count(*) > 1
+       and bool_or(record_id = actual_id)
+       and case any_value(occasion)
+           -- a first binding depends on who was there, not on stamps
+           when 'first_binding' then true
+           when 'switch' then bool_and(is_known) and bool_or(is_bound)
+           -- somebody edited a duplicate well before the sync, and it stayed
+           else bool_and(is_known) and bool_or(not is_bound and is_newer and modstamp <= moment_at - interval 1 minute)
+                and not bool_or(modstamp > moment_at - interval 1 minute and not is_bound)
+       end
+)
+from run_prediction
+union all
+from history_prediction;

@@ -1,0 +1,38 @@
+-- One row: a judged moment and what one policy would have predicted for it.
+--
+-- source: runs or history
+-- hubspot_contact_id: the contact
+-- moment_at: the moment
+-- occasion: first_binding, switch or stay
+-- policy: the policy's three knobs: first_sync, follow_up, recency
+-- first_sync: oldest_created, contact_first or unknown
+-- follow_up: most_recent or sticky
+-- recency: system_modstamp or last_modified_date
+-- predicted_id: the record that the policy names; null when it names several
+-- actual_id: the record it was
+-- is_hit: they are the same; null when the policy names several
+create or replace table core.policy_prediction as
+with told as (
+    select
+        judged.source, judged.hubspot_contact_id, judged.moment_at, judged.occasion,
+        policy.policy, policy.first_sync, policy.follow_up, policy.recency,
+        judged.actual_id, judged.bound_id, judged.oldest_id, judged.oldest_contact_first_id,
+        case policy.recency when 'last_modified_date' then judged.newest_by_modified else judged.newest_by_modstamp end as newest
+    from core.judged_prediction as judged
+    cross join core.policy_variant as policy
+),
+predicted as (
+    select
+        *,
+        case
+            when bound_id is null then
+                case first_sync when 'oldest_created' then oldest_id when 'contact_first' then oldest_contact_first_id end
+            when follow_up = 'sticky' or len(newest) = 0 then bound_id
+            when len(newest) = 1 then newest[1]
+        end as predicted_id
+    from told
+)
+select
+    source, hubspot_contact_id, moment_at, occasion, policy, first_sync, follow_up, recency, predicted_id, actual_id,
+    predicted_id = actual_id as is_hit
+from predicted;
