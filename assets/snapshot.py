@@ -18,6 +18,9 @@ from typing import Any, Literal
 
 import duckdb
 
+from assets.problems import WarehouseProblem
+from assets.warehouse import SQL_FOLDER
+
 Verdict = Literal["pass", "fail", "unproven"]
 
 # What is published, and the columns that others rely on, in the order of the contract. More columns may follow.
@@ -78,6 +81,26 @@ def current_folder(home: Path) -> Path | None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
     return manifest
+
+
+def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
+    """The current snapshot for queries: its tables as published.<name>, and the shared expressions of the models.
+
+    The link is resolved once, so all tables are of one run, also while another run publishes. Raises WarehouseProblem when there is none.
+    """
+    folder = current_folder(home)
+    if folder is None:
+        raise WarehouseProblem(f"{home} has no published snapshot yet. Run `bindwatch run` first.")
+    connection = duckdb.connect()
+    connection.execute("set timezone = 'UTC'")
+    connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
+    connection.execute("create schema published")
+    for path in folder.glob("*.parquet"):
+        connection.execute(f"create view published.{path.stem} as from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+    missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
+    if missing:
+        raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")
+    return connection
 
 
 def _new_folder(home: Path) -> Path:

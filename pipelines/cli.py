@@ -45,11 +45,31 @@ def backtest() -> None:
 
     Exit code 0, or 3 without a published snapshot.
     """
-    from pipelines.backtest import compare_policies, current_snapshot
+    from assets.snapshot import open_snapshot
+    from pipelines.backtest import compare_policies
     from pipelines.settings import home
 
-    compare_policies(current_snapshot(home()))
+    compare_policies(open_snapshot(home()))
     _leave(0)
+
+
+@app.command(name="what-if")
+def what_if(
+    touched: Annotated[Path, typer.Argument(metavar="TOUCHED.csv", help="Salesforce ids (15 or 18 characters) that an import or a flow is about to edit.")],
+    out: Annotated[Path | None, typer.Option(help="Where the answer goes; standard output without it.")] = None,
+) -> None:
+    """Before an import or a mass update: which contacts would jump to another record, and which values would change?
+
+    Exit code 0: no contact would jump. 1: at least one would, or might. 2: the list cannot be read. 3: no usable snapshot.
+    """
+    from assets.snapshot import open_snapshot
+    from pipelines.report import print_forecast
+    from pipelines.settings import home
+    from pipelines.what_if import forecast
+
+    found = forecast(open_snapshot(home()), touched, out)
+    print_forecast(found)
+    _leave(0 if found.is_safe else 1)
 
 
 @app.command()

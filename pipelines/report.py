@@ -1,6 +1,7 @@
 """What people see in a terminal: progress while a run works, and its verdict."""
 
 import logging
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,10 @@ from rich.table import Table
 from assets.snapshot import current_folder
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
+from pipelines.what_if import Forecast
 
 stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False)
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
 
 _COLOURS = {"pass": "green", "fail": "red", "unproven": "yellow"}
 _WORDS = {
@@ -52,6 +54,20 @@ def print_verdict(result: RunResult) -> None:
     _print_worst()
     published = home() / "published" / "current"
     stdout.print(f"All findings: [bold]{published / 'finding.parquet'}[/]   Dagster UI: [bold]make dev[/]", soft_wrap=True)
+
+
+def print_forecast(found: Forecast) -> None:
+    """What a list of edits would set off, on standard error: standard output holds the answer itself."""
+    colour = "green" if found.is_safe else "red"
+    lines = [f"[bold {colour}]{found.contacts_that_switch:,} contacts would jump to another record[/], {found.contacts_that_may_switch:,} more may."]
+    if not found.is_safe:
+        lines.append(
+            f"{found.values_lost:,} values would be overwritten in HubSpot ({found.consents:,} of them consents), "
+            f"{found.values_spread:,} written into other records."
+        )
+        lines.append("That is by the values in the last snapshot; what the edit itself writes comes on top.")
+    lines.append(f"{found.listed:,} lines read" + (f", {found.unusable:,} of them unusable: see the column outcome." if found.unusable else "."))
+    stderr.print(Panel("\n".join(lines), border_style=colour, expand=False))
 
 
 def _print_coverage(manifest: dict[str, Any]) -> None:

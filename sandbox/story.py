@@ -124,14 +124,20 @@ class Story:
             return max(1, self.size // one_in) if self.size else 0
 
         return [
-            (self.edit_record, about(150)), (self.edit_duplicate, about(1500)), (self.touch_duplicate, about(1500)), (self.submit_form, about(400)), (self.convert_lead, about(1500)),
-            (self.convert_into_existing, about(3000)), (self.merge_into_bound, about(2500)), (self.merge_away_from_bound, about(2500)),
-            (self.delete_bound_record, about(2500)), (self.merge_contacts, about(4000)), (self.enter_duplicate, about(2000)),
+            (self.edit_record, about(150)), (self.edit_contact, about(300)), (self.edit_duplicate, about(1500)), (self.touch_duplicate, about(1500)),
+            (self.submit_form, about(400)), (self.convert_lead, about(1500)), (self.convert_into_existing, about(3000)),
+            (self.merge_into_bound, about(2500)), (self.merge_away_from_bound, about(2500)), (self.delete_bound_record, about(2500)),
+            (self.merge_contacts, about(4000)), (self.enter_duplicate, about(2000)),
         ]  # fmt: skip
 
     def edit_record(self) -> None:
         if record := self._any_live_record():
             self.world.edit_record(record, {"Phone": f"+49 40 {self.dice.randrange(10**6, 10**7)}"})
+
+    def edit_contact(self) -> None:
+        """Somebody works in HubSpot; the next sync puts Salesforce's value back, or fills its blank."""
+        if contacts := self._some_contacts(1):
+            self.world.write(contacts[0], {"mobilephone": f"+49 170 {self.dice.randrange(10**6, 10**7)}"}, "CRM_UI")
 
     def edit_duplicate(self) -> None:
         """Somebody edits a record that its contact is not bound to: the binding will jump."""

@@ -36,6 +36,7 @@ CONTRACT = {
     "overwrite": "hubspot_contact_id rival_id property hubspot_value salesforce_value rule effect consent",
     "overwritten_value": "hubspot_contact_id switched_at property value_before value_after source_before",
     "merge_event": "loser_id winner_id survivor_id object_type merged_at hubspot_contact_id loser_was_bound outcome",
+    "prediction_score": "policy source predictions hits ambiguous hit_rate low high",
     "finding": "fingerprint suite check_name severity basis hubspot_contact_id salesforce_id rival_ids email reason fields_at_risk action blast_radius status "
     "owner waived_until first_seen_at last_seen_at resolved_at hubspot_url salesforce_url",
 }
@@ -78,9 +79,9 @@ def test_the_asset_keys_are_known() -> None:
 
     keys = sorted("/".join(key.path) for key in defs.resolve_asset_graph().get_all_asset_keys())
     assert keys == [
-        "core/binding", "core/binding_history", "core/candidate", "core/cluster_member", "core/duplicate_cluster", "core/hubspot_contact", "core/merge_chain",
-        "core/merge_event", "core/overwrite", "core/overwritten_value", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact",
-        "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
+        "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/duplicate_cluster", "core/hubspot_contact",
+        "core/judged_prediction", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/policy_prediction",
+        "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact", "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
         "raw/salesforce_lead", "review/finding", "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
         "staging/hubspot_merge", "staging/hubspot_property_version", "staging/salesforce_record",
     ]  # fmt: skip
@@ -137,7 +138,8 @@ def test_column_lineage_is_read_from_the_sql() -> None:
     # constants and counts come from no column
     assert without == {
         "core.candidate.matches_email", "core.candidate.matches_primary_email", "core.duplicate_cluster.size", "core.switch_event.overwritten_count",
-        "staging.salesforce_record.object_type",
+        "core.judged_prediction.source", "core.policy_variant.policy", "core.policy_variant.first_sync", "core.policy_variant.follow_up",
+        "core.policy_variant.recency", "core.prediction_score.source", "staging.salesforce_record.object_type",
     }  # fmt: skip
 
 

@@ -44,11 +44,15 @@ with run_prediction as (
     where prediction.oldest_id is not null
       and contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
       and not exists (
-          -- edited, created or gone after the prediction: nobody could know
+          -- edited, created or gone after the prediction: nobody could know. (The bound record's own edit keeps it, where none waited)
           select 1
           from core.salesforce_person as person
           where (person.email = contact.email or list_contains(prediction.candidate_ids, person.record_id))
             and person.modified_at > prediction.predicted_at
+            and not coalesce(
+                person.record_id = prediction.bound_id and person.state = 'live'
+                and len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) = 0,
+                false)
             -- the sync that carried out what was due writes into the record itself
             and not coalesce(
                 (prediction.bound_id is null or len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) > 0)

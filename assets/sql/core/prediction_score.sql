@@ -37,6 +37,13 @@ total as (
 ),
 rated as (
     select *, case when predictions > 0 then hits / predictions end as hit_rate, 1.959964 as z from total
+),
+wilson as (
+    select
+        *,
+        (hit_rate + z * z / (2 * predictions)) / (1 + z * z / predictions) as centre,
+        z * sqrt(hit_rate * (1 - hit_rate) / predictions + z * z / (4 * predictions * predictions)) / (1 + z * z / predictions) as reach
+    from rated
 )
 select
     policy,
@@ -45,8 +52,6 @@ select
     hits,
     ambiguous,
     hit_rate,
-    greatest(0, (hit_rate + z * z / (2 * predictions) - z * sqrt(hit_rate * (1 - hit_rate) / predictions + z * z / (4 * predictions * predictions)))
-        / (1 + z * z / predictions)) as low,
-    least(1, (hit_rate + z * z / (2 * predictions) + z * sqrt(hit_rate * (1 - hit_rate) / predictions + z * z / (4 * predictions * predictions)))
-        / (1 + z * z / predictions)) as high
-from rated;
+    case when predictions > 0 then greatest(0, centre - reach) end as low,
+    case when predictions > 0 then least(1, centre + reach) end as high
+from wilson;

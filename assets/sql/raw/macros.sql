@@ -69,3 +69,12 @@ create or replace macro main.same_value(a, b, field_type) as
                 then try_cast(main.trim_text(a) as double) = try_cast(main.trim_text(b) as double)
         end,
         false);
+
+-- A value as a cell of a CSV file that somebody opens in a spreadsheet: what would be taken for a formula gets an apostrophe in front.
+-- A phone number or a negative number stays as it is.
+create or replace macro main.safe_cell(text_value) as
+    case
+        when regexp_matches(text_value, '^[=@\t\r]') or (regexp_matches(text_value, '^[+-]') and not regexp_full_match(text_value, '[+-][0-9 ()./-]*'))
+        then chr(39) || text_value
+        else text_value
+    end;

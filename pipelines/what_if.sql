@@ -1,0 +1,95 @@
+-- One row: a line of a list of Salesforce ids that somebody is about to edit, and a mapped field that a switch caused by the edit would change.
+-- A line that causes no switch has one row without a property. Runs on a published snapshot; the list is the table `touched`.
+--
+-- line: line of the list, from 1, the header not counted
+-- salesforce_id: the id as given
+-- record_id: with 18 characters
+-- object_type: Lead or Contact
+-- outcome: switch, may_switch (several records of one contact are in the list: the one written last wins), stays, binds (the contact is
+--   not bound to a live record; the edit makes it sync), nobody (no live contact could be bound to it), gone (deleted, merged, converted
+--   or vanished), unknown (not in the snapshot), invalid (no Salesforce id)
+-- hubspot_contact_id: the contact it is about
+-- bound_id: the record that contact is bound to now
+-- property: the HubSpot property that would change (for a backfill: whose value would be written into the record)
+-- effect: overwrite, clear, backfill or fill
+-- hubspot_value: HubSpot's value now
+-- salesforce_value: the record's value now
+-- consent: the field says whether the person may be written to
+-- reason: in words
+with listed as (
+    select line, salesforce_id, main.salesforce_id18(salesforce_id) as record_id from touched
+),
+link as (
+    select
+        binding.hubspot_contact_id,
+        binding.bound_id,
+        binding.bound_state,
+        binding.switch_is_possible,
+        binding.email,
+        unnest(binding.candidate_ids) as record_id
+    from published.binding as binding
+),
+concerned as (
+    select link.*, coalesce(link.record_id = link.bound_id, false) as is_bound
+    from link
+    where link.record_id in (select record_id from listed)
+),
+contact as (
+    select hubspot_contact_id, count(*) as records, bool_or(is_bound) as bound_is_listed from concerned group by hubspot_contact_id
+),
+judged as (
+    select
+        listed.line,
+        listed.salesforce_id,
+        listed.record_id,
+        person.object_type,
+        concerned.hubspot_contact_id,
+        concerned.bound_id,
+        case
+            when listed.record_id is null then 'invalid'
+            when person.record_id is null then 'unknown'
+            when person.state <> 'live' then 'gone'
+            when concerned.hubspot_contact_id is null or concerned.email is null then 'nobody'
+            when concerned.bound_state <> 'live' then case when concerned.bound_state = 'converted' then 'stays' else 'binds' end
+            when concerned.is_bound or not concerned.switch_is_possible then 'stays'
+            when contact.records = 1 then 'switch'
+            else 'may_switch'
+        end as outcome,
+        case
+            when listed.record_id is null then 'This is no Salesforce id: 15 or 18 letters and digits.'
+            when person.record_id is null then 'No complete pull has seen this record.'
+            when person.state <> 'live' then 'The record is ' || person.state || '.'
+            when concerned.hubspot_contact_id is null or concerned.email is null then 'No live HubSpot contact could be bound to it.'
+            when concerned.bound_state = 'converted' then 'The contact follows its converted Lead (rule 29).'
+            when concerned.bound_state <> 'live' then 'The contact is bound to no live record. The edit makes it sync, and it is matched by e-mail (rules 5 to 7, 33).'
+            when not concerned.switch_is_possible then 'The policy is sticky, or the contact is outside the inclusion list (rules 11, 21).'
+            when concerned.is_bound and contact.records = 1 then 'The contact is bound to it; an edit keeps it (rule 15).'
+            when concerned.is_bound then 'The contact is bound to it, but duplicates of it are in the list: the one written last wins (rule 17).'
+            when contact.records = 1 then 'It would be the duplicate updated last: the binding jumps to it (rule 11).'
+            else 'Several records of this contact are in the list: the one written last wins (rules 11, 17).'
+        end as reason
+    from listed
+    left join published.salesforce_person as person on person.record_id = listed.record_id
+    left join concerned on concerned.record_id = listed.record_id and person.state = 'live'
+    left join contact on contact.hubspot_contact_id = concerned.hubspot_contact_id
+)
+select
+    judged.line,
+    judged.salesforce_id,
+    judged.record_id,
+    judged.object_type,
+    judged.outcome,
+    judged.hubspot_contact_id,
+    judged.bound_id,
+    overwrite.property,
+    overwrite.effect,
+    overwrite.hubspot_value,
+    overwrite.salesforce_value,
+    overwrite.consent,
+    judged.reason
+from judged
+left join published.overwrite as overwrite
+    on overwrite.hubspot_contact_id = judged.hubspot_contact_id
+    and overwrite.rival_id = judged.record_id
+    and judged.outcome in ('switch', 'may_switch')
+order by judged.line, judged.hubspot_contact_id, overwrite.property;
