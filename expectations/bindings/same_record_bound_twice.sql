@@ -18,6 +18,6 @@ select
     format('{} HubSpot contacts are bound to {}.', count(*), contact.bound_id) as reason,
     'Merge the contacts in HubSpot if they are one person; otherwise bind each to its own record.' as action
 from core.hubspot_contact as contact
-where contact.state = 'live' and contact.bound_id is not null
-group by contact.bound_id
-having count(*) > 1;
+where contact.state = 'live'
+  and contact.bound_id in (select bound_id from core.hubspot_contact where state = 'live' group by bound_id having count(*) > 1)
+group by contact.bound_id;

@@ -13,27 +13,12 @@
 -- candidate_ids: all records it could be bound to, oldest first
 -- switch_is_possible: the policy lets a duplicate take over, and the contact is in the inclusion list
 create or replace table core.binding as
-with newest_pending as (
-    select hubspot_contact_id, count(*) as records, min(record_id) as record_id, bool_or(is_bound) as is_bound
-    from (
-        select *, max(recency_at) over (partition by hubspot_contact_id) as newest_at
-        from core.candidate
-        where is_pending
-    ) as pending
-    where recency_at = newest_at
-    group by hubspot_contact_id
-),
-choice as (
-    select
-        hubspot_contact_id,
-        list(record_id order by created_at nulls last, record_id) as candidate_ids,
-        count(*) filter (where matches_email) as matching,
-        count(*) filter (where not is_bound) as others,
-        -- oldest of all, and oldest Contact, else oldest Lead
-        (list(record_id order by created_at nulls last, record_id) filter (where matches_email))[1] as oldest_id,
-        (list(record_id order by object_type, created_at nulls last, record_id) filter (where matches_email))[1] as oldest_contact_first_id
+with sole as (
+    -- most contacts have one candidate
+    select hubspot_contact_id, min(record_id) as record_id, bool_or(matches_email) as matches_email, bool_or(is_bound) as is_bound
     from core.candidate
     group by hubspot_contact_id
+    having count(*) = 1
 ),
 input as (
     select
@@ -48,14 +33,12 @@ input as (
         end as bound_state,
         bound.object_type as bound_type,
         heir.record_id as heir_id,   -- the live Contact that a converted Lead stands for today
-        coalesce(choice.candidate_ids, cast([] as varchar[])) as candidate_ids,
-        coalesce(choice.matching, 0) as matching,
-        coalesce(choice.others, 0) as others,
-        choice.oldest_id,
-        choice.oldest_contact_first_id,
-        coalesce(newest_pending.records, 0) as newest_pending_records,
-        newest_pending.record_id as newest_pending_id,
-        coalesce(newest_pending.is_bound, false) as newest_pending_is_bound,
+        coalesce(choice.candidate_ids, case when sole.record_id is not null then [sole.record_id] end, cast([] as varchar[])) as candidate_ids,
+        coalesce(choice.matching, case when sole.matches_email then 1 else 0 end) as matching,
+        choice.hubspot_contact_id is not null or not coalesce(sole.is_bound, true) as has_others,
+        coalesce(choice.oldest_id, case when sole.matches_email then sole.record_id end) as oldest_id,
+        coalesce(choice.oldest_contact_first_id, case when sole.matches_email then sole.record_id end) as oldest_contact_first_id,
+        case policy.recency when 'last_modified_date' then choice.newest_by_modified else choice.newest_by_modstamp end as newest,
         policy.first_sync,
         policy.follow_up,
         policy.create_object,
@@ -66,8 +49,8 @@ input as (
     left join core.salesforce_person as converted on converted.record_id = bound.converted_contact_id and bound.state = 'converted'
     left join core.salesforce_person as heir
         on heir.record_id = coalesce(converted.survivor_id, converted.record_id) and heir.state = 'live'
-    left join choice on choice.hubspot_contact_id = contact.contact_id
-    left join newest_pending on newest_pending.hubspot_contact_id = contact.contact_id
+    left join sole on sole.hubspot_contact_id = contact.contact_id
+    left join core.choice as choice on choice.hubspot_contact_id = contact.contact_id
     cross join main.policy as policy
     where contact.state = 'live'
 ),
@@ -79,10 +62,10 @@ branch as (
             when not is_in_scope then '2'
             when bound_state = 'live' then
                 case
-                    when others = 0 then '3 alone'
+                    when not has_others then '3 alone'
                     when follow_up = 'sticky' then '3 sticky'
-                    when newest_pending_records = 0 or (newest_pending_records = 1 and newest_pending_is_bound) then '3 settled'
-                    when newest_pending_records = 1 then '3 switch'
+                    when len(newest) = 0 or (len(newest) = 1 and newest[1] = bound_id) then '3 settled'
+                    when len(newest) = 1 then '3 switch'
                     else '3 tie'
                 end
             when heir_id is not null then '4'
@@ -117,7 +100,7 @@ select
     prediction,
     case
         when prediction = 'keep' then bound_id
-        when prediction = 'switch' then case branch when '4' then heir_id else newest_pending_id end
+        when prediction = 'switch' then case branch when '4' then heir_id else newest[1] end
         when prediction = 'bind' then case first_sync when 'contact_first' then oldest_contact_first_id else oldest_id end
     end as predicted_id,
     case

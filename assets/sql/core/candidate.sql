@@ -5,12 +5,9 @@
 -- record_id: the record
 -- object_type: Lead or Contact
 -- created_at: when the record was created
--- recency_at: when it was updated last, under the policy
 -- matches_email: it is in C(e), which secondary_email_matches widens
 -- matches_primary_email: it has the primary e-mail
 -- is_bound: the contact is bound to it
--- is_pending: updated since the contact's last sync (since it was bound, when it never synced) by someone else than the
---   integration user; the next sync will take it up. Unknown times are not pending: what was observed is the truth
 create or replace table core.candidate as
 with address as (
     select contact_id, email, true as is_primary from core.hubspot_contact where state = 'live' and email is not null
@@ -40,15 +37,9 @@ select
     pair.record_id,
     person.object_type,
     person.created_at,
-    person.recency_at,
     pair.matches_email,
     pair.matches_primary_email,
-    coalesce(person.record_id = contact.bound_id, false) as is_bound,
-    coalesce(
-        person.recency_at > coalesce(contact.last_sync_at, contact.bound_since)
-        and (policy.integration_user_id is null or person.last_modified_by_id is distinct from policy.integration_user_id),
-        false) as is_pending
+    coalesce(person.record_id = contact.bound_id, false) as is_bound
 from pair
 inner join core.salesforce_person as person on person.record_id = pair.record_id
-inner join core.hubspot_contact as contact on contact.contact_id = pair.hubspot_contact_id
-cross join main.policy as policy;
+inner join core.hubspot_contact as contact on contact.contact_id = pair.hubspot_contact_id;

@@ -61,6 +61,9 @@ with run_prediction as (
                 false)
       )
 ),
+shared_email as (
+    select email from core.salesforce_person where email is not null group by email having count(*) > 1
+),
 change as (
     select
         history.hubspot_contact_id,
@@ -71,7 +74,8 @@ change as (
         row_number() over (partition by history.hubspot_contact_id order by history.changed_at) as number
     from core.binding_history as history
     inner join core.hubspot_contact as contact on contact.contact_id = history.hubspot_contact_id
-    where contact.state = 'live' and contact.is_in_scope and contact.email is not null and history.read_from_id = history.hubspot_contact_id
+    where contact.state = 'live' and contact.is_in_scope and history.read_from_id = history.hubspot_contact_id
+      and contact.email in (select email from shared_email)
 ),
 moment as (
     select hubspot_contact_id, changed_at as moment_at, 'first_binding' as occasion, to_id as actual_id, null as bound_id, null as since
@@ -87,7 +91,7 @@ moment as (
     select contact.contact_id, contact.last_sync_at, 'stay', contact.bound_id, contact.bound_id, contact.bound_since
     from core.hubspot_contact as contact
     inner join core.choice as choice on choice.hubspot_contact_id = contact.contact_id and choice.bound_id = contact.bound_id
-    where contact.last_sync_at > contact.bound_since + interval 5 second
+    where contact.last_sync_at > contact.bound_since + interval 5 second and contact.is_in_scope
 ),
 seen as (
     -- how far each run had seen, by the clocks of the CRMs

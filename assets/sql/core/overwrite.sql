@@ -10,23 +10,40 @@
 -- consent: the field says whether the person may be written to
 -- is_at_risk: the effect destroys a value or spreads it; a fill does not
 create or replace table core.overwrite as
-with value as (
+with contact as (
+    -- the properties of those who have a rival, before anything is joined to them
+    select version.id, version.properties
+    from raw.hubspot_contact as version
+    inner join core.hubspot_contact as latest on latest.contact_id = version.id and latest.pull_no = version.pull_no
+    where version.id in (select hubspot_contact_id from core.rival)
+),
+person as (
+    select version.record_id, version.fields
+    from (
+        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select rival_id from core.rival)
+        union all
+        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select rival_id from core.rival)
+    ) as version
+    inner join core.salesforce_person as latest on latest.record_id = version.record_id and latest.pull_no = version.pull_no
+),
+pair as materialized (
+    select rival.hubspot_contact_id, rival.rival_id, rival.object_type, contact.properties, person.fields
+    from core.rival as rival
+    inner join contact on contact.id = rival.hubspot_contact_id
+    inner join person on person.record_id = rival.rival_id
+),
+value as (
     select
         rival.hubspot_contact_id,
         rival.rival_id,
         mapping.property,
-        contact_version.properties[mapping.property] as hubspot_value,
-        coalesce(lead_version.fields[mapping.salesforce_field], contact_record.fields[mapping.salesforce_field]) as salesforce_value,
+        rival.properties[mapping.property] as hubspot_value,
+        rival.fields[mapping.salesforce_field] as salesforce_value,
         mapping.rule,
         mapping.consent,
         field.type as field_type
-    from core.rival as rival
+    from pair as rival
     inner join main.field_mapping as mapping on mapping.object_type = rival.object_type and mapping.rule <> 'none'
-    inner join core.hubspot_contact as contact on contact.contact_id = rival.hubspot_contact_id
-    inner join raw.hubspot_contact as contact_version on contact_version.id = contact.contact_id and contact_version.pull_no = contact.pull_no
-    inner join core.salesforce_person as person on person.record_id = rival.rival_id
-    left join raw.salesforce_lead as lead_version on lead_version.record_id = person.record_id and lead_version.pull_no = person.pull_no
-    left join raw.salesforce_contact as contact_record on contact_record.record_id = person.record_id and contact_record.pull_no = person.pull_no
     left join raw.salesforce_field as field on field.object_type = rival.object_type and field.field = mapping.salesforce_field
 ),
 judged as (
@@ -43,6 +60,7 @@ judged as (
         end as effect
     from value
     cross join main.policy as policy
+    where hubspot_value is distinct from salesforce_value   -- most fields are equal as they stand
 )
 select hubspot_contact_id, rival_id, property, hubspot_value, salesforce_value, rule, effect, consent, effect <> 'fill' as is_at_risk
 from judged

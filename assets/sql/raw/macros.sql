@@ -23,12 +23,13 @@ create or replace macro main.salesforce_id18(id) as
 create or replace macro main.long_id(id) as
     case when length(id) = 15 then coalesce(main.salesforce_id18(id), id) else nullif(id, '') end;
 
--- White space and zero-width characters, as trimmed from e-mails and compared values.
+-- White space and zero-width characters, as trimmed from e-mails and compared values. Most texts are ASCII without any at the ends:
+-- the first branch takes them, because trim() with so many characters takes a microsecond.
 create or replace macro main.trim_text(text_value) as
-    trim(text_value, concat(
+    case when text_value = '' or regexp_full_match(text_value, '[!-~]([ -~]*[!-~])?') then text_value else trim(text_value, concat(
         chr(9), chr(10), chr(11), chr(12), chr(13), chr(28), chr(29), chr(30), chr(31), chr(32), chr(133), chr(160), chr(5760),
         chr(8192), chr(8193), chr(8194), chr(8195), chr(8196), chr(8197), chr(8198), chr(8199), chr(8200), chr(8201), chr(8202),
-        chr(8203), chr(8204), chr(8205), chr(8232), chr(8233), chr(8239), chr(8287), chr(8288), chr(12288), chr(65279)));
+        chr(8203), chr(8204), chr(8205), chr(8232), chr(8233), chr(8239), chr(8287), chr(8288), chr(12288), chr(65279))) end;
 
 create or replace macro main.is_blank(text_value) as coalesce(main.trim_text(text_value), '') = '';
 
@@ -38,8 +39,10 @@ create or replace macro main.is_blank(text_value) as coalesce(main.trim_text(tex
 create or replace macro main.tidy_email(raw_email) as
     lower(replace(main.trim_text(nfc_normalize(raw_email)), chr(304), 'i' || chr(775)));
 
+-- The first branch is only a faster way for the usual shapes.
 create or replace macro main.matching_email(raw_email) as
     case
+        when regexp_full_match(raw_email, '[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+') then lower(raw_email)
         when main.tidy_email(raw_email) like '%_@_%'
          and not regexp_matches(main.tidy_email(raw_email), '@.*@|[\s\v\x{1c}-\x{1f}\x{85}\p{Z},;<>]|mailto:')
         then main.tidy_email(raw_email)
@@ -54,7 +57,8 @@ create or replace macro main.utc(text_value) as
         else try_cast(text_value as timestamptz) at time zone 'UTC'
     end;
 
-create or replace macro main.is_true(text_value) as lower(main.trim_text(text_value)) in ('true', '1');
+create or replace macro main.is_true(text_value) as
+    case text_value when 'true' then true when 'false' then false else lower(main.trim_text(text_value)) in ('true', '1') end;
 
 create or replace macro main.as_boolean(text_value) as
     case when main.is_true(text_value) then true when lower(main.trim_text(text_value)) in ('false', '0') then false end;

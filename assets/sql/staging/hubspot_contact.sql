@@ -17,8 +17,9 @@
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with contact_id the key of its properties in raw
 create or replace table staging.hubspot_contact as
-with latest as (
-    select id, max(pull_no) as pull_no from raw.hubspot_contact group by id
+with renewed as (
+    -- most contacts have one version: only the others need looking for their latest, and so little is joined
+    select id, max(pull_no) as pull_no from raw.hubspot_contact group by id having count(*) > 1
 ),
 presence as (
     select id, max_by(present, pull_no) as is_present from raw.presence where object = 'contact' group by id
@@ -26,7 +27,8 @@ presence as (
 version as (
     select v.*, main.trim_text(v.properties['salesforceleadid']) as lead_id, main.trim_text(v.properties['salesforcecontactid']) as crm_contact_id
     from raw.hubspot_contact as v
-    inner join latest on latest.id = v.id and latest.pull_no = v.pull_no
+    left join renewed on renewed.id = v.id
+    where renewed.pull_no is null or renewed.pull_no = v.pull_no
 )
 select
     v.id as contact_id,

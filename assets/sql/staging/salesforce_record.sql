@@ -26,8 +26,9 @@ with version as (
     union all
     select 'Contact' as object_type, * from raw.salesforce_contact
 ),
-latest as (
-    select record_id, max(pull_no) as pull_no from version group by record_id
+renewed as (
+    -- most records have one version: only the others need looking for their latest, and so little is joined
+    select record_id, max(pull_no) as pull_no from version group by record_id having count(*) > 1
 ),
 presence as (
     select id, max_by(present, pull_no) as is_present from raw.presence where object in ('Lead', 'Contact') group by id
@@ -53,6 +54,7 @@ select
     coalesce(presence.is_present, true) as is_present,
     v.pull_no
 from version as v
-inner join latest on latest.record_id = v.record_id and latest.pull_no = v.pull_no
+left join renewed on renewed.record_id = v.record_id
 left join presence on presence.id = v.record_id
-cross join main.policy as policy;
+cross join main.policy as policy
+where renewed.pull_no is null or renewed.pull_no = v.pull_no;

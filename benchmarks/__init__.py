@@ -1,0 +1,1 @@
+"""Measures what Bindwatch takes, on made-up data: `make bench`, `make bench-large`."""

@@ -1,0 +1,126 @@
+"""Times every model, and the floor under them: `python -m benchmarks.models 1000000 [--write]`.
+
+Each size runs in a process of its own, so that the peak of its memory is its own.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.ledger import close_run, summarise_run
+from assets.models import build_models
+from assets.policy import Policy
+from assets.warehouse import Warehouse, begin_run, write_policy
+from benchmarks.crm import NOW, fill
+from expectations.gate import checks
+
+MEMORY_LIMIT = "5GB"
+
+
+def measure(records: int, folder: Path, memory_limit: str = MEMORY_LIMIT) -> dict[str, Any]:
+    """Fills a warehouse with `records` Salesforce records and half as many contacts, builds all models and checks on it, and then the floor.
+
+    Times are seconds, memory is bytes.
+    """
+    with Warehouse(folder).connect() as connection:
+        connection.execute(f"set memory_limit = '{memory_limit}'; set temp_directory = '{folder}/spill'")
+        fill(connection, records)
+        connection.execute("checkpoint")
+        begin_run(connection, "bench", NOW)
+        files = checks()
+        rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
+        write_policy(connection, Policy(), "https://org.example", rows)
+        started = time.perf_counter()
+        built = build_models(connection, files)
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        started = time.perf_counter()
+        close_run(connection, summarise_run(connection, "fail", [], []))
+        memory_seconds = time.perf_counter() - started
+        floor = measure_floor(connection, sum(table.rows for table in built))
+    return {
+        "records": records, "contacts": records // 2, "seconds": seconds, "floor_seconds": floor, "peak_memory": peak, "memory_seconds": memory_seconds,
+        "rows": sum(table.rows for table in built), "file": (folder / "warehouse.duckdb").stat().st_size,
+        "tables": [{"table": table.table, "rows": table.rows, "seconds": table.seconds} for table in built],
+    }  # fmt: skip
+
+
+def measure_floor(connection: duckdb.DuckDBPyConnection, rows: int) -> float:
+    """The least that any program would do: read the raw tables, group by e-mail once, join once, and write as many rows as the models do."""
+    started = time.perf_counter()
+    connection.execute("create schema if not exists floor")
+    connection.execute(
+        """create or replace table floor.person as
+           with person as (
+               select record_id, lower(trim(email)) as email, created_date, system_modstamp, is_deleted, master_record_id, owner_id, name
+               from raw.salesforce_lead
+               union all
+               select record_id, lower(trim(email)), created_date, system_modstamp, is_deleted, master_record_id, owner_id, name from raw.salesforce_contact
+           ),
+           grouped as (
+               select email, count(*) as size, min(created_date) as oldest, max(system_modstamp) as newest from person group by email
+           ),
+           contact as (
+               select id, lower(trim(properties['email'])) as email, properties['salesforceleadid'] as lead_id,
+                      properties['salesforcecontactid'] as contact_id, properties['salesforcelastsynctime'] as synced
+               from raw.hubspot_contact
+           )
+           select person.*, grouped.size, grouped.oldest, grouped.newest, contact.id, contact.lead_id, contact.contact_id, contact.synced
+           from person
+           left join grouped on grouped.email = person.email
+           left join contact on contact.email = person.email"""
+    )
+    connection.execute(
+        "create or replace table floor.history as select contact_id, property, max(changed_at) as at from raw.hubspot_property_version group by all"
+    )
+    written = sum(_count(connection, f"floor.{name}") for name in ("person", "history"))
+    while written < rows:
+        connection.execute(f"insert into floor.person select * from floor.person limit {rows - written}")
+        now = sum(_count(connection, f"floor.{name}") for name in ("person", "history"))
+        written = now
+    return time.perf_counter() - started
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"select count(*) from {table}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def measure_apart(records: int) -> dict[str, Any]:
+    """measure() in a process and a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="bindwatch-bench-") as folder:
+        command = [sys.executable, "-m", "benchmarks.models", "--one", str(records), folder]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return result
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "--one":
+        print(json.dumps(measure(int(arguments[1]), Path(arguments[2]))), flush=True)
+        return
+    from benchmarks.report import write_report
+
+    results = []
+    for records in map(int, arguments):
+        result = measure_apart(records)
+        results.append(result)
+        ratio = result["seconds"] / result["floor_seconds"]
+        print(
+            f"{records:>11,} records + {records // 2:,} contacts: {result['seconds']:.1f} s, {ratio:.1f} × the floor of {result['floor_seconds']:.1f} s, "
+            f"peak {result['peak_memory'] / 2**30:.1f} GiB",
+            flush=True,
+        )
+    write_report(results, datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
