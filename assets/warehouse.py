@@ -215,7 +215,7 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, col
         known = ", ".join(f"{source.get(name, 'cast(null as varchar)')} as {column}" for name, column in SALESFORCE_COLUMNS.items())
         fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
         incoming = f"""
-            select coalesce(main.salesforce_id18(id), trim(id)) as record_id, * from (
+            select coalesce(main.salesforce_id18(id), trim(id)) as record_id, *, main.salesforce_id18(id) is null as id_is_malformed from (
                 select {known}, {fields} as fields from {csv_source(pull.page_paths(), columns)}
             ) where coalesce(trim(id), '') <> ''
         """

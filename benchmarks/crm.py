@@ -57,7 +57,7 @@ def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: 
                     '{place}Street': 'Street ' || (person % 900), '{place}City': 'City ' || (person % 200), '{place}State': null,
                     '{place}PostalCode': lpad((person % 99999)::varchar, 5, '0'), '{place}Country': 'Germany', 'HasOptedOutOfEmail': 'false'
                 }} as fields,
-                hash(i) as content_hash, {1 if table == "lead" else 2} as pull_no
+                false as id_is_malformed, hash(i) as content_hash, {1 if table == "lead" else 2} as pull_no
             from numbered"""
     )
 

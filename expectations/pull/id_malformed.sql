@@ -22,8 +22,9 @@ with stored as (
     from core.hubspot_contact
     where state = 'live' and contact_id_raw is not null
     union all
-    select null, record_id, email, 'Id', id_received, main.salesforce_id18(id_received), case object_type when 'Lead' then '00Q' else '003' end
+    select null, record_id, email, 'Id', id_received, case when not id_is_malformed then record_id end, case object_type when 'Lead' then '00Q' else '003' end
     from core.salesforce_person
+    where id_is_malformed or not starts_with(record_id, case object_type when 'Lead' then '00Q' else '003' end)
     union all
     select null, record_id, email, 'MasterRecordId', merged_into_id, main.salesforce_id18(merged_into_id), case object_type when 'Lead' then '00Q' else '003' end
     from core.salesforce_person

@@ -16,13 +16,26 @@ with id_version as (
     from staging.hubspot_property_version
     where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
 ),
+short_history as (
+    -- most histories hold one id: a first binding
+    select hubspot_contact_id, read_from_id
+    from id_version
+    group by hubspot_contact_id, read_from_id
+    having count(*) = 1
+),
+long_version as (
+    select id_version.*
+    from id_version
+    anti join short_history
+        on short_history.hubspot_contact_id = id_version.hubspot_contact_id and short_history.read_from_id = id_version.read_from_id
+),
 moment as (
     select
         hubspot_contact_id, read_from_id, changed_at,
         max_by(id, pull_no) filter (where property = 'salesforceleadid') as lead_id,
         max_by(id, pull_no) filter (where property = 'salesforcecontactid') as contact_id,
         max(pull_no) as pull_no
-    from id_version
+    from long_version
     group by hubspot_contact_id, read_from_id, changed_at
 ),
 replayed as (
@@ -61,9 +74,17 @@ joined as (
         case when from_id is null and previous_at >= changed_at - interval 5 second then previous_from_id else from_id end as from_id
     from neighbour
     where to_id is not null or next_at is null or next_at > changed_at + interval 5 second
+),
+every as (
+    select hubspot_contact_id, read_from_id, changed_at, from_id, to_id, pull_no from joined where from_id is distinct from to_id
+    union all
+    select id_version.hubspot_contact_id, id_version.read_from_id, id_version.changed_at, null as from_id, id_version.id as to_id, id_version.pull_no
+    from id_version
+    inner join short_history
+        on short_history.hubspot_contact_id = id_version.hubspot_contact_id and short_history.read_from_id = id_version.read_from_id
+    where id_version.id <> ''
 )
 -- after a HubSpot merge the same change can be read from two histories
 select hubspot_contact_id, min(read_from_id) as read_from_id, changed_at, from_id, to_id, min(pull_no) as pull_no
-from joined
-where from_id is distinct from to_id
+from every
 group by hubspot_contact_id, changed_at, from_id, to_id;

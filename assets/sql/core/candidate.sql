@@ -10,36 +10,34 @@
 -- is_bound: the contact is bound to it
 create or replace table core.candidate as
 with address as (
-    select contact_id, email, true as is_primary from core.hubspot_contact where state = 'live' and email is not null
+    select contact_id, bound_id, email, true as is_primary from core.hubspot_contact where state = 'live' and email is not null
     union all
-    select contact_id, unnest(additional_emails) as email, false as is_primary
-    from core.hubspot_contact
-    cross join main.policy as policy
-    where state = 'live' and policy.secondary_email_matches and email is not null
-),
-link as (
-    select address.contact_id as hubspot_contact_id, person.record_id, address.is_primary, true as matches_email
-    from address
-    inner join core.salesforce_person as person on person.email = address.email and person.state = 'live'
-    union all
-    select contact.contact_id, person.record_id, false as is_primary, false as matches_email
-    from core.hubspot_contact as contact
-    inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state = 'live'
-    where contact.state = 'live'
-),
-pair as (
-    select hubspot_contact_id, record_id, bool_or(is_primary) as matches_primary_email, bool_or(matches_email) as matches_email
-    from link
-    group by hubspot_contact_id, record_id
+    select distinct contact_id, bound_id, additional.email, false as is_primary
+    from (
+        select contact_id, bound_id, email as primary_email, unnest(additional_emails) as email
+        from core.hubspot_contact
+        cross join main.policy as policy
+        where state = 'live' and policy.secondary_email_matches and email is not null
+    ) as additional
+    where additional.email <> primary_email
 )
 select
-    pair.hubspot_contact_id,
-    pair.record_id,
+    address.contact_id as hubspot_contact_id,
+    person.record_id,
     person.object_type,
     person.created_at,
-    pair.matches_email,
-    pair.matches_primary_email,
-    coalesce(person.record_id = contact.bound_id, false) as is_bound
-from pair
-inner join core.salesforce_person as person on person.record_id = pair.record_id
-inner join core.hubspot_contact as contact on contact.contact_id = pair.hubspot_contact_id;
+    true as matches_email,
+    address.is_primary as matches_primary_email,
+    coalesce(person.record_id = address.bound_id, false) as is_bound
+from address
+inner join core.salesforce_person as person on person.email = address.email and person.state = 'live'
+union all
+-- the bound record, where its e-mail is none of those above
+select contact.contact_id, person.record_id, person.object_type, person.created_at, false, false, true
+from core.hubspot_contact as contact
+cross join main.policy as policy
+inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state = 'live'
+where contact.state = 'live'
+  and (contact.email is null
+       or (person.email is distinct from contact.email
+           and not (policy.secondary_email_matches and coalesce(list_contains(contact.additional_emails, person.email), false))));

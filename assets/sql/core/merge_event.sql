@@ -29,7 +29,13 @@ id_version as (
         hubspot_contact_id, main.salesforce_id18(value) as id, changed_at,
         lead(changed_at) over (partition by hubspot_contact_id, read_from_id, property order by changed_at) as until
     from staging.hubspot_property_version
+    -- every version of the contacts that ever named a loser; a loser may stand there with 15 characters
     where property in ('salesforceleadid', 'salesforcecontactid')
+      and hubspot_contact_id in (
+          select hubspot_contact_id
+          from staging.hubspot_property_version
+          where property in ('salesforceleadid', 'salesforcecontactid') and left(trim(value), 15) in (select left(record_id, 15) from first_seen)
+      )
 ),
 was_bound as (
     select merge.record_id, id_version.hubspot_contact_id

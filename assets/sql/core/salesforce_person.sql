@@ -17,6 +17,7 @@
 -- converted_contact_id: the Contact that a converted Lead became
 -- recency_at: when it was "updated last" under the policy
 -- id_received: the id as the API returned it
+-- id_is_malformed: it cannot be brought to 18 characters, or its checksum is wrong
 -- pull_no: with record_id the key of its fields in raw
 create or replace table core.salesforce_person as
 select
@@ -43,6 +44,7 @@ select
     r.converted_contact_id,
     r.recency_at,
     r.id_received,
+    r.id_is_malformed,
     r.pull_no
 from staging.salesforce_record as r
 left join core.merge_chain as chain on chain.record_id = r.record_id and chain.is_survivor;

@@ -34,6 +34,7 @@ create table if not exists raw.salesforce_lead (
     owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
     is_converted varchar, converted_contact_id varchar,
     fields map(varchar, varchar) not null,  -- mapped fields by their API name
+    id_is_malformed boolean,                -- worked out once, at load
     content_hash ubigint not null, pull_no bigint not null
 );
 
@@ -43,8 +44,13 @@ create table if not exists raw.salesforce_contact (
     owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
     is_converted varchar, converted_contact_id varchar,
     fields map(varchar, varchar) not null,
+    id_is_malformed boolean,
     content_hash ubigint not null, pull_no bigint not null
 );
+
+-- Warehouses of version 0.1.0 do not have this column; where it is null the check works it out.
+alter table raw.salesforce_lead add column if not exists id_is_malformed boolean;
+alter table raw.salesforce_contact add column if not exists id_is_malformed boolean;
 
 -- One row: a mapped Salesforce field and its type, as describe told it last.
 create table if not exists raw.salesforce_field (object_type varchar not null, field varchar not null, type varchar not null);

@@ -18,17 +18,15 @@
 -- is_converted: a converted Lead
 -- merged_into_id: the record it was merged into, from MasterRecordId
 -- converted_contact_id: the Contact that a converted Lead became
+-- id_is_malformed: the id cannot be brought to 18 characters, or its checksum is wrong
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with record_id the key of its fields in raw
 create or replace table staging.salesforce_record as
-with version as (
-    select 'Lead' as object_type, * from raw.salesforce_lead
-    union all
-    select 'Contact' as object_type, * from raw.salesforce_contact
-),
-renewed as (
+with renewed as (
     -- most records have one version: only the others need looking for their latest, and so little is joined
-    select record_id, max(pull_no) as pull_no from version group by record_id having count(*) > 1
+    select record_id, max(pull_no) as pull_no from raw.salesforce_lead group by record_id having count(*) > 1
+    union all
+    select record_id, max(pull_no) as pull_no from raw.salesforce_contact group by record_id having count(*) > 1
 ),
 presence as (
     select id, max_by(present, pull_no) as is_present from raw.presence where object in ('Lead', 'Contact') group by id
@@ -51,9 +49,14 @@ select
     coalesce(main.is_true(v.is_converted), false) as is_converted,
     main.long_id(v.master_record_id) as merged_into_id,
     main.long_id(v.converted_contact_id) as converted_contact_id,
+    coalesce(v.id_is_malformed, main.salesforce_id18(v.id) is null) as id_is_malformed,
     coalesce(presence.is_present, true) as is_present,
     v.pull_no
-from version as v
+from (
+    select 'Lead' as object_type, * from raw.salesforce_lead
+    union all
+    select 'Contact' as object_type, * from raw.salesforce_contact
+) as v
 left join renewed on renewed.record_id = v.record_id
 left join presence on presence.id = v.record_id
 cross join main.policy as policy
