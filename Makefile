@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow lint docs clean lock
+.PHONY: help setup demo dev test test-slow lint bench bench-large docs clean lock
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ lint: setup  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+bench: setup  ## Time every model at 100,000 and 1,000,000 records; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.models 100000 1000000
+bench-large: setup  ## The same, and 10,000,000 records (20 GB of disk, half an hour)
+	$(BIN)/python -m benchmarks.models 100000 1000000 10000000
 docs: setup  ## Make docs/checks.md from the headers of the checks
 	$(BIN)/python -m expectations.catalogue > docs/checks.md
 lock:  ## Resolve the dependencies anew (needs uv)
