@@ -20,7 +20,8 @@ CHECKS = check_files(ROOT / "expectations")
 MODELS = model_files(SQL_FOLDER, CHECKS)
 
 # Who may import whom; everything else is forbidden.
-ALLOWED = {"assets": {"assets"}, "expectations": {"expectations", "assets"}, "pipelines": {"pipelines", "expectations", "assets"}, "sandbox": {"sandbox"}}
+ALLOWED = {"assets": {"assets"}, "expectations": {"expectations", "assets"}, "pipelines": {"pipelines", "expectations", "assets"}, "sandbox": {"sandbox"},
+           "benchmarks": {"benchmarks", "expectations", "assets"}}  # fmt: skip
 SANDBOX_USERS = {"cli.py"}  # the sandbox command; the demo starts it as a process
 
 # The names and columns of the contract, which other tools rely on.
@@ -81,7 +82,8 @@ def test_the_asset_keys_are_known() -> None:
     assert keys == [
         "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/duplicate_cluster", "core/hubspot_contact",
         "core/judged_prediction", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/policy_prediction",
-        "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact", "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
+        "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact",
+        "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
         "raw/salesforce_lead", "review/finding", "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
         "staging/hubspot_merge", "staging/hubspot_property_version", "staging/salesforce_record",
     ]  # fmt: skip
