@@ -88,7 +88,8 @@ class Warehouse:
         except duckdb.IOException as error:
             raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}") from error
         try:
-            connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false")
+            # a machine of 8 GB has room left for Dagster and Great Expectations; what does not fit is spilled beside the file
+            connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '60%'")
             _prepare(connection)
             yield connection
         finally:
