@@ -2,6 +2,10 @@
 
 The first part are the knobs of bindwatch.toml, under the same names. The second part are questions that Bindwatch does not ask its
 users, because nobody could answer them: here they can be tried. A knob on "unknown" makes the simulator return every outcome.
+
+Four knobs are HubSpot's and Salesforce's own, and stand where they take effect: which values win a HubSpot merge and whether it makes a new id
+(World.merge_contacts), which of two ids counts (HubSpotContact.id_precedence), and what the integration user can see
+(SalesforceRecord.is_visible). Person accounts are Contacts; nothing else is known about them.
 """
 
 import tomllib

@@ -234,7 +234,7 @@ class SalesforceApi:
         return query
 
     def _select(self, query: Query, with_deleted: bool) -> list[dict[str, Value]]:
-        records = (r for r in self.world.records.values() if r.type == query.object_type and (with_deleted or not r.is_deleted))
+        records = (r for r in self.world.records.values() if r.type == query.object_type and r.is_visible and (with_deleted or not r.is_deleted))
         rows = [
             {field: self._value(record, field) for field in query.fields}
             for record in sorted(records, key=lambda record: record.id)

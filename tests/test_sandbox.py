@@ -63,6 +63,15 @@ def test_bulk_pages_follow_the_locator_to_the_end(server: SandboxServer, org: Sa
     assert all(page.splitlines()[0] == '"Id","Account.Name"' for page in pages)
 
 
+def test_a_record_that_the_integration_user_cannot_see_is_in_no_answer(server: SandboxServer, org: Salesforce) -> None:
+    record = next(record for record in server.story.world.records.values() if record.type == "Lead" and not record.is_deleted)
+    record.is_visible = False
+    try:
+        assert org.query_all(f"SELECT Id FROM Lead WHERE Id = '{record.id}'", include_deleted=True)["records"] == []
+    finally:
+        record.is_visible = True
+
+
 def test_errors_are_those_of_salesforce(server: SandboxServer, org: Salesforce) -> None:
     for query in ("SELECT Nope FROM Lead", "SELECT Id FROM Nope", "SELECT Id FROM Lead WHERE"):
         with pytest.raises(SalesforceMalformedRequest):
