@@ -111,6 +111,9 @@ def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]
     )
 
 
+_lineage_of: dict[str, dict[str, dict[str, list[list[str]]]]] = {}  # by version of the SQL files, for several homes in one process
+
+
 def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Callable[[], dict[str, dict[str, str]]]) -> dict[str, dict[str, list[list[str]]]]:
     """Column lineage of every table. It takes seconds to work out and changes only with the SQL files, so it is kept beside the warehouse."""
     version = sha256("".join(file.text for file in files).encode()).hexdigest()
@@ -119,8 +122,12 @@ def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Cal
         kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if kept["version"] == version:
             return dict(kept["tables"])
-    schema = read_schema()
-    tables = {file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files}
+    if version not in _lineage_of:
+        schema = read_schema()
+        _lineage_of[version] = {
+            file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files
+        }
+    tables = _lineage_of[version]
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"version": version, "tables": tables}), "utf-8")
     temporary.replace(path)

@@ -317,24 +317,31 @@ class Batch:
 
 
 def shorten(knobs: dict[str, Any], tale: Tale) -> Disagreement:
-    """Takes steps away from a tale on which the two disagree for as long as they still do, and returns what is left in words."""
+    """Takes steps away from a tale on which the two disagree, many at first, for as long as they still do. Returns what is left in words."""
     found = Batch(knobs, [tale]).run().disagreements[0]
-    place = 0
-    while place < sum(len(steps) for steps in tale):
-        shorter, left = [], place
-        for steps in tale:
-            shorter.append([step for number, step in enumerate(steps) if number != left])
-            left -= len(steps)
-        still = Batch(knobs, [shorter]).run().disagreements
-        if still:
-            tale, found = shorter, still[0]
-        else:
-            place += 1
+    size = max(1, sum(len(steps) for steps in tale) // 2)
+    while size:
+        place = 0
+        while place < sum(len(steps) for steps in tale):
+            shorter = _without(tale, range(place, place + size))
+            still = Batch(knobs, [shorter]).run().disagreements
+            if still:
+                tale, found = shorter, still[0]
+            else:
+                place += size
+        size //= 2
     return found
 
 
-def json_type(kind: str) -> Any:
-    return "MAP(VARCHAR, VARCHAR)" if kind.startswith("MAP") else kind
+def _without(tale: Tale, places: range) -> Tale:
+    """The tale without some of its steps, counted through all rounds; rounds that are empty at the end go, too."""
+    shorter, first = [], 0
+    for steps in tale:
+        shorter.append([step for number, step in enumerate(steps, first) if number not in places])
+        first += len(steps)
+    while shorter and not shorter[-1]:
+        shorter.pop()
+    return shorter
 
 
 def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:

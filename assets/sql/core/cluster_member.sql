@@ -10,9 +10,6 @@
 -- is_bound: a live HubSpot contact is bound to it
 -- is_predicted: the contact of the cluster is predicted to be bound to it
 create or replace table core.cluster_member as
-with bound as (
-    select distinct bound_id from core.binding where bound_id is not null
-)
 select
     person.email,
     person.record_id,
@@ -21,10 +18,9 @@ select
     person.modified_at,
     rank() over (partition by person.email order by person.created_at nulls last, person.record_id) as oldest_rank,
     rank() over (partition by person.email order by person.recency_at desc nulls last) as recency_rank,
-    bound.bound_id is not null as is_bound,
+    person.record_id in (select bound_id from core.binding where bound_id is not null) as is_bound,
     coalesce(binding.predicted_id = person.record_id, false) as is_predicted
 from core.salesforce_person as person
 inner join core.duplicate_cluster as cluster on cluster.email = person.email
-left join bound on bound.bound_id = person.record_id
 left join core.binding as binding on binding.hubspot_contact_id = cluster.hubspot_contact_id
 where person.state = 'live';

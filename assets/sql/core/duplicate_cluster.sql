@@ -10,10 +10,8 @@
 -- bound_id: the record that contact is bound to
 -- risk: unsafe (a switch would change or spread a value), switchable (it would jump, no value differs), latent (nothing can jump)
 create or replace table core.duplicate_cluster as
-with person as (
-    select *, count(*) over (partition by email) as size
-    from core.salesforce_person
-    where state = 'live' and email is not null
+with shared_email as (
+    select email from core.salesforce_person where state = 'live' and email is not null group by email having count(*) > 1
 ),
 cluster as (
     select
@@ -23,8 +21,8 @@ cluster as (
         count(*) as size,
         list(record_id order by created_at nulls last, record_id)[1] as oldest_id,
         list(record_id order by recency_at desc nulls last, record_id)[1] as newest_id
-    from person
-    where size > 1
+    from core.salesforce_person
+    where state = 'live' and email in (select email from shared_email)
     group by email
 ),
 at_risk as (
