@@ -18,18 +18,15 @@
 -- newest_by_modstamp: the candidates with the latest SystemModstamp since the binding before; more than one is a tie
 -- newest_by_modified: the same by LastModifiedDate
 create or replace table core.judged_prediction as
-with run_prediction as (
+with synced as (
+    -- stored predictions of contacts that have synced since
     select
-        'runs' as source,
-        prediction.hubspot_contact_id,
-        coalesce(change.changed_at, contact.last_sync_at) as moment_at,
-        case when prediction.bound_id is null then 'first_binding' when change.changed_at is null then 'stay' else 'switch' end as occasion,
-        coalesce(change.to_id, contact.bound_id) as actual_id,
-        prediction.bound_id,
-        prediction.oldest_id,
-        prediction.oldest_contact_first_id,
-        prediction.newest_by_modstamp,
-        prediction.newest_by_modified
+        prediction.*,
+        contact.last_sync_at,
+        contact.bound_id as bound_now,
+        change.changed_at,
+        change.to_id,
+        prediction.bound_id is null or len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) > 0 as is_due
     from main.prediction as prediction
     inner join core.hubspot_contact as contact
         on contact.contact_id = prediction.hubspot_contact_id and contact.state = 'live' and contact.bound_id is not null
@@ -43,23 +40,43 @@ with run_prediction as (
     ) as change on change.hubspot_contact_id = prediction.hubspot_contact_id
     where prediction.oldest_id is not null
       and contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
-      and not exists (
-          -- edited, created or gone after the prediction: nobody could know. (The bound record's own edit keeps it, where none waited)
-          select 1
-          from core.salesforce_person as person
-          where (person.email = contact.email or list_contains(prediction.candidate_ids, person.record_id))
-            and person.modified_at > prediction.predicted_at
-            and not coalesce(
-                person.record_id = prediction.bound_id and person.state = 'live'
-                and len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) = 0,
-                false)
+),
+disturbed as (
+    -- a candidate, of then or of now, was edited, created or gone after the prediction: nobody could know
+    select distinct synced.hubspot_contact_id
+    from synced
+    inner join (
+        select hubspot_contact_id, unnest(candidate_ids) as record_id from synced
+        union
+        select hubspot_contact_id, record_id from core.candidate
+    ) as candidate on candidate.hubspot_contact_id = synced.hubspot_contact_id
+    inner join core.salesforce_person as person on person.record_id = candidate.record_id and person.modified_at > synced.predicted_at
+    cross join main.policy as policy
+    where not coalesce(
+        case
             -- the sync that carried out what was due writes into the record itself
-            and not coalesce(
-                (prediction.bound_id is null or len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) > 0)
-                and change.changed_at <= prediction.predicted_at + to_minutes(policy.settle_minutes)
-                and person.modified_at between change.changed_at - interval 5 second and change.changed_at + interval 5 second,
-                false)
-      )
+            when synced.is_due then
+                synced.changed_at <= synced.predicted_at + to_minutes(policy.settle_minutes)
+                and person.modified_at between synced.changed_at - interval 5 second and synced.changed_at + interval 5 second
+            -- the bound record's own edit keeps it, where none waited
+            else person.record_id = synced.bound_id and person.state = 'live'
+        end,
+        false)
+),
+run_prediction as (
+    select
+        'runs' as source,
+        hubspot_contact_id,
+        coalesce(changed_at, last_sync_at) as moment_at,
+        case when bound_id is null then 'first_binding' when changed_at is null then 'stay' else 'switch' end as occasion,
+        coalesce(to_id, bound_now) as actual_id,
+        bound_id,
+        oldest_id,
+        oldest_contact_first_id,
+        newest_by_modstamp,
+        newest_by_modified
+    from synced
+    where hubspot_contact_id not in (select hubspot_contact_id from disturbed)
 ),
 shared_email as (
     select email from core.salesforce_person where email is not null group by email having count(*) > 1

@@ -92,7 +92,7 @@ create table if not exists main.current_run (run_id varchar not null, started_at
 
 -- One row: a finding that a proven run has seen, with what it said last. Nothing is ever removed.
 create table if not exists main.ledger (
-    fingerprint varchar primary key, suite varchar, check_name varchar, severity varchar, basis varchar,
+    fingerprint varchar, suite varchar, check_name varchar, severity varchar, basis varchar,
     hubspot_contact_id varchar, salesforce_id varchar, rival_ids varchar[], email varchar, reason varchar,
     fields_at_risk varchar[], action varchar, blast_radius bigint,
     first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
