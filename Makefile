@@ -32,7 +32,7 @@ lint: setup  ## Style and types
 	$(BIN)/mypy
 bench: setup  ## Time every model at 100,000 and 1,000,000 records; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.models 100000 1000000
-bench-large: setup  ## The same, and 10,000,000 records (20 GB of disk, half an hour)
+bench-large: setup  ## The same, and 10,000,000 records (40 GB of disk, a quarter of an hour)
 	$(BIN)/python -m benchmarks.models 100000 1000000 10000000
 docs: setup  ## Make docs/checks.md from the headers of the checks
 	$(BIN)/python -m expectations.catalogue > docs/checks.md

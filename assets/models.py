@@ -31,8 +31,8 @@ def build_models(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFi
     """
     built = []
     with transaction(connection):
-        # What is built anew on every run is not worth the search for the best compression of its texts: a fifth of the time, for a
-        # file that is half as large again (docs/benchmarks.md).
+        # What is built anew on every run is not worth the search for the best compression of its texts: a fifth of the time
+        # (docs/decisions/0009).
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
         for file in model_files(sql_folder, checks):

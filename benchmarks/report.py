@@ -30,14 +30,14 @@ def render(results: list[dict[str, Any]], at: datetime) -> str:
         f"Measured on {at:%d %B %Y} with {os.cpu_count()} cores and {memory:.0f} GB of memory ({platform.machine()}), "
         f"DuckDB {duckdb.__version__}, Python {platform.python_version()}.",
         "",
-        "| Salesforce records | HubSpot contacts | all models and checks | target | floor | models ÷ floor | peak memory | rows written | warehouse file |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| Salesforce records | HubSpot contacts | all models and checks | target | floor | models ÷ floor | peak memory | rows written |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:
         target = TARGETS.get(r["records"])
         lines.append(
             f"| {r['records']:,} | {r['contacts']:,} | **{r['seconds']:.1f} s** | {f'≤ {target} s' if target else ''} | {r['floor_seconds']:.1f} s | "
-            f"{r['seconds'] / r['floor_seconds']:.1f} | {r['peak_memory'] / 2**30:.1f} GiB | {r['rows']:,} | {r['file'] / 2**30:.1f} GiB |"
+            f"{r['seconds'] / r['floor_seconds']:.1f} | {r['peak_memory'] / 2**30:.1f} GiB | {r['rows']:,} |"
         )
     largest = results[-1]
     lines += ["", f"The slowest tables at {largest['records']:,} records:", "", "| table | rows | seconds |", "|---|---:|---:|"]
