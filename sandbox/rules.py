@@ -24,6 +24,7 @@ from sandbox.world import (
     _iso,
     field_value,
     normalise,
+    trim_text,
 )
 
 POLL = timedelta(minutes=15)
@@ -513,7 +514,7 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
         if field is None:
             continue
         pair = Pair(
-            _trim(contact.value(name)), _trim(field_value(world, record, field)), _later(_changed_in_hubspot(contact, name), since),
+            trim_text(contact.value(name)), trim_text(field_value(world, record, field)), _later(_changed_in_hubspot(contact, name), since),
             _later(record.changed_at.get(field), since), moment,
         )  # fmt: skip
         if _same(pair, name):
@@ -530,7 +531,7 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
 
 
 def carry_email(world: World, settings: PortalSettings, contact: HubSpotContact, record: SalesforceRecord, since: datetime | None, carried: Carried) -> None:
-    if not _trim(record.fields.get("Email")):
+    if not trim_text(record.fields.get("Email")):
         write_email_back(contact, carried)
     elif record.email is not None and record.email != contact.email:
         in_hubspot, in_salesforce = _later(_changed_in_hubspot(contact, "email"), since), record.changed_at.get("Email")
@@ -607,7 +608,7 @@ def apply(world: World, settings: PortalSettings, contact: HubSpotContact, recor
         world.write_email(contact, email, "SALESFORCE")
     world.write(contact, {**binding, **carried.to_hubspot}, "SALESFORCE")
     if from_id != record.id:
-        overwritten = {name: (value, contact.value(name)) for name, value in before.items() if name != "email" and _trim(value)}
+        overwritten = {name: (value, contact.value(name)) for name, value in before.items() if name != "email" and trim_text(value)}
         world.switches.append(Switch(world.now, contact.id, from_id, record.id, rule_number, overwritten))
     if to_salesforce:
         world.heard.setdefault(record.id, record.stamps)
@@ -620,13 +621,6 @@ def apply(world: World, settings: PortalSettings, contact: HubSpotContact, recor
 def due_at(happening: Happening) -> datetime:
     """When a trigger takes effect at the latest: a form or a manual sync within a minute, everything else at the next poll."""
     return happening.at + (PROMPT if happening.is_prompt else POLL)
-
-
-def _trim(value: str | None) -> str:
-    text = value or ""
-    while text != (shorter := text.strip().strip("\u200b\u200c\u200d\u2060\ufeff")):
-        text = shorter
-    return text
 
 
 def _same(pair: Pair, name: str) -> bool:

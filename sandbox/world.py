@@ -41,13 +41,18 @@ _Option = TypeVar("_Option")
 _WHITE = "\u200b\u200c\u200d\u2060\ufeff"
 
 
+def trim_text(value: str | None) -> str:
+    """Without white space and zero-width characters at both ends, in whatever order they come."""
+    text = value or ""
+    while text != (shorter := text.strip().strip(_WHITE)):
+        text = shorter
+    return text
+
+
 @rule(3)
 def normalise(email: str | None) -> str | None:
     """Rule 3: e-mails compare without case and surrounding white space."""
-    text = unicodedata.normalize("NFC", email or "")
-    while text and (text[0].isspace() or text[0] in _WHITE or text[-1].isspace() or text[-1] in _WHITE):
-        text = text.strip().strip(_WHITE)
-    text = text.lower()
+    text = trim_text(unicodedata.normalize("NFC", email or "")).lower()
     bad = any(character.isspace() or character in ",;<>" for character in text) or "mailto:" in text
     local, at, domain = text.partition("@")
     return None if bad or not local or not at or not domain or "@" in domain else text
