@@ -121,12 +121,16 @@ class Privacy(Section):
 class Pull(Section):
     salesforce_overlap_minutes: int = Field(10, ge=0, description="How far an increment reaches back before the last stamp seen.")
     hubspot_overlap_minutes: int = Field(60, ge=0, description="The same for HubSpot, whose search index lags behind its writes.")
+    rest_rows: int = Field(10_000, ge=0, description="A Salesforce increment of up to this many records comes by REST, a larger one by a bulk job.")
+    bulk_job_minutes: float = Field(120, gt=0, description="How long a run waits for a bulk job.")
+    salesforce_reserve_percent: float = Field(5, ge=0, le=100, description="The share of the org's daily API calls that Bindwatch leaves to others.")
     bulk_page_rows: int = Field(50_000, ge=1, description="Rows of one bulk result page.")
     hubspot_requests_per_10_seconds: int = Field(190, ge=1, description="HubSpot's limit for Professional and Enterprise.")
     hubspot_searches_per_second: int = Field(5, ge=1, description="HubSpot's limit for search requests of one account.")
     resume_hours: float = Field(6, ge=0, description="An interrupted pull is gone on with for this long; after that it starts over.")
     keep_landing_days: float = Field(7, ge=0, description="Loaded pages are removed from landing after this time. Raw keeps every version.")
     timeout_seconds: float = Field(60, gt=0, description="How long to wait for an answer.")
+    patience_seconds: float = Field(60, gt=0, description="How long a call that fails for the moment is made again.")
 
 
 class Links(Section):

@@ -6,7 +6,9 @@ import dagster as dg
 import duckdb
 
 from assets import hubspot, salesforce
+from assets.hubspot_portal import Portal
 from assets.landing import LandedPull
+from assets.salesforce_org import Org
 from assets.session import Session
 from assets.warehouse import PullContext, count_rows
 
@@ -37,12 +39,12 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
     connections = session.connections
     with session.step(context.run_id) as connection:
-        org = salesforce.connect(connections.salesforce)
-        wanted = salesforce.describe_fields(org, connections.salesforce, connections.policy)
+        org = Org(connections.salesforce)
+        wanted = salesforce.describe_fields(org, connections.policy)
         pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
         for name in salesforce.OBJECTS:
-            pull = salesforce.pull_object(org, connections.salesforce, pulling, name, wanted[name])
-            yield _result(connection, f"raw.salesforce_{name.lower()}", [pull])
+            pulls = salesforce.pull_object(org, pulling, name, wanted[name])
+            yield _result(connection, f"raw.salesforce_{name.lower()}", pulls)
 
 
 @dg.multi_asset(
@@ -57,7 +59,7 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
     connections = session.connections
     with session.step(context.run_id) as connection:
-        portal = hubspot.Portal(connections.hubspot, connections.policy)
+        portal = Portal(connections.hubspot, connections.policy.pull)
         wanted = hubspot.read_property_list(portal, connections.policy)
         pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
         pulls = hubspot.pull_contacts(portal, pulling, wanted)
@@ -72,7 +74,7 @@ def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[Lande
         metadata={
             "dagster/row_count": count_rows(connection, table),
             "dagster/table_name": table,
-            "pulled rows": sum(pull.manifest.rows for pull in pulls),
+            "pulled rows": sum(pull.rows for pull in pulls),
             "mode": ", ".join(dict.fromkeys(pull.manifest.mode for pull in pulls)),
             "complete": not incomplete,
             **({"problem": "; ".join(incomplete)} if incomplete else {}),

@@ -1,39 +1,30 @@
 """Salesforce: Leads and Contacts as pulled, deleted, merged and converted ones included.
 
-The pull is a Bulk API 2.0 `queryAll` job per object, whose result pages stream to landing. Everything that knows simple-salesforce is
-in this file.
+Everything, or a large increment: a Bulk API 2.0 `queryAll` job whose result pages stream to landing. A small increment: REST `queryAll` with a
+cursor of (SystemModstamp, Id). Both take changes from the watermark on, less an overlap, because equal stamps and late commits are normal.
 """
 
 import csv
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import duckdb
-import jwt
-import requests
-from requests.adapters import HTTPAdapter
-from simple_salesforce.api import Salesforce
-from simple_salesforce.bulk2 import Operation
-from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession, SalesforceOperationError, SalesforceRefusedRequest
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
-from urllib3.util import Retry
 
-from assets.landing import LandedPull, Mode
-from assets.policy import Policy
+from assets.landing import LandedPull, Mode, as_loadable
+from assets.policy import Policy, Pull
 from assets.problems import PullProblem
-from assets.warehouse import PullContext, csv_source, increment_from, load_salesforce, loaded_pulls, report_pull
+from assets.retries import Again, with_patience
+from assets.salesforce_org import Org, Refusal, problems_in_words, short
+from assets.warehouse import PullContext, compare_salesforce_ids, csv_source, increment_from, load_salesforce, loaded_pulls, report_pull
 
 log = logging.getLogger("bindwatch.pull")
 
 OBJECTS = ("Lead", "Contact")
-API_VERSION = "64.0"
 
 # Without these a record cannot be placed. Name only makes it readable.
 _REQUIRED = {
@@ -42,114 +33,40 @@ _REQUIRED = {
     "Contact": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted",
                 "MasterRecordId", "AccountId"],
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SalesforceAccess:
-    """Where the org is and one of three ways in: a token, client credentials, or a JWT signed for a user."""
-
-    instance_url: str
-    login_url: str
-    access_token: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = None
-    username: str | None = None
-    private_key: str | None = None
-    ca_file: str | None = None
-    timeout_seconds: float = 60
-
-
-class _Session(requests.Session):
-    """simple-salesforce sets no timeout anywhere and retries nothing; this session does both for every call."""
-
-    def __init__(self, access: SalesforceAccess) -> None:
-        super().__init__()
-        self._trusted = access.ca_file or True
-        self._timeout = (min(10.0, access.timeout_seconds), access.timeout_seconds)
-        retries = Retry(
-            total=5, connect=2, other=0, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
-            respect_retry_after_header=True, raise_on_status=False,
-        )  # fmt: skip
-        self.mount("https://", HTTPAdapter(max_retries=retries))
-        self.mount("http://", HTTPAdapter(max_retries=retries))
-
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        kwargs.setdefault("timeout", self._timeout)
-        # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
-        kwargs.setdefault("verify", self._trusted)
-        return super().request(*args, **kwargs)
-
-
-def connect(access: SalesforceAccess) -> Salesforce:
-    """Opens a session on the org. Raises PullProblem when the org refuses or cannot be reached."""
-    session = _Session(access)
-    with _problems_in_words(access):
-        token = access.access_token or _ask_for_token(access, session)
-        return Salesforce(instance_url=access.instance_url, session_id=token, session=session, version=API_VERSION)
-
-
-def _ask_for_token(access: SalesforceAccess, session: requests.Session) -> str:
-    url = f"{access.login_url.rstrip('/')}/services/oauth2/token"
-    if access.private_key is not None:
-        claims = {"iss": access.client_id, "sub": access.username, "aud": _audience(access.login_url), "exp": datetime.now(UTC) + timedelta(minutes=3)}
-        form = {
-            "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
-            "assertion": jwt.encode(claims, access.private_key, algorithm="RS256"),
-        }
-        answer = session.post(url, data=form)
-    else:
-        answer = session.post(url, data={"grant_type": "client_credentials"}, auth=(access.client_id or "", access.client_secret or ""))
-    body = _json(answer)
-    token = body.get("access_token")
-    if answer.status_code != 200 or not token:
-        reason = ": ".join(str(body[key]) for key in ("error", "error_description") if body.get(key)) or "no reason given"
-        raise PullProblem(
-            "Salesforce",
-            f"The token was refused at {url} ({answer.status_code} {_short(reason)}).",
-            "Check SALESFORCE_CLIENT_ID, the secret or the key, the user's policy in the External Client App, and SALESFORCE_LOGIN_URL.",
-        )
-    return str(token)
-
-
-def _audience(login_url: str) -> str:
-    """Salesforce wants its general login host as the audience, also when the token is asked for at a My Domain host."""
-    host = urlsplit(login_url).hostname or ""
-    if host.endswith(".sandbox.my.salesforce.com") or host == "test.salesforce.com":
-        return "https://test.salesforce.com"
-    return "https://login.salesforce.com" if host.endswith(".salesforce.com") else login_url.rstrip("/")
-
-
-def _json(answer: requests.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    if isinstance(body, list):
-        body = body[0] if body else {}
-    return body if isinstance(body, dict) else {}
+_IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
+_JOB_ATTEMPTS = 2
+_BROKEN_PAGE_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class FieldList:
-    """What to ask for of one object: all fields, and the mapped ones among them with their types."""
+    """What to ask for of one object: all fields, the mapped ones among them with their types, and what the user cannot see."""
 
     fields: list[str]
     mapped: dict[str, str]
+    not_seen: list[str]
 
     @property
     def asked(self) -> str:
         return sha256(",".join(sorted(self.fields)).encode()).hexdigest()[:16]
 
+    @property
+    def stampless(self) -> list[str]:
+        """Fields of related records (Account.Name): they change without moving the record's own stamp."""
+        return [field for field in self.mapped if "." in field]
 
-def describe_fields(org: Salesforce, access: SalesforceAccess, policy: Policy) -> dict[str, FieldList]:
+
+def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
     """Reads describe of Lead and Contact, and holds the fields of the policy against it.
 
     Raises PullProblem that names every object and field the integration user cannot see.
     """
     result, unseen = {}, []
     for name in OBJECTS:
-        with _problems_in_words(access, f"describe of {name}"):
-            described = {field["name"]: field for field in getattr(org, name).describe()["fields"]}
+        described = org.describe(name)
+        if described is None:
+            unseen.append(f"the object {name}")
+            continue
         relations = {
             field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if key.endswith("Id") or field.get("relationshipName")
         }
@@ -164,86 +81,226 @@ def describe_fields(org: Salesforce, access: SalesforceAccess, policy: Policy) -
                 unseen.append(f"{name}.{field}")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
         fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
-        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped)
+        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, [] if "Name" in described else [f"the field {name}.Name"])
     if unseen:
         raise PullProblem(
             "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
-            "Grant read access to these fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
+            "Grant read access to these objects and fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
         )  # fmt: skip
     return result
 
 
-def pull_object(org: Salesforce, access: SalesforceAccess, context: PullContext, name: str, wanted: FieldList) -> LandedPull:
-    """Pulls "Lead" or "Contact" to landing and loads it. Incremental when everything was pulled before with the same fields."""
-    connection, policy = context.connection, context.policy
-    since = increment_from(context, "salesforce", name, wanted.asked, policy.pull.salesforce_overlap_minutes)
+def pull_object(org: Org, context: PullContext, name: str, wanted: FieldList) -> list[LandedPull]:
+    """Pulls "Lead" or "Contact" to landing and loads it. Incremental when everything was pulled before with the same fields.
+
+    A full run on top compares all ids and stamps with what is known, and reads what differs: so it finds what vanished, and what increments
+    did not bring.
+    """
+    settings = context.policy.pull
+    since = increment_from(context, "salesforce", name, wanted.asked, settings.salesforce_overlap_minutes)
+    pulls = [_pull_values(org, context, name, wanted, since)]
+    if context.full and since is not None:
+        pulls += _compare_ids(org, context, name, wanted)
+    return pulls
+
+
+def _pull_values(org: Org, context: PullContext, name: str, wanted: FieldList, since: datetime | None) -> LandedPull:
     soql = f"SELECT {', '.join(wanted.fields)} FROM {name}"
-    if since is not None:
-        soql += f" WHERE SystemModstamp >= {since:%Y-%m-%dT%H:%M:%SZ}"
-    mode: Mode = "incremental" if since else "full"
-    pull = context.landing.open("salesforce", name, mode, {"asked": wanted.asked, "soql": soql}, loaded_pulls(connection), since)
-    if pull.manifest.finished_at is None:
-        with _problems_in_words(access, f"the pull of {name}"):
-            _land_bulk_job(org, pull, name, soql, policy.pull.bulk_page_rows)
-    report_pull(pull, load_salesforce(connection, pull, _header(pull) or wanted.fields, wanted.mapped))
+    pull = _open(context, name, "incremental" if since else "full", {"asked": wanted.asked, "soql": soql}, wanted, since)
+    settings = context.policy.pull
+    if not pull.is_finished:
+        pull.begin(org.clock)
+        with problems_in_words(org.access, f"the pull of {name}"):
+            if since is None:
+                _land_bulk_job(org, pull, soql, wanted.fields, settings)
+            elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
+                _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {_literal(since)}", wanted.fields, settings)
+    return _loaded(context, pull, name, wanted)
+
+
+def _open(context: PullContext, name: str, mode: Mode, request: dict[str, str], wanted: FieldList, since: datetime | None = None) -> LandedPull:
+    pull = context.landing.open("salesforce", name, mode, dict(request), loaded_pulls(context.connection), since)
+    pull.manifest.not_seen = wanted.not_seen
     return pull
 
 
-def _land_bulk_job(org: Salesforce, pull: LandedPull, name: str, soql: str, page_rows: int) -> None:
-    # The public query_all of simple-salesforce hides the locator, and its download() leaves deleted rows out: hence the client below it.
-    client = getattr(org.bulk2, name)._client
-    manifest = pull.manifest
-    job_id = manifest.cursor.get("job")
-    if job_id is not None and not _job_is_there(client, job_id):
-        job_id = None
-    if job_id is None:
-        manifest.pages.clear()  # their job is gone: what they hold may not fit the new one
-        job_id = client.create_job(Operation.query_all, soql)["id"]
-        pull.move({"job": job_id, "locator": ""})
-    client.wait_for_job(job_id, True, wait=0.1)
-    info = client.get_job(job_id, True)
-    expected = info.get("numberRecordsProcessed")
-    while not manifest.cursor.get("at_end"):
+def _loaded(context: PullContext, pull: LandedPull, name: str, wanted: FieldList) -> LandedPull:
+    report_pull(pull, load_salesforce(context.connection, pull, name, _header(pull) or wanted.fields, wanted.mapped))
+    return pull
+
+
+# ── a full comparison ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compare_ids(org: Org, context: PullContext, name: str, wanted: FieldList) -> list[LandedPull]:
+    """Lists every id with its stamp, and what changes without one; pulls the records that differ from what is known."""
+    fields = ["Id", "SystemModstamp", *wanted.stampless]
+    soql = f"SELECT {', '.join(fields)} FROM {name}"
+    listed = _open(context, f"{name}_ids", "ids", {"asked": wanted.asked, "soql": soql}, wanted)
+    if not listed.is_finished:
+        listed.begin(org.clock)
+        with problems_in_words(org.access, f"the comparison of the ids of {name}"):
+            _land_bulk_job(org, listed, soql, fields, context.policy.pull)
+    result, differing = compare_salesforce_ids(context.connection, listed, name, fields)
+    report_pull(listed, result)
+    if not differing:
+        return [listed]
+    log.info("%s: %s records differ from what increments had brought; pulling them", listed.label, f"{len(differing):,}")
+    if len(differing) > context.policy.pull.rest_rows:
+        return [listed, _pull_values(org, context, name, wanted, None)]
+    digest = sha256(",".join(differing).encode()).hexdigest()[:16]
+    missed = _open(context, f"{name}_missed", "incremental", {"asked": wanted.asked, "ids": digest}, wanted)
+    if not missed.is_finished:
+        missed.begin(org.clock)
+        with problems_in_words(org.access, f"the records of {name} that differ"):
+            _land_by_id(org, missed, f"SELECT {', '.join(wanted.fields)} FROM {name}", differing)
+    return [listed, _loaded(context, missed, name, wanted)]
+
+
+def _land_by_id(org: Org, pull: LandedPull, soql: str, ids: Sequence[str]) -> None:
+    for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
+        wanted = ids[start : start + _IDS_OF_A_QUERY]
+        quoted = ", ".join(f"'{record_id}'" for record_id in wanted)
+        body, page = org.query_all(f"{soql} WHERE Id IN ({quoted})")
+        if not page["done"]:
+            raise PullProblem("Salesforce", f"A query for {len(wanted)} ids did not come in one page.", "Run again; if it stays so, report it.")
+        pull.write_page(as_loadable(body), ".json", len(page["records"]), {"done": start + _IDS_OF_A_QUERY})
+    pull.finish(None)
+
+
+# ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: int) -> bool:
+    """Walks the changes in the order of (SystemModstamp, Id). Returns False, with nothing landed, when they are more than `most`."""
+    while True:
+        if pull.cursor.get("is_ordered") is False:
+            pull.start_over()  # a place to go on from exists in an order only
+        place = pull.cursor
+        where = f"SystemModstamp >= {_literal(since)}"
+        if place:
+            where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
+        body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
+        if not pull.pages and int(page["totalSize"]) > most:
+            return False
+        expected = pull.rows + int(page["totalSize"])
         try:
-            page, rows, locator = _download_page(client, pull, job_id, manifest.cursor["locator"], page_rows)
-        except _BrokenPage as error:
-            pull.finish(expected, str(error))
+            while True:
+                pull.write_page(as_loadable(body), ".json", len(page["records"]), _place_behind(page["records"], pull.cursor))
+                if page["done"]:
+                    pull.finish(expected)
+                    return True
+                body, page = org.next_page(page["nextRecordsUrl"])
+        except Refusal as refusal:
+            if refusal.status not in (400, 404):
+                raise
+            log.warning("%s: the org has forgotten the query (%s); going on from the last record", pull.label, refusal.code or refusal.status)
+
+
+def _place_behind(records: list[dict[str, str]], before: dict[str, object]) -> dict[str, object]:
+    """The cursor behind a page: (stamp, id) of its last record, as SOQL literals; and whether all pages so far came in that order."""
+    places = [(_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
+    if before:
+        places.insert(0, (str(before["stamp"]), str(before["id"])))
+    if not places:
+        return {}
+    is_ordered = before.get("is_ordered", True) is True and places == sorted(places)
+    return {"stamp": places[-1][0], "id": places[-1][1], "is_ordered": is_ordered}
+
+
+def _literal(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+# ── Bulk API 2.0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _JobIsLost(Exception):
+    """The job failed, was aborted, or is no longer there; reason in words."""
+
+
+def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str], settings: Pull) -> None:
+    """Runs a query as a job and streams its result pages to landing. A job that is lost is started once more, from the beginning."""
+    for attempt in range(1, _JOB_ATTEMPTS + 1):
+        if "job" not in pull.cursor:
+            pull.start_over()
+            pull.move({"job": org.start_job(soql), "locator": ""})
+        try:
+            job_id = pull.cursor["job"]
+            expected = _wait_for_job(org, job_id, settings.bulk_job_minutes)
+            problem = _land_result_pages(org, pull, fields, settings.bulk_page_rows)
+            pull.finish(expected, problem)
+            _tidy_up(org, job_id)
             return
-        pull.keep(page, rows, {"job": job_id, "locator": locator, "at_end": not locator})
-        log.info("%s: %s rows so far", pull.label, f"{manifest.rows:,}")
-    headers = {tuple(_page_header(path)) for path in pull.page_paths()}
-    problem = "its result pages have different columns" if len(headers) > 1 else None
-    pull.finish(expected, problem)
+        except _JobIsLost as error:
+            pull.start_over()
+            if attempt == _JOB_ATTEMPTS:
+                raise PullProblem(
+                    "Salesforce", f"The bulk job of {pull.manifest.object} {error}, {attempt} times.", "Look at Setup → Bulk Data Load Jobs, then run again."
+                ) from error
+            log.warning("%s: the bulk job %s; starting another one", pull.label, error)
 
 
-class _BrokenPage(Exception):
-    """A result page came with fewer or more rows than its header announced."""
+def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
+    """Waits until the job is complete. Returns how many records it processed, where the org says so."""
+    deadline = time.monotonic() + minutes * 60
+    pause = 0.1
+    while True:
+        try:
+            info = org.job(job_id)
+        except Refusal as refusal:
+            if refusal.status == 404:
+                raise _JobIsLost("is no longer there") from refusal
+            raise
+        state = info["state"]
+        if state == "JobComplete":
+            return info.get("numberRecordsProcessed")
+        if state in ("Failed", "Aborted"):
+            raise _JobIsLost(f"was {state.lower()}" if state == "Aborted" else f"failed ({short(info.get('errorMessage') or 'no reason given')})")
+        if time.monotonic() > deadline:
+            raise PullProblem(
+                "Salesforce", f"Bulk job {job_id} has been {state} for {minutes:g} minutes.",
+                "Look at Setup → Bulk Data Load Jobs. The next run goes on waiting for it; pull.bulk_job_minutes says how long a run waits.",
+            )  # fmt: skip
+        time.sleep(pause)
+        pause = min(pause * 1.5, 5)
 
 
-@retry(
-    retry=retry_if_exception_type((_BrokenPage, requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)),
-    stop=stop_after_attempt(4), wait=wait_exponential(multiplier=0.3), reraise=True,
-)  # fmt: skip
-def _download_page(client: Any, pull: LandedPull, job_id: str, locator: str, page_rows: int) -> tuple[Path, int, str]:
-    """Streams one result page to disk. Returns its temporary path, its rows, and the locator of the next page ("" at the end)."""
-    for left_over in pull.folder.glob("tmp*"):
-        left_over.unlink()
-    result = client.download_job_data(str(pull.folder), job_id, locator, page_rows, chunk_size=1 << 20)
-    page = Path(result["file"])
-    _make_valid_utf8(page)
-    rows = _count_rows(page)
-    if rows != result["number_of_records"]:
-        raise _BrokenPage(f"a result page of job {job_id} announced {result['number_of_records']} rows, {rows} arrived")
-    return page, rows, result["locator"]
+def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int) -> str | None:
+    """Returns what is wrong with the pages, in words; None when nothing is."""
+    page = pull.folder / "tmp.csv"
+
+    def download() -> tuple[int, str]:
+        announced, following = org.download(pull.cursor["job"], pull.cursor["locator"], page_rows, page)
+        _make_valid_utf8(page)
+        rows = _count_rows(page)
+        if rows != announced:
+            raise Again(f"a result page announced {announced} rows, {rows} arrived")
+        return rows, following
+
+    while not pull.cursor.get("at_end"):
+        try:
+            rows, following = with_patience(download, _BROKEN_PAGE_SECONDS)
+        except Again as error:
+            return error.reason
+        except Refusal as refusal:
+            if refusal.status in (400, 404):
+                raise _JobIsLost(f"does not give its results any more ({refusal.code or refusal.status})") from refusal
+            raise
+        header = _page_header(page)
+        if header and (sorted(map(str.lower, header)) != sorted(map(str.lower, fields)) or header != (_header(pull) or header)):
+            return f"result page {pull.pages + 1} has other columns than were asked for, or than the pages before"
+        pull.keep(page, rows, {"job": pull.cursor["job"], "locator": following, "at_end": not following})
+        log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
+    return None
 
 
-def _job_is_there(client: Any, job_id: str) -> bool:
+def _tidy_up(org: Org, job_id: str) -> None:
+    """Jobs count against the org's storage for results until they are deleted. Not every user may delete them; they go after seven days."""
     try:
-        return client.get_job(job_id, True)["state"] not in ("Failed", "Aborted")
-    except SalesforceExpiredSession:
-        raise
-    except SalesforceError:
-        return False
+        org.delete_job(job_id)
+    except (Refusal, Again) as error:
+        log.debug("bulk job %s was left to expire: %s", job_id, error)
 
 
 def _make_valid_utf8(path: Path) -> None:
@@ -274,74 +331,6 @@ def _page_header(path: Path) -> list[str]:
 
 
 def _header(pull: LandedPull) -> list[str]:
-    paths = pull.page_paths()
+    """Columns of a pull's bulk pages; empty when it has none, or came by REST."""
+    paths = [path for path in pull.page_paths() if path.suffix == ".csv"]
     return _page_header(paths[0]) if paths else []
-
-
-@contextmanager
-def _problems_in_words(access: SalesforceAccess, doing: str = "the token") -> Iterator[None]:
-    """Turns what the client library raises into a PullProblem with a remedy."""
-    host = urlsplit(access.instance_url).netloc
-    try:
-        yield
-    except SalesforceOperationError as error:
-        raise PullProblem("Salesforce", f"The bulk job for {doing} failed: {_short(error)}.", "Look at Setup → Bulk Data Load Jobs, then run again.") from error
-    except SalesforceExpiredSession as error:
-        raise PullProblem(
-            "Salesforce", f"The session was refused at {host} (401).",
-            "The access token has expired or belongs to another org: give a new SALESFORCE_ACCESS_TOKEN, or use client credentials or a JWT.",
-        ) from error  # fmt: skip
-    except SalesforceRefusedRequest as error:
-        raise PullProblem(
-            "Salesforce", f"{host} refused {doing} (403: {_reason(error)}).",
-            "Give the integration user API Enabled and read access to the object, and check the org's API limits.",
-        ) from error  # fmt: skip
-    except SalesforceError as error:
-        _raise_for_answer(error, host, doing)
-    except KeyError as error:
-        # simple-salesforce trips over a refusal whose body is an object instead of a list
-        raise PullProblem(
-            "Salesforce",
-            f"{host} refused {doing}, or sent an answer that lacks {error}.",
-            "The access token may have expired or belong to another org: check the credentials and SALESFORCE_INSTANCE_URL.",
-        ) from error
-    except requests.exceptions.SSLError as error:
-        raise PullProblem(
-            "Salesforce", f"The certificate of {host} is not trusted.", "If the host has a CA of its own, name its file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
-        ) from error
-    except requests.RequestException as error:
-        raise PullProblem(
-            "Salesforce",
-            f"{host} cannot be reached or broke off ({type(error).__name__}) during {doing}.",
-            "Check SALESFORCE_INSTANCE_URL and the network, then run again.",
-        ) from error
-    except (jwt.PyJWTError, ValueError) as error:
-        raise PullProblem(
-            "Salesforce", f"{doing} failed ({type(error).__name__}).", "Check SALESFORCE_PRIVATE_KEY_FILE (a PEM file) and the answers of the instance."
-        ) from error
-
-
-def _raise_for_answer(error: SalesforceError, host: str, doing: str) -> NoReturn:
-    what = f"{host} answered {error.status} to {doing} ({_reason(error)})."
-    if error.status == 401:
-        remedy = "The access token has expired or belongs to another org: give a new one."
-    elif error.status == 404:
-        remedy = "The object or the API is not there for this user: check SALESFORCE_INSTANCE_URL and the user's permissions."
-    elif error.status == 400:
-        remedy = "The integration user may lack access to a field of the query; see the reason."
-    else:
-        remedy = "Run again later."
-    raise PullProblem("Salesforce", what, remedy) from error
-
-
-def _reason(error: SalesforceError) -> str:
-    """Salesforce's error code and message; the message of a malformed query quotes the query, which holds field names only."""
-    content = error.content
-    first = content[0] if isinstance(content, list) and content else content
-    if isinstance(first, dict):
-        return _short(f"{first.get('errorCode', '')} {first.get('message', '')}".strip())
-    return "no reason given"
-
-
-def _short(text: object) -> str:
-    return " ".join(str(text).split())[:300]

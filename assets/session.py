@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import dagster as dg
 import duckdb
 
-from assets.hubspot import HubSpotAccess
+from assets.hubspot_portal import HubSpotAccess
 from assets.ledger import close_run, runs_with, summarise_run
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
-from assets.salesforce import SalesforceAccess
+from assets.salesforce_org import SalesforceAccess
 from assets.snapshot import publish_verdict
 from assets.warehouse import Warehouse, begin_run
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from assets.landing import LandedPull, Landing, Manifest
+from assets.landing import LandedPull, Landing
 from assets.policy import Policy
 from assets.problems import WarehouseProblem
 
@@ -36,6 +36,8 @@ RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"
 
 HUBSPOT_PAGE = """{results: 'STRUCT(id VARCHAR, properties MAP(VARCHAR, VARCHAR), "createdAt" VARCHAR, "updatedAt" VARCHAR, archived BOOLEAN,
     "archivedAt" VARCHAR, "propertiesWithHistory" MAP(VARCHAR, STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)[]))[]'}"""
+REST_PAGE = "{records: 'JSON[]'}"
+ID_PAGE = "{results: 'STRUCT(id VARCHAR)[]'}"
 LIST_PAGE = """{results: 'STRUCT("recordId" VARCHAR)[]'}"""
 
 
@@ -199,31 +201,75 @@ def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
 
 
-def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, columns: list[str], mapped: dict[str, str]) -> LoadResult:
-    """Loads a pull of Leads or Contacts: one transaction, each version once.
+def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str], mapped: dict[str, str]) -> LoadResult:
+    """Loads a pull of values of "Lead" or "Contact": one transaction, each version once.
 
-    columns: the header of the CSV pages; mapped: the mapped fields and their types in Salesforce.
+    columns: the header of bulk pages, or the fields that were asked for by REST; mapped: the mapped fields and their types in Salesforce.
 
     An incomplete pull is only noted. Loading the same pull twice changes nothing.
     """
-    table = RAW_TABLES[pull.manifest.object]
     incoming = None
     if pull.page_paths():
-        source = {name: _quote(name) for name in columns}
+        source = {field: _quote(field) for field in columns}
         if "Name" not in source:  # where the user cannot see it, the parts of it do
-            parts = [_quote(name) for name in ("FirstName", "LastName") if name in columns]
+            parts = [_quote(field) for field in ("FirstName", "LastName") if field in columns]
             source["Name"] = f"nullif(trim(concat_ws(' ', {', '.join(parts)})), '')" if parts else "cast(null as varchar)"
-        known = ", ".join(f"{source.get(name, 'cast(null as varchar)')} as {column}" for name, column in SALESFORCE_COLUMNS.items())
-        fields = f"map([{', '.join(_literal(name) for name in mapped)}], [{', '.join(_quote(name) for name in mapped)}])"
+        known = ", ".join(f"{source.get(field, 'cast(null as varchar)')} as {column}" for field, column in SALESFORCE_COLUMNS.items())
+        fields = f"map([{', '.join(_literal(field) for field in mapped)}], [{', '.join(_quote(field) for field in mapped)}])"
         incoming = f"""
             select coalesce(main.salesforce_id18(id), trim(id)) as record_id, *, main.salesforce_id18(id) is null as id_is_malformed from (
-                select {known}, {fields} as fields from {csv_source(pull.page_paths(), columns)}
+                select {known}, {fields} as fields from {_salesforce_source(pull, columns, mapped)}
             ) where coalesce(trim(id), '') <> ''
         """
     with transaction(connection):
-        connection.execute("delete from raw.salesforce_field where object_type = ?", [pull.manifest.object])
-        connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[pull.manifest.object, name, kind] for name, kind in mapped.items()])
-        return _load_versions(connection, pull, table, "record_id", "system_modstamp", incoming)
+        connection.execute("delete from raw.salesforce_field where object_type = ?", [name])
+        connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[name, field, kind] for field, kind in mapped.items()])
+        return _load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", incoming, name)
+
+
+def _salesforce_source(pull: LandedPull, columns: list[str], mapped: dict[str, str]) -> str:
+    """Bulk pages and REST pages of the same record give the same text, so that a record that comes both ways is one version."""
+    paths = pull.page_paths()
+    if paths[0].suffix == ".csv":
+        return csv_source(paths, columns)
+    moments = {"SystemModstamp", "CreatedDate", "LastModifiedDate", *(field for field, kind in mapped.items() if kind == "datetime")}
+    values = {field: f"record ->> {_literal('$.' + '.'.join(_quote(part) for part in field.split('.')))}" for field in columns}
+    values |= {field: f"regexp_replace({values[field]}, '[+]00:?00$', 'Z')" for field in columns if field in moments}
+    selected = ", ".join(f"nullif({value}, '') as {_quote(field)}" for field, value in values.items())
+    return f"(select {selected} from (select unnest(records) as record from {_json_source(pull, REST_PAGE)}))"
+
+
+def compare_salesforce_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str]) -> tuple[LoadResult, list[str]]:
+    """Holds all ids and stamps of "Lead" or "Contact" against what is known, and notes which ids are missing or back.
+
+    columns: Id, SystemModstamp, and fields that change without a stamp. Returns also the ids of records that are new or differ, in order.
+    """
+    listed = "select null as record_id, null as stamp where false"
+    others: list[str] = []
+    if pull.page_paths():
+        others = [_quote(field) for field in columns if field not in ("Id", "SystemModstamp")]
+        listed = f"""
+            select coalesce(main.salesforce_id18("Id"), trim("Id")) as record_id, "SystemModstamp" as stamp{"".join(f", {field}" for field in others)}
+            from {csv_source(pull.page_paths(), columns)}"""
+    differs = "".join(f" or nullif(listed.{field}, '') is distinct from known.fields[{_literal(field[1:-1])}]" for field in others)
+    with transaction(connection):
+        if not _can_be_loaded(connection, pull):
+            return LoadResult(pull.rows, 0), []
+        pull_no = _next_pull_no(connection)
+        connection.execute(f"create or replace temp table listed as {listed}")
+        _load_presence(connection, "listed", "record_id", RAW_TABLES[name], "record_id", pull_no, name, names_all=True)
+        differing = connection.execute(
+            f"""with known as (
+                    select record_id, max_by(system_modstamp, pull_no) as stamp, max_by(fields, pull_no) as fields from {RAW_TABLES[name]} group by record_id
+                )
+                select distinct listed.record_id from listed left join known on known.record_id = listed.record_id
+                where known.record_id is null or main.utc(listed.stamp) is distinct from main.utc(known.stamp){differs}
+                order by listed.record_id"""
+        ).fetchall()
+        result = LoadResult(pull.rows, 0)
+        _note_pull(connection, pull, result, None)
+        connection.execute("drop table listed")
+        return result, [row[0] for row in differing]
 
 
 def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
@@ -243,13 +289,78 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPul
         return result
 
 
-def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
-    """Loads history entries alone."""
+def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
+    """Holds all ids and stamps of live contacts against what is known, and notes which ids are missing or back.
+
+    Returns also the ids of contacts that are new or differ, in order.
+    """
+    listed = "select null as id, null as stamp where false"
+    if pull.page_paths():
+        listed = f'select contact.id as id, contact."updatedAt" as stamp from ({_hubspot_contacts(pull)})'
     with transaction(connection):
-        result = LoadResult(pull.manifest.rows, 0)
-        if _note_pull(connection, pull, result, None):
+        if not _can_be_loaded(connection, pull):
+            return LoadResult(pull.rows, 0), []
+        pull_no = _next_pull_no(connection)
+        connection.execute(f"create or replace temp table listed as {listed}")
+        _load_presence(connection, "listed", "id", "raw.hubspot_contact", "id", pull_no, "contact", names_all=True)
+        differing = connection.execute(
+            """with known as (
+                   select id, max_by(updated_at, pull_no) as stamp, max_by(archived, pull_no) as archived from raw.hubspot_contact group by id
+               )
+               select distinct listed.id, length(listed.id) from listed left join known on known.id = listed.id
+               where known.id is null or known.archived or main.utc(listed.stamp) is distinct from main.utc(known.stamp)
+               order by length(listed.id), listed.id"""
+        ).fetchall()
+        result = LoadResult(pull.rows, 0)
+        _note_pull(connection, pull, result, None)
+        connection.execute("drop table listed")
+        return result, [row[0] for row in differing]
+
+
+def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull, contact_ids: list[str]) -> LoadResult:
+    """Loads the history of mapped properties, and notes of which contacts it was read, with or without entries."""
+    with transaction(connection):
+        result = LoadResult(pull.rows, 0)
+        if _note_pull(connection, pull, result, None) and pull.manifest.complete:
             _load_history(connection, pull)
+            connection.execute("insert into raw.hubspot_history_read select unnest(cast(? as varchar[])), (select max(pull_no) from raw.pull)", [contact_ids])
         return result
+
+
+def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Live contacts whose mapped properties need a history, and changed since it was read last: their binding changed, or their e-mail has
+    more than one Salesforce record.
+    """
+    query = """
+        with read as (
+            select contact_id, max(pull_no) as pull_no from raw.hubspot_history_read group by contact_id
+        ),
+        contact as (
+            select id, max(pull_no) as pull_no, main.matching_email(max_by(properties['email'], pull_no)) as email
+            from raw.hubspot_contact group by id having not max_by(archived, pull_no)
+        ),
+        switched as (
+            select contact_id
+            from raw.hubspot_property_version
+            where property in ('salesforceleadid', 'salesforcecontactid')
+            group by contact_id
+            having count(distinct nullif(value, '')) > 1
+        ),
+        record as (
+            select main.matching_email(max_by(email, pull_no)) as email,
+                coalesce(main.is_true(max_by(is_deleted, pull_no)), false) or coalesce(main.is_true(max_by(is_converted, pull_no)), false) as is_gone
+            from (from raw.salesforce_lead union all from raw.salesforce_contact) group by record_id
+        ),
+        cluster as (
+            select email from record where email is not null and not is_gone group by email having count(*) > 1
+        )
+        select contact.id
+        from contact
+        left join read on read.contact_id = contact.id
+        where (contact.id in (select contact_id from switched) or contact.email in (select email from cluster))
+          and contact.pull_no > coalesce(read.pull_no, 0)
+        order by length(contact.id), contact.id"""
+    return [row[0] for row in connection.execute(query).fetchall()]
 
 
 def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
@@ -267,6 +378,14 @@ def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -
         return result
 
 
+def count_landed_contacts(pull: LandedPull) -> int:
+    """How many different contacts the pages of a pull hold."""
+    if not pull.page_paths():
+        return 0
+    row = duckdb.execute(f"select count(distinct contact.id) from (select unnest(results) as contact from {_json_source(pull, ID_PAGE)})").fetchone()
+    return int(row[0]) if row else 0
+
+
 def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> list[str]:
     """Contacts last seen archived that a complete pull of the archived ones does not have: restored (or purged, after 90 days)."""
     if not archived.manifest.complete:
@@ -281,16 +400,14 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
     return [row[0] for row in connection.execute(query).fetchall()]
 
 
-def _load_versions(
-    connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, incoming: str | None,
-    tracked_object: str | None = None,
-) -> LoadResult:  # fmt: skip
-    """Adds what is new to a raw table. incoming: a query with the table's columns but the last two; None: no rows were landed."""
+def _load_versions(connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, incoming: str | None, tracked: str) -> LoadResult:
+    """Adds what is new to a raw table. incoming: a query with the table's columns but the last two; None: no rows were landed.
+
+    tracked: the object whose presence the pull speaks about.
+    """
     manifest = pull.manifest
-    if not manifest.complete or manifest.pull_id in loaded_pulls(connection):
-        result = LoadResult(manifest.rows, 0)
-        _note_pull(connection, pull, result, manifest.watermark_from)
-        return result
+    if not _can_be_loaded(connection, pull):
+        return LoadResult(manifest.rows, 0)
     pull_no = _next_pull_no(connection)
     if incoming is None:
         connection.execute(f"create or replace temp table incoming as select * exclude (content_hash, pull_no), content_hash from {table} limit 0")
@@ -309,30 +426,43 @@ def _load_versions(
             where latest.{key} is null"""
     )
     new_versions = _count(connection, f"select count(*) from {table} where pull_no = {pull_no}")
-    _load_presence(connection, manifest, table, key, pull_no, tracked_object or manifest.object)
+    # the list of archived contacts names them all, and says nothing about the others
+    names_all = manifest.mode == "full" and manifest.object == tracked
+    _load_presence(connection, "incoming", key, table, key, pull_no, tracked, names_all)
     highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
-    result = LoadResult(manifest.rows, new_versions)
+    result = LoadResult(pull.rows, new_versions)
     _note_pull(connection, pull, result, highest[0] if highest else None)
     connection.execute("drop table incoming")
     return result
 
 
-def _load_presence(connection: duckdb.DuckDBPyConnection, manifest: Manifest, table: str, key: str, pull_no: int, tracked: str) -> None:
-    """Notes ids that a full pull misses, and ids that are back. The archived list is no full pull of the contacts."""
+def _can_be_loaded(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> bool:
+    """False for a pull that was loaded before, and for an incomplete one, which is only noted."""
+    if pull.manifest.pull_id in loaded_pulls(connection):
+        return False
+    if not pull.manifest.complete:
+        _note_pull(connection, pull, LoadResult(pull.rows, 0), None)
+    return pull.manifest.complete
+
+
+def _load_presence(
+    connection: duckdb.DuckDBPyConnection, source: str, source_key: str, table: str, key: str, pull_no: int, tracked: str, names_all: bool
+) -> None:
+    """Notes ids that are back, and, where the source names all ids there are, those that it misses."""
     connection.execute(
         f"""insert into raw.presence
             select object, id, {pull_no}, true
             from (select object, id, max_by(present, pull_no) as present from raw.presence where object = ? group by object, id)
-            where not present and id in (select {key} from incoming)""",
+            where not present and id in (select {source_key} from {source})""",
         [tracked],
     )
-    if manifest.mode == "full" and manifest.object == tracked:
+    if names_all:
         connection.execute(
             f"""insert into raw.presence
                 select ?, known.{key}, {pull_no}, false
                 from (select distinct {key} from {table}) as known
                 left join (select id, max_by(present, pull_no) as present from raw.presence where object = ? group by id) as seen on seen.id = known.{key}
-                where known.{key} not in (select {key} from incoming) and coalesce(seen.present, true)""",
+                where known.{key} not in (select {source_key} from {source}) and coalesce(seen.present, true)""",
             [tracked, tracked],
         )
 
@@ -387,21 +517,26 @@ def csv_source(paths: list[Path], columns: list[str]) -> str:
 
 
 def _note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: LoadResult, highest: datetime | None) -> bool:
-    """Adds the pull to raw.pull; False when it was there already."""
+    """Adds the pull to raw.pull; False when it was there already.
+
+    highest: the latest stamp that came. The watermark stays behind the moment at which the pull began: what changed after that, while
+    other records were read, may not be in it.
+    """
     manifest = pull.manifest
     if manifest.pull_id in loaded_pulls(connection):
         return False
     before = watermark(connection, manifest.source, manifest.object)
-    reached = max((stamp for stamp in (highest, before[0] if before else None) if stamp is not None), default=None)
-    connection.execute(
-        "insert into raw.pull values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            _next_pull_no(connection), manifest.pull_id, _current_run_id(connection), manifest.source, manifest.object, manifest.mode,
-            manifest.request["asked"],
-            _naive(manifest.started_at), _naive(manifest.finished_at or manifest.started_at), _naive(manifest.watermark_from), reached,
-            manifest.expected_rows, result.landed_rows, result.new_versions, manifest.complete, manifest.problem,
-        ],
-    )  # fmt: skip
+    began = _naive(manifest.crm_time)
+    covered = min(highest, began) if highest and began else highest
+    row = {
+        "pull_no": _next_pull_no(connection), "pull_id": manifest.pull_id, "run_id": _current_run_id(connection), "source": manifest.source,
+        "object": manifest.object, "mode": manifest.mode, "request_hash": manifest.request["asked"], "started_at": _naive(manifest.started_at),
+        "finished_at": _naive(manifest.finished_at or manifest.started_at), "watermark_from": _naive(manifest.watermark_from),
+        "watermark_to": max((stamp for stamp in (covered, before[0] if before else None) if stamp is not None), default=None),
+        "expected_rows": manifest.expected_rows, "landed_rows": result.landed_rows, "new_versions": result.new_versions,
+        "complete": manifest.complete, "problem": manifest.problem, "crm_time": began, "not_seen": manifest.not_seen,
+    }  # fmt: skip
+    connection.execute(f"insert into raw.pull ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
     return True
 
 

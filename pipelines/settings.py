@@ -6,10 +6,10 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from assets.hubspot import HubSpotAccess
+from assets.hubspot_portal import HubSpotAccess
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem
-from assets.salesforce import SalesforceAccess
+from assets.salesforce_org import SalesforceAccess
 from assets.session import Connections
 from expectations.gate import checks
 
@@ -101,12 +101,15 @@ def read_connections() -> Connections:
             private_key=private_key,
             ca_file=ca_file,
             timeout_seconds=policy.pull.timeout_seconds,
+            patience_seconds=policy.pull.patience_seconds,
+            reserve_percent=policy.pull.salesforce_reserve_percent,
         ),
         hubspot=HubSpotAccess(
             access_token=_reveal(env.hubspot_access_token) or "",
             base_url=env.hubspot_base_url.rstrip("/"),
             ca_file=ca_file,
             timeout_seconds=policy.pull.timeout_seconds,
+            patience_seconds=policy.pull.patience_seconds,
         ),
         policy=policy,
     )

@@ -130,12 +130,18 @@ class Crm:
         for source, name in (("salesforce", "Lead"), ("salesforce", "Contact"), ("hubspot", "contact"), ("hubspot", "contact_archived")):
             self.pull(source, name)
 
-    def pull(self, source: str, name: str, complete: bool = True, problem: str | None = None) -> None:
+    def pull(self, source: str, name: str, complete: bool = True, problem: str | None = None, mode: str = "full", at: datetime | None = None) -> None:
+        """A pull of this run. at: when, by the clock of the CRM."""
         self.pull_no += 1
         self.connection.execute(
-            "insert into raw.pull values ($no, 'pull ' || $no, $run, $source, $object, 'full', 'x', $at, $at, null, $at, 1, 1, 1, $complete, $problem)",
-            {"no": self.pull_no, "run": f"run {self.run_no}", "source": source, "object": name, "at": day(30), "complete": complete, "problem": problem},
-        )
+            """insert into raw.pull by name select
+                $no as pull_no, 'pull ' || $no as pull_id, $run as run_id, $source as source, $object as object, $mode as mode, 'x' as request_hash,
+                $at as started_at, $at as finished_at, $at as watermark_to, 1 as landed_rows, 1 as new_versions, $complete as complete, $problem as problem""",
+            {
+                "no": self.pull_no, "run": f"run {self.run_no}", "source": source, "object": name, "at": at or day(30), "mode": mode,
+                "complete": complete, "problem": problem,
+            },
+        )  # fmt: skip
 
     def later(self) -> None:
         """What follows comes with a later pull of the same run."""

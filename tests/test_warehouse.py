@@ -42,7 +42,7 @@ def row(number: int, stamp: str = "2026-03-01T00:00:00.000Z", title: str = "CEO"
 
 
 def load(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> int:
-    return load_salesforce(connection, pull, COLUMNS, {"Title": "string"}).new_versions
+    return load_salesforce(connection, pull, "Lead", COLUMNS, {"Title": "string"}).new_versions
 
 
 def versions(connection: duckdb.DuckDBPyConnection) -> list[Any]:
@@ -95,7 +95,7 @@ def test_without_the_field_name_a_person_is_called_by_its_parts(landing: Landing
     pull = landing.open("salesforce", "Lead", "full", {"asked": "x"}, set())
     pull.write_page(f'"Id","FirstName","LastName"\n"{lead_id(1)}","Ann","Lee"\n"{lead_id(2)}","",""\n'.encode(), ".csv", 2, {})
     pull.finish(2)
-    load_salesforce(connection, pull, ["Id", "FirstName", "LastName"], {"FirstName": "string"})
+    load_salesforce(connection, pull, "Lead", ["Id", "FirstName", "LastName"], {"FirstName": "string"})
     assert connection.execute("select name from raw.salesforce_lead order by record_id").fetchall() == [("Ann Lee",), (None,)]
 
 
@@ -103,7 +103,7 @@ def test_an_interrupted_pull_is_gone_on_with_only_when_it_asks_the_same_and_is_f
     begun = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
     begun.write_page(b"{}", ".json", 1, {"after": "7"})
     again = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
-    assert (again.manifest.pull_id, again.manifest.cursor, again.manifest.rows) == (begun.manifest.pull_id, {"after": "7"}, 1)
+    assert (again.manifest.pull_id, again.cursor, again.rows) == (begun.manifest.pull_id, {"after": "7"}, 1)
     assert landing.open("hubspot", "contact", "full", {"asked": "y"}, set()).manifest.pull_id != begun.manifest.pull_id
     begun.manifest.started_at -= timedelta(hours=2)
     begun.save()

@@ -14,8 +14,9 @@ create table if not exists raw.pull (
     pull_id varchar not null unique,-- folder name under landing/
     run_id varchar not null,        -- the run that loaded it
     source varchar not null,        -- salesforce, hubspot
-    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_history, inclusion_list
-    mode varchar not null,          -- full, incremental
+    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_restored, contact_history, inclusion_list; with _ids: all ids and
+                                    -- stamps; with _missed: what that comparison found to differ
+    mode varchar not null,          -- full, incremental, ids
     request_hash varchar not null,  -- fields and filters asked for; another hash means that an increment would miss fields
     started_at timestamp not null,
     finished_at timestamp not null,
@@ -25,7 +26,9 @@ create table if not exists raw.pull (
     landed_rows bigint not null,
     new_versions bigint not null,
     complete boolean not null,
-    problem varchar                 -- in words, when not complete
+    problem varchar,                -- in words, when not complete
+    crm_time timestamp,             -- the CRM's own clock when the pull began; null where it did not tell
+    not_seen varchar[]              -- what the API holds back from the integration user
 );
 
 -- One row: a version of a Lead. record_id is its id with 18 characters, id what was received.
@@ -51,6 +54,8 @@ create table if not exists raw.salesforce_contact (
 -- Warehouses of version 0.1.0 do not have this column; where it is null the check works it out.
 alter table raw.salesforce_lead add column if not exists id_is_malformed boolean;
 alter table raw.salesforce_contact add column if not exists id_is_malformed boolean;
+alter table raw.pull add column if not exists crm_time timestamp;
+alter table raw.pull add column if not exists not_seen varchar[];
 
 -- One row: a mapped Salesforce field and its type, as describe told it last.
 create table if not exists raw.salesforce_field (object_type varchar not null, field varchar not null, type varchar not null);
@@ -67,6 +72,9 @@ create table if not exists raw.hubspot_property_version (
     contact_id varchar not null, property varchar not null, value varchar, changed_at varchar not null,
     source_type varchar, source_id varchar, pull_no bigint not null
 );
+
+-- One row: a contact whose mapped properties' history was read, whether there was any or not.
+create table if not exists raw.hubspot_history_read (contact_id varchar not null, pull_no bigint not null);
 
 -- One row: a contact that was in the inclusion list at its last pull (replaced as a whole).
 create table if not exists raw.hubspot_list_member (contact_id varchar not null, pull_no bigint not null);

@@ -1,0 +1,76 @@
+"""Calls that fail for the moment are made again: the one place that says how often, how long, and when to give up.
+
+Neither client library does this well: one retries nothing, the other hides its retries from the rate limit.
+"""
+
+import email.utils
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+log = logging.getLogger("bindwatch.pull")
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 120  # seconds; who is told to come back later than that gives up and says so
+_CONNECT_ATTEMPTS = 3
+_backoff = wait_random_exponential(multiplier=0.5, max=20, min=0.2)
+
+
+class Again(Exception):
+    """A call failed in a way that may pass: too many requests, a server error, a connection that broke off, half an answer.
+
+    reason: in words, without the contents of a record; wait: seconds that the server asked for; no_connection: nothing answered at all.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, no_connection: bool = False) -> None:
+        self.reason, self.wait, self.no_connection = reason, wait, no_connection
+        super().__init__(reason)
+
+
+def with_patience(call: Callable[[], T], seconds: float) -> T:
+    """Makes a call until it no longer raises Again. Raises the last Again when `seconds` have passed in vain."""
+
+    def give_up(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, Again)
+        if error.no_connection:
+            return state.attempt_number >= _CONNECT_ATTEMPTS
+        return (error.wait or 0) > LONGEST_WAIT or (state.seconds_since_start or 0) >= seconds
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, Again)
+        return error.wait if error.wait is not None else _backoff(state)
+
+    def tell(state: RetryCallState) -> None:
+        if state.attempt_number > 1:  # a single hiccup is not worth a line
+            log.warning("%s; trying again (%d)", state.outcome.exception() if state.outcome else "", state.attempt_number)
+
+    retrying = Retrying(retry=retry_if_exception_type(Again), stop=give_up, wait=wait, before_sleep=tell, reraise=True)
+    return retrying(call)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for: it holds seconds, or a date. None without one, or when it cannot be read."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        moment = read_http_date(text)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else None
+
+
+def read_http_date(text: str | None) -> datetime | None:
+    """A Date header as UTC; None when it is absent or no date."""
+    try:
+        moment = email.utils.parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
