@@ -35,7 +35,7 @@ _REQUIRED = {
 }  # fmt: skip
 _IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
 _JOB_ATTEMPTS = 2
-_BROKEN_PAGE_SECONDS = 10
+_FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def _land_by_id(org: Org, pull: LandedPull, soql: str, ids: Sequence[str]) -> No
 
 def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: int) -> bool:
     """Walks the changes in the order of (SystemModstamp, Id). Returns False, with nothing landed, when they are more than `most`."""
+    forgotten = 0
     while True:
         if pull.cursor.get("is_ordered") is False:
             pull.start_over()  # a place to go on from exists in an order only
@@ -192,7 +193,8 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
                     return True
                 body, page = org.next_page(page["nextRecordsUrl"])
         except Refusal as refusal:
-            if refusal.status not in (400, 404):
+            forgotten += 1
+            if refusal.status not in (400, 404) or (forgotten > _FORGOTTEN and not pull.cursor.get("is_ordered")):
                 raise
             log.warning("%s: the org has forgotten the query (%s); going on from the last record", pull.label, refusal.code or refusal.status)
 
@@ -280,7 +282,7 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
 
     while not pull.cursor.get("at_end"):
         try:
-            rows, following = with_patience(download, _BROKEN_PAGE_SECONDS)
+            rows, following = with_patience(download, org.access.patience_seconds)
         except Again as error:
             return error.reason
         except Refusal as refusal:

@@ -25,6 +25,7 @@ from assets.retries import Again, read_http_date, retry_after, with_patience
 API_VERSION = "64.0"
 _PASSING = {420, 429, 500, 502, 503, 504}
 _CHUNK = 1 << 20
+_RENEWALS = 3  # of the token, for one call
 
 
 @dataclass(frozen=True)
@@ -117,20 +118,19 @@ class Org:
         self._session.delete(f"{self._client.base_url}jobs/query/{job_id}", headers=self._client.headers)
 
     def download(self, job_id: str, locator: str, rows: int, target: Path) -> tuple[int, str]:
-        """Streams one result page to a file. Returns the rows that its header announces, and the locator of the next page ("" at the end)."""
+        """Streams one result page to a file. Returns the rows that its header announces, and the locator of the next page ("" at the end).
+
+        Raises Again when the page breaks off.
+        """
         parameters = {"maxRecords": str(rows), **({"locator": locator} if locator else {})}
-
-        def once() -> tuple[int, str]:
-            url = f"{self._client.base_url}jobs/query/{job_id}/results"
-            headers = {**self._client.headers, "Accept": "text/csv"}
-            with broken_answers_again(f"{self.access.host}, a result page"), self._session.get(url, params=parameters, headers=headers, stream=True) as answer:
-                with target.open("wb") as file:
-                    for chunk in answer.iter_content(_CHUNK):
-                        file.write(chunk)
-                following = answer.headers.get("Sforce-Locator") or ""
-                return int(answer.headers["Sforce-NumberOfRecords"]), "" if following == "null" else following
-
-        return with_patience(once, self.access.patience_seconds)
+        url = f"{self._client.base_url}jobs/query/{job_id}/results"
+        headers = {**self._client.headers, "Accept": "text/csv"}
+        with broken_answers_again(f"{self.access.host}, a result page"), self._session.get(url, params=parameters, headers=headers, stream=True) as answer:
+            with target.open("wb") as file:
+                for chunk in answer.iter_content(_CHUNK):
+                    file.write(chunk)
+            following = answer.headers.get("Sforce-Locator") or ""
+            return int(answer.headers["Sforce-NumberOfRecords"]), "" if following == "null" else following
 
 
 class _Session(requests.Session):
@@ -167,7 +167,10 @@ class _Session(requests.Session):
         with broken_answers_again(self._access.host):
             answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
             # a token that never worked is a wrong setting; one that did has expired
-            if with_token and answer.status_code == 401 and self._access.can_ask_for_token and self._has_worked:
+            can_renew = with_token and self._has_worked and self._access.can_ask_for_token
+            for _ in range(_RENEWALS if can_renew else 0):
+                if answer.status_code != 401:
+                    break
                 answer.close()
                 self._token = self._ask_for_token()
                 headers["Authorization"] = f"Bearer {self._token}"

@@ -25,7 +25,7 @@ def fill(connection: duckdb.DuckDBPyConnection, records: int) -> None:
         (("salesforce", "Lead", leads), ("salesforce", "Contact", records - leads), ("hubspot", "contact", records // 2))
     ):
         connection.execute(
-            "insert into raw.pull values ($no, $id, 'bench', $source, $name, 'full', 'x', $at, $at, null, $at, $rows, $rows, $rows, true, null)",
+            "insert into raw.pull values ($no, $id, 'bench', $source, $name, 'full', 'x', $at, $at, null, $at, $rows, $rows, $rows, true, null, null, [])",
             {"no": number + 1, "id": f"pull {number + 1}", "source": source, "name": name, "at": NOW, "rows": rows},
         )
 

@@ -86,16 +86,25 @@ def sandbox(
     folder: Annotated[Path, typer.Option(help="Where its certificates and the file `environment` go.")] = Path("data/sandbox"),
     salesforce_port: Annotated[int, typer.Option(help="0: any free port.")] = 8443,
     hubspot_port: Annotated[int, typer.Option(help="0: any free port.")] = 8080,
+    hubspot_limit: Annotated[int, typer.Option(help="Calls that HubSpot answers in ten seconds; 0: any number.", min=0)] = 190,
+    fault: Annotated[
+        list[str] | None, typer.Option(help='What goes wrong, as "429 path=search after=1 times=3 seconds=2". An unknown kind lists them all.')
+    ] = None,
     hide: Annotated[list[str] | None, typer.Option(help="A Salesforce field (Lead.Fax) or HubSpot property that the integration user cannot see.")] = None,
 ) -> None:
     """Serve both CRMs on this machine, for trying things out."""
     from datetime import UTC, datetime, timedelta
 
+    from sandbox.faults import parse_fault
     from sandbox.people import make_people, read_people
     from sandbox.portal import read_portal
     from sandbox.server import SandboxServer
     from sandbox.story import Story
 
+    try:
+        faults = [parse_fault(text) for text in fault or ()]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--fault") from error
     until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
     policy = (policy or Path(__file__).parent.parent / "sandbox" / "bindwatch.toml").absolute()
     story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy))
@@ -103,7 +112,9 @@ def sandbox(
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
     print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ())).serve()
+    server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None)
+    server.faults.ask(faults)
+    server.serve()
 
 
 @app.command()

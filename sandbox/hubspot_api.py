@@ -5,6 +5,8 @@ The same handlers answer under /crm/v3 and under the date-versioned paths.
 
 import json
 import secrets
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -22,13 +24,18 @@ PROPERTIES = [
     "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
 ]  # fmt: skip
 _SEARCH_CAP = 10_000
+_SEARCHES = 5  # a second
 
 
 class HubSpotApi:
     """The routes of one portal. hidden_properties: those that the portal does not have."""
 
-    def __init__(self, world: World, hidden_properties: frozenset[str] = frozenset()) -> None:
+    def __init__(self, world: World, hidden_properties: frozenset[str] = frozenset(), limit: int | None = None) -> None:
+        """limit: calls in ten seconds that are answered; the next is told to wait. None: any number."""
         self.world = world
+        self.limit = limit
+        self._calls: deque[float] = deque()
+        self._searches: deque[float] = deque()
         self.properties = [name for name in PROPERTIES if name not in hidden_properties]
 
     def routes(self) -> list[BaseRoute]:
@@ -53,12 +60,31 @@ class HubSpotApi:
         async def guarded(request: Request) -> Response:
             if request.headers.get("authorization") != f"Bearer {TOKEN}":
                 return _error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.")
+            if self.limit is not None and (policy := self._exceeded(request.url.path)):
+                return JsonAnswer({"status": "error", "message": f"You have reached your {policy.lower()} limit.", "errorType": "RATE_LIMIT",
+                                   "policyName": policy, "category": "RATE_LIMITS", "correlationId": secrets.token_hex(16)}, 429)  # fmt: skip
+            if "edited" in request.scope.get("faults", ()) and self.world.contacts:
+                first = self._sorted()[0]
+                self.world.write(first, {"jobtitle": f"{first.value('jobtitle')} edited"}, "CRM_UI")
             response = await handler(request)
-            response.headers["X-HubSpot-RateLimit-Max"] = "190"
             response.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] = "10000"
+            response.headers["X-HubSpot-RateLimit-Max"] = str(self.limit or 190)
+            response.headers["X-HubSpot-RateLimit-Remaining"] = str((self.limit or 190) - len(self._calls))
             return response
 
         return guarded
+
+    def _exceeded(self, path: str) -> str | None:
+        """The policy that one more call would break: so many in ten seconds, five searches a second. Refused calls count too."""
+        now = time.monotonic()
+        for calls, seconds, most, policy in ((self._calls, 10, self.limit, "TEN_SECONDLY_ROLLING"), (self._searches, 1, _SEARCHES, "SECONDLY")):
+            while calls and calls[0] <= now - seconds:
+                calls.popleft()
+            if policy == "TEN_SECONDLY_ROLLING" or path.endswith("/search"):
+                if len(calls) >= (most or 0):
+                    return policy
+                calls.append(now)
+        return None
 
     async def list_contacts(self, request: Request) -> Response:
         query = request.query_params
@@ -83,8 +109,11 @@ class HubSpotApi:
         limit, after = min(int(body.get("limit", 10)), 200), int(body.get("after") or 0)
         if after + limit > _SEARCH_CAP:
             return _error(400, "VALIDATION_ERROR", "search is limited to 10,000 results")
+        visible = self._sorted()
+        if "late" in request.scope.get("faults", ()) and visible:  # the index lags behind what was written
+            visible.remove(max(visible, key=lambda contact: contact.modified_at))
         matching = [
-            c for c in self._sorted()
+            c for c in visible
             if c.archived_at is None and (not groups or any(all(self._matches(c, f) for f in group["filters"]) for group in groups))
         ]  # fmt: skip
         for sort in reversed(body.get("sorts") or []):

@@ -109,8 +109,13 @@ class SalesforceApi:
             if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
                 return _error(401, "INVALID_SESSION_ID", "Session expired or invalid")
             self.calls += 1
+            if "edited" in request.scope.get("faults", ()):
+                first = next((record for record in self.world.records.values() if not record.is_deleted), None)
+                if first is not None:
+                    self.world.edit_record(first, {"Title": f"{first.fields.get('Title') or ''} edited"})
             response = await handler(request)
-            response.headers["Sforce-Limit-Info"] = f"api-usage={self.calls}/1000000"
+            used = 999_000 if "limit_reached" in request.scope.get("faults", ()) else self.calls
+            response.headers["Sforce-Limit-Info"] = f"api-usage={used}/1000000"
             return response
 
         return guarded
@@ -149,7 +154,7 @@ class SalesforceApi:
             return _error(400, "MALFORMED_QUERY", str(error))
         except LookupError as error:
             return _error(400, "INVALID_FIELD", str(error))
-        rows = self._select(query, with_deleted="queryAll" in request.url.path)
+        rows = _visible(request, self._select(query, with_deleted="queryAll" in request.url.path))
         cursor = f"01g{secrets.token_hex(6)}"
         self.cursors[cursor] = [{"attributes": {"type": query.object_type, "url": ""}, **row} for row in rows]  # type: ignore[dict-item]
         return self._page(request, cursor, 0)
@@ -182,7 +187,7 @@ class SalesforceApi:
             return _error(400, "INVALID_FIELD", str(error))
         if body.get("operation") not in ("query", "queryAll"):
             return _error(400, "INVALIDJOB", "unknown operation")
-        rows = self._select(query, with_deleted=body["operation"] == "queryAll")
+        rows = _visible(request, self._select(query, with_deleted=body["operation"] == "queryAll"))
         job = _Job(f"750{secrets.token_hex(6)}AAA", body["operation"], body["query"], query.object_type, rows)
         self.jobs[job.id] = job
         return JsonAnswer(_job_info(job))
@@ -196,6 +201,8 @@ class SalesforceApi:
             return Response(status_code=204)
         if request.method == "PATCH":
             job.state = json.loads(await request.body()).get("state", job.state)
+        elif faults := {"job_failed", "job_aborted"} & request.scope.get("faults", set()):
+            job.state = "Failed" if "job_failed" in faults else "Aborted"
         elif job.state not in ("Aborted", "Failed"):
             job.looks += 1
             job.state = "JobComplete" if job.looks > 1 else "InProgress"
@@ -275,11 +282,20 @@ class SalesforceApi:
         return field_value(self.world, record, field)
 
 
+def _visible(request: Request, rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
+    """Without the record that was modified last, when its transaction is not over yet."""
+    if "late" not in request.scope.get("faults", ()) or not rows:
+        return rows
+    latest = max(range(len(rows)), key=lambda place: str(rows[place].get("SystemModstamp")))
+    return rows[:latest] + rows[latest + 1 :]
+
+
 def _job_info(job: _Job) -> dict[str, Any]:
     return {
         "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 64.0, "contentType": "CSV",
         "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
         "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
+        **({"errorMessage": "the sandbox was asked for a failed job"} if job.state == "Failed" else {}),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.certificate import make_certificates
+from sandbox.faults import KINDS, Crm, Fault, Faults, FaultyApp
 from sandbox.hubspot_api import TOKEN, HubSpotApi
 from sandbox.salesforce_api import CLIENT_ID, CLIENT_SECRET, SalesforceApi
 from sandbox.story import Story
@@ -24,21 +25,30 @@ class SandboxServer:
 
     `environment` points Bindwatch at them; it is also written to the file `environment` in the folder, one NAME=value a line, once both
     sockets listen. hidden: Salesforce fields ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see.
+    hubspot_limit: calls in ten seconds, None for any number. faults: what goes wrong, from the start and as asked for later.
     """
 
-    def __init__(self, story: Story, folder: Path, salesforce_port: int = 0, hubspot_port: int = 0, hidden: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, story: Story, folder: Path, salesforce_port: int = 0, hubspot_port: int = 0, hidden: frozenset[str] = frozenset(),
+        hubspot_limit: int | None = None,
+    ) -> None:  # fmt: skip
         make_certificates(folder)
         self.story = story
         self.salesforce = SalesforceApi(story.world, (folder / "jwt.pub").read_text(), hidden)
-        self.hubspot = HubSpotApi(story.world, hidden)
+        self.hubspot = HubSpotApi(story.world, hidden, hubspot_limit)
+        self.faults = Faults()
         self._sockets = [_listen(salesforce_port), _listen(hubspot_port)]
         # a client that keeps a TLS connection open would hold the end up for half a minute
-        common: dict[str, Any] = {"log_level": "warning", "lifespan": "off", "timeout_graceful_shutdown": 1}
+        common: dict[str, Any] = {"log_level": "warning", "lifespan": "off", "timeout_graceful_shutdown": 1, "date_header": False}
         certificate: dict[str, Any] = {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"}
-        control = [Route("/sandbox/advance", self._advance, methods=["POST"]), Route("/sandbox/clock", self._clock)]
+        control = [
+            Route("/sandbox/advance", self._advance, methods=["POST"]),
+            Route("/sandbox/clock", self._clock),
+            Route("/sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),
+        ]
         self._servers = [
-            uvicorn.Server(uvicorn.Config(Starlette(routes=self.salesforce.routes()), **common, **certificate)),
-            uvicorn.Server(uvicorn.Config(Starlette(routes=[*self.hubspot.routes(), *control]), **common)),
+            uvicorn.Server(uvicorn.Config(self._faulty(Starlette(routes=self.salesforce.routes()), "salesforce"), **common, **certificate)),
+            uvicorn.Server(uvicorn.Config(self._faulty(Starlette(routes=[*self.hubspot.routes(), *control]), "hubspot"), **common)),
         ]
         secure, plain = (listener.getsockname()[1] for listener in self._sockets)
         self.environment = {
@@ -65,6 +75,21 @@ class SandboxServer:
         for server in self._servers:
             server.should_exit = True
 
+    def _faulty(self, app: Starlette, crm: Crm) -> FaultyApp:
+        return FaultyApp(app, self.faults, crm, lambda: self.story.world.now, self.salesforce.tokens.clear)
+
+    async def _faults(self, request: Request) -> Response:
+        """What goes wrong: POST [{"kind": "429", "path": "search", "times": 3}] adds to it, GET lists it with its hits, DELETE ends it."""
+        if request.method == "DELETE":
+            self.faults.clear()
+        elif request.method == "POST":
+            try:
+                asked = json.loads(await request.body())
+                self.faults.ask([Fault(**fault) for fault in (asked if isinstance(asked, list) else [asked])])
+            except (ValueError, TypeError) as error:
+                return JSONResponse({"error": str(error), "kinds": KINDS}, 400)
+        return JSONResponse(self.faults.described())
+
     async def _advance(self, request: Request) -> Response:
         """The world's clock: POST {"days": 3} lets three days pass."""
         self.story.advance(float(json.loads(await request.body())["days"]))
@@ -75,7 +100,8 @@ class SandboxServer:
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
+    # without a protocol, asyncio does not turn Nagle's algorithm off, and each answer waits 40 ms for the client's acknowledgement
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(128)

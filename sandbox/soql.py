@@ -1,6 +1,6 @@
 """The part of SOQL that the sandbox answers: SELECT … FROM … [WHERE …] [ORDER BY …] [LIMIT n].
 
-Conditions: = != < <= > >= IN, NOT IN, AND, OR, parentheses. Text compares without case, as in Salesforce.
+Conditions: = != < <= > >= IN, NOT IN, AND, OR, parentheses. Text compares without case, ids with it, as in Salesforce.
 """
 
 import re
@@ -97,11 +97,11 @@ class _Parser:
             while self.at(","):
                 values.append(self.value())
             self.expect(")")
-            keys = {_comparable(value) for value in values}
-            return lambda row: (_comparable(row(field)) in keys) != negated
+            keys = {_comparable(value, field) for value in values}
+            return lambda row: (_comparable(row(field), field) in keys) != negated
         operator = self.take("op")
         value = self.value()
-        return lambda row: _compare(row(field), operator, value)
+        return lambda row: _compare(_comparable(row(field), field), operator, _comparable(value, field))
 
     def value(self) -> Value:
         kind, text = self.next()
@@ -147,16 +147,18 @@ class _Parser:
         return found
 
 
-def _comparable(value: Value) -> Any:
-    return value.lower() if isinstance(value, str) else value
+def _comparable(value: Value, field: str) -> Any:
+    """Text compares without case; an id compares as its 15 characters, with case, in the order in which ORDER BY puts it."""
+    if not isinstance(value, str):
+        return value
+    return value[:15] if field.endswith("Id") else value.lower()
 
 
-def _compare(left: Value, operator: str, right: Value) -> bool:
-    a, b = _comparable(left), _comparable(right)
+def _compare(left: Any, operator: str, right: Any) -> bool:
     if operator == "=":
-        return bool(a == b)
+        return bool(left == right)
     if operator == "!=":
-        return bool(a != b)
-    if a is None or b is None or type(a) is not type(b):
+        return bool(left != right)
+    if left is None or right is None or type(left) is not type(right):
         return False
-    return bool({"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[operator])
+    return bool({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator])

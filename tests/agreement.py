@@ -101,7 +101,7 @@ class Pulled:
         self.pull_no += 1
         begin_run(self.connection, f"run {self.pull_no}", at)
         self.connection.execute(
-            "insert into raw.pull values ($no, 'pull ' || $no, 'run', 'hubspot', 'contact', 'full', 'x', $at, $at, null, $at, 1, 1, 1, true, null)",
+            "insert into raw.pull values ($no, 'pull ' || $no, 'run', 'hubspot', 'contact', 'full', 'x', $at, $at, null, $at, 1, 1, 1, true, null, null, [])",
             {"no": self.pull_no, "at": at.replace(tzinfo=None)},
         )
         for object_type in ("Lead", "Contact"):

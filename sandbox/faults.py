@@ -1,0 +1,224 @@
+"""Faults on request: what goes wrong between a client and the two CRMs.
+
+A fault hits requests whose line ("GET /crm/v3/objects/contacts?limit=50…") contains its `path`: it lets `after` of them through, and then hits
+`times` of them. Asked for by option (`--fault "429 path=search times=3 seconds=1"`) or by request (POST /sandbox/faults).
+"""
+
+import asyncio
+import csv
+import io
+import json
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any, Literal
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox.answer import JsonAnswer
+
+Crm = Literal["salesforce", "hubspot"]
+
+KINDS = {
+    "429": "too many requests; seconds: Retry-After, none without",
+    "500": "an error of the server", "502": "a bad gateway", "503": "unavailable; seconds: Retry-After, none without",
+    "cut": "the connection is closed in the middle of the body",
+    "half": "half of the body, as if that were all",
+    "slow": "the first byte comes after `seconds`",
+    "expire": "every Salesforce token expires before the request",
+    "job_failed": "the bulk job fails", "job_aborted": "the bulk job is aborted",
+    "short_page": "a bulk page lacks its last row and does not say so",
+    "last_page_lost": "the list of contacts ends here, although there are more",
+    "shuffled": "records come in another order",
+    "late": "the record that was modified last is not visible yet",
+    "edited": "a record that is being read is edited before the answer",
+    "repeated": "the first record of the page before comes again",
+    "other_columns": "a bulk page has its columns in another order",
+    "numbers": "values that look like numbers come as numbers",
+    "property_gone": "a property that was asked for is not in the answer",
+    "limit_reached": "Salesforce says that the calls of the day are nearly used up",
+}  # fmt: skip
+_STATUSES = {"429", "500", "502", "503"}
+_SPOILING = {"short_page", "last_page_lost", "shuffled", "repeated", "other_columns", "numbers", "property_gone"}
+
+
+@dataclass
+class Fault:
+    kind: str
+    path: str = ""
+    after: int = 0
+    times: int = 1
+    seconds: float | None = None
+    seen: int = 0
+    hits: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"there is no fault {self.kind!r}; there are: {', '.join(KINDS)}")
+
+    def hit(self, line: str) -> bool:
+        if self.path not in line:
+            return False
+        self.seen += 1
+        is_hit = self.after < self.seen <= self.after + self.times
+        self.hits += is_hit
+        return is_hit
+
+
+def parse_fault(text: str) -> Fault:
+    """A fault from an option: its kind, then path=, after=, times=, seconds=, separated by spaces. Raises ValueError in words."""
+    kind, *settings = text.split()
+    fault = Fault(kind)
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name == "path":
+            fault.path = value
+        elif name in ("after", "times"):
+            setattr(fault, name, int(value))
+        elif name == "seconds":
+            fault.seconds = float(value)
+        else:
+            raise ValueError(f"a fault has path, after, times and seconds, not {name!r}")
+    return fault
+
+
+@dataclass
+class Faults:
+    """The faults that are asked for, and a log of all requests (the last 10,000 lines)."""
+
+    asked: list[Fault] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    on_request: Callable[[str], None] | None = None  # called before each request is answered
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, faults: Iterable[Fault]) -> None:
+        with self._lock:
+            self.asked += faults
+
+    def clear(self) -> None:
+        with self._lock:
+            self.asked.clear()
+
+    def take(self, line: str) -> dict[str, Fault]:
+        """The faults that hit this request, by kind."""
+        with self._lock:
+            self.requests = [*self.requests[-9_999:], line]
+            return {fault.kind: fault for fault in self.asked if fault.hit(line)}
+
+    def described(self) -> list[dict[str, Any]]:
+        return [asdict(fault) for fault in self.asked]
+
+
+class FaultyApp:
+    """An app between whose answers and whose clients things go wrong. Handlers find the faults of their request in its scope."""
+
+    def __init__(self, app: ASGIApp, faults: Faults, crm: Crm, clock: Callable[[], datetime], expire: Callable[[], None]) -> None:
+        self.app, self.faults, self.crm, self.clock, self.expire = app, faults, crm, clock, expire
+        self._page_before: dict[str, list[dict[str, Any]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/sandbox/"):
+            await self.app(scope, receive, send)
+            return
+        query = scope["query_string"].decode()
+        line = f"{scope['method']} {scope['path']}{'?' + query if query else ''}"
+        hits = self.faults.take(line)
+        if self.faults.on_request:
+            self.faults.on_request(line)
+        scope["faults"] = set(hits)
+        if "slow" in hits:
+            await asyncio.sleep(hits["slow"].seconds or 1)
+        if "expire" in hits:
+            self.expire()
+        answer = _Recorded(clock=self.clock())
+        if statuses := _STATUSES & hits.keys():
+            status = min(statuses)
+            await _error(self.crm, int(status), hits[status].seconds)(scope, receive, answer.record)
+        else:
+            await self.app(scope, receive, answer.record)
+        answer.body = self._spoil(scope["path"], answer.body, set(hits))
+        await answer.send(send, cut="cut" in hits, half="half" in hits)
+
+    def _spoil(self, path: str, body: bytes, kinds: set[str]) -> bytes:
+        """What arrives in place of what was sent."""
+        may_be_repeated = any(fault.kind == "repeated" for fault in self.faults.asked)
+        if not kinds & _SPOILING and not may_be_repeated:
+            return body
+        if not body.startswith((b"{", b"[")):
+            return _spoil_csv(body, kinds)
+        answer = json.loads(body)
+        name = "results" if "results" in answer else "records"
+        rows = answer.get(name, [])
+        if "last_page_lost" in kinds:
+            answer.pop("paging", None)
+        before, self._page_before[path] = self._page_before.get(path), list(rows)
+        if "repeated" in kinds and before:
+            rows.insert(0, before[0])
+        if "shuffled" in kinds:
+            rows.reverse()
+        for row in rows:
+            values = row.get("properties", {})
+            if "numbers" in kinds:
+                values.update({key: int(value) for key, value in values.items() if str(value).isdigit() and str(int(value)) == value})
+            if "property_gone" in kinds:
+                values.pop("phone", None)
+        return JsonAnswer(answer).body  # type: ignore[return-value]
+
+
+@dataclass
+class _Recorded:
+    """An answer that is held until it is whole."""
+
+    clock: datetime
+    start: Message = field(default_factory=dict)
+    body: bytes = b""
+
+    async def record(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.start = dict(message)
+        else:
+            self.body += message.get("body", b"")
+
+    async def send(self, send: Send, cut: bool, half: bool) -> None:
+        if half:
+            self.body = self.body[: len(self.body) // 2]
+        headers = [(name, value) for name, value in self.start["headers"] if name not in (b"content-length", b"date")]
+        headers += [(b"content-length", str(len(self.body)).encode()), (b"date", format_datetime(self.clock, usegmt=True).encode())]
+        await send({**self.start, "headers": headers})
+        if cut:
+            await send({"type": "http.response.body", "body": self.body[: len(self.body) // 2], "more_body": True})
+            return  # the server closes the connection of an answer that was not ended
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def _spoil_csv(body: bytes, kinds: set[str]) -> bytes:
+    rows = list(csv.reader(io.StringIO(body.decode("utf-8"), newline="")))
+    if "short_page" in kinds:
+        rows = rows[:-1]
+    if "other_columns" in kinds:
+        rows = [list(reversed(row)) for row in rows]
+    if "repeated" in kinds:
+        rows.append(rows[-1])
+    if "shuffled" in kinds:
+        rows[1:] = reversed(rows[1:])
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8")
+
+
+def _error(crm: Crm, status: int, retry_after: float | None) -> JsonAnswer:
+    words = {429: "Too many requests", 500: "Internal error", 502: "Bad gateway", 503: "Service unavailable"}[status]
+    body: Any
+    if crm == "salesforce":
+        body = [{"message": words, "errorCode": "REQUEST_LIMIT_EXCEEDED" if status == 429 else "SERVER_UNAVAILABLE"}]
+    elif status == 429:
+        body = {"status": "error", "message": "You have reached your ten_secondly_rolling limit.", "errorType": "RATE_LIMIT",
+                "policyName": "TEN_SECONDLY_ROLLING", "category": "RATE_LIMITS", "correlationId": "sandbox"}  # fmt: skip
+    else:
+        body = {"status": "error", "message": words, "category": "SERVER_ERROR", "correlationId": "sandbox"}
+    answer = JsonAnswer(body, status)
+    if retry_after is not None:
+        answer.headers["Retry-After"] = f"{retry_after:g}"
+    return answer
