@@ -139,7 +139,7 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
     """
     portal = policy.links.hubspot_portal_id
     row = {
-        **policy.policy.model_dump(mode="json", exclude={"placeholder_emails", "role_mailboxes"}),
+        **policy.policy.model_dump(mode="json"),
         "salesforce_record_url": f"{salesforce_url.rstrip('/')}/",
         "hubspot_record_url": f"https://app.hubspot.com/contacts/{portal}/record/0-1/" if portal else "https://app.hubspot.com/l/contacts/record/0-1/",
     }
@@ -154,7 +154,10 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         {**check, "severity": s.severity, "max_findings": s.max_findings} for check in checks for s in [policy.checks.get(check["check_name"])] if s is not None
     ] + [{**check, "severity": None, "max_findings": 0} for check in checks if check["check_name"] not in policy.checks]
     with transaction(connection):
-        columns = ", ".join(f"cast($row ->> '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}" for name, value in row.items())
+        columns = ", ".join(
+            f"cast($row {'->' if isinstance(value, list) else '->>'} '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}"
+            for name, value in row.items()
+        )
         connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
         connection.execute("update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)")
         _replace_table(
@@ -167,7 +170,7 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
 
 
 def _sql_type(value: object) -> str:
-    return "boolean" if isinstance(value, bool) else "bigint" if isinstance(value, int) else "varchar"
+    return "boolean" if isinstance(value, bool) else "bigint" if isinstance(value, int) else "varchar[]" if isinstance(value, list) else "varchar"
 
 
 def _replace_table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: list[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ _WHERE_FROM = {
 
 # Checks of the catalogue that come with a later version. A policy may name them already.
 _NOT_BUILT_YET = frozenset(
-    "pull_gap record_vanished history_missing email_unusable shared_mailbox hidden_duplicate stale_lead_after_conversion binding_flaps missing_email_bound "
+    "shared_mailbox hidden_duplicate stale_lead_after_conversion binding_flaps missing_email_bound "
     "salesforce_deleted_flag primary_email_flipped hubspot_merge_orphan planned_merge_unsafe mass_change deletion_setting_dangerous consent_at_risk "
     "prediction_missed backfill_contamination".split()
 )

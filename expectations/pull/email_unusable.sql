@@ -1,0 +1,42 @@
+-- An e-mail binds nobody, or binds everybody.
+--
+-- severity: warn
+-- basis: documented
+-- on: core/salesforce_person
+--
+-- Fails when a live record or contact has an e-mail that can never match (not exactly one @ with something on both sides, white space, a comma,
+-- a semicolon, angle brackets or "mailto:" in it), or one from the policy's list of placeholders.
+-- Why: the integration matches by e-mail. With an unusable one the person is never bound, or gets a second record; a placeholder that many
+-- people share makes duplicates of them.
+-- Rests on: rule 1: a contact without an e-mail is never bound.
+-- Not: a record without an e-mail, a converted Lead, anything deleted.
+-- Steward: correct the e-mail at its source. Clear a placeholder; a record without an e-mail is better than one with somebody else's.
+with placeholder as (
+    select distinct main.matching_email(address) as email
+    from (select unnest(placeholder_emails) as address from main.policy) as listed
+),
+person as (
+    select null as hubspot_contact_id, record_id as salesforce_id, object_type || ' ' || record_id as who, email_raw, email
+    from core.salesforce_person
+    where state = 'live' and not main.is_blank(email_raw)
+    union all
+    select contact_id, null, 'HubSpot contact ' || contact_id, email_raw, email
+    from core.hubspot_contact
+    where state = 'live' and not main.is_blank(email_raw)
+)
+select
+    person.hubspot_contact_id,
+    person.salesforce_id,
+    person.email,
+    case
+        when person.email is null then person.who || ' has an e-mail that can never match: it is no single address.'
+        else person.who || ' has a placeholder instead of an e-mail; all who share it look like one person.'
+    end as reason,
+    case
+        when person.email is null then 'Correct the e-mail; until then the integration cannot bind this person.'
+        else 'Clear the e-mail, or enter the real one.'
+    end as action,
+    person.email_raw as facts
+from person
+left join placeholder on placeholder.email = person.email
+where person.email is null or placeholder.email is not null;

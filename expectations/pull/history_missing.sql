@@ -1,0 +1,28 @@
+-- The history of a binding cannot be read.
+--
+-- severity: warn
+-- basis: observed
+-- on: core/hubspot_contact
+--
+-- Fails when a live HubSpot contact carries a Salesforce id, and the property that holds it has no history.
+-- Why: switches are read from that history. For this contact nobody can say whether the binding jumped, so switch_happened and
+-- binding_flaps are blind for it, and predictions cannot be checked against it.
+-- Rests on: HubSpot's property history, which names each value with its time and source.
+-- Not: a history that begins late. One entry is enough to see the next switch.
+-- Steward: nothing in the CRMs. Ask the administrator whether the private app may read property history; one sync writes a new entry.
+select
+    contact.contact_id as hubspot_contact_id,
+    contact.bound_id as salesforce_id,
+    contact.email,
+    format('It is bound to {}, and HubSpot gives no history of {}: whether the binding ever jumped cannot be told.',
+        contact.bound_id, case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end) as reason,
+    'Check that the private app may read property history, or wait for the next sync of the contact.' as action
+from core.hubspot_contact as contact
+left join (
+    select distinct hubspot_contact_id, property
+    from staging.hubspot_property_version
+    where property in ('salesforceleadid', 'salesforcecontactid')
+) as history
+    on history.hubspot_contact_id = contact.contact_id
+    and history.property = case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end
+where contact.state = 'live' and contact.bound_id is not null and history.hubspot_contact_id is null;

@@ -1,0 +1,34 @@
+-- Deletions may have come and gone unseen: the pulls of Salesforce lie further apart than it keeps what was deleted.
+--
+-- severity: unproven
+-- basis: documented
+-- on: raw/pull
+--
+-- Fails when two complete pulls of an object lie more than 15 days apart, by the clock of the org, and all ids have not been compared since.
+-- Why: deleted and merged records leave the recycle bin after 15 days, and increments never hear of them again. A record that is gone still
+-- counts as live here, so "holds" would be a guess.
+-- Rests on: Salesforce keeps deleted records for 15 days (docs/integration.md, section 4).
+-- Not: a long pause before a full run; that one compares all ids.
+-- Steward: nothing. The person who runs Bindwatch starts `bindwatch run --full` once.
+with delete_aware as (
+    select
+        object, mode, pull_no, coalesce(crm_time, started_at) as pulled_at,
+        lag(coalesce(crm_time, started_at)) over (partition by object order by pull_no) as pulled_before_at
+    from raw.pull
+    where complete and object in ('Lead', 'Contact')
+),
+compared as (
+    select replace(object, '_ids', '') as object, max(pull_no) as pull_no
+    from raw.pull
+    where complete and mode in ('full', 'ids') and object in ('Lead', 'Contact', 'Lead_ids', 'Contact_ids')
+    group by all
+)
+select
+    format('Between {} and {} no {} was pulled; what was deleted meanwhile may be out of the recycle bin by now.',
+        strftime(max(gap.pulled_before_at), '%Y-%m-%d'), strftime(max(gap.pulled_at), '%Y-%m-%d'), gap.object) as reason,
+    'Run once with --full: it compares all ids. Until then this run proves nothing.' as action,
+    gap.object || ' ' || cast(max(gap.pull_no) as varchar) as facts
+from delete_aware as gap
+left join compared on compared.object = gap.object
+where gap.pulled_at > gap.pulled_before_at + interval 15 day and coalesce(compared.pull_no < gap.pull_no, true)
+group by gap.object;

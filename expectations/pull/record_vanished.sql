@@ -1,0 +1,27 @@
+-- A record that was known is nowhere any more.
+--
+-- severity: warn
+-- basis: observed
+-- on: core/salesforce_person
+--
+-- Fails when a Salesforce record or a HubSpot contact was pulled before, and a comparison of all ids found it neither among the live nor
+-- among the deleted ones.
+-- Why: it was erased, purged from the recycle bin before anybody saw it there, or the integration user may no longer see it. In the last
+-- case everything Bindwatch says about it is out of date.
+-- Rests on: the ids that both CRMs list in a full run (docs/architecture.md).
+-- Not: a record that was known to be deleted, merged or archived before it left.
+-- Steward: open the link. Is the record there, ask the administrator why the integration user cannot see it. Is it gone, find out who
+-- erased it; contacts that were bound to it are listed by bound_record_deleted.
+select
+    null as hubspot_contact_id, record_id as salesforce_id, email,
+    format('{} {} was there before, and a full run found it neither live nor deleted.', object_type, record_id) as reason,
+    'Open it in Salesforce: gone for good, or hidden from the integration user?' as action
+from core.salesforce_person
+where state = 'vanished'
+union all
+select
+    contact_id, null, email,
+    format('HubSpot contact {} was there before, and a full run found it neither live nor archived, nor merged into another.', contact_id),
+    'Open it in HubSpot: deleted for good, or hidden from the private app?'
+from core.hubspot_contact
+where state = 'vanished';
