@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from assets.coverage import read_coverage, unseen_histories
 from assets.ledger import runs_with, summarise_run
 from assets.models import BuiltTable, build_models
 from assets.session import Session
@@ -79,17 +80,12 @@ def _check_row(check: CheckFile) -> dict[str, Any]:
 
 
 def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: str) -> dict[str, Any]:
-    """What the snapshot says of itself. coverage: per source and object, what this run pulled."""
-    rows = connection.execute(
-        """select source, object, mode, strftime(started_at, '%Y-%m-%dT%H:%M:%SZ'), strftime(finished_at, '%Y-%m-%dT%H:%M:%SZ'),
-                  strftime(watermark_to, '%Y-%m-%dT%H:%M:%SZ'), landed_rows, new_versions, complete, problem
-           from raw.pull where run_id = ? order by pull_no""",
-        [run_id],
-    ).fetchall()
-    names = ("object", "mode", "from", "to", "latest_stamp", "rows", "new_versions", "complete", "problem")
-    coverage: dict[str, list[dict[str, Any]]] = {"salesforce": [], "hubspot": []}
-    for source, *values in rows:
-        coverage[source].append(dict(zip(names, values, strict=True)))
+    """What the snapshot says of itself, before the gate has spoken."""
+    coverage = read_coverage(connection)
+    if histories := unseen_histories(connection):
+        for pull in coverage["hubspot"]:
+            if pull["object"] == "contact":
+                pull["not_seen"].append(histories)
     return {"run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "problem": None, "coverage": coverage}
 
 

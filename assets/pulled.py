@@ -6,6 +6,7 @@ import dagster as dg
 import duckdb
 
 from assets import hubspot, salesforce
+from assets.coverage import read_coverage
 from assets.hubspot_portal import Portal
 from assets.landing import LandedPull
 from assets.salesforce_org import Org
@@ -68,15 +69,25 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
 
 
 def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult[None]:
-    incomplete = [f"{pull.manifest.object}: {pull.manifest.problem}" for pull in pulls if not pull.manifest.complete]
+    """What the pulls of a table brought, and what they could not see."""
+    objects = {pull.manifest.object for pull in pulls}
+    covered = [pull for source in read_coverage(connection).values() for pull in source if pull["object"] in objects]
+    main = covered[0]
+    not_seen = list(dict.fromkeys(text for pull in covered for text in pull["not_seen"]))
+    columns = ("object", "mode", "from", "to", "rows", "new_versions", "lag_seconds", "complete", "problem")
     return dg.MaterializeResult(
         asset_key=table.split("."),
         metadata={
             "dagster/row_count": count_rows(connection, table),
             "dagster/table_name": table,
-            "pulled rows": sum(pull.rows for pull in pulls),
-            "mode": ", ".join(dict.fromkeys(pull.manifest.mode for pull in pulls)),
-            "complete": not incomplete,
-            **({"problem": "; ".join(incomplete)} if incomplete else {}),
+            "mode": main["mode"],
+            "from": main["from"] or "the beginning",
+            "to": main["to"],
+            "rows": sum(pull["rows"] for pull in covered),
+            "new versions": sum(pull["new_versions"] for pull in covered),
+            "lag in seconds": main["lag_seconds"],
+            "complete": all(pull["complete"] for pull in covered),
+            "not seen": "; ".join(not_seen) or "nothing known",
+            "pulls": dg.MetadataValue.table([dg.TableRecord({column: pull[column] for column in columns}) for pull in covered]),
         },
     )

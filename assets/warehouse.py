@@ -325,7 +325,8 @@ def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull
     with transaction(connection):
         result = LoadResult(pull.rows, 0)
         if _note_pull(connection, pull, result, None) and pull.manifest.complete:
-            _load_history(connection, pull)
+            result = LoadResult(pull.rows, _load_history(connection, pull))
+            connection.execute("update raw.pull set new_versions = ? where pull_id = ?", [result.new_versions, pull.manifest.pull_id])
             connection.execute("insert into raw.hubspot_history_read select unnest(cast(? as varchar[])), (select max(pull_no) from raw.pull)", [contact_ids])
         return result
 
@@ -470,10 +471,11 @@ def _load_presence(
         )
 
 
-def _load_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> None:
+def _load_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> int:
+    """Adds the entries that are new. Returns how many."""
     if not pull.manifest.complete or not pull.page_paths():
-        return
-    connection.execute(
+        return 0
+    row = connection.execute(
         f"""insert into raw.hubspot_property_version
             with entry as (
                 select contact.id as contact_id, unnest(map_entries(contact."propertiesWithHistory")) as history
@@ -494,7 +496,8 @@ def _load_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> No
                 on known.contact_id = incoming.contact_id and known.property = incoming.property and known.changed_at = incoming.changed_at
                 and known.value is not distinct from incoming.value and known.source_type is not distinct from incoming.source_type
             where known.contact_id is null"""
-    )
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _hubspot_contacts(pull: LandedPull) -> str:

@@ -71,11 +71,36 @@ def print_forecast(found: Forecast) -> None:
 
 
 def _print_coverage(manifest: dict[str, Any]) -> None:
-    parts = []
+    """What the run knows: one line a pull; and what it does not know."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name, side in (
+        ("pulled", "left"),
+        ("changed since", "left"),
+        ("as of (UTC)", "left"),
+        ("rows", "right"),
+        ("new or changed", "right"),
+        ("lag", "right"),
+    ):
+        table.add_column(name, justify="right" if side == "right" else "left")
+    not_seen: dict[str, list[str]] = {}
     for source, pulls in manifest["coverage"].items():
-        words = ", ".join(f"{pull['object']} {pull['rows']:,} rows ({pull['mode']}){'' if pull['complete'] else ' INCOMPLETE'}" for pull in pulls)
-        parts.append(f"{source}: {words or 'not pulled'}")
-    stdout.print("[dim]Pulled  " + escape("  |  ".join(parts)) + "[/]", soft_wrap=True)
+        if not pulls:
+            table.add_row(f"[yellow]{source}: not pulled[/]")
+        for pull in pulls:
+            name = f"{source} {pull['object'].replace('_', ' ')}"
+            since = "all ids" if pull["mode"] == "ids" else _minute(pull["from"]) if pull["from"] else "everything" if pull["mode"] == "full" else "by id"
+            changed = "" if pull["mode"] == "ids" else f"{pull['new_versions']:,}"
+            row = (escape(name), since, _minute(pull["to"]), f"{pull['rows']:,}", changed, f"{pull['lag_seconds']:,} s")
+            table.add_row(*row) if pull["complete"] else table.add_row(f"[yellow]{escape(name)} INCOMPLETE[/]", *row[1:])
+            for text in pull["not_seen"]:
+                not_seen.setdefault(text, []).append(name)
+    stdout.print(table)
+    for text, names in not_seen.items():
+        stdout.print(f"[dim]Not seen: {escape(text)} ({escape(', '.join(names))})[/]", soft_wrap=True)
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
 
 
 def _print_checks(checks: list[dict[str, Any]]) -> None:

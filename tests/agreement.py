@@ -98,12 +98,16 @@ class Pulled:
 
     def pull(self, worlds: Sequence[World], at: datetime) -> "Pulled":
         """Loads what an integration user sees of each world, builds every model, and ends the run."""
-        self.pull_no += 1
-        begin_run(self.connection, f"run {self.pull_no}", at)
-        self.connection.execute(
-            "insert into raw.pull values ($no, 'pull ' || $no, 'run', 'hubspot', 'contact', 'full', 'x', $at, $at, null, $at, 1, 1, 1, true, null, null, [])",
-            {"no": self.pull_no, "at": at.replace(tzinfo=None)},
-        )
+        run_id = f"run {self.pull_no // 3 + 1}"
+        begin_run(self.connection, run_id, at)
+        for source, name in (("salesforce", "Lead"), ("salesforce", "Contact"), ("hubspot", "contact")):
+            self.pull_no += 1
+            self.connection.execute(
+                """insert into raw.pull by name select
+                    $no as pull_no, 'pull ' || $no as pull_id, $run as run_id, $source as source, $object as object, 'full' as mode, 'x' as request_hash,
+                    $at as started_at, $at as finished_at, $at as watermark_to, 1 as landed_rows, 1 as new_versions, true as complete""",
+                {"no": self.pull_no, "run": run_id, "source": source, "object": name, "at": at.replace(tzinfo=None)},
+            )
         for object_type in ("Lead", "Contact"):
             rows = [_record_row(world, r) for world in worlds for r in world.records.values() if r.type == object_type and r.is_visible]
             self._insert(f"raw.salesforce_{object_type.lower()}", rows)
