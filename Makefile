@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow lint bench bench-large docs clean lock
+.PHONY: help setup clients demo dev test test-slow lint bench bench-large docs clean lock
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 setup: $(VENV)/.installed  ## Virtual environment with the locked dependencies
+clients: ## The JavaScript clients that some tests point at the sandbox (needs npm)
+	cd tests/clients && npm ci --no-audit --no-fund
 demo: setup  ## The main job on two CRMs in miniature; needs no account
 	$(BIN)/bindwatch demo
 dev: setup  ## The Dagster UI at http://127.0.0.1:3000

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -63,6 +63,8 @@ class SalesforceApi:
             Route("/services/data", self._guarded(self.versions)),
             Route(f"{_DATA}/sobjects", self._guarded(self.global_describe)),
             Route(f"{_DATA}/sobjects/{{name}}/describe", self._guarded(self.describe)),
+            Route(f"{_DATA}/sobjects/{{name}}/{{kind:str}}/", self._guarded(self.replication)),
+            Route(f"{_DATA}/sobjects/{{name}}/{{kind:str}}", self._guarded(self.replication)),
             Route(f"{_DATA}/limits", self._guarded(self.limits)),
             Route(f"{_DATA}/limits/", self._guarded(self.limits)),
             Route(f"{_DATA}/query", self._guarded(self.query)),
@@ -138,6 +140,25 @@ class SalesforceApi:
             for field, kind in FIELDS[name].items() if f"{name}.{field}" not in self.hidden
         ]  # fmt: skip
         return JsonAnswer({"name": name, "label": name, "queryable": True, "fields": fields})
+
+    async def replication(self, request: Request) -> Response:
+        """What was deleted, or updated, between start and end: 15 days back at most."""
+        name, kind = request.path_params["name"], request.path_params["kind"]
+        if name not in FIELDS or kind not in ("deleted", "updated"):
+            return _error(404, "NOT_FOUND", "The requested resource does not exist")
+        try:
+            start, end = (datetime.fromisoformat(request.query_params[side].replace(" ", "+")) for side in ("start", "end"))
+        except (KeyError, ValueError):
+            return _error(400, "INVALID_REPLICATION_DATE", "start and end must be dates with a time zone")
+        earliest = self.world.now - timedelta(days=15)
+        if start < earliest or end <= start:
+            return _error(400, "INVALID_REPLICATION_DATE", "startDate before org replication enabled date, or after endDate")
+        records = [r for r in self.world.records.values() if r.type == name and r.is_visible and start <= r.modified_at <= end]
+        covered = _rest(min(end, self.world.now))
+        if kind == "updated":
+            return JsonAnswer({"ids": [r.id for r in records if not r.is_deleted], "latestDateCovered": covered})
+        deleted = [{"id": r.id, "deletedDate": _rest(r.modified_at)} for r in records if r.is_deleted]
+        return JsonAnswer({"deletedRecords": deleted, "earliestDateAvailable": _rest(earliest), "latestDateCovered": covered})
 
     async def limits(self, request: Request) -> Response:
         return JsonAnswer({
@@ -241,15 +262,16 @@ class SalesforceApi:
         return query
 
     def _select(self, query: Query, with_deleted: bool) -> list[dict[str, Value]]:
-        records = (r for r in self.world.records.values() if r.type == query.object_type and r.is_visible and (with_deleted or not r.is_deleted))
-        rows = [
-            {field: self._value(record, field) for field in query.fields}
-            for record in sorted(records, key=lambda record: record.id)
-            if query.matches(lambda field, record=record: self._value(record, field))  # type: ignore[misc]
-        ]
-        for field, descending in reversed(query.order_by):
-            rows.sort(key=lambda row, field=field: (row[field] is None, row[field]), reverse=descending)  # type: ignore[misc]
-        return rows[: query.limit]
+        records = [
+            r for r in self.world.records.values()
+            if r.type == query.object_type and r.is_visible and (with_deleted or not r.is_deleted)
+            and query.matches(lambda field, r=r: self._value(r, field))  # type: ignore[misc]
+        ]  # fmt: skip
+        records.sort(key=lambda record: record.id)
+        for field, descending in reversed(query.order_by):  # empty values come first, as in Salesforce; the field need not be selected
+            values = {record.id: self._value(record, field) for record in records}
+            records.sort(key=lambda record: (values[record.id] is not None, values[record.id]), reverse=descending)
+        return [{field: self._value(record, field) for field in query.fields} for record in records[: query.limit]]
 
     def _value(self, record: SalesforceRecord, field: str) -> Value:
         match field:

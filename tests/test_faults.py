@@ -12,24 +12,15 @@ from urllib.request import Request, urlopen
 import pytest
 from tenacity.wait import wait_random_exponential
 
-from assets import hubspot, retries, salesforce
-from assets.hubspot_portal import HubSpotAccess, Portal
-from assets.models import build_models
-from assets.policy import Policy
-from assets.problems import PullProblem
-from assets.salesforce_org import Org, SalesforceAccess
-from assets.snapshot import TABLES
-from assets.warehouse import PullContext, Warehouse, begin_run, write_policy
-from expectations.gate import checks
+from assets import hubspot, retries
+from assets.salesforce_org import SalesforceAccess
+from assets.warehouse import Warehouse
 from sandbox import hubspot_api
 from sandbox.faults import parse_fault
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from tests.live import runner, served, snapshot, some_days_ago, story_of
-
-# Small pages, so that there are many; short patience, so that a fault that never ends does.
-PULL = {"bulk_page_rows": 100, "patience_seconds": 5, "hubspot_searches_per_second": 1000, "hubspot_requests_per_10_seconds": 100_000}
-NO_CHANGE_OF_THE_CRM = {"pull_no", "first_seen_at", "last_seen_at", "resolved_at"}
+from tests.pulls import Outcome, access_to, pull_and_build
 
 
 @pytest.fixture(autouse=True)
@@ -37,55 +28,6 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts as in life, a tenth as long."""
     monkeypatch.setattr(retries, "_backoff", wait_random_exponential(multiplier=0.05, max=0.5, min=0.02))
     monkeypatch.setattr(hubspot.time, "sleep", lambda seconds: None)  # for the search index to catch up with a list
-
-
-@dataclass
-class Outcome:
-    """What a run would publish, table by table, or why it ends with exit code 3."""
-
-    tables: dict[str, list[str]]
-    problem: str | None
-
-
-def access_to(server: SandboxServer, **changes: Any) -> SalesforceAccess:
-    e = server.environment
-    ordinary: dict[str, Any] = {"client_id": e["SALESFORCE_CLIENT_ID"], "client_secret": e["SALESFORCE_CLIENT_SECRET"], "patience_seconds": 5}
-    url = e["SALESFORCE_INSTANCE_URL"]
-    return SalesforceAccess(url, url, ca_file=e["SSL_CERT_FILE"], **{**ordinary, **changes})
-
-
-def pull_and_build(home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, **settings: Any) -> Outcome:
-    """The steps `salesforce`, `hubspot` and `models` of a run, without Dagster and Great Expectations around them."""
-    policy = Policy.model_validate({"pull": {**PULL, **settings}})
-    warehouse = Warehouse(home)
-    with warehouse.connect() as connection:
-        begin_run(connection, datetime.now(UTC).isoformat(), datetime.now(UTC))
-        context = PullContext(connection, warehouse.landing(policy), policy, full)
-        try:
-            org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
-            wanted = salesforce.describe_fields(org, policy)
-            for name in salesforce.OBJECTS:
-                salesforce.pull_object(org, context, name, wanted[name])
-            e = server.environment
-            portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
-            hubspot.pull_contacts(portal, context, hubspot.read_property_list(portal, policy))
-        except PullProblem as problem:
-            return Outcome({}, str(problem))
-        files = checks()
-        rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
-        write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], rows)
-        build_models(connection, files)
-        unproven = [row[0] for row in connection.execute("select reason from review.finding where severity = 'unproven'").fetchall()]
-        return Outcome({} if unproven else _tables(connection), "; ".join(unproven) or None)
-
-
-def _tables(connection: Any) -> dict[str, list[str]]:
-    tables = {}
-    for name, table in TABLES.items():
-        columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in NO_CHANGE_OF_THE_CRM]
-        rows = connection.execute(f"select cast(to_json(t) as varchar) from (select {', '.join(columns)} from {table}) as t").fetchall()
-        tables[name] = sorted(row[0] for row in rows)
-    return tables
 
 
 @dataclass

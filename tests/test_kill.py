@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: the next run ends with the tables of a run that was never killed."""
+"""SIGKILL at any moment and at any request: the next run ends with the tables of a run that was never killed."""
 
 import multiprocessing
 import os
@@ -11,12 +11,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.warehouse import Warehouse
 from sandbox.server import SandboxServer
 from tests.live import ROOT, served, snapshot, story_of
+from tests.pulls import pull_and_build
 
 # Processes are forked from one that has imported everything, so that a moment falls into the run and not into its imports.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pipelines.definitions", "pipelines.guarded_run", "great_expectations", "duckdb_engine"])
+_CONTEXT.set_forkserver_preload(["tests.pulls", "pipelines.definitions", "pipelines.guarded_run", "great_expectations", "duckdb_engine"])
 
 
 def _run(home: str, environment: dict[str, str], dagster_on_disk: bool) -> None:
@@ -88,3 +90,88 @@ def test_a_run_killed_at_a_few_moments_is_made_good_by_the_next(tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_killed_at_twenty_random_moments_is_made_good_by_the_next(tmp_path: Path) -> None:
     kill_at_random_moments(tmp_path, times=20, seed=7, dagster_on_disk=True)
+
+
+# ── at a request ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Pointed:
+    """What a forked process needs of a server: where it is."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+
+def _pull(home: str, environment: dict[str, str]) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        os.environ.pop(name, None)
+    pull_and_build(Path(home), Pointed(environment))  # type: ignore[arg-type]
+    os._exit(0)
+
+
+def versions(home: Path) -> list[tuple[object, ...]]:
+    """Everything in raw, but for the numbers of the pulls."""
+    rows: list[tuple[object, ...]] = []
+    with Warehouse(home).connect() as connection:
+        for table in ("salesforce_lead", "salesforce_contact", "hubspot_contact", "hubspot_property_version"):
+            rows += [
+                (table, *row) for row in connection.execute(f"select cast(t as varchar) from (select * exclude (pull_no) from raw.{table}) as t").fetchall()
+            ]
+    return sorted(rows, key=str)
+
+
+def pages_in(home: Path) -> int:
+    return len(list(home.glob("landing/*/*/*/page-*")))
+
+
+def kill_at_requests(tmp_path: Path, share: float) -> None:
+    """share: of all requests of a first run and of an incremental one; the others are left out by chance."""
+    dice = random.Random(int(time.time()))
+    story = story_of(400)
+    with served(story, tmp_path / "sandbox") as server:
+        start = tmp_path / "start"
+        start.mkdir()
+        for stage in ("first", "second"):
+            reference = tmp_path / "reference"
+            shutil.copytree(start, reference)
+            server.faults.requests.clear()
+            expected = pull_and_build(reference, server)
+            requests = len(server.faults.requests)
+            assert requests >= 10
+            for number in range(1, requests + 1):
+                if dice.random() > share:
+                    continue
+                home = tmp_path / f"{stage}-{number}"
+                shutil.copytree(start, home)
+                process = _CONTEXT.Process(target=_pull, args=(str(home), server.environment))
+                server.faults.requests.clear()
+
+                def kill(_line: str, number: int = number, process: multiprocessing.process.BaseProcess = process) -> None:
+                    if len(server.faults.requests) == number:
+                        process.kill()
+
+                server.faults.on_request = kill
+                process.start()
+                process.join(120)
+                server.faults.on_request = None
+                assert process.exitcode == -9, f"request {number} of the {stage} run was never made"
+                landed = pages_in(home) - pages_in(start)
+                server.faults.requests.clear()
+                found = pull_and_build(home, server)
+                assert found == expected, f"after a kill at request {number} of the {stage} run"
+                assert versions(home) == versions(reference), f"after a kill at request {number} of the {stage} run"
+                # what had landed is not asked for again; the login, two descriptions, the property list and the state of a job are
+                assert len(server.faults.requests) <= requests - landed + 6
+                shutil.rmtree(home)
+            shutil.rmtree(start)
+            reference.rename(start)
+            story.advance(3)
+
+
+def test_a_pull_killed_at_some_requests_goes_on_from_the_last_whole_page(tmp_path: Path) -> None:
+    kill_at_requests(tmp_path, share=0.12)
+
+
+@pytest.mark.slow
+def test_a_pull_killed_at_every_request_goes_on_from_the_last_whole_page(tmp_path: Path) -> None:
+    kill_at_requests(tmp_path, share=1)

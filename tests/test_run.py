@@ -20,6 +20,7 @@ from sandbox.rules import InvalidState
 from sandbox.story import Story
 from sandbox.world import id18
 from tests.live import check_manifest, published, runner, served, snapshot, some_days_ago, story_of
+from tests.pulls import Outcome, access_to, pull_and_build
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -71,13 +72,11 @@ def test_two_runs_publish_both_crms_and_find_what_happened_in_between(
     assert not [word for word in (".example", *secrets) if word in caplog.text]
 
 
-def test_the_simulator_does_what_was_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner(monkeypatch, tmp_path / "home")
+def test_the_simulator_does_what_was_predicted(tmp_path: Path) -> None:
     story = story_of(400, seed=5)
     with served(story, tmp_path / "sandbox") as server:
         story.advance(2)
-        run(server)
-    predicted = published(tmp_path / "home", "binding")
+        predicted = pull_and_build(tmp_path / "home", server).rows("binding")
     for contact in story.world.contacts.values():
         story.world.touch_contact(contact)
     with suppress(InvalidState):
@@ -147,29 +146,33 @@ def test_values_that_break_careless_software_arrive_unharmed(tmp_path: Path, mon
     assert {"bound_record_unknown", "id_malformed"} <= fired
 
 
-def test_a_full_run_finds_what_vanished_and_an_incremental_one_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner(monkeypatch, tmp_path / "home")
+def test_a_full_run_finds_what_vanished_and_an_incremental_one_does_not(tmp_path: Path) -> None:
     story = empty_story()
     for name in ("ann", "bob"):
         story.world.create_record("Lead", {"LastName": name, "Email": f"{name}@example.com"})
     poll(story.world, story.settings)
     gone = next(iter(story.world.records))
     lost_contact = max(story.world.contacts)
+    home = tmp_path / "home"
+
+    def states(outcome: Outcome) -> dict[str, str]:
+        people, contacts = outcome.rows("salesforce_person"), outcome.rows("hubspot_contact")
+        return {row["record_id"]: row["state"] for row in people} | {row["contact_id"]: row["state"] for row in contacts}
+
     with served(story, tmp_path / "sandbox") as server:
-        assert run(server).exit_code == 0
+        pull_and_build(home, server)
         removed = story.world.records.pop(gone)
         story.world.contacts.pop(lost_contact)
-        assert run(server).exit_code == 0
-        assert run(server, full=True).exit_code == 1
-        assert {row["record_id"]: row["state"] for row in published(tmp_path / "home", "salesforce_person")}[gone] == "vanished"
-        assert {row["contact_id"]: row["state"] for row in published(tmp_path / "home", "hubspot_contact")}[lost_contact] == "vanished"
+        assert set(states(pull_and_build(home, server)).values()) == {"live"}
+        found = pull_and_build(home, server, full=True)
+        assert (states(found)[gone], states(found)[lost_contact]) == ("vanished", "vanished")
+        vanished = [row for row in found.rows("finding") if row["check_name"] == "record_vanished"]
+        assert {row["salesforce_id"] or row["hubspot_contact_id"] for row in vanished} == {gone, lost_contact}
         story.world.records[gone] = removed
-        run(server, full=True)
-        assert {row["record_id"]: row["state"] for row in published(tmp_path / "home", "salesforce_person")}[gone] == "live"
+        assert states(pull_and_build(home, server, full=True))[gone] == "live"
 
 
-def test_a_restored_contact_is_live_again_although_no_stamp_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner(monkeypatch, tmp_path / "home")
+def test_a_restored_contact_is_live_again_although_no_stamp_moved(tmp_path: Path) -> None:
     story = empty_story()
     story.world.create_record("Lead", {"LastName": "Lee", "Email": "ann@example.com"})
     poll(story.world, story.settings)
@@ -177,11 +180,9 @@ def test_a_restored_contact_is_live_again_although_no_stamp_moved(tmp_path: Path
     before = contact.modified_at
     story.world.archive_contact(contact)
     with served(story, tmp_path / "sandbox") as server:
-        run(server)
-        assert published(tmp_path / "home", "hubspot_contact")[0]["state"] == "archived"
+        assert pull_and_build(tmp_path / "home", server).rows("hubspot_contact")[0]["state"] == "archived"
         contact.archived_at, contact.modified_at = None, before.replace(year=2020)
-        run(server)
-    assert published(tmp_path / "home", "hubspot_contact")[0]["state"] == "live"
+        assert pull_and_build(tmp_path / "home", server).rows("hubspot_contact")[0]["state"] == "live"
 
 
 def test_the_snapshot_can_be_read_while_a_run_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,21 +219,16 @@ def test_the_snapshot_can_be_read_while_a_run_writes(tmp_path: Path, monkeypatch
     assert len(set(seen)) == 2
 
 
-def test_an_inclusion_list_says_who_is_in_scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = tmp_path / "bindwatch.toml"
-    policy.write_text('[policy]\ninclusion_list_id = "7"\n')
-    run = runner(monkeypatch, tmp_path / "home", policy)
+def test_an_inclusion_list_says_who_is_in_scope(tmp_path: Path) -> None:
+    knobs = {"inclusion_list_id": "7"}
     story = empty_story()
     contacts = [story.world.create_contact({"email": f"p{number}@example.com"}, "FORM").id for number in range(250)]
     story.world.lists["7"] = contacts[:150]
     with served(story, tmp_path / "sandbox") as server:
-        assert run(server).exit_code == 0
-        predictions = Counter(row["prediction"] for row in published(tmp_path / "home", "binding"))
-        assert predictions == {"create_lead": 150, "none": 100}
+        outcome = pull_and_build(tmp_path / "home", server, knobs=knobs)
+        assert Counter(row["prediction"] for row in outcome.rows("binding")) == {"create_lead": 150, "none": 100}
         del story.world.lists["7"]
-        result = run(server)
-    assert result.exit_code == 3
-    assert "inclusion_list_id" in (result.problem or "")
+        assert "inclusion_list_id" in (pull_and_build(tmp_path / "home", server, knobs=knobs).problem or "")
 
 
 # ── what can be wrong ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -310,10 +306,11 @@ def test_the_ca_may_come_from_either_variable_or_beside_another_one(tmp_path: Pa
 def test_the_jwt_bearer_flow_opens_the_org(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runner(monkeypatch, tmp_path / "home")
     with served(empty_story(), tmp_path / "sandbox") as server:
-        key = str(tmp_path / "sandbox" / "jwt.key")
-        options = {"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_PRIVATE_KEY_FILE": key}
+        key = tmp_path / "sandbox" / "jwt.key"
+        options = {"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_PRIVATE_KEY_FILE": str(key)}
         assert run(server, SALESFORCE_USERNAME="integration@sandbox.example", **options).exit_code == 0
-        assert run(server, SALESFORCE_USERNAME="somebody.else@sandbox.example", **options).exit_code == 3
+        stranger = access_to(server, client_secret=None, username="somebody.else@sandbox.example", private_key=key.read_text())
+        assert "refused" in (pull_and_build(tmp_path / "home", server, access=stranger).problem or "")
 
 
 def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +332,6 @@ def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypa
 
 
 def test_contacts_created_while_the_list_is_walked_are_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner(monkeypatch, tmp_path / "home")
     story = story_of(60)
     whole_list = HubSpotApi.list_contacts
 
@@ -348,18 +344,14 @@ def test_contacts_created_while_the_list_is_walked_are_no_gap(tmp_path: Path, mo
 
     monkeypatch.setattr(HubSpotApi, "list_contacts", list_and_then_a_new_contact)
     with served(story, tmp_path / "sandbox") as server:
-        assert run(server).verdict != "unproven"
+        assert pull_and_build(tmp_path / "home", server).problem is None
 
 
 def test_a_bulk_job_that_delivers_less_than_it_processed_leaves_the_run_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner(monkeypatch, tmp_path / "home")
     honest = salesforce_api._job_info
     monkeypatch.setattr(salesforce_api, "_job_info", lambda job: {**honest(job), "numberRecordsProcessed": len(job.rows) + 1})
     with served(story_of(60), tmp_path / "sandbox") as server:
-        result = run(server)
-    assert result.exit_code == 3
-    assert "announced" in (result.problem or "")
-    assert published(tmp_path / "home", "salesforce_person") == []
+        assert "announced" in (pull_and_build(tmp_path / "home", server).problem or "")
 
 
 def test_an_expectation_that_raises_is_neither_passed_nor_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_query_pages_through_live_records_and_query_all_finds_deleted_ones_too(s
 
 
 def test_bulk_pages_follow_the_locator_to_the_end(server: SandboxServer, org: Salesforce) -> None:
-    pages = list(org.bulk2.Contact.query_all("SELECT Id, Account.Name FROM Contact", max_records=200))
+    pages = list(org.bulk2.Contact.query_all("SELECT Id, Account.Name FROM Contact", max_records=200, wait=0.1))
     rows = [line for page in pages for line in page.splitlines()[1:]]
     assert len(pages) > 2
     assert len(rows) == sum(record.type == "Contact" for record in server.story.world.records.values())
