@@ -165,7 +165,11 @@ def _land_pages(pull: LandedPull, read: Callable[[str | None], Page], required: 
 
 def _lacking(page: dict[str, Any], required: Sequence[str]) -> str | None:
     """HubSpot answers a property without a value as null. One that is left out altogether was removed or hidden since the pull began."""
-    values = [result.get("properties") or {} for result in page["results"]]
+    if not required:
+        return None
+    values = [result.get("properties") for result in page["results"]]
+    if not all(isinstance(properties, dict) for properties in values):
+        return "an answer holds a contact without properties"
     if not any(value is None for properties in values for value in properties.values()):
         return None  # nothing says that this server tells what is empty
     lacking = sorted({name for properties in values for name in required if name not in properties})

@@ -13,23 +13,28 @@ TARGETS = {1_000_000: 10, 10_000_000: 120}
 
 
 def write_report(results: list[dict[str, Any]], at: datetime) -> None:
-    """results: what benchmarks.models.measure returned, by size. Rewrites the part of docs/benchmarks.md between the two marks, and the plot."""
-    path = DOCS / "benchmarks.md"
-    text = path.read_text("utf-8")
-    begin, end = "<!-- measured: models -->", "<!-- end: models -->"
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    path.write_text(f"{before}{begin}\n{render(results, at)}\n{end}{after}", "utf-8")
+    """results: what benchmarks.models.measure returned, by size. Rewrites their part of docs/benchmarks.md, and the plot."""
+    replace_measured("models", render(results), at)
     (DOCS / "images" / "benchmark-models.svg").write_text(plot(results), "utf-8")
 
 
-def render(results: list[dict[str, Any]], at: datetime) -> str:
-    """The measurements as Markdown."""
+def replace_measured(name: str, measured: str, at: datetime) -> None:
+    """Rewrites the part of docs/benchmarks.md between the marks `measured: name` and `end: name`: Markdown, below the machine it was measured on."""
+    path = DOCS / "benchmarks.md"
+    begin, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
+    before, rest = path.read_text("utf-8").split(begin)
+    after = rest.split(end)[1]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    lines = [
+    machine = (
         f"Measured on {at:%d %B %Y} with {os.cpu_count()} cores and {memory:.0f} GB of memory ({platform.machine()}), "
-        f"DuckDB {duckdb.__version__}, Python {platform.python_version()}.",
-        "",
+        f"DuckDB {duckdb.__version__}, Python {platform.python_version()}."
+    )
+    path.write_text(f"{before}{begin}\n{machine}\n\n{measured}\n{end}{after}", "utf-8")
+
+
+def render(results: list[dict[str, Any]]) -> str:
+    """The measurements as Markdown."""
+    lines = [
         "| Salesforce records | HubSpot contacts | all models and checks | target | floor | models ÷ floor | peak memory | rows written |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
