@@ -323,7 +323,8 @@ def _count_rows(path: Path) -> int:
     columns = _page_header(path)
     if not columns:
         return 0
-    row = duckdb.execute(f"select count(*) from {csv_source([path], columns)}").fetchone()
+    with duckdb.connect() as connection:
+        row = connection.execute(f"select count(*) from {csv_source([path], columns)}").fetchone()
     return int(row[0]) if row else 0
 
 

@@ -32,6 +32,8 @@ SALESFORCE_COLUMNS = {
     "IsDeleted": "is_deleted", "MasterRecordId": "master_record_id", "IsConverted": "is_converted",
     "ConvertedContactId": "converted_contact_id",
 }  # fmt: skip
+MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
+LOAD_MEMORY, LOAD_ROWS = "300MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
 RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"}
 
 # What is read from a JSON page. Everything is text, because both APIs change types between answers; what a page holds beside it is ignored.
@@ -92,8 +94,7 @@ class Warehouse:
         except duckdb.IOException as error:
             raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}") from error
         try:
-            # a machine of 8 GB has room left for Dagster and Great Expectations; what does not fit is spilled beside the file
-            connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '60%'")
+            connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")
             _prepare(connection)
             yield connection
         finally:
@@ -226,10 +227,12 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, nam
                 select {known}, {fields} as fields from {_salesforce_source(paths, columns, mapped)}
             ) where coalesce(trim(id), '') <> ''"""
 
-    with transaction(connection):
+    def load() -> LoadResult:
         connection.execute("delete from raw.salesforce_field where object_type = ?", [name])
         connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[name, field, kind] for field, kind in mapped.items()])
         return _load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", incoming, name)
+
+    return _in_little_memory(connection, pull, RAW_TABLES[name], load)
 
 
 def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, str]) -> str:
@@ -286,10 +289,12 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPul
                 contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
             from ({_from_pages(paths, CONTACT_VALUES)}) as page(contact)"""
 
-    with transaction(connection):
+    def load() -> LoadResult:
         result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming, "contact")
         _load_history(connection, pull)
         return result
+
+    return _in_little_memory(connection, pull, "raw.hubspot_contact", load)
 
 
 def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
@@ -297,14 +302,13 @@ def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull)
 
     Returns also the ids of contacts that are new or differ, in order.
     """
-    listed = "select null as id, null as stamp where false"
-    if pull.page_paths():
-        listed = f'select contact.id as id, contact."updatedAt" as stamp from ({_from_pages(pull.page_paths(), CONTACT_STAMP)}) as page(contact)'
     with transaction(connection):
         if not _can_be_loaded(connection, pull):
             return LoadResult(pull.rows, 0), []
         pull_no = _next_pull_no(connection)
-        connection.execute(f"create or replace temp table listed as {listed}")
+        connection.execute("create or replace temp table listed (id varchar, stamp varchar)")
+        for pages in _some_at_a_time(pull.page_paths()):
+            connection.execute(f'insert into listed select contact.id, contact."updatedAt" from ({_from_pages(pages, CONTACT_STAMP)}) as page(contact)')
         _load_presence(connection, "listed", "id", "raw.hubspot_contact", "id", pull_no, "contact", names_all=True)
         differing = connection.execute(
             """with known as (
@@ -384,10 +388,11 @@ def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -
 
 def count_landed_contacts(pull: LandedPull) -> int:
     """How many different contacts the pages of a pull hold."""
-    if not pull.page_paths():
-        return 0
-    row = duckdb.execute(f"select count(distinct contact.id) from ({_from_pages(pull.page_paths(), 'STRUCT(id VARCHAR)')}) as page(contact)").fetchone()
-    return int(row[0]) if row else 0
+    with duckdb.connect() as connection:
+        connection.execute("create table listed (id varchar)")
+        for pages in _some_at_a_time(pull.page_paths()):
+            connection.execute(f"insert into listed select contact.id from ({_from_pages(pages, 'STRUCT(id VARCHAR)')}) as page(contact)")
+        return _count(connection, "select count(distinct id) from listed")
 
 
 def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> list[str]:
@@ -404,6 +409,21 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
            and id not in ({landed})
         order by length(id), id"""
     return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def _in_little_memory(connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, load: Callable[[], LoadResult]) -> LoadResult:
+    """Loads in one transaction. What does not fit into little memory is spilled; what cannot be spilled is loaded again with all there is."""
+    if pull.rows + count_rows(connection, table) <= LOAD_ROWS:
+        connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
+        try:
+            with transaction(connection):
+                return load()
+        except duckdb.OutOfMemoryException:
+            log.info("%s: loading it takes more memory than %s", pull.label, LOAD_MEMORY)
+        finally:
+            connection.execute(f"set memory_limit = '{MEMORY}'")
+    with transaction(connection):
+        return load()
 
 
 def _load_versions(
@@ -458,21 +478,21 @@ def _can_be_loaded(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> b
 def _load_presence(
     connection: duckdb.DuckDBPyConnection, source: str, source_key: str, table: str, key: str, pull_no: int, tracked: str, names_all: bool
 ) -> None:
-    """Notes ids that are back, and, where the source names all ids there are, those that it misses."""
+    """Notes ids that are back, and, where the source names all ids there are, those known before that it misses."""
     connection.execute(
         f"""insert into raw.presence
             select object, id, {pull_no}, true
-            from (select object, id, max_by(present, pull_no) as present from raw.presence where object = ? group by object, id)
-            where not present and id in (select {source_key} from {source})""",
+            from (select object, id, max_by(present, pull_no) as present from raw.presence where object = ? group by object, id) as seen
+            where not present and exists (select 1 from {source} where {source}.{source_key} = seen.id)""",
         [tracked],
     )
     if names_all:
         connection.execute(
             f"""insert into raw.presence
                 select ?, known.{key}, {pull_no}, false
-                from (select distinct {key} from {table}) as known
+                from (select distinct {key} from {table} where pull_no < {pull_no}) as known
                 left join (select id, max_by(present, pull_no) as present from raw.presence where object = ? group by id) as seen on seen.id = known.{key}
-                where known.{key} not in (select {source_key} from {source}) and coalesce(seen.present, true)""",
+                where not exists (select 1 from {source} where {source}.{source_key} = known.{key}) and coalesce(seen.present, true)""",
             [tracked, tracked],
         )
 

@@ -58,7 +58,6 @@ def measure(kind: str, records: int, latency: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, served(records, Path(name), LIMIT if limited else 0, latency) as (salesforce, hubspot):
         warehouse = Warehouse(Path(name))
         with warehouse.connect() as connection:
-            connection.execute("set memory_limit = '2GB'")
             begin_run(connection, "bench", datetime.now(UTC))
             context = PullContext(connection, warehouse.landing(policy), policy, full=False)
             landed_at = _note_landing()
