@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -21,6 +21,8 @@ from assets.policy import Policy
 from assets.problems import WarehouseProblem
 
 log = logging.getLogger("bindwatch.pull")
+
+T = TypeVar("T")
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 SCHEMA_VERSION = 1
@@ -33,7 +35,7 @@ SALESFORCE_COLUMNS = {
     "ConvertedContactId": "converted_contact_id",
 }  # fmt: skip
 MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
-LOAD_MEMORY, LOAD_ROWS = "300MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
+LOAD_MEMORY, LOAD_ROWS = "240MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
 RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"}
 
 # What is read from a JSON page. Everything is text, because both APIs change types between answers; what a page holds beside it is ignored.
@@ -232,7 +234,7 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, nam
         connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[name, field, kind] for field, kind in mapped.items()])
         return _load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", incoming, name)
 
-    return _in_little_memory(connection, pull, RAW_TABLES[name], load)
+    return _in_little_memory(connection, pull.rows + count_rows(connection, RAW_TABLES[name]), load)
 
 
 def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, str]) -> str:
@@ -294,7 +296,7 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPul
         _load_history(connection, pull)
         return result
 
-    return _in_little_memory(connection, pull, "raw.hubspot_contact", load)
+    return _in_little_memory(connection, pull.rows + count_rows(connection, "raw.hubspot_contact"), load)
 
 
 def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
@@ -368,7 +370,8 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]
         where (contact.id in (select contact_id from switched) or contact.email in (select email from cluster))
           and contact.pull_no > coalesce(read.pull_no, 0)
         order by length(contact.id), contact.id"""
-    return [row[0] for row in connection.execute(query).fetchall()]
+    rows = count_rows(connection, "raw.hubspot_contact")
+    return _in_little_memory(connection, rows, lambda: [row[0] for row in connection.execute(query).fetchall()])
 
 
 def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
@@ -411,19 +414,22 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
     return [row[0] for row in connection.execute(query).fetchall()]
 
 
-def _in_little_memory(connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, load: Callable[[], LoadResult]) -> LoadResult:
-    """Loads in one transaction. What does not fit into little memory is spilled; what cannot be spilled is loaded again with all there is."""
-    if pull.rows + count_rows(connection, table) <= LOAD_ROWS:
+def _in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, work: Callable[[], T]) -> T:
+    """Works in one transaction. What does not fit into little memory is spilled; what cannot be spilled is done again with all there is.
+
+    rows: that are looked at.
+    """
+    if rows <= LOAD_ROWS:
         connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
         try:
             with transaction(connection):
-                return load()
+                return work()
         except duckdb.OutOfMemoryException:
-            log.info("%s: loading it takes more memory than %s", pull.label, LOAD_MEMORY)
+            log.info("%s rows take more memory than %s", f"{rows:,}", LOAD_MEMORY)
         finally:
             connection.execute(f"set memory_limit = '{MEMORY}'")
     with transaction(connection):
-        return load()
+        return work()
 
 
 def _load_versions(
