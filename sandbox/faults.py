@@ -150,7 +150,9 @@ class FaultyApp:
             return _spoil_csv(body, kinds)
         answer = json.loads(body)
         name = "results" if "results" in answer else "records"
-        rows = answer.get(name, [])
+        if not isinstance(answer, dict) or name not in answer:
+            return body
+        rows = answer[name]
         if "last_page_lost" in kinds:
             answer.pop("paging", None)
         before, self._page_before[path] = self._page_before.get(path), list(rows)

@@ -83,7 +83,17 @@ LIST, SEARCH, BATCH, HISTORY = "/contacts?limit", "/search", "/batch/read", "/co
 JOB, RESULTS, REST, MORE = "/jobs/query", "/results", "/queryAll", "/query/01g"
 
 
-@pytest.mark.parametrize("fault", [
+# Several faults in one run, in the fast lane; each alone, in the slow one.
+TOGETHER_FIRST = [
+    f"429 path={LIST} times=2;cut path={RESULTS} after=1;half path=describe;expire path={JOB}/ after=1",
+    f"429 path={LIST} after=2 seconds=1;502 path={JOB} times=2;half path={RESULTS} after=1;cut path={LIST} after=4",
+    f"500 path={LIST} after=1 times=2;503 path={RESULTS} after=1 seconds=1;cut path=describe;half path={LIST} after=4",
+    f"slow path={LIST} after=1 seconds=1;expire path={RESULTS};job_failed path={JOB}/ after=3;repeated path={LIST} after=2",
+    f"job_aborted path={JOB}/;short_page path={RESULTS} after=1;shuffled path={LIST} times=99;numbers path={LIST} after=1 times=2",
+    f"other_columns path={RESULTS} times=99;429 path=oauth2/token;repeated path={LIST} after=1 times=3",
+    f"shuffled path={RESULTS} times=99;repeated path={RESULTS} after=1;503 path=describe times=2;cut path=/properties",
+]  # fmt: skip
+ALONE_FIRST = [
     f"429 path={LIST} times=3", f"429 path={LIST} after=2 times=2 seconds=1", f"500 path={LIST} after=1 times=3", f"502 path={JOB} times=3",
     f"503 path={RESULTS} after=1 times=3 seconds=1", "429 path=oauth2/token times=2", "503 path=describe times=3",
     f"cut path={LIST} after=3", f"cut path={RESULTS} after=1 times=2", "cut path=describe", f"half path={LIST} after=1", f"half path={RESULTS} after=1",
@@ -91,20 +101,34 @@ JOB, RESULTS, REST, MORE = "/jobs/query", "/results", "/queryAll", "/query/01g"
     f"expire path={RESULTS}", f"expire path={JOB}/ after=1", f"expire path={RESULTS} after=1 times=3", f"job_failed path={JOB}/", f"job_aborted path={JOB}/",
     f"short_page path={RESULTS} after=1", f"shuffled path={LIST} times=99", f"shuffled path={RESULTS} times=99", f"repeated path={LIST} after=1 times=3",
     f"repeated path={RESULTS} after=1", f"numbers path={LIST} after=1 times=2", f"other_columns path={RESULTS} times=99",
-    f"429 path={LIST} times=2;expire path={RESULTS};cut path={LIST} after=4;job_failed path={JOB}/ after=3",
-])  # fmt: skip
+]  # fmt: skip
+TOGETHER_SECOND = [
+    f"429 path={SEARCH} times=2;cut path={BATCH};half path={REST}",
+    f"429 path={BATCH} times=2;500 path={SEARCH};cut path={REST};expire path={REST} after=1",
+    f"429 path={SEARCH} seconds=1;half path={BATCH} times=2;502 path={REST} times=2;shuffled path={REST} after=2 times=9",
+    f"cut path={SEARCH};500 path={BATCH};slow path={BATCH} after=1 seconds=1;numbers path={BATCH} times=99;shuffled path={BATCH} times=99",
+    f"half path={SEARCH};503 path={BATCH};repeated path={BATCH} after=1",
+]  # fmt: skip
+ALONE_SECOND = [
+    f"429 path={SEARCH} times=3", f"429 path={SEARCH} seconds=1", f"429 path={BATCH} times=3", f"500 path={BATCH} times=2;503 path={SEARCH} times=2",
+    f"502 path={REST} times=3", f"cut path={BATCH}", f"cut path={REST}", f"cut path={SEARCH}", f"half path={BATCH} times=2", f"half path={REST}",
+    f"half path={SEARCH} times=2", f"slow path={BATCH} seconds=1.5", f"expire path={REST}", f"numbers path={BATCH} times=99", f"repeated path={BATCH} after=1",
+    f"shuffled path={BATCH} times=99", f"shuffled path={REST} times=9",
+]  # fmt: skip
+
+
+def with_slow(fast: list[str], slow: list[str]) -> list[Any]:
+    return [*fast, *(pytest.param(fault, marks=pytest.mark.slow) for fault in slow)]
+
+
+@pytest.mark.parametrize("fault", with_slow(TOGETHER_FIRST, ALONE_FIRST))
 def test_a_first_run_makes_good(scene: Scene, fault: str) -> None:
     outcome, expected = run_with(scene, fault, "first")
     assert outcome.problem is None
     assert outcome.tables == expected
 
 
-@pytest.mark.parametrize("fault", [
-    f"429 path={SEARCH} times=3", f"429 path={SEARCH} seconds=1", f"429 path={BATCH} times=3", f"500 path={BATCH} times=2;503 path={SEARCH} times=2",
-    f"502 path={REST} times=3", f"cut path={BATCH}", f"cut path={REST}", f"cut path={SEARCH}", f"half path={BATCH} times=2", f"half path={REST}",
-    f"half path={SEARCH} times=2", f"slow path={BATCH} seconds=1.5", f"expire path={REST}", f"numbers path={BATCH} times=99", f"repeated path={BATCH} after=1",
-    f"shuffled path={BATCH} times=99", f"shuffled path={REST} times=9",
-])  # fmt: skip
+@pytest.mark.parametrize("fault", with_slow(TOGETHER_SECOND, ALONE_SECOND))
 def test_an_incremental_run_makes_good(scene: Scene, fault: str) -> None:
     outcome, expected = run_with(scene, fault, "second")
     assert outcome.problem is None
@@ -326,6 +350,7 @@ def test_faults_are_asked_for_by_request(tmp_path: Path) -> None:
         assert ask("DELETE") == []
 
 
+@pytest.mark.slow
 def test_a_limit_lower_than_the_policy_says_is_learnt_from_the_headers(tmp_path: Path) -> None:
     """The sandbox answers 25 calls in ten seconds, the policy believes in 190."""
     story = Story([], 1, some_days_ago(3))

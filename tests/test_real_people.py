@@ -15,7 +15,7 @@ PEOPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "people"
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["git_authors_sympy.csv", "debian_maintainers_uploaders.csv"])
+@pytest.mark.parametrize("name", [pytest.param("git_authors_sympy.csv", marks=pytest.mark.slow), "debian_maintainers_uploaders.csv"])
 def test_real_people_go_all_the_way_and_none_is_lost(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = PEOPLE / name
     if not path.exists():
