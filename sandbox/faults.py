@@ -91,6 +91,7 @@ class Faults:
     asked: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     on_request: Callable[[str], None] | None = None  # called before each request is answered
+    page_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by path, while a repeated record is asked for
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, faults: Iterable[Fault]) -> None:
@@ -100,6 +101,7 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self.asked.clear()
+            self.page_before.clear()
 
     def take(self, line: str) -> dict[str, Fault]:
         """The faults that hit this request, by kind."""
@@ -116,7 +118,6 @@ class FaultyApp:
 
     def __init__(self, app: ASGIApp, faults: Faults, crm: Crm, clock: Callable[[], datetime], expire: Callable[[], None]) -> None:
         self.app, self.faults, self.crm, self.clock, self.expire = app, faults, crm, clock, expire
-        self._page_before: dict[str, list[dict[str, Any]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/sandbox/"):
@@ -155,7 +156,7 @@ class FaultyApp:
         rows = answer[name]
         if "last_page_lost" in kinds:
             answer.pop("paging", None)
-        before, self._page_before[path] = self._page_before.get(path), list(rows)
+        before, self.faults.page_before[path] = self.faults.page_before.get(path), list(rows)
         if "repeated" in kinds and before:
             rows.insert(0, before[0])
         if "shuffled" in kinds:

@@ -57,7 +57,6 @@ def kill_at_random_moments(tmp_path: Path, in_first: int, in_second: int, seed: 
     """So many kills hit a first run, so many a second one, after some days of events."""
     dice = random.Random(seed)
     story = story_of(800)
-    killed = 0
     with served(story, tmp_path / "sandbox") as server:
         start, reference = tmp_path / "start", tmp_path / "reference"
         start.mkdir()
@@ -69,7 +68,10 @@ def kill_at_random_moments(tmp_path: Path, in_first: int, in_second: int, seed: 
                 home = tmp_path / f"{stage} {attempt}".replace(" ", "-")
                 shutil.copytree(start, home, symlinks=True)
                 moment = dice.uniform(0.02, 0.95) * took
-                killed += _kill_after(moment, home, server, dagster_on_disk)
+                while not _kill_after(moment, home, server, dagster_on_disk):  # it was over before
+                    shutil.rmtree(home)
+                    shutil.copytree(start, home, symlinks=True)
+                    moment *= 0.8
                 _finish(home, server, dagster_on_disk)
                 found = snapshot(home)
                 for table, rows in expected.items():
@@ -78,7 +80,6 @@ def kill_at_random_moments(tmp_path: Path, in_first: int, in_second: int, seed: 
             shutil.rmtree(start)
             reference.rename(start)
             story.advance(3)
-    assert killed >= (in_first + in_second) // 2  # the moments did fall into runs
 
 
 @pytest.mark.filterwarnings("ignore")
