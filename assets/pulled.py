@@ -22,7 +22,7 @@ SOURCES = [
 
 class PullOptions(dg.Config):
     full: bool = False
-    """Pull everything again and compare all ids: only that finds records that vanished."""
+    """Compare all ids and stamps with what is known: only that finds records that vanished."""
 
 
 def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import duckdb
 
+from assets.coverage import read_coverage
 from assets.hubspot_portal import HubSpotAccess
 from assets.ledger import close_run, runs_with, summarise_run
 from assets.policy import Policy
@@ -68,7 +69,7 @@ class Session:
             connection, self.warehouse.home, runs_with(record),
             {
                 "run_id": record.run_id, "verdict": "unproven", "started_at": record.started_at.isoformat() + "Z",
-                "finished_at": record.finished_at.isoformat() + "Z", "problem": problem,
+                "finished_at": record.finished_at.isoformat() + "Z", "problem": problem, "coverage": read_coverage(connection), "checks": [],
             },
         )  # fmt: skip
         close_run(connection, record)

@@ -49,7 +49,7 @@ PAGES_AT_ONCE = 200  # a page is up to 200 kB of JSON, and DuckDB would hold two
 
 @dataclass(frozen=True)
 class PullContext:
-    """What every pull of a run needs: where it lands, where it is loaded, the policy, and whether everything is to be pulled again."""
+    """What every pull of a run needs: where it lands, where it is loaded, the policy, and whether all ids are to be compared."""
 
     connection: duckdb.DuckDBPyConnection
     landing: Landing
@@ -198,9 +198,9 @@ def watermark(connection: duckdb.DuckDBPyConnection, source: str, object_name: s
 
 
 def increment_from(context: "PullContext", source: str, object_name: str, asked: str, overlap_minutes: int) -> datetime | None:
-    """The stamp from which on to pull an object again; None: everything, because it is new, asks for other fields, or a full run was wanted."""
+    """The stamp from which on to pull an object again; None: everything, because it is new, or asks for other fields."""
     before = watermark(context.connection, source, object_name)
-    if before is None or context.full or before[1] != asked:
+    if before is None or before[1] != asked:
         return None
     return before[0].replace(tzinfo=UTC) - timedelta(minutes=overlap_minutes)
 

@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 @app.command()
-def run(full: Annotated[bool, typer.Option("--full", help="Pull everything again and compare all ids.")] = False) -> None:
+def run(full: Annotated[bool, typer.Option("--full", help="Compare all ids and stamps, too: only that finds what vanished.")] = False) -> None:
     """Pull both CRMs, build every table, publish, and let the gate judge.
 
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.

@@ -50,8 +50,11 @@ def print_verdict(result: RunResult) -> None:
     if result.manifest is None:
         return
     _print_coverage(result.manifest)
-    _print_checks(result.manifest.get("checks", []))
-    _print_worst()
+    if result.manifest.get("checks"):
+        _print_checks(result.manifest["checks"])
+        _print_worst()
+    else:
+        stdout.print("\n[yellow]No check was judged.[/] The tables published before, if any, stay as they were.\n")
     published = home() / "published" / "current"
     stdout.print(f"All findings: [bold]{published / 'finding.parquet'}[/]   Dagster UI: [bold]make dev[/]", soft_wrap=True)
 
