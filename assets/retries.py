@@ -28,6 +28,8 @@ class Again(Exception):
     """
 
     def __init__(self, reason: str, wait: float | None = None, no_connection: bool = False) -> None:
+        if wait is not None and wait > LONGEST_WAIT:
+            reason += f" and asks to wait for {wait:,.0f} seconds"
         self.reason, self.wait, self.no_connection = reason, wait, no_connection
         super().__init__(reason)
 

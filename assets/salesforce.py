@@ -34,6 +34,7 @@ _REQUIRED = {
                 "MasterRecordId", "AccountId"],
 }  # fmt: skip
 _IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
+_TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
@@ -181,7 +182,13 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         where = f"SystemModstamp >= {_literal(since)}"
         if place:
             where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
-        body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
+        try:
+            body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
+        except Refusal as refusal:
+            if pull.pages or refusal.status not in _TOO_MUCH_FOR_REST:
+                raise
+            log.warning("%s: the org does not answer this query by REST (%s); asking for it as a job", pull.label, refusal.code or refusal.status)
+            return False
         if not pull.pages and int(page["totalSize"]) > most:
             return False
         expected = pull.rows + int(page["totalSize"])

@@ -115,7 +115,8 @@ class Org:
         return dict(answer)
 
     def delete_job(self, job_id: str) -> None:
-        self._session.delete(f"{self._client.base_url}jobs/query/{job_id}", headers=self._client.headers)
+        """Tries it once: nothing depends on it."""
+        self._session.request("DELETE", f"{self._client.base_url}jobs/query/{job_id}", headers=self._client.headers, patience=0)
 
     def download(self, job_id: str, locator: str, rows: int, target: Path) -> tuple[int, str]:
         """Streams one result page to a file. Returns the rows that its header announces, and the locator of the next page ("" at the end).
@@ -150,13 +151,13 @@ class _Session(requests.Session):
         self._token = self._access.access_token or self._ask_for_token()
         return self._token
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, patience: float | None = None, **kwargs: Any) -> requests.Response:
         """Raises Again when patience is over, Refusal when the org says no, PullProblem when too few of its daily calls are left."""
         seconds = self._access.timeout_seconds
         kwargs.setdefault("timeout", (min(10.0, seconds), seconds))
         # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
         kwargs.setdefault("verify", self._access.ca_file or True)
-        return with_patience(lambda: self._send(method, url, *args, **kwargs), self._access.patience_seconds)
+        return with_patience(lambda: self._send(method, url, *args, **kwargs), self._access.patience_seconds if patience is None else patience)
 
     def _send(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         headers = dict(kwargs.pop("headers", None) or {})

@@ -15,7 +15,7 @@ from tenacity.wait import wait_random_exponential
 from assets import hubspot, retries
 from assets.salesforce_org import SalesforceAccess
 from assets.warehouse import Warehouse
-from sandbox import hubspot_api
+from sandbox import hubspot_api, salesforce_api
 from sandbox.faults import parse_fault
 from sandbox.server import SandboxServer
 from sandbox.story import Story
@@ -277,6 +277,17 @@ def test_a_small_increment_comes_by_rest_and_a_large_one_by_a_job(tmp_path: Path
             server.faults.requests.clear()
             pull_and_build(tmp_path / "home", server, rest_rows=most)
             assert any("POST" in line and JOB in line for line in server.faults.requests) is way
+
+
+def test_a_query_that_rest_refuses_is_asked_for_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = story_of(100)
+    with served(story, tmp_path / "sandbox") as server:
+        pull_and_build(tmp_path / "home", server)
+        story.advance(1)
+        monkeypatch.setattr(server.salesforce, "_page", lambda *_: salesforce_api._error(400, "QUERY_TOO_COMPLICATED", "too many fields"))
+        outcome = pull_and_build(tmp_path / "home", server)
+        assert outcome.problem is None
+        assert len(outcome.tables["salesforce_person"]) == len(story.world.records)
 
 
 def test_the_org_forgets_the_query_between_two_pages(tmp_path: Path) -> None:

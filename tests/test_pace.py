@@ -113,7 +113,7 @@ def test_patience_ends() -> None:
 
 
 def test_who_asks_for_a_very_long_wait_is_not_waited_for() -> None:
-    with pytest.raises(Again):
+    with pytest.raises(Again, match="asks to wait for 3,600 seconds"):
         with_patience(failing(1, Again("busy", wait=3600)), seconds=5)
 
 

@@ -8,10 +8,12 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from pipelines import guarded_run
 from sandbox import salesforce_api
 from sandbox.hubspot_api import HubSpotApi
 from sandbox.integration import poll
@@ -46,6 +48,19 @@ def test_two_runs_publish_both_crms_and_find_what_happened_in_between(
     assert (second.verdict, second.exit_code, manifest["verdict"], manifest["run_id"]) == ("fail", 1, "fail", second.run_id)
     modes = {pull["object"]: pull["mode"] for pulls in manifest["coverage"].values() for pull in pulls}
     assert modes["Lead"] == modes["Contact"] == modes["contact"] == "incremental"
+    # what the run knows, and what it does not, in the manifest and in Dagster
+    lead = next(pull for pull in manifest["coverage"]["salesforce"] if pull["object"] == "Lead")
+    assert lead["complete"]
+    assert lead["from"] < lead["latest_stamp"] <= lead["to"]
+    assert (lead["rows"] > 0, lead["new_versions"] > 0, 0 <= lead["lag_seconds"] < 60) == (True, True, True)
+    assert any("only a full run compares all ids" in text for text in lead["not_seen"])
+    with guarded_run.prepare_instance() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(["raw", "salesforce_lead"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["from"].value, metadata["to"].value, metadata["rows"].value) == (lead["from"], lead["to"], lead["rows"])
+    assert "full run" in str(metadata["not seen"].value)
     # what was published is what is in the CRMs
     world = story.world
     people = {row["record_id"]: row for row in published(home, "salesforce_person")}
