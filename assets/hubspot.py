@@ -95,7 +95,7 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
     live = open_pull("contact", "incremental" if since else "full", wanted.asked, since)
     if not live.is_finished:
         if since is None:
-            _land_list(portal, live, wanted)
+            _land_list(portal, live, wanted, policy.pull.hubspot_slow_answer_ms)
         else:
             _land_changes(portal, live, wanted, since)
     pulls = [_loaded(live, load_hubspot_contacts(connection, live))]
@@ -148,19 +148,52 @@ def _loaded(pull: LandedPull, result: LoadResult) -> LandedPull:
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _land_pages(pull: LandedPull, read: Callable[[str | None], Page], required: Sequence[str] = ()) -> str | None:
-    """Follows paging.next.after to the end. The last, short page counts like any other. Returns what is wrong, or None."""
-    while not pull.cursor.get("at_end"):
+def _land_pages(pull: LandedPull, read: Callable[[str | None], Page], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False) -> str | None:
+    """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. Returns what is wrong, or None."""
+    while not pull.cursor.get("at_end") and not (pull.pages and until()):
         body, page = read(pull.cursor.get("after"))
-        after = ((page.get("paging") or {}).get("next") or {}).get("after")
-        if after is not None and str(after) == pull.cursor.get("after"):
-            return f"its paging does not move on from {after}"
+        cursor = _cursor_behind(page)
+        if cursor["after"] is not None and cursor["after"] == pull.cursor.get("after"):
+            return f"its paging does not move on from {cursor['after']}"
         if problem := _lacking(page, required):
             return problem
-        pull.write_page(body, ".json", len(page["results"]), {"after": None if after is None else str(after), "at_end": after is None})
+        pull.write_page(body, ".json", len(page["results"]), cursor)
         if pull.pages % 20 == 0:
             log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
     return None
+
+
+def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str | None:
+    """Goes on with a list whose pages come slowly: lists ids, a hundred a page, and reads them in batches while the next page is under way.
+
+    That takes three calls for a hundred contacts instead of two, but several at a time. Returns what is wrong, or None.
+    """
+
+    def list_ids(after: str | None) -> dict[str, Any]:
+        return portal.list_page(_STAMP, [], False, after)[1]
+
+    with ThreadPoolExecutor(1) as ahead:
+        listing = ahead.submit(list_ids, pull.cursor.get("after"))
+        while not pull.cursor.get("at_end"):
+            listed = listing.result()
+            cursor = _cursor_behind(listed)
+            if cursor["after"] is not None:
+                if cursor["after"] == pull.cursor.get("after"):
+                    return f"its paging does not move on from {cursor['after']}"
+                listing = ahead.submit(list_ids, cursor["after"])
+            for chunk, (body, page) in portal.read_batches([str(result["id"]) for result in listed["results"]], wanted.properties, _HISTORY):
+                if problem := _lacking(page, wanted.required) or _unanswered(chunk, page):
+                    return problem
+                pull.write_page(body, ".json", len(page["results"]), pull.cursor)
+            pull.move(cursor)
+            if pull.pages % 20 == 0:
+                log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
+    return None
+
+
+def _cursor_behind(page: dict[str, Any]) -> dict[str, Any]:
+    after = ((page.get("paging") or {}).get("next") or {}).get("after")
+    return {"after": None if after is None else str(after), "at_end": after is None}
 
 
 def _lacking(page: dict[str, Any], required: Sequence[str]) -> str | None:
@@ -176,8 +209,13 @@ def _lacking(page: dict[str, Any], required: Sequence[str]) -> str | None:
     return f"an answer lacks {', '.join(lacking)}, which was asked for: were properties changed during the pull?" if lacking else None
 
 
-def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList) -> None:
-    problem = _land_pages(pull, lambda after: portal.list_page(wanted.properties, _HISTORY, False, after), wanted.required)
+def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, slow_ms: float) -> None:
+    """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help."""
+    problem = _land_pages(
+        pull, lambda after: portal.list_page(wanted.properties, _HISTORY, False, after), wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms
+    )
+    if problem is None and not pull.cursor.get("at_end"):
+        problem = _land_listed(portal, pull, wanted)
     if problem:
         pull.finish(None, problem)
     else:

@@ -6,6 +6,7 @@ the body as it came, because the library's models lose what they do not know.
 
 import json
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -54,7 +55,7 @@ class HubSpotAccess:
 class Portal:
     """The calls that Bindwatch makes. Each returns the body as it came and what it parses to, and raises PullProblem when it fails for good.
 
-    clock: the portal's own time, from its last answer; None when it never told.
+    clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took.
     """
 
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:
@@ -70,6 +71,7 @@ class Portal:
         self._pace = Pace(settings.hubspot_requests_per_10_seconds, 10)
         self._search_pace = Pace(settings.hubspot_searches_per_second, 1)
         self.clock: datetime | None = None
+        self.answer_seconds = 0.0
 
     def property_names(self) -> set[str]:
         return {entry["name"] for entry in self._call("the property list", partial(self._properties.get_all, "contacts"))[1]["results"]}
@@ -122,8 +124,10 @@ class Portal:
         seconds = self.access.timeout_seconds
         host = self.access.host
         try:
+            asked_at = time.monotonic()
             response = method(_preload_content=False, _request_timeout=(min(10.0, seconds), seconds))
             body = as_loadable(response.data)
+            self.answer_seconds = time.monotonic() - asked_at
             page = json.loads(body)
         except (HTTPError, OSError) as error:
             raise _again(error, host) from error

@@ -279,6 +279,17 @@ def test_a_small_increment_comes_by_rest_and_a_large_one_by_a_job(tmp_path: Path
             assert any("POST" in line and JOB in line for line in server.faults.requests) is way
 
 
+@pytest.mark.parametrize("fault", ["", f"cut path={BATCH} after=1;429 path={LIST} after=1", f"500 path={BATCH} times=2;half path={LIST} after=2"])
+def test_a_slow_list_is_gone_on_with_in_batches(scene: Scene, fault: str) -> None:
+    faults = ";".join(part for part in (f"slow path={LIST} seconds=0.1", fault) if part)
+    scene.server.faults.requests.clear()
+    outcome, expected = run_with(scene, faults, "first", hubspot_slow_answer_ms=50)
+    assert outcome.problem is None
+    assert outcome.tables == expected
+    assert sum("propertiesWithHistory" in line and "archived=False" in line for line in scene.server.faults.requests) < 3
+    assert sum(BATCH in line for line in scene.server.faults.requests) > 3
+
+
 def test_a_query_that_rest_refuses_is_asked_for_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     story = story_of(100)
     with served(story, tmp_path / "sandbox") as server:
