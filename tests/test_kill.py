@@ -170,7 +170,7 @@ def kill_at_requests(tmp_path: Path, share: float) -> None:
 
 
 def test_a_pull_killed_at_some_requests_goes_on_from_the_last_whole_page(tmp_path: Path) -> None:
-    kill_at_requests(tmp_path, share=0.12)
+    kill_at_requests(tmp_path, share=0.06)
 
 
 @pytest.mark.slow
