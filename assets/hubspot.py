@@ -181,10 +181,8 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
                 if cursor["after"] == pull.cursor.get("after"):
                     return f"its paging does not move on from {cursor['after']}"
                 listing = ahead.submit(list_ids, cursor["after"])
-            for chunk, (body, page) in portal.read_batches([str(result["id"]) for result in listed["results"]], wanted.properties, _HISTORY):
-                if problem := _lacking(page, wanted.required) or _unanswered(chunk, page):
-                    return problem
-                pull.write_page(body, ".json", len(page["results"]), pull.cursor)
+            if problem := _read_batches(portal, pull, [str(result["id"]) for result in listed["results"]], wanted, _HISTORY, lambda _chunk: pull.cursor):
+                return problem
             pull.move(cursor)
             if pull.pages % 20 == 0:
                 log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
@@ -280,11 +278,10 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
             at_end = len(ids) >= int(found["total"])
             if not at_end:
                 searching = ahead.submit(search, ids[-1])
-            for chunk, (body, page) in portal.read_batches([str(contact_id) for contact_id in ids], wanted.properties, _HISTORY):
-                if problem := _lacking(page, wanted.required) or _unanswered(chunk, page):
-                    pull.finish(None, problem)
-                    return
-                pull.write_page(body, ".json", len(page["results"]), {"last_id": int(chunk[-1]), "at_end": False})
+            names = [str(contact_id) for contact_id in ids]
+            if problem := _read_batches(portal, pull, names, wanted, _HISTORY, lambda chunk: {"last_id": int(chunk[-1]), "at_end": False}):
+                pull.finish(None, problem)
+                return
             last = ids[-1] if ids else last
             log.info("%s: %s changed so far", pull.label, f"{pull.rows:,}")
     pull.move({"last_id": last, "at_end": True})
@@ -307,13 +304,20 @@ def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], str | Non
 def _land_batches(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, history: list[str], may_be_gone: bool) -> None:
     """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there."""
     done = int(pull.cursor.get("done", 0))
-    for chunk, (body, page) in portal.read_batches(ids[done:], wanted.properties, history):
+    problem = _read_batches(portal, pull, ids[done:], wanted, history, lambda _chunk: {"done": pull.cursor.get("done", 0) + HISTORY_PAGE}, may_be_gone)
+    pull.finish(None, problem)
+
+
+def _read_batches(
+    portal: Portal, pull: LandedPull, ids: Sequence[str], wanted: PropertyList, history: Sequence[str], cursor_behind: Callable[[list[str]], dict[str, Any]],
+    may_be_gone: bool = False,
+) -> str | None:  # fmt: skip
+    """Adds a page for each batch of contacts. cursor_behind: of a batch's ids. Returns what is wrong, or None."""
+    for chunk, (body, page) in portal.read_batches(ids, wanted.properties, history):
         if problem := _lacking(page, wanted.required) or (None if may_be_gone else _unanswered(chunk, page)):
-            pull.finish(None, problem)
-            return
-        done += HISTORY_PAGE
-        pull.write_page(body, ".json", len(page["results"]), {"done": done})
-    pull.finish(None)
+            return problem
+        pull.write_page(body, ".json", len(page["results"]), cursor_behind(chunk))
+    return None
 
 
 def _unanswered(ids: list[str], page: dict[str, Any]) -> str | None:
