@@ -14,6 +14,7 @@ import duckdb
 
 from assets.coverage import read_coverage, unseen_histories
 from assets.ledger import runs_with, summarise_run
+from assets.merge_plan import load_merge_plans
 from assets.models import BuiltTable, build_models
 from assets.session import Session
 from assets.snapshot import publish_tables
@@ -49,6 +50,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
         connections = session.connections
         with session.step(context.run_id) as connection:
             write_policy(connection, connections.policy, connections.salesforce.instance_url, [_check_row(check) for check in checks])
+            load_merge_plans(connection, session.warehouse.home)
             built = build_models(connection, checks)
             record = summarise_run(connection, "unproven", [], [])
             home = session.warehouse.home

@@ -47,6 +47,9 @@ class Knobs(Section):
         "keep", description="Does a blank Salesforce field empty HubSpot's on a switch? The field rules leave it open."
     )
     inclusion_list_id: str | None = Field(None, description="HubSpot list that limits what syncs, when the portal uses one (rule 21).")
+    mass_change_records: int = Field(50, ge=0, description="How many Salesforce records may be deleted or merged between two runs (F7).")
+    mass_change_percent: float = Field(1, ge=0, le=100, description="The same as a share of the live records; the larger of the two counts.")
+    mass_archived_contacts: int = Field(10, ge=0, description="How many contacts the integration may archive between two runs.")
     placeholder_emails: tuple[str, ...] = Field(
         ("noemail@noemail.com", "none@none.com", "test@test.com", "na@na.com"), description="E-mails that stand for none."
     )

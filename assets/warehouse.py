@@ -175,7 +175,8 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
 
 
 def _sql_type(value: object) -> str:
-    return "boolean" if isinstance(value, bool) else "bigint" if isinstance(value, int) else "varchar[]" if isinstance(value, list) else "varchar"
+    kinds: dict[type, str] = {bool: "boolean", int: "bigint", float: "double", list: "varchar[]"}
+    return kinds.get(type(value), "varchar")
 
 
 def _replace_table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: list[dict[str, Any]]) -> None:

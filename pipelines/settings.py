@@ -26,14 +26,6 @@ _WHERE_FROM = {
 }
 
 
-# Checks of the catalogue that come with a later version. A policy may name them already.
-_NOT_BUILT_YET = frozenset(
-    "shared_mailbox hidden_duplicate stale_lead_after_conversion binding_flaps missing_email_bound "
-    "salesforce_deleted_flag primary_email_flipped hubspot_merge_orphan planned_merge_unsafe mass_change deletion_setting_dangerous consent_at_risk "
-    "prediction_missed backfill_contamination".split()
-)
-
-
 class Environment(BaseSettings):
     """The environment variables of the contract. Empty counts as not set."""
 
@@ -119,9 +111,7 @@ def _wrong_checks(policy: Policy, path: Path) -> list[str]:
     known = {check.name: check for check in checks()}
     problems = []
     for name, setting in policy.checks.items():
-        if name in _NOT_BUILT_YET:
-            log.warning("%s sets checks.%s, which this version does not have yet: no effect", path, name)
-        elif name not in known:
+        if name not in known:
             problems.append(f"{path}: checks.{name}: there is no such check; docs/checks.md lists them")
         elif known[name].default_severity == "unproven" and setting.severity is not None:
             problems.append(f"{path}: checks.{name}.severity: cannot be changed, because without it a run on partial data would look green")

@@ -59,10 +59,10 @@ class Crm:
         return self._record("raw.salesforce_contact", contact_id(number or next(self.numbers)), changes)
 
     def _record(self, table: str, record_id: str, changes: dict[str, Any]) -> str:
-        """created, modified: moments; email, owner, account, by, deleted, merged_into, converted_to; fields by API name."""
+        """created, modified: moments; name, email, owner, account, by, deleted, merged_into, converted_to; fields by API name."""
         ordinary = {
             "created": day(1), "modified": day(1), "email": ANN, "owner": "0055e000000Own1", "account": None, "by": "0055e000000Usr1",
-            "deleted": False, "merged_into": None, "converted_to": None, "fields": {},
+            "deleted": False, "merged_into": None, "converted_to": None, "fields": {}, "name": "Ann Lee",
         }  # fmt: skip
         unknown = changes.keys() - ordinary.keys()
         assert not unknown, unknown
@@ -73,11 +73,12 @@ class Crm:
             f"""insert into {table} by name select
                 $id as record_id, $id as id, $modified as system_modstamp, $created as created_date, $modified as last_modified_date,
                 $by as last_modified_by_id,
-                $owner as owner_id, $account as account_id, 'Ann Lee' as name, $email as email, $deleted as is_deleted, $merged_into as master_record_id,
+                $owner as owner_id, $account as account_id, $name as name, $email as email, $deleted as is_deleted, $merged_into as master_record_id,
                 $converted as is_converted, $converted_to as converted_contact_id, map($names, $values) as fields, 0 as content_hash, $pull_no as pull_no""",
             {
                 "id": record_id, "modified": text(value["modified"]), "created": text(value["created"]), "by": value["by"], "owner": value["owner"],
-                "account": value["account"], "email": value["email"], "deleted": str(deleted).lower(), "merged_into": value["merged_into"],
+                "account": value["account"], "email": value["email"], "name": value["name"], "deleted": str(deleted).lower(),
+                "merged_into": value["merged_into"],
                 "converted": str(value["converted_to"] is not None).lower(), "converted_to": value["converted_to"],
                 "names": list(fields), "values": list(fields.values()), "pull_no": self.pull_no,
             },
@@ -122,6 +123,11 @@ class Crm:
                 "insert into raw.hubspot_property_version values (?, ?, ?, ?, ?, null, ?)",
                 [contact_id, property_name, value, text(when), source[0] if source else "SALESFORCE", self.pull_no],
             )
+
+    def plan(self, *rows: tuple[str, str], name: str = "plan.csv") -> None:
+        """A merge plan that was handed in: (master, loser)."""
+        for number, (master, loser) in enumerate(rows, 1):
+            self.connection.execute("insert into main.merge_plan values (?, ?, ?, ?)", [name, number, master, loser])
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,3 +185,46 @@ class Crm:
 
     def checks_that_fire(self) -> set[str]:
         return {row["check_name"] for row in self.findings()}
+
+
+# ── common scenes ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+BOUND, RIVAL = lead_id(1), lead_id(2)
+
+
+def duplicates(bound_fields: dict[str, str] | None = None, rival_fields: dict[str, str] | None = None, **knobs: Any) -> Crm:
+    """A bound Lead and a rival with the same e-mail; both carry the same values unless a test says otherwise."""
+    crm = Crm(**knobs)
+    crm.lead(1, fields=bound_fields or {}, modified=day(5))
+    crm.lead(2, created=day(3), modified=day(4), fields=rival_fields or {})
+    return crm
+
+
+def one(crm: Crm, check: str) -> dict[str, Any]:
+    (finding,) = crm.findings(check)
+    return finding
+
+
+def jumped(crm: Crm) -> None:
+    """Between two runs the binding jumps from the bound Lead to the rival, and a title is overwritten."""
+    crm.contact(bound=BOUND)
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"))
+    crm.end_run()
+    crm.later()
+    crm.connection.execute("delete from raw.hubspot_contact")
+    crm.contact(bound=RIVAL, since=day(30.2), synced=day(30.2))
+    crm.history("101", "jobtitle", (day(30.2), "Buyer"))
+
+
+def merged_away(archived_after: float | None = None, **knobs: Any) -> Crm:
+    """Between two runs the bound Lead is merged into the rival; the contact keeps naming the loser, or is archived."""
+    crm = Crm(**knobs)
+    crm.lead(2)
+    crm.contact(bound=crm.lead(1))
+    crm.end_run()
+    crm.later()
+    crm.lead(1, merged_into=RIVAL, modified=day(30.1))
+    if archived_after is not None:
+        crm.connection.execute("delete from raw.hubspot_contact")
+        crm.contact(bound=BOUND, since=None, archived_at=day(30.1 + archived_after))
+    return crm

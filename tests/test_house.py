@@ -80,8 +80,10 @@ def test_the_asset_keys_are_known() -> None:
 
     keys = sorted("/".join(key.path) for key in defs.resolve_asset_graph().get_all_asset_keys())
     assert keys == [
-        "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/duplicate_cluster", "core/hubspot_contact",
-        "core/judged_prediction", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/policy_prediction",
+        "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/departure", "core/duplicate_cluster",
+        "core/hubspot_contact",
+        "core/judged_prediction", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/planned_merge",
+        "core/policy_prediction",
         "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact",
         "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
         "raw/salesforce_lead", "review/finding", "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",

@@ -19,7 +19,11 @@ select
     format('{} was updated after the contact''s last sync. The next sync moves the binding there from {}; {}.',
         binding.predicted_id, binding.bound_id,
         case when at_risk.properties is null then 'no mapped value is at risk' else 'at risk: ' || array_to_string(at_risk.properties, ', ') end) as reason,
-    format('Edit {} now, so that it is the record updated last, then bring {} into it (merge; a Lead is converted into the Contact).', binding.bound_id, binding.predicted_id) as action
+    format('Edit {} now, so that it is the record updated last, then {}.', binding.bound_id,
+        case
+            when cluster.is_shared_mailbox then 'give each record its own e-mail: they look like different people (shared_mailbox)'
+            else format('bring {} into it (merge; a Lead is converted into the Contact)', binding.predicted_id)
+        end) as action
 from core.binding as binding
 inner join core.duplicate_cluster as cluster on cluster.email = binding.email
 left join (

@@ -18,11 +18,15 @@ select
     binding.email,
     format('The contact is not bound yet and {} Salesforce records have its e-mail (accounts: {}, owners: {}). Which one the first sync takes is not documented.',
         count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason,
-    'Merge the candidates before the contact syncs for the first time.' as action,
+    case
+        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail before the contact syncs.'
+        else 'Merge the candidates before the contact syncs for the first time.'
+    end as action,
     case when count(distinct person.account_id) > 1 or count(distinct person.owner_id) > 1 then 'block' else 'warn' end as severity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
+inner join core.duplicate_cluster as cluster on cluster.email = binding.email
 inner join core.salesforce_person as person on person.email = binding.email and person.state = 'live'
 where binding.bound_state = 'none' and contact.is_in_scope
-group by binding.hubspot_contact_id, binding.predicted_id, binding.email
+group by binding.hubspot_contact_id, binding.predicted_id, binding.email, cluster.is_shared_mailbox
 having count(*) > 1;

@@ -15,8 +15,11 @@ select
     cluster.email,
     format('{} Salesforce records share one e-mail ({} Leads, {} Contacts); no HubSpot contact has it.',
         cluster.size, cluster.lead_count, cluster.contact_count) as reason,
-    'Merge them in Salesforce before a contact with this e-mail appears in HubSpot.' as action
+    case
+        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail.'
+        else 'Merge them in Salesforce before a contact with this e-mail appears in HubSpot.'
+    end as action
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
 where cluster.hubspot_contact_id is null
-group by cluster.email, cluster.oldest_id, cluster.size, cluster.lead_count, cluster.contact_count;
+group by cluster.email, cluster.is_shared_mailbox, cluster.oldest_id, cluster.size, cluster.lead_count, cluster.contact_count;

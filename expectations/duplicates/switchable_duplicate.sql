@@ -23,6 +23,7 @@ select
     binding.email,
     format('{} Salesforce records share this contact''s e-mail. An edit of another one would move the binding; no mapped value differs today.', cluster.size) as reason,
     case
+        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail before the contact syncs.'
         when binding.bound_state = 'live' then format('Merge the other records into {}, the bound one.', binding.bound_id)
         else 'Merge the duplicates before the contact syncs.'
     end as action

@@ -35,6 +35,7 @@ select
         case when len(at_risk.fields_at_risk) = 1 then 'one field' else format('{} fields', len(at_risk.fields_at_risk)) end,
         array_to_string(at_risk.fields_at_risk, ', ')) as reason,
     case
+        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail before the contact syncs.'
         when binding.bound_state = 'live' then format('Keep {} as the master. Convert Leads into the Contact, merge the other records into it.', binding.bound_id)
         else 'Decide which record is the right one, and merge the others into it before the contact syncs.'
     end as action

@@ -9,17 +9,6 @@
 -- Rests on: rules 34, 36; F6.
 -- Not: a contact archived before its record went (somebody deleted it by hand).
 -- Steward: restore it from HubSpot's recycle bin while there is time, then decide which record it belongs to.
-with gone as (
-    -- when the record was first seen deleted
-    select record_id, main.utc(min_by(system_modstamp, pull_no)) as deleted_at
-    from (
-        select record_id, system_modstamp, is_deleted, pull_no from raw.salesforce_lead
-        union all
-        select record_id, system_modstamp, is_deleted, pull_no from raw.salesforce_contact
-    ) as version
-    where main.is_true(is_deleted)
-    group by record_id
-)
 select
     contact.contact_id as hubspot_contact_id,
     contact.bound_id as salesforce_id,
@@ -32,8 +21,8 @@ select
     'Restore it from HubSpot''s recycle bin, then decide which record it belongs to.' as action
 from core.hubspot_contact as contact
 inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state in ('deleted', 'merged')
-inner join gone on gone.record_id = person.record_id
+inner join core.departure as departure on departure.record_id = person.record_id
 cross join staging.clock as clock
 where contact.state = 'archived'
-  and contact.archived_at >= gone.deleted_at
+  and contact.archived_at >= departure.departed_at
   and contact.archived_at + interval 90 day > clock.as_of;

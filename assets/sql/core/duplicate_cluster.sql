@@ -9,6 +9,8 @@
 -- hubspot_contact_id: the live HubSpot contact with that primary e-mail
 -- bound_id: the record that contact is bound to
 -- risk: unsafe (a switch would change or spread a value), switchable (it would jump, no value differs), latent (nothing can jump)
+-- is_shared_mailbox: its records look like different people: no two share a word of their names, or it is a role mailbox under
+--   several names
 create or replace table core.duplicate_cluster as
 with shared_email as (
     select email from core.salesforce_person where state = 'live' and email is not null group by email having count(*) > 1
@@ -24,6 +26,31 @@ cluster as (
     from core.salesforce_person
     where state = 'live' and email in (select email from shared_email)
     group by email
+),
+named as (
+    -- names as sets of words, without case and accents: "Lee, Ann" and "ann lee" are one
+    select
+        email,
+        list_distinct(list_sort(list_filter(
+            string_split_regex(strip_accents(lower(nfc_normalize(display_name))), '[^\p{L}\p{N}]+'), lambda word: word <> ''))) as words
+    from core.salesforce_person
+    where state = 'live' and email in (select email from shared_email)
+),
+word_of as (
+    select email, unnest(words) as word from named
+),
+mailbox as (
+    -- a record without a name is no evidence either way
+    select
+        named.email,
+        count(*) > 1 and not bool_or(shares_word.email is not null) as has_strangers,
+        count(distinct array_to_string(list_sort(named.words), ' ')) > 1 as has_several_names
+    from named
+    left join (
+        select distinct email from (select email, word from word_of group by email, word having count(*) > 1) as twice
+    ) as shares_word on shares_word.email = named.email
+    where len(named.words) > 0
+    group by named.email
 ),
 at_risk as (
     select hubspot_contact_id, bool_or(is_at_risk) as is_at_risk from core.overwrite group by hubspot_contact_id
@@ -54,6 +81,11 @@ select
         when contact.is_at_risk then 'unsafe'
         when contact.switch_is_possible then 'switchable'
         else 'latent'
-    end as risk
+    end as risk,
+    coalesce(
+        mailbox.has_strangers or (mailbox.has_several_names and list_contains(list_transform(policy.role_mailboxes, lambda role: lower(trim(role))), split_part(cluster.email, '@', 1))),
+        false) as is_shared_mailbox
 from cluster
-left join contact on contact.email = cluster.email;
+left join contact on contact.email = cluster.email
+left join mailbox on mailbox.email = cluster.email
+cross join main.policy as policy;

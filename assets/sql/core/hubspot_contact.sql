@@ -17,6 +17,7 @@
 -- contact_id_raw: salesforcecontactid as stored
 -- is_in_scope: no inclusion list is configured, or the contact is in it
 -- email_changed_at: when the primary e-mail changed last; null without history
+-- says_deleted: HubSpot marks its record as deleted in Salesforce (salesforcedeleted)
 -- created_at: when the contact was created
 -- archived_at: when it was archived
 -- pull_no: with contact_id the key of its properties in raw
@@ -72,6 +73,7 @@ select
     b.contact_id_raw,
     policy.inclusion_list_id is null or member.contact_id is not null as is_in_scope,
     b.email_changed_at,
+    b.says_deleted,
     b.created_at,
     b.archived_at,
     b.pull_no

@@ -12,18 +12,20 @@ create or replace macro main.checksum_character(id, place) as
 create or replace macro main.checksum(id) as
     main.checksum_character(id, 1) || main.checksum_character(id, 6) || main.checksum_character(id, 11);
 
--- The first branch is only a faster way for what the API returns.
+-- The first branch is only a faster way for what the API returns. In the second one the list names the trimmed text and the checksum once:
+-- trimming it for each character takes long, and so does planning the checksum again.
 create or replace macro main.salesforce_id18(id) as
     case
-        when length(id) = 18 and regexp_full_match(id, '[A-Za-z0-9]{15}[A-Z0-5]{3}') and substr(id, 16, 3) = main.checksum(id) then id
-        when regexp_full_match(trim(id), '[A-Za-z0-9]{15}') then trim(id) || main.checksum(trim(id))
-        when regexp_full_match(trim(id), '[A-Za-z0-9]{15}[A-Z0-5]{3}')
-         and substr(trim(id), 16, 3) = main.checksum(trim(id)) then trim(id)
+        when regexp_full_match(id, '[A-Za-z0-9]{15}[A-Z0-5]{3}') then case when substr(id, 16, 3) = main.checksum(id) then id end
+        else list_filter(
+            list_transform([trim(id)], lambda given: case
+                when regexp_full_match(given, '[A-Za-z0-9]{15}([A-Z0-5]{3})?') then left(given, 15) || main.checksum(given) end),
+            lambda long_id: starts_with(long_id, trim(id)))[1]
     end;
 
 -- A reference to another record as 18 characters; as received where it is no 15-character id. Cheap: most are 18 already.
 create or replace macro main.long_id(id) as
-    case when length(id) = 15 then coalesce(main.salesforce_id18(id), id) else nullif(id, '') end;
+    case when length(id) = 15 and regexp_full_match(id, '[A-Za-z0-9]{15}') then id || main.checksum(id) else nullif(id, '') end;
 
 -- White space and zero-width characters, as trimmed from e-mails and compared values. Most texts are ASCII without any at the ends:
 -- the first branch takes them, because trim() with so many characters takes a microsecond.

@@ -107,6 +107,9 @@ create table if not exists main.ledger (
     hubspot_url varchar, salesforce_url varchar
 );
 
+-- One row: a row of a merge plan that lies in the home's folder merge-plans. Replaced at every run.
+create table if not exists main.merge_plan (plan varchar not null, row_no bigint not null, master_id varchar, loser_id varchar);
+
 -- One row: the latest decision of a person on a finding. Filled from the decisions store.
 create table if not exists main.decision (
     fingerprint varchar not null, status varchar not null, owner varchar, waived_until timestamp

@@ -10,6 +10,7 @@
 -- salesforce_lead_id: salesforceleadid as 18 characters; null when malformed
 -- salesforce_contact_id: salesforcecontactid as 18 characters; null when malformed
 -- last_sync_at: salesforcelastsynctime
+-- says_deleted: salesforcedeleted is true
 -- created_at: when the contact was created
 -- modified_at: when it was modified last
 -- is_archived: deleted, restorable for 90 days
@@ -46,6 +47,7 @@ select
     main.salesforce_id18(v.lead_id) as salesforce_lead_id,
     main.salesforce_id18(v.crm_contact_id) as salesforce_contact_id,
     main.utc(v.properties['salesforcelastsynctime']) as last_sync_at,
+    coalesce(main.is_true(v.properties['salesforcedeleted']), false) as says_deleted,
     main.utc(v.created_at) as created_at,
     main.utc(coalesce(v.properties['lastmodifieddate'], v.updated_at)) as modified_at,
     v.archived as is_archived,

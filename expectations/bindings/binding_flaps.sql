@@ -1,0 +1,36 @@
+-- A contact's binding jumps back and forth.
+--
+-- severity: warn
+-- basis: observed
+-- on: core/switch_event
+--
+-- Fails when a contact changed from one record to another three times or more within the last 30 days, or went back to the record it came from.
+-- Why: each jump writes the other record's values over HubSpot's (F3). What the contact says depends on who edited last; workflows,
+-- lists and e-mails follow whichever values happen to be there.
+-- Rests on: rule 11; F3, F4: the id history in HubSpot.
+-- Not: conversions, merges, first bindings, ids that were cleared.
+-- Steward: deal with these first. Merge the records that take turns into the one that should stay, then check the values.
+with jump as (
+    select
+        event.hubspot_contact_id,
+        count(*) as jumps,
+        list(event.from_id order by event.switched_at) as from_ids,
+        list(event.to_id order by event.switched_at) as to_ids,
+        max(event.switched_at) as last_at
+    from core.switch_event as event
+    cross join staging.clock as clock
+    where event.cause in ('duplicate_switch', 'unexplained') and event.switched_at > clock.as_of - interval 30 day
+    group by event.hubspot_contact_id
+)
+select
+    jump.hubspot_contact_id,
+    contact.bound_id as salesforce_id,
+    list_filter(list_sort(list_distinct(list_concat(jump.from_ids, jump.to_ids))), lambda id: id is distinct from contact.bound_id) as rival_ids,
+    contact.email,
+    format('Its binding jumped {} times in 30 days between {} records, last on {} UTC.',
+        jump.jumps, len(list_distinct(list_concat(jump.from_ids, jump.to_ids))), strftime(jump.last_at, '%Y-%m-%d %H:%M')) as reason,
+    'Merge the records that take turns into the one that should stay, then compare the contact''s values.' as action,
+    strftime(jump.last_at, '%Y-%m-%dT%H:%M:%S.%f') as facts
+from jump
+inner join core.hubspot_contact as contact on contact.contact_id = jump.hubspot_contact_id and contact.state = 'live'
+where jump.jumps >= 3 or (jump.jumps = 2 and jump.to_ids[2] = jump.from_ids[1]);

@@ -1,0 +1,38 @@
+-- A Salesforce record lost its contact in a HubSpot merge.
+--
+-- severity: warn
+-- basis: observed
+-- on: core/salesforce_person
+--
+-- Fails when a live Salesforce record's e-mail is only an additional e-mail of a HubSpot contact, and no contact is bound to the record.
+-- Why: after a merge in HubSpot only the primary contact syncs (rule 42). This record gets no more updates, and an edit on it ends in the
+-- error "Email already in use" (rule 43).
+-- Rests on: rules 42, 43.
+-- Not: a record whose e-mail is also some contact's primary one; a record that a contact is bound to.
+-- Steward: merge the record into the one that the contact is bound to. That one is the master.
+with secondary as (
+    select
+        address.email,
+        min_by(address.contact_id, (length(address.contact_id), address.contact_id)) as hubspot_contact_id,
+        min_by(address.bound_id, (length(address.contact_id), address.contact_id)) as bound_id
+    from (
+        select contact_id, bound_id, unnest(additional_emails) as email from core.hubspot_contact where state = 'live' and len(additional_emails) > 0
+    ) as address
+    group by address.email
+)
+select
+    secondary.hubspot_contact_id,
+    person.record_id as salesforce_id,
+    case when secondary.bound_id is not null then [secondary.bound_id] end as rival_ids,
+    person.email,
+    format('Nobody is bound to {}. Its e-mail is a secondary one of contact {}, which is bound to {}.',
+        person.record_id, secondary.hubspot_contact_id, coalesce(secondary.bound_id, 'nothing')) as reason,
+    case
+        when secondary.bound_id is not null then format('Merge it into {}, the record that the contact is bound to; a Lead is converted into it.', secondary.bound_id)
+        else 'Decide whether it is the same person; then make its e-mail the contact''s primary one, or split the contact.'
+    end as action
+from core.salesforce_person as person
+inner join secondary on secondary.email = person.email
+left join core.hubspot_contact as holder on holder.email = person.email and holder.state = 'live'
+left join core.hubspot_contact as bound on bound.bound_id = person.record_id and bound.state = 'live'
+where person.state = 'live' and holder.contact_id is null and bound.contact_id is null;

@@ -1,0 +1,27 @@
+-- A contact is bound to a live record that has no e-mail.
+--
+-- severity: warn
+-- basis: observed
+-- on: core/binding
+--
+-- Fails when a live HubSpot contact is bound to a live record without an e-mail, or with one that can never match, for longer than the settle
+-- time since the record was modified or the contact was bound.
+-- Why: the integration writes HubSpot's e-mail back into the bound record (rule 23). A record that stays blank is one that it cannot write
+-- to, or no longer syncs with; should the link be lost, nothing leads back to it.
+-- Rests on: rule 23: observed by one user in one portal.
+-- Not: a record whose e-mail is somebody else's (mislinked_email).
+-- Steward: open the contact's Salesforce Sync card in HubSpot for an error; correct the e-mail in Salesforce.
+select
+    binding.hubspot_contact_id,
+    binding.bound_id as salesforce_id,
+    binding.email,
+    format('It is bound to {}, which has no usable e-mail; the integration should have written it back.', binding.bound_id) as reason,
+    'Look for an error on the contact''s Salesforce Sync card, then enter the e-mail in Salesforce.' as action
+from core.binding as binding
+inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
+inner join core.salesforce_person as person on person.record_id = binding.bound_id
+cross join staging.clock as clock
+cross join main.policy as policy
+where binding.bound_state = 'live'
+  and person.email is null
+  and coalesce(clock.as_of - greatest(person.modified_at, contact.bound_since) > to_minutes(policy.settle_minutes), true);

@@ -1,0 +1,41 @@
+-- A contact's primary e-mail changed to one of its secondary ones by itself.
+--
+-- severity: warn
+-- basis: documented
+-- on: core/hubspot_contact
+--
+-- Fails when, since the last proven run, a form or a conversation made one of the contact's additional e-mails its primary one.
+-- Why: the primary e-mail is what the integration matches by. The contact now belongs to other Salesforce records than before, although
+-- nobody edited anything (rule 44).
+-- Rests on: rule 44: HubSpot makes a known secondary e-mail the primary one when somebody submits a form with it.
+-- Not: an edit by a user, an import or the API; a new e-mail that was never a secondary one; what the first run finds.
+-- Steward: decide which e-mail is right. Where the old one is, set it back before the next sync.
+with flip as (
+    select hubspot_contact_id, changed_at, pull_no, main.matching_email(value) as email
+    from staging.hubspot_property_version
+    cross join staging.clock as clock
+    where property = 'email' and pull_no > clock.last_run_pull_no
+      and (source_type like 'FORM%' or source_type like 'CONVERSATION%')
+),
+known_secondary as (
+    select distinct version.id as hubspot_contact_id, main.matching_email(address.address) as email
+    from raw.hubspot_contact as version
+    cross join staging.clock as clock
+    cross join lateral (select unnest(string_split(version.properties['hs_additional_emails'], ';')) as address) as address
+    where version.pull_no <= clock.last_run_pull_no and version.id in (select hubspot_contact_id from flip)
+)
+select
+    contact.contact_id as hubspot_contact_id,
+    contact.bound_id as salesforce_id,
+    case when count(person.record_id) > 0 then list(person.record_id order by person.record_id) end as rival_ids,
+    contact.email,
+    format('On {} UTC a form or conversation made a secondary e-mail its primary one; {} other live Salesforce records have it.',
+        strftime(max(flip.changed_at), '%Y-%m-%d %H:%M'), count(person.record_id)) as reason,
+    'Decide which e-mail is right; set the old one back in HubSpot before the next sync if it is.' as action,
+    strftime(max(flip.changed_at), '%Y-%m-%dT%H:%M:%S.%f') as facts
+from flip
+inner join core.hubspot_contact as contact on contact.contact_id = flip.hubspot_contact_id and contact.email = flip.email and contact.state = 'live'
+inner join known_secondary on known_secondary.hubspot_contact_id = contact.contact_id and known_secondary.email = contact.email
+left join core.salesforce_person as person
+    on person.email = contact.email and person.state = 'live' and person.record_id is distinct from contact.bound_id
+group by contact.contact_id, contact.bound_id, contact.email;

@@ -1,0 +1,43 @@
+-- A contact is still bound to a Lead that was converted.
+--
+-- severity: warn
+-- severity: block when the Lead was converted more than 24 hours ago
+-- basis: documented
+-- on: core/binding
+--
+-- Fails when a live HubSpot contact is bound to a converted Lead and does not carry the id of the Contact that it became, or of the one that
+-- Contact was merged into.
+-- Why: a converted Lead is frozen: nothing syncs with it. Salesforce works on with the Contact, HubSpot with values from before.
+-- Rests on: rules 29 to 31. The binding should follow the conversion; where only Leads create HubSpot contacts it does not.
+-- Not: a contact that carries both ids (the binding has followed).
+-- Steward: allow Contacts in HubSpot's Salesforce settings, then resync the contact. It binds to the Contact with the next change on either side.
+with converted as (
+    -- Salesforce gives the day of a conversion, no time; the stamp of the first version seen converted has one
+    select record_id, main.utc(min_by(system_modstamp, pull_no)) as converted_at
+    from raw.salesforce_lead
+    where main.is_true(is_converted)
+    group by record_id
+)
+select
+    binding.hubspot_contact_id,
+    binding.bound_id as salesforce_id,
+    case when lead_record.converted_contact_id is not null then [coalesce(heir.survivor_id, lead_record.converted_contact_id)] end as rival_ids,
+    binding.email,
+    case
+        when lead_record.converted_contact_id is null then format('It is bound to {}, a Lead that was converted.', binding.bound_id)
+        else format('It is bound to {}, a Lead that was converted into Contact {}.',
+            binding.bound_id, coalesce(heir.survivor_id, lead_record.converted_contact_id))
+    end as reason,
+    'Check that HubSpot may sync Contacts (Salesforce settings, Contacts tab), then resync this contact.' as action,
+    case when clock.as_of - converted.converted_at > interval 24 hour then 'block' else 'warn' end as severity
+from core.binding as binding
+inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
+inner join core.salesforce_person as lead_record on lead_record.record_id = binding.bound_id
+left join converted on converted.record_id = binding.bound_id
+left join core.salesforce_person as heir on heir.record_id = lead_record.converted_contact_id
+left join core.merge_chain as chain
+    on chain.record_id = lead_record.converted_contact_id and chain.ancestor_id = contact.salesforce_contact_id
+cross join staging.clock as clock
+where binding.bound_state = 'converted'
+  and chain.record_id is null
+  and coalesce(contact.salesforce_contact_id <> lead_record.converted_contact_id, true);

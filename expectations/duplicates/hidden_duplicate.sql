@@ -1,0 +1,41 @@
+-- Several addresses reach one mailbox, and HubSpot takes them for different people.
+--
+-- severity: warn
+-- basis: inferred
+-- on: core/salesforce_person
+--
+-- Fails when live Salesforce records have different e-mails that the mail provider delivers to one mailbox: dots and plus tags at gmail.com
+-- and googlemail.com; plus tags at outlook.com, hotmail.com, live.com, icloud.com, proton.me, protonmail.com and fastmail.com. One finding a mailbox.
+-- Why: one person has two contacts, two consents and two owners; what one of them opted out of still reaches the other.
+-- Rests on: the address rules that these providers publish. For the integration different e-mails are different people (rule 4).
+-- Not: records with one and the same e-mail (the other checks of this suite); other providers, whose rules nobody knows.
+-- Steward: nothing is urgent; a switch cannot happen between different e-mails. Decide which address the person uses, then merge.
+with address as (
+    select
+        record_id, email, created_at,
+        split_part(split_part(email, '@', 1), '+', 1) as local_part,
+        split_part(email, '@', 2) as domain
+    from core.salesforce_person
+    where state = 'live' and email is not null
+),
+mailbox as (
+    select
+        record_id, email, created_at,
+        case
+            when domain in ('gmail.com', 'googlemail.com') then replace(local_part, '.', '') || '@gmail.com'
+            else local_part || '@' || domain
+        end as mailbox
+    from address
+    where domain in ('gmail.com', 'googlemail.com', 'outlook.com', 'hotmail.com', 'live.com', 'icloud.com', 'proton.me', 'protonmail.com', 'fastmail.com')
+      and local_part <> ''
+)
+select
+    arg_min(record_id, (created_at, record_id)) as salesforce_id,
+    list_filter(list(record_id order by record_id), lambda id: id <> arg_min(record_id, (created_at, record_id))) as rival_ids,
+    mailbox as email,
+    format('{} records have {} different e-mails that reach one mailbox; HubSpot takes them for different people.',
+        count(*), count(distinct email)) as reason,
+    'Find out which address the person uses. If it is one person, give the records that e-mail and merge them.' as action
+from mailbox
+group by mailbox
+having count(distinct email) > 1;

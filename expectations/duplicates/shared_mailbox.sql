@@ -1,0 +1,25 @@
+-- An e-mail is shared by records that look like different people.
+--
+-- severity: warn
+-- basis: inferred
+-- on: core/duplicate_cluster
+--
+-- Fails when no two live Salesforce records with one e-mail share a word of their names, or when the e-mail is that of a role (info, sales,
+-- office; the policy's list) and the names differ.
+-- Why: for the integration they are one contact, but merging them would mix people: one person's history, consent and opportunities would
+-- become another's, and a merge cannot be undone in full.
+-- Rests on: the integration compares e-mails and nothing else (section 1 of docs/integration.md); that names tell people apart is ours.
+-- Not: records without a name (no evidence), names that differ in case, accents or order only.
+-- Steward: do not merge. Give each person an e-mail of their own, or leave one record with the shared e-mail and clear it on the others.
+select
+    cluster.hubspot_contact_id,
+    case when bound.record_id is not null then bound.record_id else cluster.oldest_id end as salesforce_id,
+    list(member.record_id order by member.record_id) filter (where member.record_id <> coalesce(bound.record_id, cluster.oldest_id)) as rival_ids,
+    cluster.email,
+    format('{} Salesforce records with different names share one e-mail.', cluster.size) as reason,
+    'Do not merge them: they look like different people. Give each its own e-mail; let one record keep the shared one.' as action
+from core.duplicate_cluster as cluster
+inner join core.cluster_member as member on member.email = cluster.email
+left join core.cluster_member as bound on bound.email = cluster.email and bound.record_id = cluster.bound_id
+where cluster.is_shared_mailbox
+group by cluster.email, cluster.hubspot_contact_id, cluster.oldest_id, cluster.size, bound.record_id;

@@ -1,0 +1,42 @@
+-- Many records went at once.
+--
+-- severity: block
+-- basis: observed
+-- on: core/departure
+--
+-- Fails when more Salesforce records were deleted or merged since the last proven run than max(50, 1 % of the live ones), or when the
+-- integration archived more than 10 HubSpot contacts since then. The three numbers are settings of the policy (mass_…).
+-- Why: mass merges and mass deletions multiply every damage that one merge can do (F7). Most of it can be undone only for 15 days in
+-- Salesforce and 90 days in HubSpot.
+-- Rests on: F7.
+-- Not: what the first run finds; contacts that people archived themselves.
+-- Steward: stop the job that does it before the next run. Then look at the merges and the deleted contacts, most recent first.
+with total as (
+    select
+        (select count(*) from core.departure where is_new) as departed,
+        (select count(*) from core.salesforce_person where state = 'live') as live,
+        (
+            select count(*)
+            from core.hubspot_contact as contact
+            inner join core.departure as departure on departure.record_id = contact.bound_id
+            cross join staging.clock as clock
+            where contact.state = 'archived' and contact.archived_at >= departure.departed_at and contact.pull_no > clock.last_run_pull_no
+        ) as archived
+)
+select
+    format('{} Salesforce records were deleted or merged since the last run; {} are live.', total.departed, total.live) as reason,
+    'Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.' as action,
+    'records since pull ' || clock.last_run_pull_no as facts
+from total
+cross join main.policy as policy
+cross join staging.clock as clock
+where total.departed > greatest(policy.mass_change_records, total.live * policy.mass_change_percent / 100)
+union all
+select
+    format('{} HubSpot contacts were archived since the last run after their Salesforce records went.', total.archived),
+    'Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).',
+    'contacts since pull ' || clock.last_run_pull_no
+from total
+cross join main.policy as policy
+cross join staging.clock as clock
+where total.archived > policy.mass_archived_contacts;

@@ -1,0 +1,28 @@
+-- A merge plan that was handed in would break a contact.
+--
+-- severity: block
+-- basis: documented
+-- on: core/planned_merge
+--
+-- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, merges a Lead with a Contact, or names
+-- ids that are unknown, deleted, equal, or that the plan treats in two ways.
+-- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
+-- are bound, they end on one record (rule 48).
+-- Rests on: rules 35 to 37, 48; F5, F6.
+-- Not: a row that was carried out already.
+-- Steward: change the plan before it is carried out: make the bound record the master. Take the file away when it is no longer planned.
+select
+    planned.hubspot_contact_id,
+    planned.loser_id as salesforce_id,
+    case when planned.master_id is not null then [planned.master_id] end as rival_ids,
+    contact.email,
+    case when planned.row_no > 0 then format('Row {} of ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason as reason,
+    case
+        when planned.recommended_master_id = planned.loser_id then format('Make {} the master.', planned.loser_id)
+        when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
+        else 'Correct the row or take it out.'
+    end as action,
+    planned.plan || ' ' || planned.verdict as facts
+from core.planned_merge as planned
+left join core.hubspot_contact as contact on contact.contact_id = planned.hubspot_contact_id
+where planned.verdict in ('unsafe', 'invalid', 'unknown');

@@ -1,0 +1,63 @@
+-- The last run's prediction was wrong.
+--
+-- severity: warn
+-- basis: inferred
+-- on: core/binding
+--
+-- Fails when the last proven run predicted a switch or a first binding, the contact has synced since, and it is bound to something else; or
+-- when it predicted that the contact stays, and it switched without an edit after the prediction.
+-- Why: every other finding about what will happen rests on the same policy. Misses say that the policy does not describe this portal.
+-- Rests on: docs/prediction.md; core.prediction_score counts hits and misses.
+-- Not: a record that was meanwhile merged or converted into the one that is bound; a contact that has not synced yet.
+-- Steward: look at one or two by hand. The administrator compares policies with `bindwatch backtest` and corrects bindwatch.toml.
+with synced as (
+    select
+        prediction.*,
+        contact.email,
+        contact.bound_id as bound_now,
+        contact.last_sync_at,
+        coalesce(heir.survivor_id, heir.record_id, predicted.survivor_id, prediction.predicted_id) as predicted_today
+    from main.prediction as prediction
+    inner join core.hubspot_contact as contact on contact.contact_id = prediction.hubspot_contact_id and contact.state = 'live'
+    left join core.salesforce_person as predicted on predicted.record_id = prediction.predicted_id
+    left join core.salesforce_person as heir on heir.record_id = predicted.converted_contact_id
+    cross join main.policy as policy
+    where contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
+),
+first_change as (
+    select history.hubspot_contact_id, arg_min(history.to_id, history.changed_at) as to_id
+    from core.switch_event as event
+    inner join core.binding_history as history
+        on history.hubspot_contact_id = event.hubspot_contact_id and history.changed_at = event.switched_at and history.to_id = event.to_id
+    inner join main.prediction as prediction
+        on prediction.hubspot_contact_id = history.hubspot_contact_id and history.changed_at > prediction.predicted_at
+    where event.cause in ('duplicate_switch', 'unexplained')
+    group by history.hubspot_contact_id
+)
+select
+    synced.hubspot_contact_id,
+    synced.bound_now as salesforce_id,
+    case when synced.predicted_id is not null then [synced.predicted_id] end as rival_ids,
+    synced.email,
+    case synced.prediction
+        when 'keep' then format('It was predicted to stay with {} (rule {}), and jumped to {} although that record was not edited.',
+            synced.bound_id, synced.rule, first_change.to_id)
+        else format('It was predicted to be bound to {} (rule {}), has synced since, and is bound to {}.',
+            synced.predicted_id, synced.rule, coalesce(synced.bound_now, 'nothing'))
+    end as reason,
+    'Look at the edits of both records around the sync. Where misses repeat, compare the policies with `bindwatch backtest`.' as action,
+    strftime(synced.predicted_at, '%Y-%m-%dT%H:%M:%S') as facts
+from synced
+left join first_change on first_change.hubspot_contact_id = synced.hubspot_contact_id
+left join core.salesforce_person as jumped_to on jumped_to.record_id = first_change.to_id
+where (
+        synced.prediction in ('switch', 'bind')
+        and synced.bound_now is distinct from synced.predicted_id
+        and synced.bound_now is distinct from synced.predicted_today
+    )
+   or (
+        synced.prediction = 'keep'
+        and first_change.to_id is not null
+        -- a record that was edited, or came, after the prediction could not be foreseen
+        and coalesce(jumped_to.modified_at <= synced.predicted_at, false)
+    );

@@ -1,0 +1,190 @@
+"""Suite duplicates: for each check a world in which it fires once, near misses in which it must not, and missing data."""
+
+import pytest
+
+from sandbox.world import id18
+from tests.crm import ANN, BOUND, RIVAL, Crm, contact_id, day, duplicates, lead_id, one
+
+
+def test_unsafe_duplicate_fires_when_a_switch_would_overwrite_a_value() -> None:
+    crm = duplicates(rival_fields={"Title": "Buyer", "Phone": "1"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    finding = one(crm, "unsafe_duplicate")
+    assert finding["severity"] == "block"
+    assert finding["hubspot_contact_id"] == "101"
+    assert (finding["salesforce_id"], finding["rival_ids"], finding["fields_at_risk"]) == (BOUND, [RIVAL], ["jobtitle"])
+    assert finding["blast_radius"] == 2  # one field, one rival
+    assert finding["salesforce_url"].endswith(BOUND)
+
+
+def test_unsafe_duplicate_fires_when_a_switch_would_write_hubspots_value_into_the_rival() -> None:
+    crm = duplicates(rival_fields={"Title": " "})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    assert one(crm, "unsafe_duplicate")["fields_at_risk"] == ["jobtitle"]
+
+
+def test_a_consent_field_at_risk_weighs_ten() -> None:
+    crm = duplicates(rival_fields={"HasOptedOutOfEmail": "false"})
+    crm.contact(bound=BOUND, properties={"hs_email_optout": "true"})
+    assert one(crm, "unsafe_duplicate")["blast_radius"] == 11
+
+
+def test_filling_a_gap_does_not_make_a_duplicate_unsafe() -> None:
+    crm = duplicates(rival_fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND)
+    assert crm.checks_that_fire() == {"switchable_duplicate"}
+    assert crm.rows("core.overwrite")[0]["effect"] == "fill"
+
+
+def test_switchable_duplicate_fires_when_no_value_differs() -> None:
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    finding = one(crm, "switchable_duplicate")
+    assert (finding["severity"], finding["rival_ids"], crm.rows("core.duplicate_cluster")[0]["risk"]) == ("warn", [RIVAL], "switchable")
+
+
+def test_where_nothing_can_switch_no_duplicate_check_fires_and_the_risk_is_latent() -> None:
+    crm = duplicates(rival_fields={"Title": "Buyer"}, follow_up="sticky")
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    assert crm.checks_that_fire() == set()
+    assert crm.rows("core.duplicate_cluster")[0]["risk"] == "latent"
+
+
+def test_a_record_and_its_converted_lead_are_no_duplicates() -> None:
+    crm = Crm()
+    crm.lead(1, converted_to=contact_id(3))
+    crm.contact(bound=crm.salesforce_contact(3))
+    assert crm.rows("core.duplicate_cluster") == [] if crm.build() else None
+    assert crm.checks_that_fire() == set()
+
+
+def test_latent_duplicate_fires_for_a_cluster_without_a_contact() -> None:
+    finding = one(duplicates(), "latent_duplicate")
+    assert (finding["severity"], finding["salesforce_id"], finding["rival_ids"], finding["email"]) == ("warn", BOUND, [RIVAL], ANN)
+
+
+def test_latent_duplicate_does_not_fire_when_a_contact_has_the_email_and_fires_when_that_is_archived() -> None:
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    assert crm.findings("latent_duplicate") == []
+    crm = duplicates()
+    crm.contact(bound=BOUND, archived_at=day(20))
+    assert len(crm.findings("latent_duplicate")) == 1
+
+
+def test_ambiguous_first_binding_warns_and_blocks_when_owners_or_accounts_differ() -> None:
+    crm = Crm()
+    crm.lead(1)
+    crm.lead(2)
+    crm.contact()
+    finding = one(crm, "ambiguous_first_binding")
+    assert (finding["severity"], finding["rival_ids"]) == ("warn", [BOUND, RIVAL])
+    crm.salesforce_contact(3, owner="0055e000000Own2")
+    assert one(crm, "ambiguous_first_binding")["severity"] == "block"
+    crm = Crm()
+    crm.salesforce_contact(1, account=id18("0015e00000Acc01"))
+    crm.salesforce_contact(2, account=id18("0015e00000Acc02"))
+    crm.contact()
+    assert one(crm, "ambiguous_first_binding")["severity"] == "block"
+
+
+def test_ambiguous_first_binding_needs_two_candidates_and_a_contact_without_any_id() -> None:
+    crm = Crm()
+    crm.lead(1)
+    crm.contact()
+    assert crm.findings("ambiguous_first_binding") == []
+    crm.lead(2)
+    crm.contact("102", lead_id="junk", email="x@example.com")
+    crm.lead(3, email="x@example.com")
+    crm.lead(4, email="x@example.com")
+    assert [f["hubspot_contact_id"] for f in crm.findings("ambiguous_first_binding")] == ["101"]
+
+
+def named(*names: str | None, email: str = ANN) -> Crm:
+    crm = Crm()
+    for number, name in enumerate(names, 1):
+        crm.lead(number, name=name, email=email)
+    return crm
+
+
+def test_shared_mailbox_fires_when_no_two_records_share_a_word_of_their_names() -> None:
+    crm = named("Ann Lee", "Bob Hall")
+    finding = one(crm, "shared_mailbox")
+    assert (finding["hubspot_contact_id"], finding["salesforce_id"], finding["rival_ids"], finding["severity"]) == (None, BOUND, [RIVAL], "warn")
+    crm.contact(bound=RIVAL)
+    finding = one(crm, "shared_mailbox")
+    assert (finding["hubspot_contact_id"], finding["salesforce_id"], finding["rival_ids"]) == ("101", RIVAL, [BOUND])
+
+
+def test_shared_mailbox_accepts_the_same_words_in_another_case_order_or_accent() -> None:
+    for other in ("ANN LEE", "Lee, Ann", "Ánn Meyer", "Dr. ann-marie Lee"):
+        assert named("Ann Lee", other).findings("shared_mailbox") == [], other
+
+
+def test_shared_mailbox_needs_two_names_and_looks_at_all_pairs() -> None:
+    for missing in (None, "", " - "):
+        assert named("Ann Lee", missing).findings("shared_mailbox") == [], missing
+    assert named("Ann Lee", "Bob Hall", "Ann Hall").findings("shared_mailbox") == []
+    assert len(named("Ann Lee", "Bob Hall", None).findings("shared_mailbox")) == 1
+
+
+def test_shared_mailbox_fires_for_a_role_under_several_names_even_of_one_family() -> None:
+    assert len(named("Ann Lee", "Bob Lee", email="info@example.com").findings("shared_mailbox")) == 1
+    assert named("Ann Lee", "lee ann", email="info@example.com").findings("shared_mailbox") == []
+    assert named("Ann Lee", "Bob Lee", email="information@example.com").findings("shared_mailbox") == []
+    crm = named("Ann Lee", "Bob Lee", email="front.desk@example.com")
+    crm.policy = crm.policy.model_validate({"policy": {"role_mailboxes": ["Front.Desk"]}})
+    assert len(crm.findings("shared_mailbox")) == 1
+
+
+def test_nobody_is_told_to_merge_a_shared_mailbox() -> None:
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.lead(2, name="Bob Hall", modified=day(20), fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    crm.lead(3, email="b@example.com")
+    crm.lead(4, email="b@example.com", name="Bob Hall")
+    crm.lead(5, email="c@example.com")
+    crm.lead(6, email="c@example.com", name="Bob Hall")
+    crm.contact("102", email="c@example.com")
+    actions = {finding["check_name"]: finding["action"] for finding in crm.findings()}
+    assert {"unsafe_duplicate", "switch_imminent", "latent_duplicate", "ambiguous_first_binding", "shared_mailbox"} <= actions.keys()
+    assert not [action for action in actions.values() if "ask" not in action and "its own e-mail" not in action]
+
+
+def test_hidden_duplicate_fires_once_for_a_mailbox_with_several_addresses() -> None:
+    crm = Crm()
+    crm.lead(1, email="ann.lee@gmail.com")
+    crm.salesforce_contact(2, email="AnnLee+news@googlemail.com")
+    crm.lead(3, email="a.n.n.lee@gmail.com")
+    finding = one(crm, "hidden_duplicate")
+    assert (finding["salesforce_id"], finding["email"]) == (contact_id(2), "annlee@gmail.com")
+    assert finding["rival_ids"] == [BOUND, lead_id(3)]
+
+
+@pytest.mark.parametrize(
+    ("one_email", "other_email"),
+    [
+        ("ann.lee@outlook.com", "annlee@outlook.com"),
+        ("ann@example.com", "ann+news@example.com"),
+        ("ann@proton.me", "ann+x@protonmail.com"),
+        ("ann@gmail.com", "ANN@gmail.com"),
+        ("+a@gmail.com", "+b@gmail.com"),
+        ("ann@gmail.com", None),
+    ],
+)
+def test_hidden_duplicate_knows_no_rule_beyond_the_providers_own(one_email: str, other_email: str | None) -> None:
+    crm = Crm()
+    crm.lead(1, email=one_email)
+    crm.lead(2, email=other_email)
+    assert crm.findings("hidden_duplicate") == []
+
+
+@pytest.mark.parametrize("domain", ["outlook.com", "hotmail.com", "live.com", "icloud.com", "proton.me", "protonmail.com", "fastmail.com"])
+def test_hidden_duplicate_takes_plus_tags_off_where_the_provider_does_and_ignores_who_is_gone(domain: str) -> None:
+    crm = Crm()
+    crm.lead(1, email=f"ann@{domain}")
+    crm.lead(2, email=f"ann+x@{domain}", deleted=True)
+    assert crm.findings("hidden_duplicate") == []
+    crm.lead(3, email=f"ann+y@{domain}")
+    assert len(crm.findings("hidden_duplicate")) == 1

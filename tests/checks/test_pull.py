@@ -1,0 +1,173 @@
+"""Suite pull: for each check a world in which it fires once, near misses in which it must not, and missing data."""
+
+import pytest
+
+from tests.crm import BOUND, Crm, contact_id, day, lead_id, one
+
+
+def test_pull_incomplete_fires_for_a_pull_that_did_not_reconcile() -> None:
+    crm = Crm()
+    crm.connection.execute("delete from raw.pull where object = 'Lead'")
+    crm.pull("salesforce", "Lead", complete=False, problem="the API announced 5 rows, 4 arrived")
+    finding = one(crm, "pull_incomplete")
+    assert finding["severity"] == "unproven"
+    assert "announced 5 rows" in finding["reason"]
+
+
+def test_pull_incomplete_fires_for_an_object_that_was_not_pulled() -> None:
+    crm = Crm()
+    crm.connection.execute("delete from raw.pull where object = 'contact_archived'")
+    assert "was not pulled" in one(crm, "pull_incomplete")["reason"]
+
+
+def test_pull_incomplete_fires_for_a_further_pull_that_failed() -> None:
+    crm = Crm()
+    crm.pull("hubspot", "contact_history", complete=False, problem="half of it is missing")
+    assert "half of it" in one(crm, "pull_incomplete")["reason"]
+
+
+def test_pull_incomplete_accepts_an_empty_but_complete_pull() -> None:
+    assert Crm().findings("pull_incomplete") == []
+
+
+@pytest.mark.parametrize("name", ["Lead", "Contact"])
+def test_pull_gap_fires_when_salesforce_was_not_pulled_for_longer_than_it_keeps_deletions(name: str) -> None:
+    crm = Crm()
+    crm.pull("salesforce", name, mode="incremental", at=day(46))
+    finding = one(crm, "pull_gap")
+    assert (finding["severity"], name in finding["reason"], "--full" in finding["action"]) == ("unproven", True, True)
+    # an increment afterwards does not close it
+    crm.pull("salesforce", name, mode="incremental", at=day(47))
+    assert len(crm.findings("pull_gap")) == 1
+
+
+def test_pull_gap_is_over_after_a_full_comparison() -> None:
+    crm = Crm()
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(46))
+    crm.pull("salesforce", "Lead_ids", complete=False, mode="ids", at=day(46), problem="it broke off")
+    assert len(crm.findings("pull_gap")) == 1
+    crm.pull("salesforce", "Lead_ids", mode="ids", at=day(47))
+    assert crm.findings("pull_gap") == []
+
+
+def test_pull_gap_accepts_fifteen_days_a_late_full_run_and_a_first_run() -> None:
+    crm = Crm()
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(45))
+    crm.pull("salesforce", "Contact", mode="full", at=day(200))
+    crm.pull("hubspot", "contact", mode="incremental", at=day(200))
+    assert crm.findings("pull_gap") == []
+
+
+def vanish(crm: Crm, object_name: str, record_id: str) -> None:
+    crm.connection.execute("insert into raw.presence values (?, ?, ?, false)", [object_name, record_id, crm.pull_no])
+
+
+def test_record_vanished_fires_for_a_record_and_for_a_contact_that_are_nowhere_any_more() -> None:
+    crm = Crm()
+    vanish(crm, "Lead", crm.lead(1, email="gone@example.com"))
+    crm.contact("101", bound=crm.lead(2))
+    crm.contact("102", email="bob@example.com")
+    vanish(crm, "contact", "102")
+    assert {(row["salesforce_id"], row["hubspot_contact_id"], row["severity"]) for row in crm.findings("record_vanished")} == {
+        (lead_id(1), None, "warn"), (None, "102", "warn"),
+    }  # fmt: skip
+
+
+def test_record_vanished_is_silent_for_what_was_known_to_be_gone_and_for_what_came_back() -> None:
+    crm = Crm()
+    vanish(crm, "Lead", crm.lead(1, deleted=True))
+    vanish(crm, "Lead", crm.lead(2, merged_into=lead_id(3)))
+    vanish(crm, "contact", crm.contact("101", email="x@example.com", archived_at=day(3)))
+    vanish(crm, "Lead", crm.lead(3, email="back@example.com"))
+    crm.pull("salesforce", "Lead")
+    crm.connection.execute("insert into raw.presence values ('Lead', ?, ?, true)", [lead_id(3), crm.pull_no])
+    assert crm.findings("record_vanished") == []
+
+
+def test_history_missing_fires_for_a_bound_contact_whose_binding_has_no_history() -> None:
+    crm = Crm()
+    crm.contact("101", bound=crm.lead(1), since=None)
+    finding = one(crm, "history_missing")
+    assert (finding["hubspot_contact_id"], finding["salesforce_id"], "salesforceleadid" in finding["reason"]) == ("101", lead_id(1), True)
+
+
+def test_history_missing_asks_for_the_history_of_the_property_that_binds() -> None:
+    crm = Crm()
+    crm.contact("101", bound=crm.salesforce_contact(1), since=None)
+    crm.history("101", "salesforceleadid", (day(2), lead_id(5)), (day(3), ""))
+    assert "salesforcecontactid" in one(crm, "history_missing")["reason"]
+
+
+def test_history_missing_is_silent_for_one_entry_an_unbound_contact_and_an_archived_one() -> None:
+    crm = Crm()
+    crm.contact("101", bound=crm.lead(1))
+    crm.contact("102", email="b@example.com")
+    crm.contact("103", bound=crm.lead(3, email="c@example.com"), email="c@example.com", since=None, archived_at=day(5))
+    assert crm.findings("history_missing") == []
+
+
+@pytest.mark.parametrize("email", ["no address", "a@b@c", "@example.com", "a@", "a b@example.com", "a@example.com;b@example.com", "<a@example.com>",
+                                   "mailto:a@example.com", "Ann, Lee@example.com"])  # fmt: skip
+def test_email_unusable_fires_for_an_address_that_can_never_match(email: str) -> None:
+    crm = Crm()
+    crm.lead(1, email=email)
+    crm.contact("101", email=email)
+    found = crm.findings("email_unusable")
+    assert {(row["salesforce_id"], row["hubspot_contact_id"], row["email"]) for row in found} == {(lead_id(1), None, None), (None, "101", None)}
+    assert not any(email in row["reason"] + row["action"] for row in found)
+
+
+def test_email_unusable_fires_for_a_placeholder_however_it_is_written() -> None:
+    crm = Crm(placeholder_emails=["None@none.com"])
+    crm.lead(1, email=" NONE@NONE.COM")
+    crm.lead(2, email="test@test.com")  # the policy does not list it
+    assert one(crm, "email_unusable")["email"] == "none@none.com"
+
+
+def test_email_unusable_is_silent_without_an_email_and_for_who_is_gone() -> None:
+    crm = Crm()
+    for number, gone in enumerate([{"email": None}, {"email": " \u200b"}, {"email": "x", "deleted": True}, {"email": "x", "converted_to": contact_id(9)}], 1):
+        crm.lead(number, **gone)
+    crm.contact("101", email="")
+    crm.contact("102", email="x", archived_at=day(3))
+    assert crm.findings("email_unusable") == []
+
+
+def test_id_malformed_fires_for_17_characters_a_wrong_checksum_and_a_wrong_prefix() -> None:
+    for property_name, value in (
+        ("lead_id", BOUND[:17]),
+        ("lead_id", BOUND[:16]),
+        ("lead_id", BOUND[:15] + "AAA" if BOUND[15:] != "AAA" else BOUND[:15] + "AAB"),
+        ("lead_id", contact_id(7)),
+        ("crm_contact_id", BOUND),
+        ("lead_id", "not an id"),
+    ):
+        crm = Crm()
+        crm.lead(1, email=None)
+        crm.salesforce_contact(7, email=None)
+        crm.contact(**{property_name: value}, email="")
+        finding = one(crm, "id_malformed")
+        assert (finding["hubspot_contact_id"], finding["severity"]) == ("101", "block"), value
+
+
+def test_id_malformed_accepts_15_characters_and_both_lengths_bind_to_the_same_record() -> None:
+    crm = Crm()
+    crm.lead(1)
+    crm.contact(lead_id=BOUND[:15])
+    crm.history("101", "salesforceleadid", (day(2), BOUND[:15]))
+    assert crm.checks_that_fire() == set()
+    assert crm.binding()["bound_id"] == BOUND
+
+
+def test_id_malformed_does_not_look_at_blank_ids_or_archived_contacts() -> None:
+    crm = Crm()
+    crm.contact("101", lead_id="  ")
+    crm.contact("102", lead_id="junk", email="x@example.com", archived_at=day(1))
+    assert crm.findings("id_malformed") == []
+
+
+def test_an_id_in_the_wrong_property_still_binds() -> None:
+    crm = Crm()
+    crm.salesforce_contact(7)
+    crm.contact(lead_id=contact_id(7))
+    assert crm.binding()["bound_state"] == "live"
