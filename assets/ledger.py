@@ -4,7 +4,8 @@ Both are written in one transaction at the very end of a run. A run that is kill
 exactly what the killed one would have found.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,9 @@ RUN_COLUMNS = (
     "run_id, started_at, finished_at, verdict, coverage_from, coverage_to, findings_open, findings_new, findings_resolved, "
     "checks_violated, checks_not_evaluated"
 )
+
+
+CHECK_COLUMNS = "run_id, suite, check_name, state, severity, findings, findings_new"
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,41 @@ def summarise_run(connection: duckdb.DuckDBPyConnection, verdict: Verdict, viola
     )
 
 
-def runs_with(record: RunRecord) -> str:
-    """A query for the contract's `run` table: the runs before, and this one, whether it is in the warehouse yet or not."""
+@dataclass(frozen=True)
+class CheckRecord:
+    """A row of `check_run`: what the gate said of a check in this run."""
+
+    suite: str
+    check_name: str
+    state: str
+    severity: str
+    findings: int
+    findings_new: int
+
+
+def set_baseline(connection: duckdb.DuckDBPyConnection, fail_on: str) -> None:
+    """With fail_on = "new", remembers what may stay open: all that the last proven run before knew, or, without one, all that this run finds.
+
+    Call it before the findings are built. A baseline that a run set which was never proven does not count.
+    """
+    with transaction(connection):
+        keep = "run_id in (select run_id from main.run where verdict in ('pass', 'fail'))" if fail_on == "new" else "false"
+        connection.execute(f"delete from main.baseline where not coalesce({keep}, false)")
+        if fail_on == "new":
+            connection.execute(
+                """insert into main.baseline
+                   select coalesce((select max(started_at) from main.run where verdict in ('pass', 'fail')), run.started_at), run.run_id
+                   from main.current_run as run
+                   where not exists (from main.baseline)"""
+            )
+
+
+def memory_with(record: RunRecord, checks: Sequence[CheckRecord] = ()) -> dict[str, str]:
+    """Queries for the published tables `run` and `check_run`: the runs before, and this one, whether it is in the warehouse yet or not."""
+    return {"run": _runs_with(record), "check_run": _checks_with(record, checks)}
+
+
+def _runs_with(record: RunRecord) -> str:
     values = {name: value for name, value in asdict(record).items() if name != "last_pull_no"}
     types = {"verdict": "varchar", "run_id": "varchar", "checks_violated": "varchar[]", "checks_not_evaluated": "varchar[]"}
     literals = ", ".join(
@@ -68,14 +105,44 @@ def runs_with(record: RunRecord) -> str:
     return f"select {RUN_COLUMNS} from main.run where run_id <> {_literal(record.run_id)} union all select {literals} order by started_at"
 
 
-def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
+def _checks_with(record: RunRecord, checks: Sequence[CheckRecord]) -> str:
+    here = "".join(f" union all select {', '.join(map(_literal, (record.run_id, *astuple(check))))}" for check in checks)
+    return f"select {CHECK_COLUMNS} from main.check_run where run_id <> {_literal(record.run_id)}{here}"
+
+
+def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: Sequence[CheckRecord] = ()) -> None:
     """Ends the run: its row in `run`, and, when it proved something, what it saw in the ledger."""
     with transaction(connection):
         row = asdict(record)
         connection.execute(f"insert or replace into main.run ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
+        connection.execute("delete from main.check_run where run_id = ?", [record.run_id])
+        if checks:
+            marks = ", ".join("?" for _ in CHECK_COLUMNS.split())
+            connection.executemany(f"insert into main.check_run ({CHECK_COLUMNS}) values ({marks})", [[record.run_id, *astuple(check)] for check in checks])
         if record.verdict != "unproven":
+            # the events first: they are what differs from the ledger as it is
+            connection.execute("insert into main.finding_event by name from review.finding_event where run_id = ?", [record.run_id])
             _remember_findings(connection)
             _remember_predictions(connection)
+
+
+def read_trends(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[int]]:
+    """How many findings each check had in the proven runs before, oldest first, at most nine. By suite and check."""
+    rows = connection.execute(
+        """select suite, check_name, list(findings order by started_at)[-9:]
+           from main.check_run inner join main.run using (run_id)
+           where run_id not in (select run_id from main.current_run) and verdict in ('pass', 'fail')
+           group by suite, check_name"""
+    ).fetchall()
+    return {(suite, check): counts for suite, check, counts in rows}
+
+
+def count_lapsed_waivers(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """How many waivers no longer hold since the last proven run: past their date, or because the facts changed."""
+    rows = connection.execute(
+        "select detail, count(*) from review.finding_event where event = 'waiver_lapsed' and run_id = (select run_id from main.current_run) group by detail"
+    ).fetchall()
+    return {"date": 0, "facts": 0, **dict(rows)}
 
 
 def _remember_findings(connection: duckdb.DuckDBPyConnection) -> None:

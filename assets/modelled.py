@@ -13,7 +13,8 @@ import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage, unseen_histories
-from assets.ledger import runs_with, summarise_run
+from assets.decisions import write_decisions
+from assets.ledger import memory_with, set_baseline, summarise_run
 from assets.merge_plan import load_merge_plans
 from assets.models import BuiltTable, build_models
 from assets.session import Session
@@ -50,11 +51,13 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
         connections = session.connections
         with session.step(context.run_id) as connection:
             write_policy(connection, connections.policy, connections.salesforce.instance_url, [_check_row(check) for check in checks])
+            set_baseline(connection, connections.policy.gate.fail_on)
+            write_decisions(connection, session.decisions.read())
             load_merge_plans(connection, session.warehouse.home)
             built = build_models(connection, checks)
             record = summarise_run(connection, "unproven", [], [])
             home = session.warehouse.home
-            publish_tables(connection, home, runs_with(record), _manifest(connection, record.run_id, record.started_at.isoformat() + "Z"))
+            publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, record.started_at.isoformat() + "Z"))
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
             yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": count_rows(connection, "raw.pull")})
             lineage = _cached_lineage(session.warehouse, files, lambda: _schema(connection))

@@ -139,6 +139,7 @@ class Pull(Section):
 
 class Links(Section):
     hubspot_portal_id: str | None = Field(None, description="Makes links into HubSpot go straight to the contact.")
+    desk_url: str | None = Field(None, description="Where the steward's desk is served, for links to it.", pattern="^https?://")
 
 
 class Policy(Section):
@@ -169,6 +170,12 @@ class Policy(Section):
         """The mapped Salesforce fields of "Lead" or "Contact", each once, in the order of the file."""
         named = (mapping.field_of(object_type) for mapping in self.mapping if mapping.rule != "none")
         return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def masked_email(email: str) -> str:
+    """An e-mail as it is shown where the policy says mask_emails: the first letter, and the domain."""
+    name, at, domain = email.partition("@")
+    return f"{name[:1]}***{at}{domain}"
 
 
 def read_policy(path: Path) -> Policy:

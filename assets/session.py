@@ -9,8 +9,9 @@ import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage
+from assets.decisions import DecisionStore
 from assets.hubspot_portal import HubSpotAccess
-from assets.ledger import close_run, runs_with, summarise_run
+from assets.ledger import close_run, memory_with, summarise_run
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
 from assets.salesforce_org import SalesforceAccess
@@ -32,6 +33,7 @@ class Session:
     """One run's view of the world. Connections are read from the environment when the first step needs them, not at import."""
 
     warehouse: Warehouse
+    decisions: DecisionStore
     read_connections: Callable[[], Connections]
     _connections: Connections | None = field(default=None, init=False)
 
@@ -66,7 +68,7 @@ class Session:
         """Ends the run as unproven, in the warehouse and in the published manifest. The tables published before stay as they are."""
         record = summarise_run(connection, "unproven", [], [])
         publish_verdict(
-            connection, self.warehouse.home, runs_with(record),
+            connection, self.warehouse.home, memory_with(record),
             {
                 "run_id": record.run_id, "verdict": "unproven", "started_at": record.started_at.isoformat() + "Z",
                 "finished_at": record.finished_at.isoformat() + "Z", "problem": problem, "coverage": read_coverage(connection), "checks": [],

@@ -34,41 +34,44 @@ TABLES = {
     "overwrite": "core.overwrite",
     "overwritten_value": "core.overwritten_value",
     "merge_event": "core.merge_event",
+    "departure": "core.departure",
+    "planned_merge": "core.planned_merge",
     "policy_variant": "core.policy_variant",
     "policy_prediction": "core.policy_prediction",
     "prediction_score": "core.prediction_score",
     "finding": "review.finding",
+    "finding_event": "review.finding_event",
 }
 _INTERNAL_COLUMNS = {"pull_no"}
 _KEEP = 3
 
 
-def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, runs: str, manifest: dict[str, Any]) -> Path:
+def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], manifest: dict[str, Any]) -> Path:
     """Writes every table to a new snapshot and makes it the current one. Returns its folder.
 
-    runs: a query with the columns of the contract's `run`; manifest: what else the manifest says (run id, times, verdict, coverage).
+    memory: queries for `run` and `check_run`; manifest: what else the manifest says (run id, times, verdict, coverage).
     """
     folder = _new_folder(home)
     for name, table in TABLES.items():
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
         _write(connection, f"select {', '.join(columns)} from {table}", folder / f"{name}.parquet")
-    _write(connection, runs, folder / "run.parquet")
+    _write_all(connection, memory, folder)
     return _switch(connection, home, folder, manifest)
 
 
-def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, runs: str, changes: dict[str, Any]) -> Path | None:
-    """Publishes the current snapshot again with a new manifest and run table; the other files are the same. None without a snapshot.
+def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], changes: dict[str, Any]) -> Path | None:
+    """Publishes the current snapshot again with a new manifest and memory; the other files are the same. None without a snapshot.
 
-    runs: as in publish_tables; changes: what to replace in the manifest.
+    memory: as in publish_tables; changes: what to replace in the manifest.
     """
     current = current_folder(home)
     if current is None:
         return None
     folder = _new_folder(home)
     for path in current.glob("*.parquet"):
-        if path.name != "run.parquet":
+        if path.stem not in memory:
             os.link(path, folder / path.name)
-    _write(connection, runs, folder / "run.parquet")
+    _write_all(connection, memory, folder)
     return _switch(connection, home, folder, {**read_manifest(current), **changes})
 
 
@@ -107,6 +110,11 @@ def _new_folder(home: Path) -> Path:
     folder = home / "published" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     folder.mkdir(parents=True)
     return folder
+
+
+def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], folder: Path) -> None:
+    for name, query in queries.items():
+        _write(connection, query, folder / f"{name}.parquet")
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger("bindwatch.pull")
 T = TypeVar("T")
 
 SQL_FOLDER = Path(__file__).parent / "sql"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # one more with each file under sql/migrations/
 
 # What Salesforce columns become in raw; everything else that was asked for goes into the map `fields`.
 SALESFORCE_COLUMNS = {
@@ -109,10 +109,15 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
     version = row[0] if row else None
     if version is not None and version > SCHEMA_VERSION:
         raise WarehouseProblem(f"The warehouse was written by a newer Bindwatch (schema {version}, this one knows {SCHEMA_VERSION}). Update Bindwatch.")
+    for next_version in range((version or SCHEMA_VERSION) + 1, SCHEMA_VERSION + 1):
+        with transaction(connection):
+            connection.execute((SQL_FOLDER / "migrations" / f"{next_version}.sql").read_text("utf-8"))
+            connection.execute("insert into main.schema_version values (?)", [next_version])
+        log.info("the warehouse was brought to schema %d", next_version)
     if version is None:
         connection.execute("insert into main.schema_version values (?)", [SCHEMA_VERSION])
     for name in ("tables", "macros"):
-        connection.execute((SQL_FOLDER / "raw" / f"{name}.sql").read_text())
+        connection.execute((SQL_FOLDER / "raw" / f"{name}.sql").read_text("utf-8"))
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.ledger import close_run, runs_with, summarise_run
+from assets.ledger import CheckRecord, close_run, count_lapsed_waivers, memory_with, read_trends, summarise_run
 from assets.modelled import PULLED
+from assets.policy import Policy, masked_email
 from assets.session import Session
 from assets.snapshot import Verdict, publish_verdict
 from expectations.gate import Outcome, check_specs, evaluate
@@ -34,31 +35,38 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
     reason.
     """
     with session.step(context.run.run_id) as connection:
-        outcomes = evaluate(connection, session.connections.policy)
+        policy = session.connections.policy
+        outcomes = evaluate(connection, policy)
         verdict = judge(outcomes)
         violated = [outcome.name for outcome in outcomes if outcome.blocks]
         not_evaluated = [outcome.name for outcome in outcomes if outcome.state == "not_evaluated"]
         record = summarise_run(connection, verdict, violated, not_evaluated)
+        trends = read_trends(connection)
         for outcome in outcomes:
             if outcome.state != "not_evaluated":
-                yield _result(outcome)
+                yield _result(outcome, trends.get((outcome.suite, outcome.name), []), policy)
+        judged = [CheckRecord(o.suite, o.name, o.state, o.severity, o.findings, o.findings_new) for o in outcomes]
         # First the snapshot, then the memory, and that as late as can be: killed before, the run leaves no trace in what the next one
         # compares itself with.
         publish_verdict(
             connection,
             session.warehouse.home,
-            runs_with(record),
+            memory_with(record, judged),
             {
                 "verdict": verdict,
                 "finished_at": record.finished_at.isoformat() + "Z",
                 "problem": _problem(outcomes),
                 "checks": [
-                    {"suite": o.suite, "check": o.name, "state": o.state, "severity": o.severity, "findings": o.findings, "problem": o.problem}
+                    {
+                        "suite": o.suite, "check": o.name, "state": o.state, "severity": o.severity, "findings": o.findings,
+                        "findings_new": o.findings_new, "problem": o.problem,
+                    }
                     for o in outcomes
                 ],
+                "waivers_lapsed": count_lapsed_waivers(connection),
             },
-        )
-        close_run(connection, record)
+        )  # fmt: skip
+        close_run(connection, record, judged)
     if not_evaluated:
         raise dg.Failure(
             description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False
@@ -82,15 +90,52 @@ def _problem(outcomes: list[Outcome]) -> str | None:
     return "; ".join(problems[:_NAMED] + more) or None
 
 
-def _result(outcome: Outcome) -> dg.AssetCheckResult:
-    metadata: dict[str, dg.MetadataValue] = {"findings": dg.MetadataValue.int(outcome.findings), "suite": dg.MetadataValue.text(outcome.suite)}
+def _result(outcome: Outcome, trend: list[int], policy: Policy) -> dg.AssetCheckResult:
+    metadata: dict[str, dg.MetadataValue] = {
+        "findings": dg.MetadataValue.int(outcome.findings),
+        "new since the last run": dg.MetadataValue.int(outcome.findings_new),
+        "trend": dg.MetadataValue.text(" → ".join(f"{count:,}" for count in [*trend, outcome.findings])),
+        "suite": dg.MetadataValue.text(outcome.suite),
+    }
     if outcome.examples:
-        metadata["examples"] = dg.MetadataValue.table([dg.TableRecord(_flat(row)) for row in outcome.examples])
-    words = "holds" if outcome.state == "holds" else f"{outcome.findings} findings. Worst: {next((row.get('reason') for row in outcome.examples), '')}"
+        rows = [_readable(row, policy) for row in outcome.examples]
+        metadata["examples"] = dg.MetadataValue.table([dg.TableRecord(_flat(row)) for row in rows])
+    if links := _links(outcome, policy):
+        metadata["open"] = dg.MetadataValue.md(links)
     return dg.AssetCheckResult(
-        passed=outcome.state == "holds", check_name=outcome.name, asset_key=dg.AssetKey(outcome.asset), description=words, metadata=metadata,
+        passed=outcome.state == "holds", check_name=outcome.name, asset_key=dg.AssetKey(outcome.asset), description=_words(outcome), metadata=metadata,
         severity=dg.AssetCheckSeverity.ERROR if outcome.blocks else dg.AssetCheckSeverity.WARN,
     )  # fmt: skip
+
+
+def _words(outcome: Outcome) -> str:
+    counted = f"{outcome.findings:,} findings, {outcome.findings_new:,} of them new"
+    if outcome.state == "holds":
+        return f"holds: {counted}, and so many are allowed" if outcome.findings else "holds"
+    return f"{counted}. Worst: {next((row.get('reason') for row in outcome.examples), '')}"
+
+
+def _readable(row: dict[str, object], policy: Policy) -> dict[str, object]:
+    """An example without what is shown as a link instead, its e-mail as the policy wants it."""
+    shown = {name: value for name, value in row.items() if not name.endswith("_url") and name != "fingerprint"}
+    if policy.privacy.mask_emails and isinstance(shown.get("email"), str):
+        shown["email"] = masked_email(str(shown["email"]))
+    return shown
+
+
+def _links(outcome: Outcome, policy: Policy) -> str:
+    """The examples' records in both CRMs, and the findings on the desk, as Markdown."""
+    lines = []
+    if policy.links.desk_url:
+        lines.append(f"[All findings of this check on the desk]({policy.links.desk_url.rstrip('/')}/findings?check={outcome.name})")
+    for row in outcome.examples:
+        links = [f"[{what} {row[f'{what_id}']}]({row[url]})" for what, what_id, url in _LINKS if row.get(url)]
+        if links:
+            lines.append("- " + ", ".join(links))
+    return "\n".join(lines)
+
+
+_LINKS = (("HubSpot contact", "hubspot_contact_id", "hubspot_url"), ("Salesforce", "salesforce_id", "salesforce_url"))
 
 
 def _flat(row: dict[str, object]) -> dict[str, str | int | float | bool | None]:

@@ -25,7 +25,8 @@ TABLE_SUITES = FOLDER / "tables"
 
 State = Literal["holds", "violated", "not_evaluated"]
 EXAMPLES = 20
-_EXAMPLE_COLUMNS = ("severity", "hubspot_contact_id", "salesforce_id", "rival_ids", "fields_at_risk", "reason", "action")
+_EXAMPLE_COLUMNS = ("severity", "change", "hubspot_contact_id", "salesforce_id", "rival_ids", "email", "fields_at_risk", "reason", "action", "owner",
+                    "fingerprint", "hubspot_url", "salesforce_url")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class CheckSpec:
 class Outcome:
     """What the gate says of one check.
 
-    severity: of the worst violation (block, warn, unproven); findings: open ones; examples: at most 20, the worst first;
-    problem: why it could not be evaluated.
+    severity: of the worst violation (block, warn, unproven); findings: open ones; findings_new: those of them that are new, reopened or worse
+    since the last proven run; examples: at most 20, the worst first; problem: why it could not be evaluated.
     """
 
     suite: str
@@ -53,6 +54,7 @@ class Outcome:
     state: State
     severity: str
     findings: int = 0
+    findings_new: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
 
@@ -78,6 +80,7 @@ def check_specs() -> list[CheckSpec]:
 def evaluate(connection: duckdb.DuckDBPyConnection, policy: Policy) -> list[Outcome]:
     """Runs every suite against the open warehouse. An expectation that raises is not evaluated, which is neither holds nor violated."""
     batches = _Batches(connection)
+    counts = _count_findings(connection)
     outcomes = []
     by_suite: dict[str, list[CheckFile]] = {}
     for check in checks():
@@ -86,7 +89,7 @@ def evaluate(connection: duckdb.DuckDBPyConnection, policy: Policy) -> list[Outc
     for suite_name, suite_checks in by_suite.items():
         definition = {"name": suite_name, "expectations": [_check_expectation(check, policy) for check in suite_checks]}
         results = batches.validate("review.finding", definition)
-        outcomes += [_check_outcome(check, result) for check, result in zip(suite_checks, results, strict=True)]
+        outcomes += [_check_outcome(check, result, counts.get(check.name, (0, 0))) for check, result in zip(suite_checks, results, strict=True)]
     for suite in _table_suites():
         for table in dict.fromkeys(expectation["meta"]["table"] for expectation in suite["expectations"]):
             expectations = [expectation for expectation in suite["expectations"] if expectation["meta"]["table"] == table]
@@ -101,13 +104,12 @@ def _setting(policy: Policy, check: CheckFile) -> dict[str, Any]:
 
 
 def _check_expectation(check: CheckFile, policy: Policy) -> dict[str, Any]:
-    """No more open findings than allowed. With fail_on = "new", findings that the last proven run knew count as warnings."""
+    """No more open findings than allowed. What is in the baseline counts as a warning."""
     most = int(_setting(policy, check)["max_findings"])
-    known = "first_seen_at < last_seen_at" if policy.gate.fail_on == "new" else "false"
-    severity = f"case when severity = 'block' and {known} then 'warn' else severity end"
-    # Great Expectations fetches no more than 200 rows: the count and the worst severity of all of them travel with each.
+    severity = "case when severity = 'block' and in_baseline then 'warn' else severity end"
+    # Great Expectations fetches no more than 200 rows: the worst severity of all of them travels with each.
     query = f"""
-        select {severity} as severity, {", ".join(_EXAMPLE_COLUMNS[1:])}, count(*) over () as findings, bool_or({severity} <> 'warn') over () as blocks
+        select {severity} as severity, {", ".join(_EXAMPLE_COLUMNS[1:])}, bool_or({severity} <> 'warn') over () as blocks
         from {{batch}} where check_name = '{check.name}' and status in ('open', 'acknowledged')
         qualify count(*) over () > {most}
         order by {severity} = 'warn', blast_radius desc, first_seen_at, fingerprint
@@ -115,17 +117,25 @@ def _check_expectation(check: CheckFile, policy: Policy) -> dict[str, Any]:
     return {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": query}, "meta": {"check": check.name}, "description": check.header[0]}
 
 
-def _check_outcome(check: CheckFile, result: dict[str, Any]) -> Outcome:
+def _check_outcome(check: CheckFile, result: dict[str, Any], counts: tuple[int, int]) -> Outcome:
     asset = tuple(check.on)
     if problem := _problem(result):
         return Outcome(check.suite, check.name, asset, "not_evaluated", "unproven", problem=problem)
     if result["success"]:
-        return Outcome(check.suite, check.name, asset, "holds", check.default_severity)
+        return Outcome(check.suite, check.name, asset, "holds", check.default_severity, *counts)
     rows = _unexpected_rows(result)
-    findings, blocks = int(rows[0]["findings"]), bool(rows[0]["blocks"])
-    severity = "warn" if not blocks else "unproven" if check.default_severity == "unproven" else "block"
+    severity = "warn" if not rows[0]["blocks"] else "unproven" if check.default_severity == "unproven" else "block"
     examples = [{name: row[name] for name in _EXAMPLE_COLUMNS} for row in rows]
-    return Outcome(check.suite, check.name, asset, "violated", severity, findings, examples)
+    return Outcome(check.suite, check.name, asset, "violated", severity, *counts, examples)
+
+
+def _count_findings(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:
+    """For each check that has open findings: how many, and how many of them are new, reopened or worse since the last proven run."""
+    rows = connection.execute(
+        """select check_name, count(*), count(*) filter (where change in ('new', 'reopened', 'worsened'))
+           from review.finding where status in ('open', 'acknowledged') group by check_name"""
+    ).fetchall()
+    return {name: (findings, findings_new) for name, findings, findings_new in rows}
 
 
 def _table_outcome(suite: str, expectation: dict[str, Any], result: dict[str, Any]) -> Outcome:
@@ -141,7 +151,7 @@ def _table_outcome(suite: str, expectation: dict[str, Any], result: dict[str, An
         rows = [{"value": str(value)} for value in detail.get("partial_unexpected_list", [])]
     count = detail.get("unexpected_count", detail.get("observed_value", len(rows)))
     examples = [{key: value for key, value in row.items() if key != "email"} for row in rows[:EXAMPLES]]
-    return Outcome(f"tables/{suite}", name, asset, "violated", meta["severity"], int(count), examples)
+    return Outcome(f"tables/{suite}", name, asset, "violated", meta["severity"], int(count), examples=examples)
 
 
 def _unexpected_rows(result: dict[str, Any]) -> list[dict[str, Any]]:

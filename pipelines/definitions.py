@@ -11,14 +11,14 @@ from assets.session import Session
 from assets.warehouse import Warehouse
 from expectations.asset_checks import gate
 from expectations.gate import checks
-from pipelines.settings import home, read_connections
+from pipelines.settings import home, open_decisions, read_connections
 
 
 @dg.resource(description="One run on one home folder: the lock, the warehouse, the connections.")
 def session(_context: dg.InitResourceContext) -> Iterator[Session]:
     warehouse = Warehouse(home())
     with warehouse.guard():
-        yield Session(warehouse, read_connections)
+        yield Session(warehouse, open_decisions(), read_connections)
 
 
 guarded_run = dg.define_asset_job(

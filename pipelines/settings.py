@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from assets.decisions import DecisionStore
 from assets.hubspot_portal import HubSpotAccess
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem
@@ -42,6 +43,7 @@ class Environment(BaseSettings):
     salesforce_private_key_file: Path | None = None
     hubspot_access_token: SecretStr | None = None
     hubspot_base_url: str = "https://api.hubapi.com"
+    bindwatch_decisions_url: SecretStr | None = None
     ssl_cert_file: Path | None = Field(None)
     requests_ca_bundle: Path | None = Field(None)
 
@@ -57,6 +59,11 @@ def read_environment() -> Environment:
 def home() -> Path:
     """$BINDWATCH_HOME as an absolute path."""
     return read_environment().bindwatch_home.absolute()
+
+
+def open_decisions() -> DecisionStore:
+    """The decisions store at BINDWATCH_DECISIONS_URL, or in the home. Raises ConfigurationProblem when the URL cannot be used."""
+    return DecisionStore(home(), _reveal(read_environment().bindwatch_decisions_url))
 
 
 def read_connections() -> Connections:

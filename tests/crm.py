@@ -9,9 +9,10 @@ from typing import Any
 
 import duckdb
 
-from assets.ledger import close_run, summarise_run
+from assets.ledger import close_run, set_baseline, summarise_run
 from assets.models import build_models
 from assets.policy import Policy
+from assets.snapshot import Verdict
 from assets.warehouse import _prepare, begin_run, write_policy
 from expectations.gate import checks
 from sandbox.world import id18
@@ -153,10 +154,10 @@ class Crm:
         """What follows comes with a later pull of the same run."""
         self.pull("hubspot", "contact")
 
-    def end_run(self, next_run: datetime = day(30.5)) -> None:  # noqa: B008
-        """This run is proven and over; what is added from now on is new to the next one."""
+    def end_run(self, next_run: datetime = day(30.5), verdict: Verdict = "fail") -> None:  # noqa: B008
+        """This run is over, and proven unless a test says otherwise; what is added from now on is new to the next one."""
         self.build()
-        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
+        close_run(self.connection, summarise_run(self.connection, verdict, [], []))
         self.run_no += 1
         self._begin_run(next_run)
 
@@ -164,6 +165,7 @@ class Crm:
         files = checks()
         rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
         write_policy(self.connection, self.policy, INSTANCE, rows)
+        set_baseline(self.connection, self.policy.gate.fail_on)
         build_models(self.connection, files)
         return self
 
@@ -182,6 +184,11 @@ class Crm:
     def findings(self, check: str | None = None) -> list[dict[str, Any]]:
         """Open findings, of one check or of all."""
         return [row for row in self.build().rows("review.finding") if row["status"] != "resolved" and check in (None, row["check_name"])]
+
+    def finding(self, check: str) -> dict[str, Any]:
+        """The only finding of a check that is not resolved."""
+        (finding,) = self.findings(check)
+        return finding
 
     def checks_that_fire(self) -> set[str]:
         return {row["check_name"] for row in self.findings()}

@@ -86,7 +86,8 @@ def test_the_asset_keys_are_known() -> None:
         "core/policy_prediction",
         "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact",
         "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
-        "raw/salesforce_lead", "review/finding", "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
+        "raw/salesforce_lead", "review/finding", "review/finding_event",
+        "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
         "staging/hubspot_merge", "staging/hubspot_property_version", "staging/salesforce_record",
     ]  # fmt: skip
 

@@ -400,14 +400,16 @@ def test_a_second_run_on_the_same_home_is_kept_out(tmp_path: Path, monkeypatch: 
     assert "Another run is going on" in (result.problem or "")
 
 
-def test_a_gate_that_fails_on_new_findings_only_lets_known_ones_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_that_fails_on_new_lets_the_baseline_pass_and_stays_red_for_what_came_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tmp_path / "bindwatch.toml"
     policy.write_text('[gate]\nfail_on = "new"\n')
     run = runner(monkeypatch, tmp_path / "home", policy)
     story = empty_story()
     story.world.create_contact({"email": "x@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
     with served(story, tmp_path / "sandbox") as server:
-        assert run(server).exit_code == 1
         assert run(server).exit_code == 0
-        story.world.create_contact({"email": "y@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
+        contact = story.world.create_contact({"email": "y@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
         assert run(server).exit_code == 1
+        assert run(server).exit_code == 1
+        story.world.write(contact, {"salesforceleadid": ""}, "CRM_UI")
+        assert run(server).exit_code == 0

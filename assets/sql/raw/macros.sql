@@ -78,6 +78,19 @@ create or replace macro main.same_value(a, b, field_type) as
         end,
         false);
 
+-- What people decided about a finding, as its status at a moment. A waiver without an end holds until somebody takes it back.
+create or replace macro main.decided_status(decision, waived_until, at_moment) as
+    case
+        when decision = 'waived' and coalesce(waived_until > at_moment, true) then 'waived'
+        when decision = 'acknowledged' then 'acknowledged'
+        else 'open'
+    end;
+
+create or replace macro main.severity_rank(severity) as case severity when 'unproven' then 3 when 'block' then 2 when 'warn' then 1 else 0 end;
+
+-- An e-mail as it is shown to people: the first letter, and the domain.
+create or replace macro main.masked_email(email) as regexp_replace(email, '^(.)[^@]*@', '\1***@');
+
 -- A value as a cell of a CSV file that somebody opens in a spreadsheet: what would be taken for a formula gets an apostrophe in front.
 -- A phone number or a negative number stays as it is.
 create or replace macro main.safe_cell(text_value) as

@@ -1,4 +1,5 @@
--- The raw layer and the tables that carry policy and memory. Run before every load; creates what is missing, changes nothing.
+-- The raw layer and the tables that carry policy and memory. Run before every load; creates what is missing, changes nothing: what an older
+-- warehouse has in another shape is changed by the files under migrations/.
 --
 -- Raw is append-only: a row is one VERSION of a record as an API returned it. Every CRM value stays text, because both APIs
 -- change types between answers (an id list comes as 5 or as "5;6"). A version equal to the latest one is not stored again.
@@ -37,7 +38,7 @@ create table if not exists raw.salesforce_lead (
     owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
     is_converted varchar, converted_contact_id varchar,
     fields map(varchar, varchar) not null,  -- mapped fields by their API name
-    id_is_malformed boolean,                -- worked out once, at load
+    id_is_malformed boolean,                -- worked out once, at load; null in rows of schema 1
     content_hash ubigint not null, pull_no bigint not null
 );
 
@@ -50,12 +51,6 @@ create table if not exists raw.salesforce_contact (
     id_is_malformed boolean,
     content_hash ubigint not null, pull_no bigint not null
 );
-
--- Warehouses of version 0.1.0 do not have this column; where it is null the check works it out.
-alter table raw.salesforce_lead add column if not exists id_is_malformed boolean;
-alter table raw.salesforce_contact add column if not exists id_is_malformed boolean;
-alter table raw.pull add column if not exists crm_time timestamp;
-alter table raw.pull add column if not exists not_seen varchar[];
 
 -- One row: a mapped Salesforce field and its type, as describe told it last.
 create table if not exists raw.salesforce_field (object_type varchar not null, field varchar not null, type varchar not null);
@@ -104,16 +99,39 @@ create table if not exists main.ledger (
     hubspot_contact_id varchar, salesforce_id varchar, rival_ids varchar[], email varchar, reason varchar,
     fields_at_risk varchar[], action varchar, blast_radius bigint,
     first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
-    hubspot_url varchar, salesforce_url varchar
+    hubspot_url varchar, salesforce_url varchar,
+    subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar
 );
+
+-- One row: something that happened to a finding in a proven run (the columns of review.finding_event). Nothing is ever removed.
+create table if not exists main.finding_event (
+    run_id varchar not null, happened_at timestamp not null, fingerprint varchar not null, check_name varchar not null, event varchar not null, detail varchar
+);
+
+-- One row: a check in a run, and what the gate said of it.
+create table if not exists main.check_run (
+    run_id varchar not null, suite varchar not null, check_name varchar not null,
+    state varchar not null,         -- holds, violated, not_evaluated
+    severity varchar not null,      -- of the worst finding; the check's default where it holds
+    findings bigint not null,       -- open ones
+    findings_new bigint not null    -- new, reopened or worse since the last proven run
+);
+
+-- One row, while fail_on = "new": what was open since before this moment does not fail the run.
+create table if not exists main.baseline (set_at timestamp not null, run_id varchar not null);
 
 -- One row: a row of a merge plan that lies in the home's folder merge-plans. Replaced at every run.
 create table if not exists main.merge_plan (plan varchar not null, row_no bigint not null, master_id varchar, loser_id varchar);
 
--- One row: the latest decision of a person on a finding. Filled from the decisions store.
+-- One row: a finding that somebody acknowledged or waived. Replaced at every run from the decisions store.
 create table if not exists main.decision (
-    fingerprint varchar not null, status varchar not null, owner varchar, waived_until timestamp
+    fingerprint varchar not null,
+    status varchar not null,        -- acknowledged, waived
+    waived_until timestamp
 );
+
+-- One row: a problem (see subject in review.finding) that somebody takes care of. Replaced at every run from the decisions store.
+create table if not exists main.assignment (subject varchar not null, owner varchar not null);
 
 -- One row: what the last proven run predicted for a contact. Left out: contacts whose bound record is their only candidate, for whom
 -- every policy says keep. The columns that policies need are those of core.choice.

@@ -1,5 +1,7 @@
 -- One row: a violation of a check, as a steward meets it: with its memory (ledger), the decisions about it, and where to click.
 -- What a former run saw and this one does not is here too, as resolved.
+-- A fingerprint stands for the facts, a subject for the problem that they describe. When the facts change, the finding gets a new
+-- fingerprint, and the one before under the same subject is its predecessor.
 --
 -- fingerprint: stays the same while the check, the records and the facts stay the same
 -- suite: the suite of the check
@@ -22,6 +24,12 @@
 -- resolved_at: the first run that saw it no more
 -- hubspot_url: the contact in HubSpot
 -- salesforce_url: the record in Salesforce
+-- subject: stays the same while the check and the records stay the same, whatever the facts
+-- open_since: the run in which it was new, reopened, or became worse for the last time; not moved by facts that change without that
+-- change: what this run found against the last proven one: new, reopened, worsened, changed (other facts, no worse), resolved, replaced (by
+--   a finding with other facts); null when nothing changed
+-- in_baseline: it was open when fail_on = "new" came into force, and has not become worse since
+-- waiver_lapsed: why a waiver no longer covers it: date or facts; null otherwise
 create or replace table review.finding as
 with weight as (
     select property, max(case when consent then 10 when property = 'hubspot_owner_id' then 5 else 1 end) as weight
@@ -33,6 +41,8 @@ current_finding as (
         md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
             array_to_string(list_sort(coalesce(v.rival_ids, [])), ','), array_to_string(list_sort(coalesce(v.fields_at_risk, [])), ','),
             coalesce(v.facts, ''), case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, '') else '' end)) as fingerprint,
+        md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
+            case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, v.facts, '') else '' end)) as subject,
         v.suite,
         v.check_name,
         -- the policy may set one severity for all findings of a check
@@ -55,8 +65,47 @@ radius as (
     left join weight on weight.property = at_risk.property
     group by fingerprint
 ),
+weighed as (
+    select f.*, cast(coalesce(radius.fields, 0) + len(f.rival_ids) as bigint) as blast_radius
+    from current_finding as f
+    left join radius on radius.fingerprint = f.fingerprint
+),
+gone as (
+    select * from main.ledger where fingerprint not in (select fingerprint from current_finding)
+),
+predecessor as (
+    -- of several, the worst one
+    select fingerprint, subject, severity, blast_radius, status, open_since
+    from gone
+    where resolved_at is null and subject in (select subject from current_finding)
+    qualify row_number() over (partition by subject order by main.severity_rank(severity) desc, blast_radius desc, fingerprint) = 1
+),
 run as (
     select max(started_at) as started_at from main.current_run
+),
+compared as (
+    select
+        f.*,
+        ledger.first_seen_at,
+        ledger.waiver_lapsed as lapsed_before,
+        case when ledger.fingerprint is null then predecessor.fingerprint end as predecessor_fingerprint,
+        case when ledger.fingerprint is null then predecessor.status end as predecessor_status,
+        case
+            when ledger.fingerprint is null and predecessor.subject is null then 'new'
+            when ledger.resolved_at is not null then 'reopened'
+            when main.severity_rank(f.severity) > main.severity_rank(coalesce(ledger.severity, predecessor.severity)) then 'worsened'
+            when ledger.fingerprint is null then
+                case when f.blast_radius > predecessor.blast_radius then 'worsened' else 'changed' end
+        end as change,
+        coalesce(ledger.open_since, predecessor.open_since) as open_before
+    from weighed as f
+    left join main.ledger as ledger on ledger.fingerprint = f.fingerprint
+    left join predecessor on predecessor.subject = f.subject
+),
+dated as (
+    select compared.*, case when change in ('new', 'reopened', 'worsened') then run.started_at else open_before end as open_since
+    from compared
+    cross join run
 )
 select
     f.fingerprint,
@@ -71,31 +120,43 @@ select
     f.reason,
     f.fields_at_risk,
     f.action,
-    cast(coalesce(radius.fields, 0) + len(f.rival_ids) as bigint) as blast_radius,
-    case
-        when decision.status = 'waived' and coalesce(decision.waived_until > run.started_at, true) then 'waived'
-        when decision.status = 'acknowledged' then 'acknowledged'
-        else 'open'
-    end as status,
-    decision.owner,
+    f.blast_radius,
+    main.decided_status(decision.status, decision.waived_until, clock.as_of) as status,
+    assignment.owner,
     decision.waived_until,
-    coalesce(ledger.first_seen_at, run.started_at) as first_seen_at,
+    coalesce(f.first_seen_at, run.started_at) as first_seen_at,
     run.started_at as last_seen_at,
     cast(null as timestamp) as resolved_at,
     case when f.hubspot_contact_id is not null then policy.hubspot_record_url || f.hubspot_contact_id end as hubspot_url,
-    case when f.salesforce_id is not null then policy.salesforce_record_url || f.salesforce_id end as salesforce_url
-from current_finding as f
-left join radius on radius.fingerprint = f.fingerprint
-left join main.ledger as ledger on ledger.fingerprint = f.fingerprint
+    case when f.salesforce_id is not null then policy.salesforce_record_url || f.salesforce_id end as salesforce_url,
+    f.subject,
+    f.open_since,
+    f.change,
+    coalesce(f.open_since <= baseline.set_at, false) as in_baseline,
+    case
+        when decision.status = 'waived' then case when coalesce(decision.waived_until <= clock.as_of, false) then 'date' end
+        when decision.status is null then case when f.predecessor_status = 'waived' then 'facts' else f.lapsed_before end
+    end as waiver_lapsed
+from dated as f
 left join main.decision as decision on decision.fingerprint = f.fingerprint
+left join main.assignment as assignment on assignment.subject = f.subject
 cross join main.policy as policy
+cross join staging.clock as clock
 cross join run
+left join (select max(set_at) as set_at from main.baseline) as baseline on true
 union all
 select
     l.fingerprint, l.suite, l.check_name, l.severity, l.basis, l.hubspot_contact_id, l.salesforce_id, l.rival_ids, l.email, l.reason,
-    l.fields_at_risk, l.action, l.blast_radius, 'resolved' as status, decision.owner, decision.waived_until,
-    l.first_seen_at, l.last_seen_at, coalesce(l.resolved_at, run.started_at) as resolved_at, l.hubspot_url, l.salesforce_url
-from main.ledger as l
+    l.fields_at_risk, l.action, l.blast_radius, 'resolved' as status, assignment.owner, decision.waived_until,
+    l.first_seen_at, l.last_seen_at, coalesce(l.resolved_at, run.started_at) as resolved_at, l.hubspot_url, l.salesforce_url, l.subject, l.open_since,
+    case
+        when l.resolved_at is not null then null
+        when l.fingerprint in (select predecessor_fingerprint from compared where predecessor_fingerprint is not null) then 'replaced'
+        else 'resolved'
+    end as change,
+    false as in_baseline,
+    null as waiver_lapsed
+from gone as l
 left join main.decision as decision on decision.fingerprint = l.fingerprint
-cross join run
-where l.fingerprint not in (select fingerprint from current_finding);
+left join main.assignment as assignment on assignment.subject = l.subject
+cross join run;

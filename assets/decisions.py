@@ -1,0 +1,128 @@
+"""The decisions store: what people decided about findings, who, when and why. Nothing in it is ever changed or removed.
+
+It is a database of its own, because people decide while a run holds the warehouse: SQLite in the home, or any PostgreSQL by URL. What is in
+force follows from the decisions in their order; taking one back is a decision, too.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import sqlalchemy as sa
+
+from assets.problems import ConfigurationProblem, WarehouseProblem
+
+Action = Literal["acknowledge", "waive", "assign", "undo"]
+
+_metadata = sa.MetaData()
+_decision = sa.Table(
+    "bindwatch_decision",
+    _metadata,
+    sa.Column("decision_no", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("decided_at", sa.DateTime, nullable=False),  # UTC
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("fingerprint", sa.String(32), nullable=False, index=True),
+    sa.Column("subject", sa.String(32), nullable=False, index=True),
+    # what it was about, readable when the finding is long gone
+    sa.Column("check_name", sa.String(60), nullable=False),
+    sa.Column("hubspot_contact_id", sa.Text),
+    sa.Column("salesforce_id", sa.Text),
+    sa.Column("owner", sa.Text),  # of an assignment; null takes it from everybody
+    sa.Column("reason", sa.Text),
+    sa.Column("waived_until", sa.DateTime),  # UTC; null: until somebody takes it back
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A row of the store. finding: its fingerprint, subject, check_name, hubspot_contact_id and salesforce_id."""
+
+    action: Action
+    decided_by: str
+    finding: dict[str, Any]
+    owner: str | None = None
+    reason: str | None = None
+    waived_until: datetime | None = None
+
+
+class DecisionStore:
+    """url: an SQLAlchemy URL; without one, decisions.sqlite in the home. Raises ConfigurationProblem when the URL cannot be used."""
+
+    def __init__(self, home: Path, url: str | None = None) -> None:
+        if url is None:
+            home.mkdir(parents=True, exist_ok=True)
+            url = f"sqlite:///{home / 'decisions.sqlite'}"
+        try:
+            # waits for another process that is writing; a connection that the server closed meanwhile is opened anew
+            self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise ConfigurationProblem(f"BINDWATCH_DECISIONS_URL cannot be used ({type(error).__name__}): write postgresql://user@host/database") from error
+        self._is_prepared = False
+
+    def record(self, decisions: Sequence[Decision], at: datetime | None = None) -> None:
+        """Adds decisions, all or none. at: UTC; now, when not given."""
+        moment = (at or datetime.now(UTC)).replace(tzinfo=None)
+        rows = [
+            {
+                "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
+                "waived_until": one.waived_until,
+                **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
+            }
+            for one in decisions
+        ]  # fmt: skip
+        with self._connection() as connection:
+            connection.execute(sa.insert(_decision), rows)
+
+    def read(self, fingerprint: str | None = None) -> list[dict[str, Any]]:
+        """Every decision, or those about one finding, in their order; with is_undone, true where a later one took it back."""
+        query = sa.select(_decision).order_by(_decision.c.decision_no)
+        if fingerprint is not None:
+            query = query.where(_decision.c.fingerprint == fingerprint)
+        with self._connection() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        standing: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            row["is_undone"] = False
+            of_finding = standing.setdefault(row["fingerprint"], [])
+            if row["action"] != "undo":
+                of_finding.append(row)
+            elif of_finding:
+                of_finding.pop()["is_undone"] = True
+        return rows
+
+    @contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        try:
+            if not self._is_prepared:
+                _metadata.create_all(self._engine)
+                self._is_prepared = True
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            # the message of the driver may name the server, never the password
+            detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            raise WarehouseProblem(f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}") from error
+
+
+def write_decisions(connection: duckdb.DuckDBPyConnection, decisions: list[dict[str, Any]]) -> None:
+    """Replaces main.decision and main.assignment by what is in force. decisions: as DecisionStore.read returns them."""
+    status: dict[str, tuple[str, datetime | None]] = {}
+    owner: dict[str, str | None] = {}
+    for row in decisions:
+        if row["is_undone"]:
+            continue
+        if row["action"] == "assign":
+            owner[row["subject"]] = row["owner"]
+        elif row["action"] in ("acknowledge", "waive"):
+            status[row["fingerprint"]] = ("waived" if row["action"] == "waive" else "acknowledged", row["waived_until"])
+    connection.execute("delete from main.decision")
+    connection.execute("delete from main.assignment")
+    if status:
+        connection.executemany("insert into main.decision values (?, ?, ?)", [(fingerprint, *what) for fingerprint, what in status.items()])
+    if any(owner.values()):
+        connection.executemany("insert into main.assignment values (?, ?)", [(subject, name) for subject, name in owner.items() if name])
