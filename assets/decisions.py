@@ -34,7 +34,7 @@ _decision = sa.Table(
     sa.Column("salesforce_id", sa.Text),
     sa.Column("owner", sa.Text),  # of an assignment; null takes it from everybody
     sa.Column("reason", sa.Text),
-    sa.Column("waived_until", sa.DateTime),  # UTC; null: until somebody takes it back
+    sa.Column("waived_until", sa.DateTime),  # UTC
 )
 
 
@@ -95,12 +95,20 @@ class DecisionStore:
                 of_finding.pop()["is_undone"] = True
         return rows
 
+    def _prepare(self) -> None:
+        try:
+            _metadata.create_all(self._engine)
+        except sa.exc.DBAPIError:
+            # two processes may create the table at once; the one that comes second is refused
+            if not sa.inspect(self._engine).has_table(_decision.name):
+                raise
+        self._is_prepared = True
+
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         try:
             if not self._is_prepared:
-                _metadata.create_all(self._engine)
-                self._is_prepared = True
+                self._prepare()
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:

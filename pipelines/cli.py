@@ -3,14 +3,19 @@
 import os
 import sys
 import traceback
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from pipelines.decide import decide
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Guards the native HubSpot–Salesforce integration.")
+
+
+app.add_typer(decide, name="decide")
 
 
 @app.command()
@@ -37,6 +42,38 @@ def demo(
     from pipelines.demo import run_demo
 
     _leave(run_demo(people, seed))
+
+
+@app.command()
+def findings(
+    check: Annotated[list[str] | None, typer.Option(help="Only this check. May be given several times, like most options.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(help="Only the checks of this suite.")] = None,
+    severity: Annotated[list[str] | None, typer.Option(help="block, warn or unproven.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="open, acknowledged, waived, resolved, or all. The first two without it, all with --id.")] = None,
+    owner: Annotated[list[str] | None, typer.Option(help="Only what is assigned to this person.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Only what the last run found new, reopened or worse.")] = False,
+    since: Annotated[datetime | None, typer.Option(help="Only what is open since that day or time (UTC), or later.")] = None,
+    email: Annotated[str | None, typer.Option(help="Only what is about this e-mail.")] = None,
+    id: Annotated[str | None, typer.Option(help="A fingerprint or its beginning, or the id of a contact or record. One match is shown in full.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only where these words occur.")] = None,
+    limit: Annotated[int, typer.Option(help="How many lines of the table are shown.", min=1)] = 30,
+    export: Annotated[str | None, typer.Option(metavar="csv|json|parquet", help="Write all matches in this format instead of the table.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the export goes; standard output without it.")] = None,
+    show_emails: Annotated[bool, typer.Option("--show-emails", help="Full e-mails in the export, although the policy masks them.")] = False,
+) -> None:
+    """List the findings of the last run, with what was decided since: the most urgent first.
+
+    Exit code 0, or 2 for a filter that makes no sense, 3 without a published snapshot.
+    """
+    from assets.worklist import Filter
+    from pipelines.findings import show_findings
+
+    chosen = tuple(status or (("all",) if id else ("open", "acknowledged")))
+    wanted = Filter(
+        tuple(check or ()), tuple(suite or ()), tuple(severity or ()), () if "all" in chosen else chosen, tuple(owner or ()), new, since, email, id, text
+    )
+    show_findings(wanted, limit, export, out, show_emails)
+    _leave(0)
 
 
 @app.command()

@@ -44,6 +44,7 @@ class Environment(BaseSettings):
     hubspot_access_token: SecretStr | None = None
     hubspot_base_url: str = "https://api.hubapi.com"
     bindwatch_decisions_url: SecretStr | None = None
+    bindwatch_user: str | None = None
     ssl_cert_file: Path | None = Field(None)
     requests_ca_bundle: Path | None = Field(None)
 

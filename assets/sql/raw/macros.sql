@@ -78,10 +78,11 @@ create or replace macro main.same_value(a, b, field_type) as
         end,
         false);
 
--- What people decided about a finding, as its status at a moment. A waiver without an end holds until somebody takes it back.
-create or replace macro main.decided_status(decision, waived_until, at_moment) as
+-- What people decided about a finding, as its status at a moment. What makes a run unproven cannot be decided away.
+create or replace macro main.decided_status(decision, waived_until, at_moment, severity) as
     case
-        when decision = 'waived' and coalesce(waived_until > at_moment, true) then 'waived'
+        when severity = 'unproven' then 'open'
+        when decision = 'waived' and waived_until > at_moment then 'waived'
         when decision = 'acknowledged' then 'acknowledged'
         else 'open'
     end;

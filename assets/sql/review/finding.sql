@@ -121,7 +121,7 @@ select
     f.fields_at_risk,
     f.action,
     f.blast_radius,
-    main.decided_status(decision.status, decision.waived_until, clock.as_of) as status,
+    main.decided_status(decision.status, decision.waived_until, clock.as_of, f.severity) as status,
     assignment.owner,
     decision.waived_until,
     coalesce(f.first_seen_at, run.started_at) as first_seen_at,
@@ -134,7 +134,7 @@ select
     f.change,
     coalesce(f.open_since <= baseline.set_at, false) as in_baseline,
     case
-        when decision.status = 'waived' then case when coalesce(decision.waived_until <= clock.as_of, false) then 'date' end
+        when decision.status = 'waived' then case when decision.waived_until <= clock.as_of then 'date' end
         when decision.status is null then case when f.predecessor_status = 'waived' then 'facts' else f.lapsed_before end
     end as waiver_lapsed
 from dated as f

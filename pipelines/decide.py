@@ -1,0 +1,103 @@
+"""`bindwatch decide …`: what people decide about findings. Each decision is kept with who and when; the next run takes it into account."""
+
+import getpass
+import sys
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assets.problems import ConfigurationProblem
+
+if TYPE_CHECKING:
+    from assets.decisions import Action
+    from assets.worklist import Worklist
+
+decide = typer.Typer(no_args_is_help=True, help="Acknowledge, assign or waive findings, or take that back.")
+
+Fingerprints = Annotated[list[str], typer.Argument(metavar="FINGERPRINT...", help="Their fingerprints, or how they begin. - reads them from standard input.")]
+By = Annotated[str | None, typer.Option(help="Who decides. BINDWATCH_USER or the name you are logged in with, when not given.")]
+Reason = Annotated[str | None, typer.Option(help="Why.")]
+
+
+@decide.command()
+def acknowledge(findings: Fingerprints, reason: Reason = None, by: By = None) -> None:
+    """Somebody has seen it. It still counts for the gate."""
+    _record("acknowledge", findings, by, reason=reason)
+
+
+@decide.command()
+def assign(findings: Fingerprints, to: Annotated[str, typer.Option(help='Who takes care of it; "" for nobody.')], reason: Reason = None, by: By = None) -> None:
+    """Somebody takes care of it. It stays theirs when the facts change."""
+    _record("assign", findings, by, reason=reason, owner=to.strip() or None)
+
+
+@decide.command()
+def waive(
+    findings: Fingerprints,
+    reason: Annotated[str, typer.Option(help="Why it may stay.")],
+    until: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Until the end of that day (UTC).")],
+    by: By = None,
+) -> None:
+    """It may stay for a while: the gate does not count it until that day, or until its facts change."""
+    if not reason.strip():
+        raise ConfigurationProblem("A waiver needs a reason: who reads it in a year must understand it.")
+    _record("waive", findings, by, reason=reason.strip(), until=_end_of(until))
+
+
+@decide.command()
+def undo(findings: Fingerprints, reason: Reason = None, by: By = None) -> None:
+    """Take the last decision about it back."""
+    _record("undo", findings, by, reason=reason)
+
+
+def _record(action: "Action", given: list[str], by: str | None, reason: str | None = None, owner: str | None = None, until: datetime | None = None) -> None:
+    from assets.decisions import Decision
+    from assets.worklist import Worklist
+    from pipelines.report import stdout
+    from pipelines.settings import home, open_decisions, read_environment
+
+    who = (by or read_environment().bindwatch_user or getpass.getuser()).strip()
+    worklist = Worklist(home(), open_decisions())
+    texts = [line.split()[0] for line in sys.stdin if line.strip()] if given == ["-"] else given
+    if not texts:
+        raise ConfigurationProblem("No finding is named.")
+    findings = list({finding["fingerprint"]: finding for finding in map(worklist.find_one, texts)}.values())
+    for finding in findings:
+        _check(action, finding, worklist)
+    worklist.store.record([Decision(action, who, finding, owner, reason, until) for finding in findings])
+    for finding in findings:
+        about = f"HubSpot contact {finding['hubspot_contact_id']}" if finding["hubspot_contact_id"] else finding["salesforce_id"] or "the run"
+        stdout.print(f"{finding['fingerprint'][:8]}  {finding['check_name']}  {about}: {_PAST[action]}{_what(owner, until, action)} by {who}", markup=False)
+
+
+_PAST = {"acknowledge": "acknowledged", "assign": "assigned", "waive": "waived", "undo": "last decision taken back"}
+
+
+def _what(owner: str | None, until: datetime | None, action: "Action") -> str:
+    if action == "assign":
+        return f" to {owner}" if owner else " to nobody"
+    return f" until the end of {until:%Y-%m-%d}" if until else ""
+
+
+def _check(action: "Action", finding: dict[str, object], worklist: "Worklist") -> None:
+    """Raises ConfigurationProblem when that cannot be decided about the finding."""
+    name = f"{str(finding['fingerprint'])[:8]} ({finding['check_name']})"
+    if action == "undo":
+        if not any(row["action"] != "undo" and not row["is_undone"] for row in worklist.store.read(str(finding["fingerprint"]))):
+            raise ConfigurationProblem(f"Nothing was decided about {name} that could be taken back.")
+    elif finding["status"] == "resolved":
+        raise ConfigurationProblem(f"{name} is resolved already: there is nothing to decide.")
+    elif action == "waive" and finding["severity"] == "unproven":
+        raise ConfigurationProblem(f"{name} cannot be waived: with it the run proves nothing, and would look green.")
+
+
+def _end_of(text: str) -> datetime:
+    """The last second of that day. Raises ConfigurationProblem when it is no day, or over."""
+    try:
+        end = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
+    except ValueError as error:
+        raise ConfigurationProblem(f"--until {text!r} is no day: write it as 2027-01-31.") from error
+    if end <= datetime.now(UTC).replace(tzinfo=None):
+        raise ConfigurationProblem(f"--until {text} is over. Name the last day on which the waiver is to hold.")
+    return end

@@ -1,0 +1,105 @@
+"""`bindwatch findings`: the worklist in a terminal, and its exports."""
+
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from assets.policy import masked_email, read_policy
+from assets.problems import ConfigurationProblem
+from assets.worklist import FORMATS, Filter, Worklist, check_values
+from expectations.gate import checks
+from pipelines.report import stderr, stdout
+from pipelines.settings import home, open_decisions, read_environment
+
+_COLOURS = {"block": "red", "unproven": "yellow", "warn": "blue"}
+
+
+def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | None, show_emails: bool) -> None:
+    """Prints the findings that match, or writes all of them to `out` or standard output.
+
+    Raises ConfigurationProblem for a filter or a format that does not exist.
+    """
+    check_values(wanted, [check.name for check in checks()])
+    if export is not None and export not in FORMATS:
+        raise ConfigurationProblem(f"There is no format {export!r}: {', '.join(FORMATS)}.")
+    if out is not None and export is None:
+        raise ConfigurationProblem("--out needs --export: say in which format.")
+    masked = read_policy(read_environment().bindwatch_config).privacy.mask_emails and not show_emails
+    worklist = Worklist(home(), open_decisions())
+    if export is not None:
+        _export(worklist, wanted, export, out, masked)
+        return
+    total = worklist.count(wanted)
+    if wanted.id is not None and total == 1:
+        _print_one(worklist, worklist.find(wanted)[0], masked)
+        return
+    _print_table(worklist.find(wanted, limit))
+    if total > limit:
+        stdout.print(f"{limit:,} of {total:,} findings. [dim]--limit shows more, --export csv writes all.[/]")
+    else:
+        stdout.print(f"{total:,} finding{'' if total == 1 else 's'}.")
+
+
+def _print_table(findings: list[dict[str, Any]]) -> None:
+    if not findings:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "finding", "check", "", "HubSpot", "Salesforce", "status", "owner", "open since"):
+        table.add_column(name, no_wrap=name not in ("owner",))
+    table.add_column("radius", justify="right")
+    for finding in findings:
+        colour = _COLOURS[finding["severity"]]
+        table.add_row(
+            f"[{colour}]{finding['severity']}[/]",
+            finding["fingerprint"][:8],
+            finding["check_name"],
+            finding["change"] if finding["change"] in ("new", "reopened", "worsened") else "",
+            escape(finding["hubspot_contact_id"] or ""),
+            escape(finding["salesforce_id"] or ""),
+            finding["status"],
+            escape(finding["owner"] or ""),
+            f"{finding['open_since']:%Y-%m-%d}",
+            f"{finding['blast_radius']:,}",
+        )
+    stdout.print(table)
+
+
+def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> None:
+    """A finding in full: what it says, where to click, what happened to it so far."""
+    colour = _COLOURS[finding["severity"]]
+    stdout.print(f"[bold {colour}]■ {finding['check_name']}[/]  {finding['severity']}, {finding['status']}, {finding['basis']}")
+    email = finding["email"] and (masked_email(finding["email"]) if masked else finding["email"])
+    for name, value in (
+        ("fingerprint", finding["fingerprint"]), ("HubSpot contact", finding["hubspot_contact_id"]), ("Salesforce record", finding["salesforce_id"]),
+        ("others", ", ".join(finding["rival_ids"])), ("e-mail", email), ("fields at risk", ", ".join(finding["fields_at_risk"])),
+        ("owner", finding["owner"]), ("waived until", finding["waived_until"]),
+        ("open in HubSpot", finding["hubspot_url"]), ("open in Salesforce", finding["salesforce_url"]),
+    ):  # fmt: skip
+        if value:
+            stdout.print(f"   [dim]{name:18}[/]{escape(str(value))}", soft_wrap=True)
+    stdout.print(f"   {escape(finding['reason'])}", soft_wrap=True)
+    stdout.print(f"   [bold]→[/] {escape(finding['action'])}", soft_wrap=True)
+    for row in worklist.history(finding):
+        detail = f": {row['detail']}" if row["detail"] else ""
+        stdout.print(f"   [dim]{row['happened_at']:%Y-%m-%d %H:%M}[/]  {escape(row['who'])}  {escape(row['event'] + detail)}", soft_wrap=True)
+
+
+def _export(worklist: Worklist, wanted: Filter, kind: str, out: Path | None, masked: bool) -> None:
+    with TemporaryDirectory() as folder:
+        answer = Path(folder) / f"findings.{kind}"
+        worklist.export(wanted, kind, answer, masked)
+        if out is not None:
+            try:
+                shutil.copyfile(answer, out)
+            except OSError as error:
+                raise ConfigurationProblem(f"{out} cannot be written: {error.strerror}") from error
+            stderr.print(f"{worklist.count(wanted):,} findings in {out}", markup=False)
+            return
+        with answer.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.flush()

@@ -1,0 +1,197 @@
+"""Decisions: the store, what is in force, and what the next run makes of it."""
+
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assets.decisions import Decision, DecisionStore, write_decisions
+from assets.problems import ConfigurationProblem, WarehouseProblem
+from tests.crm import BOUND, Crm, day, duplicates, lead_id
+from tests.postgres import Server
+
+
+def finding(number: int = 1, subject: int | None = None) -> dict[str, Any]:
+    return {
+        "fingerprint": f"{number:032x}", "subject": f"{subject or number:032x}", "check_name": "unsafe_duplicate", "hubspot_contact_id": "101",
+        "salesforce_id": None,
+    }  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> DecisionStore:
+    if request.param == "sqlite":
+        return DecisionStore(tmp_path / "home")
+    server: Server = request.getfixturevalue("postgres")
+    with sa.create_engine(server.url()).begin() as connection:
+        connection.execute(sa.text("drop table if exists bindwatch_decision"))
+    return DecisionStore(tmp_path, server.url())
+
+
+def in_force(store: DecisionStore) -> tuple[dict[str, str], dict[str, str]]:
+    """Status by fingerprint, owner by subject, as the next run gets them."""
+    crm = Crm()
+    write_decisions(crm.connection, store.read())
+    return (
+        {row["fingerprint"]: row["status"] for row in crm.rows("main.decision")},
+        {row["subject"]: row["owner"] for row in crm.rows("main.assignment")},
+    )
+
+
+def test_every_decision_is_kept_with_who_and_when_and_why(store: DecisionStore) -> None:
+    store.record([Decision("acknowledge", "Ann", finding(), reason="seen")], datetime(2026, 3, 1, 9))
+    store.record([Decision("waive", "Bob", finding(), reason="twins", waived_until=datetime(2026, 4, 1))], datetime(2026, 3, 2, 9))
+    rows = store.read(finding()["fingerprint"])
+    assert [(row["action"], row["decided_by"], row["decided_at"], row["reason"], row["waived_until"]) for row in rows] == [
+        ("acknowledge", "Ann", datetime(2026, 3, 1, 9), "seen", None), ("waive", "Bob", datetime(2026, 3, 2, 9), "twins", datetime(2026, 4, 1)),
+    ]  # fmt: skip
+
+
+def test_the_last_decision_holds_and_taking_it_back_brings_the_one_before(store: DecisionStore) -> None:
+    store.record([Decision("acknowledge", "Ann", finding())])
+    store.record([Decision("waive", "Ann", finding(), reason="x", waived_until=datetime(2030, 1, 1))])
+    assert in_force(store)[0] == {finding()["fingerprint"]: "waived"}
+    store.record([Decision("undo", "Ann", finding())])
+    assert in_force(store)[0] == {finding()["fingerprint"]: "acknowledged"}
+    store.record([Decision("undo", "Ann", finding()), Decision("undo", "Ann", finding())])
+    assert in_force(store)[0] == {}
+    assert [row["is_undone"] for row in store.read()] == [True, True, False, False, False]
+
+
+def test_an_assignment_is_to_the_problem_whatever_its_facts(store: DecisionStore) -> None:
+    store.record([Decision("assign", "Ann", finding(1, subject=9), owner="bob")])
+    assert in_force(store)[1] == {finding(9)["fingerprint"]: "bob"}
+    store.record([Decision("assign", "Ann", finding(2, subject=9), owner=None)])
+    assert in_force(store)[1] == {}
+
+
+def test_decisions_of_one_call_are_recorded_all_or_none(store: DecisionStore) -> None:
+    bad = Decision("acknowledge", None, finding(2))  # type: ignore[arg-type]  # who decided may not be missing
+    with pytest.raises(WarehouseProblem):
+        store.record([Decision("acknowledge", "Ann", finding(1)), bad])
+    assert store.read() == []
+
+
+def test_people_may_decide_at_the_same_time(store: DecisionStore) -> None:
+    threads = [threading.Thread(target=lambda who=who: store.record([Decision("acknowledge", who, finding(int(who)))])) for who in "123456"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(row["decided_by"] for row in store.read()) == list("123456")
+
+
+def test_a_store_that_cannot_be_used_says_so_without_the_password(postgres: Server, tmp_path: Path) -> None:
+    with pytest.raises(WarehouseProblem, match="decisions store") as problem:
+        DecisionStore(tmp_path, postgres.url(password="wrong-9Zz")).read()
+    assert "wrong-9Zz" not in str(problem.value)
+    for url in ("nonsense", "mongodb://x"):
+        with pytest.raises(ConfigurationProblem, match="BINDWATCH_DECISIONS_URL"):
+            DecisionStore(tmp_path, url)
+
+
+_ACTS = st.lists(st.tuples(st.sampled_from(["acknowledge", "waive", "assign", "undo"]), st.integers(1, 2)), max_size=12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(_ACTS)
+def test_what_is_in_force_is_what_was_decided_last_and_not_taken_back(tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[Any, int]]) -> None:
+    store = DecisionStore(tmp_path_factory.mktemp("home"))
+    standing: dict[int, list[str]] = {1: [], 2: []}
+    for action, number in acts:
+        store.record([Decision(action, "Ann", finding(number), owner="bob", waived_until=datetime(2030, 1, 1))])
+        if action != "undo":
+            standing[number].append(action)
+        elif standing[number]:
+            standing[number].pop()
+    status, owner = in_force(store)
+    words = {"acknowledge": "acknowledged", "waive": "waived"}
+    expected = {finding(n)["fingerprint"]: words[[a for a in s if a != "assign"][-1]] for n, s in standing.items() if set(s) - {"assign"}}
+    assert status == expected
+    assert owner.keys() == {finding(n)["subject"] for n, s in standing.items() if "assign" in s}
+
+
+# ── what the next run makes of it ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decided(tmp_path: Path, **changes: Any) -> tuple[Crm, dict[str, Any]]:
+    """A finding known to a first run, about which something was decided; waived until day 40 unless a test says otherwise."""
+    crm = duplicates(rival_fields={"Title": "Buyer", "City": "Berlin"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO", "city": "Berlin"})
+    found = crm.finding("unsafe_duplicate")
+    crm.end_run()
+    store = DecisionStore(tmp_path)
+    ordinary: dict[str, Any] = {"action": "waive", "decided_by": "Ann", "finding": found, "reason": "twins", "waived_until": day(40)}
+    store.record([Decision(**ordinary | changes)])
+    write_decisions(crm.connection, store.read())
+    return crm, found
+
+
+def test_a_waived_finding_is_waived_in_the_next_run(tmp_path: Path) -> None:
+    crm, _ = decided(tmp_path)
+    finding = crm.finding("unsafe_duplicate")
+    assert (finding["status"], finding["waived_until"], finding["waiver_lapsed"]) == ("waived", day(40), None)
+
+
+def test_a_waiver_lapses_on_its_date_and_the_run_says_so_once(tmp_path: Path) -> None:
+    crm, _ = decided(tmp_path)
+    crm.end_run(day(40) + timedelta(minutes=1))
+    finding = crm.finding("unsafe_duplicate")
+    assert (finding["status"], finding["waiver_lapsed"]) == ("open", "date")
+    crm.end_run(day(41))
+    assert crm.finding("unsafe_duplicate")["waiver_lapsed"] == "date"
+    crm.end_run(day(42))
+    assert [(row["run_id"], row["detail"]) for row in crm.rows("main.finding_event") if row["event"] == "waiver_lapsed"] == [("run 3", "date")]
+
+
+def test_a_waiver_lapses_when_the_facts_change(tmp_path: Path) -> None:
+    crm, _ = decided(tmp_path)
+    crm.end_run(day(31))
+    crm.later()
+    crm.lead(2, created=day(3), modified=day(4), fields={"Title": "Buyer", "City": "Paris"})
+    finding = crm.finding("unsafe_duplicate")
+    assert (finding["status"], finding["change"], finding["waiver_lapsed"]) == ("open", "worsened", "facts")
+    crm.end_run(day(32))
+    assert [(row["run_id"], row["detail"]) for row in crm.rows("main.finding_event") if row["event"] == "waiver_lapsed"] == [("run 3", "facts")]
+    assert crm.finding("unsafe_duplicate")["waiver_lapsed"] == "facts"
+
+
+def test_a_waiver_of_a_finding_that_went_and_came_back_the_same_still_holds(tmp_path: Path) -> None:
+    crm, _ = decided(tmp_path)
+    for fields, moment in (({"Title": "CEO", "City": "Berlin"}, day(31)), ({"Title": "Buyer", "City": "Berlin"}, day(32))):
+        crm.later()
+        crm.lead(2, created=day(3), modified=day(4), fields=fields)
+        crm.end_run(moment)
+    assert crm.finding("unsafe_duplicate")["status"] == "waived"
+
+
+def test_the_owner_stays_when_the_facts_change(tmp_path: Path) -> None:
+    crm, _ = decided(tmp_path, action="assign", owner="bob", waived_until=None)
+    assert crm.finding("unsafe_duplicate")["owner"] == "bob"
+    crm.end_run(day(31))
+    crm.later()
+    crm.lead(2, created=day(3), modified=day(4), fields={"Title": "Buyer", "City": "Paris"})
+    assert crm.finding("unsafe_duplicate")["owner"] == "bob"
+
+
+def test_what_makes_a_run_unproven_cannot_be_waived(tmp_path: Path) -> None:
+    crm = Crm()
+    crm.pull("hubspot", "contact_history", complete=False, problem="cut off")
+    store = DecisionStore(tmp_path)
+    store.record([Decision("waive", "Ann", crm.finding("pull_incomplete"), reason="x", waived_until=day(99))])
+    write_decisions(crm.connection, store.read())
+    assert crm.finding("pull_incomplete")["status"] == "open"
+
+
+def test_decisions_about_findings_that_nobody_knows_any_more_do_no_harm(tmp_path: Path) -> None:
+    store = DecisionStore(tmp_path)
+    store.record([Decision("acknowledge", "Ann", finding(7))])
+    crm = Crm()
+    crm.contact(lead_id=lead_id(99))
+    write_decisions(crm.connection, store.read())
+    assert crm.finding("bound_record_unknown")["status"] == "open"
