@@ -1,9 +1,12 @@
 """The table that other systems may trust: who is bound to what, written only when every blocking check holds."""
 
+import json
+from datetime import timedelta
+
 import dagster as dg
 
 from assets.session import Session
-from assets.warehouse import count_rows
+from assets.snapshot import describe_file, publish_verdict
 
 
 @dg.asset(
@@ -12,11 +15,14 @@ from assets.warehouse import count_rows
           ["core", "salesforce_person"], ["core", "duplicate_cluster"], ["review", "finding"], ["raw", "pull"]],
     group_name="6_published",
     kinds={"parquet"},
+    # so long the gate may be red before others work with bindings that nobody vouches for
+    freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=74)),
 )  # fmt: skip
 def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> dg.MaterializeResult[None]:
     """One row: a live HubSpot contact and the record it is bound to, as of the last green run. After a red run the last certified one stays.
 
-    In $BINDWATCH_HOME/certified/binding.parquet, with the run and the time it was certified in each row.
+    In $BINDWATCH_HOME/certified/binding.parquet, with the run and the time it was certified in each row; certificate.json beside it says the
+    same of the whole file. The published manifest and the verdict in the terminal say how old it is.
     """
     folder = session.warehouse.home / "certified"
     folder.mkdir(exist_ok=True)
@@ -27,6 +33,16 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
                       from core.binding as binding, main.run as run where run.run_id = '{context.run_id}')
                 to '{str(temporary).replace("'", "''")}' (format parquet, compression zstd)"""
         )
+        (certified_at,) = connection.execute("select finished_at from main.run where run_id = ?", [context.run_id]).fetchall()[0]
+        certificate = {"run_id": context.run_id, "certified_at": f"{certified_at.isoformat()}Z", **describe_file(connection, temporary)}
         temporary.replace(folder / "binding.parquet")
-        rows = count_rows(connection, "core.binding")
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "path": dg.MetadataValue.path(str(folder / "binding.parquet"))})
+        temporary.write_text(json.dumps(certificate), "utf-8")
+        temporary.replace(folder / "certificate.json")
+        publish_verdict(connection, session.warehouse.home, {}, {})
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": certificate["rows"],
+            "path": dg.MetadataValue.path(str(folder / "binding.parquet")),
+            "certified at": certificate["certified_at"],
+        }
+    )

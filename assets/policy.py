@@ -4,9 +4,11 @@ Read from `bindwatch.toml` (it holds no secret), handed to the SQL models as the
 Every knob has a safe default. Where the default rests on a source, docs/integration.md names it.
 """
 
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -142,6 +144,16 @@ class Links(Section):
     desk_url: str | None = Field(None, description="Where the steward's desk is served, for links to it.", pattern="^https?://")
 
 
+class Alerts(Section):
+    """What people are told at once. Where to is a secret, and comes from BINDWATCH_ALERT_URLS."""
+
+    on: tuple[Literal["red", "new_blocking", "unproven", "recovered"], ...] = Field(
+        ("red", "new_blocking", "unproven", "recovered"),
+        description="A gate that turned red, new blocking findings while it is red, a run that could not be completed, recovery to green.",
+    )
+    findings_named: int = Field(5, ge=0, description="How many findings a message spells out.")
+
+
 class Policy(Section):
     """Everything in bindwatch.toml."""
 
@@ -152,7 +164,7 @@ class Policy(Section):
     privacy: Privacy = Privacy()
     pull: Pull = Pull()
     links: Links = Links()
-    alerts: dict[Annotated[str, Field()], object] = {}
+    alerts: Alerts = Alerts()
 
     @model_validator(mode="after")
     def each_property_is_mapped_once(self) -> "Policy":
@@ -190,5 +202,42 @@ def read_policy(path: Path) -> Policy:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationProblem(f"{path} is not a readable TOML file: {error}") from error
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}" for problem in error.errors()]
+        lines = [f"{locate(path, problem['loc'])}: {problem['msg']}" for problem in error.errors()]
         raise ConfigurationProblem("\n".join(lines)) from error
+
+
+def locate(path: Path, place: Sequence[str | int]) -> str:
+    """Where in the policy file an entry stands, for a message: file, line and the names on the way to it.
+
+    place: keys, and the number of an entry of a list. Of an entry that is missing, or stands inside a value, the line of what surrounds it.
+    """
+    lines = _lines_of_entries(path.read_text("utf-8"))
+    known = next((lines[tuple(place[:length])] for length in range(len(place), 0, -1) if tuple(place[:length]) in lines), None)
+    name = ".".join(map(str, place)) or "the file"
+    return f"{path}, line {known}: {name}" if known else f"{path}: {name}"
+
+
+_TABLE = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
+_KEY = re.compile(r"""^\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+
+
+def _lines_of_entries(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line of each table and key in a valid TOML text. Its parser does not tell; a key inside a value (an inline table) has no line here."""
+    lines: dict[tuple[str | int, ...], int] = {}
+    table: tuple[str | int, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _TABLE.match(line):
+            table = _keys(match[2])
+            if match[1] == "[[":
+                table = (*table, sum(place[:-1] == table and isinstance(place[-1], int) for place in lines))
+            for length in range(1, len(table) + 1):
+                lines.setdefault(table[:length], number)
+        elif match := _KEY.match(line):
+            keys = _keys(match[1])
+            for length in range(1, len(keys) + 1):
+                lines.setdefault((*table, *keys[:length]), number)
+    return lines
+
+
+def _keys(text: str) -> tuple[str | int, ...]:
+    return tuple(part.strip().strip("\"'") for part in re.findall(r"""[\w-]+|"[^"]*"|'[^']*'""", text))

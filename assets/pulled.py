@@ -1,6 +1,7 @@
 """The Dagster assets of the raw layer: what was pulled from each CRM. Each CRM is one step, resumable on its own."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
 import duckdb
@@ -20,13 +21,25 @@ SOURCES = [
 ]
 
 
+# A run with this tag begins a pull again, so often at most, when a CRM does not answer. Schedules set it: nobody waits for them.
+RETRIES_TAG = "bindwatch/pull_retries"
+
+# A pull that is this old is worth a look. Evaluated by Dagster's daemon.
+_FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=26))
+
+
+def _retries_left(context: dg.AssetExecutionContext) -> int:
+    allowed = int(context.run.tags.get(RETRIES_TAG, "0"))
+    return allowed - int(context.retry_number)
+
+
 class PullOptions(dg.Config):
     full: bool = False
     """Compare all ids and stamps with what is known: only that finds records that vanished."""
 
 
 def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(["raw", name], deps=[source], group_name="2_raw", kinds={"duckdb"}, skippable=True, description=description)
+    return dg.AssetSpec(["raw", name], deps=[source], group_name="2_raw", kinds={"duckdb"}, skippable=True, description=description, freshness_policy=_FRESH)
 
 
 @dg.multi_asset(
@@ -39,7 +52,7 @@ def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
 def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
     connections = session.connections
-    with session.step(context.run_id) as connection:
+    with session.step(context.run_id, _retries_left(context)) as connection:
         org = Org(connections.salesforce)
         wanted = salesforce.describe_fields(org, connections.policy)
         pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
@@ -59,7 +72,7 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
 def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
     connections = session.connections
-    with session.step(context.run_id) as connection:
+    with session.step(context.run_id, _retries_left(context)) as connection:
         portal = Portal(connections.hubspot, connections.policy.pull)
         wanted = hubspot.read_property_list(portal, connections.policy)
         pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)

@@ -1,5 +1,6 @@
 """What the Dagster steps of one run share: the home folder, the policy, and the way into both CRMs."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +15,14 @@ from assets.hubspot_portal import HubSpotAccess
 from assets.ledger import close_run, memory_with, summarise_run
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
+from assets.retries import Again
 from assets.salesforce_org import SalesforceAccess
 from assets.snapshot import publish_verdict
 from assets.warehouse import Warehouse, begin_run
+
+log = logging.getLogger("bindwatch.pull")
+
+RETRY_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,11 @@ class Session:
         return self._connections
 
     @contextmanager
-    def step(self, run_id: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def step(self, run_id: str, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the warehouse for one step. What goes wrong inside ends the run as unproven: it is recorded, published and raised.
 
-        Failed checks are no errors and pass through untouched.
+        Failed checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not
+        answer for the moment; nothing else gets better by waiting.
         """
         with self.warehouse.connect() as connection:
             begin_run(connection, run_id, datetime.now(UTC))
@@ -56,11 +63,13 @@ class Session:
             except dg.Failure:
                 raise
             except Exception as error:
+                if retries_left > 0 and isinstance(error, PullProblem) and isinstance(error.__cause__, Again):
+                    log.warning("%s Trying again in %d seconds.", error, RETRY_SECONDS)
+                    raise dg.RetryRequested(max_retries=retries_left, seconds_to_wait=RETRY_SECONDS) from error
                 known = isinstance(error, (ConfigurationProblem, PullProblem, WarehouseProblem))
                 problem = str(error) if known else f"Unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 self.record_failure(connection, problem)
                 if known:
-                    # trying again cannot help a wrong setting; a broken connection was retried below already
                     raise dg.Failure(description=problem, allow_retries=False) from error
                 raise
 

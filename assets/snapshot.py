@@ -10,10 +10,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import duckdb
@@ -72,7 +73,9 @@ def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: d
         if path.stem not in memory:
             os.link(path, folder / path.name)
     _write_all(connection, memory, folder)
-    return _switch(connection, home, folder, {**read_manifest(current), **changes})
+    manifest = read_manifest(current)
+    known = {name: file for name, file in manifest["files"].items() if Path(name).stem not in memory}
+    return _switch(connection, home, folder, {**manifest, **changes}, known)
 
 
 def current_folder(home: Path) -> Path | None:
@@ -84,6 +87,15 @@ def current_folder(home: Path) -> Path | None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
     return manifest
+
+
+def read_certificate(home: Path) -> dict[str, Any] | None:
+    """Of certified/binding.parquet: run_id, certified_at (UTC), rows, sha256. None when nothing was ever certified."""
+    path = home / "certified" / "certificate.json"
+    if not path.exists():
+        return None
+    certificate: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return certificate
 
 
 def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
@@ -121,8 +133,12 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> Non
     connection.execute(f"copy ({query}) to '{str(path).replace(chr(39), chr(39) * 2)}' (format parquet, compression zstd)")
 
 
-def _switch(connection: duckdb.DuckDBPyConnection, home: Path, folder: Path, manifest: dict[str, Any]) -> Path:
-    manifest["files"] = {path.name: _describe(connection, path) for path in sorted(folder.glob("*.parquet"))}
+def _switch(
+    connection: duckdb.DuckDBPyConnection, home: Path, folder: Path, manifest: dict[str, Any], known: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> Path:
+    """known: what the manifest says of files that are the same as before."""
+    manifest["files"] = {path.name: known.get(path.name) or describe_file(connection, path) for path in sorted(folder.glob("*.parquet"))}
+    manifest["certified"] = read_certificate(home)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
     published = home / "published"
     link = published / f".current-{uuid.uuid4().hex[:6]}"
@@ -132,7 +148,8 @@ def _switch(connection: duckdb.DuckDBPyConnection, home: Path, folder: Path, man
     return folder
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+def describe_file(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+    """Rows and sha256 of a Parquet file."""
     row = connection.execute("select sum(num_rows) from parquet_file_metadata(?)", [str(path)]).fetchone()
     with path.open("rb") as file:
         return {"rows": int(row[0]) if row else 0, "sha256": file_digest(file, "sha256").hexdigest()}

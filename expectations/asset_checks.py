@@ -8,7 +8,7 @@ from assets.ledger import CheckRecord, close_run, count_lapsed_waivers, memory_w
 from assets.modelled import PULLED
 from assets.policy import Policy, masked_email
 from assets.session import Session
-from assets.snapshot import Verdict, publish_verdict
+from assets.snapshot import Verdict, publish_verdict, read_certificate
 from expectations.gate import Outcome, check_specs, evaluate
 
 # The models are built from these tables before the gate opens, so Dagster cannot hold the models back for a check on them.
@@ -72,7 +72,9 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
             description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False
         )
     if verdict != "pass":
-        raise dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}.", allow_retries=False)
+        certificate = read_certificate(session.warehouse.home)
+        kept = f"The bindings certified at {certificate['certified_at'][:16]}Z stay." if certificate else "No bindings were ever certified."
+        raise dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}. {kept}", allow_retries=False)
 
 
 def judge(outcomes: list[Outcome]) -> Verdict:

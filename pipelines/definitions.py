@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.certified_binding import certified_binding
 from assets.modelled import model_assets
-from assets.pulled import SOURCES, hubspot_contacts, salesforce_records
+from assets.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, salesforce_records
 from assets.session import Session
 from assets.warehouse import Warehouse
 from expectations.asset_checks import gate
@@ -25,13 +25,18 @@ guarded_run = dg.define_asset_job(
     "guarded_run", selection=dg.AssetSelection.all(), description="Pulls both CRMs, builds every table, publishes, and lets the gate judge."
 )
 
-hourly = dg.ScheduleDefinition(job=guarded_run, cron_schedule="0 * * * *", name="hourly", description="An incremental run every hour. Off until switched on.")
+_UNATTENDED = {RETRIES_TAG: "2"}
+
+hourly = dg.ScheduleDefinition(
+    job=guarded_run, cron_schedule="0 * * * *", name="hourly", tags=_UNATTENDED, description="An incremental run every hour. Off until switched on."
+)
 
 nightly_reconciliation = dg.ScheduleDefinition(
     job=guarded_run,
     cron_schedule="30 2 * * *",
     name="nightly_reconciliation",
     description="A full run every night, which also finds records that vanished. Off until switched on.",
+    tags=_UNATTENDED,
     run_config={"ops": {name: {"config": {"full": True}} for name in ("salesforce", "hubspot")}},
 )
 

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -55,8 +56,9 @@ def print_verdict(result: RunResult) -> None:
         _print_worst()
     else:
         stdout.print("\n[yellow]No check was judged.[/] The tables published before, if any, stay as they were.\n")
+    _print_standing(result.manifest)
     published = home() / "published" / "current"
-    stdout.print(f"All findings: [bold]{published / 'finding.parquet'}[/]   Dagster UI: [bold]make dev[/]", soft_wrap=True)
+    stdout.print(f"All findings: [bold]{published / 'finding.parquet'}[/], or [bold]bindwatch findings[/]   Dagster UI: [bold]make dev[/]", soft_wrap=True)
 
 
 def print_forecast(found: Forecast) -> None:
@@ -100,6 +102,26 @@ def _print_coverage(manifest: dict[str, Any]) -> None:
     stdout.print(table)
     for text, names in not_seen.items():
         stdout.print(f"[dim]Not seen: {escape(text)} ({escape(', '.join(names))})[/]", soft_wrap=True)
+
+
+def _print_standing(manifest: dict[str, Any]) -> None:
+    """Which waivers no longer hold, and how old the bindings are that other systems may trust."""
+    lapsed = manifest.get("waivers_lapsed") or {}
+    for reason, words in (("date", "past their date"), ("facts", "because the facts changed")):
+        if lapsed.get(reason):
+            stdout.print(f"[yellow]{lapsed[reason]:,} waivers lapsed {words}.[/]")
+    certificate = manifest.get("certified")
+    if certificate is None:
+        stdout.print("[dim]Certified bindings: none yet. They are written when every blocking check holds.[/]")
+    elif manifest["verdict"] != "pass":
+        stdout.print(f"[dim]Certified bindings: {certificate['rows']:,}, {_age_of(certificate['certified_at'])} old; this run did not replace them.[/]")
+
+
+def _age_of(moment: str) -> str:
+    """How long ago, in words: 3 days, 5 hours, 12 minutes."""
+    minutes = int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() // 60)
+    count, unit = (minutes // 1440, "day") if minutes >= 1440 else (minutes // 60, "hour") if minutes >= 60 else (minutes, "minute")
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
 def _minute(moment: str) -> str:

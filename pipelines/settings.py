@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from assets.decisions import DecisionStore
 from assets.hubspot_portal import HubSpotAccess
-from assets.policy import Policy, read_policy
+from assets.policy import Policy, locate, read_policy
 from assets.problems import ConfigurationProblem
 from assets.salesforce_org import SalesforceAccess
 from assets.session import Connections
@@ -45,6 +45,7 @@ class Environment(BaseSettings):
     hubspot_base_url: str = "https://api.hubapi.com"
     bindwatch_decisions_url: SecretStr | None = None
     bindwatch_user: str | None = None
+    bindwatch_alert_urls: SecretStr | None = None
     ssl_cert_file: Path | None = Field(None)
     requests_ca_bundle: Path | None = Field(None)
 
@@ -120,9 +121,11 @@ def _wrong_checks(policy: Policy, path: Path) -> list[str]:
     problems = []
     for name, setting in policy.checks.items():
         if name not in known:
-            problems.append(f"{path}: checks.{name}: there is no such check; docs/checks.md lists them")
+            problems.append(f"{locate(path, ('checks', name))}: there is no such check; docs/checks.md lists them")
+        elif known[name].default_severity == "unproven" and setting.max_findings > 0:
+            problems.append(f"{locate(path, ('checks', name, 'max_findings'))}: must be 0, because with more a run on partial data would look green")
         elif known[name].default_severity == "unproven" and setting.severity is not None:
-            problems.append(f"{path}: checks.{name}.severity: cannot be changed, because without it a run on partial data would look green")
+            problems.append(f"{locate(path, ('checks', name, 'severity'))}: cannot be changed, because without it a run on partial data would look green")
     return problems
 
 

@@ -140,3 +140,28 @@ def test_real_crms_are_not_pulled_into_the_home_of_the_demo(tmp_path: Path) -> N
     answer = bindwatch("run", home=tmp_path, **COMPLETE)
     assert answer.returncode == 2
     assert "holds the data of the demo" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('# a policy\n[policy]\nfirst_sync = "newest"\n', "line 3: policy.first_sync"),
+        ('[policy]\n\n[checks.unsafe_duplicate]\nseverity = "loud"\n', "line 4: checks.unsafe_duplicate.severity"),
+        ('[checks]\nunsafe_duplicate = { severity = "warn", max_findings = -1 }\n', "line 2: checks.unsafe_duplicate.max_findings"),
+        ('[checks.unsafe]\nseverity = "warn"\n', "line 1: checks.unsafe: there is no such check"),
+        ('[checks]\nlatent_duplicate.severity = "off"\npull_incomplete.severity = "off"\n', "line 3: checks.pull_incomplete.severity: cannot be changed"),
+        ('[[mapping]]\nhubspot = "phone"\nsalesforce = "Phone"\n[[mapping]]\nhubspot = "fax"\nsalesforce = "Fax; drop"\n', "line 6: mapping.1.salesforce"),
+        ("[checks.pull_gap]\nmax_findings = 1\n", "line 2: checks.pull_gap.max_findings: must be 0"),
+        ('[[mapping]]\nhubspot = "phone"\n', "line 1: mapping.0.salesforce"),
+        ('[gate]\n"fail_on" = "never"\n', "line 2: gate.fail_on"),
+        ('[gate]\nfail_on = "all"\nfail_of = "all"\n', "line 3: gate.fail_of"),
+        ('[alerts]\non = ["red", "blue"]\n', "line 2: alerts.on.1"),
+        ('[links]\ndesk_url = "javascript:alert(1)"\n', "line 2: links.desk_url"),
+        ("[gate]\nfail_on = \n", "line 2"),
+    ],
+)
+def test_a_wrong_entry_of_the_policy_is_named_with_its_line(text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "bindwatch.toml"
+    policy.write_text(text)
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(policy))
+    assert words in problem_with(monkeypatch)
