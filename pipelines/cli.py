@@ -77,6 +77,31 @@ def findings(
 
 
 @app.command()
+def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message to every address instead.")] = False) -> None:
+    """Tell the addresses in BINDWATCH_ALERT_URLS what happened since the last time. Dagster's sensor does the same by itself.
+
+    Exit code 0, or 2 when an address is missing or not understood, 3 when one does not take the test message.
+    """
+    from assets.policy import read_policy
+    from pipelines.alerts import send_test, tell
+    from pipelines.guarded_run import prepare_instance
+    from pipelines.sensors import read_dead_runs
+    from pipelines.settings import alert_urls, home, read_environment
+
+    urls = alert_urls()
+    if not urls:
+        raise ConfigurationProblem("BINDWATCH_ALERT_URLS is not set: it holds the addresses of alerts, such as mailto://… or slack://…")
+    if test:
+        problems = send_test(urls)
+        print("\n".join(problems) or f"{len(urls)} told.")
+        _leave(3 if problems else 0)
+    with prepare_instance() as instance:
+        messages = tell(home(), read_policy(read_environment().bindwatch_config), urls, read_dead_runs(instance))
+    print("\n".join(message.title for message in messages) or "Nothing new.")
+    _leave(0)
+
+
+@app.command()
 def backtest() -> None:
     """Score every policy on the portal's own history: which one says best what the integration did?
 

@@ -11,6 +11,7 @@ from assets.session import Session
 from assets.warehouse import Warehouse
 from expectations.asset_checks import gate
 from expectations.gate import checks
+from pipelines.sensors import alerts
 from pipelines.settings import home, open_decisions, read_connections
 
 
@@ -45,6 +46,7 @@ defs = dg.Definitions(
     asset_checks=[gate],
     jobs=[guarded_run],
     schedules=[hourly, nightly_reconciliation],
+    sensors=[alerts],
     resources={"session": session},
     # A DuckDB file has one writer, and a child process costs seconds.
     executor=dg.in_process_executor,

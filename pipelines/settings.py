@@ -63,6 +63,11 @@ def home() -> Path:
     return read_environment().bindwatch_home.absolute()
 
 
+def alert_urls() -> list[str]:
+    """The addresses in BINDWATCH_ALERT_URLS, separated by white space."""
+    return (_reveal(read_environment().bindwatch_alert_urls) or "").split()
+
+
 def open_decisions() -> DecisionStore:
     """The decisions store at BINDWATCH_DECISIONS_URL, or in the home. Raises ConfigurationProblem when the URL cannot be used."""
     return DecisionStore(home(), _reveal(read_environment().bindwatch_decisions_url))

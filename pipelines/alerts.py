@@ -1,0 +1,223 @@
+"""Alerts: a gate that turned red, new blocking findings, a run that could not be completed, recovery. Each is told once, to BINDWATCH_ALERT_URLS.
+
+What was told is kept in alerts.json in the home, so it does not matter whether Dagster's sensor or `bindwatch alert` tells it. A message holds no
+e-mail address and no name, only ids.
+"""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.policy import Policy
+from assets.problems import ConfigurationProblem
+from assets.snapshot import current_folder, read_manifest
+
+log = logging.getLogger("bindwatch.alerts")
+
+ATTEMPTS = 10  # at a message that an address does not take; then it is given up, and the log says so
+
+
+@dataclass(frozen=True)
+class Message:
+    kind: str  # red, new_blocking, unproven, recovered
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class DeadRun:
+    """A run that Dagster knows to have ended, and that left no verdict: its process died, or it could not start."""
+
+    run_id: str
+    ended_at: datetime  # UTC
+
+
+@dataclass
+class Told:
+    """What was told so far. proven: the verdict of the last run that proved something; is_broken: the last one did not.
+
+    pending: messages on their way, with the digests of the addresses that still wait for them.
+    """
+
+    until: str = ""  # when the last run that was looked at began
+    dead_until: str = ""
+    proven: str | None = None
+    is_broken: bool = False
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+
+def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[DeadRun] = ()) -> list[Message]:
+    """Sends what has happened since the last time. Returns the messages that were due.
+
+    urls: as Apprise understands them. Raises ConfigurationProblem when one is not understood.
+    """
+    addresses = _addresses(urls)
+    with _locked(home / "alerts.lock"):
+        path = home / "alerts.json"
+        told = Told(**json.loads(path.read_text("utf-8"))) if path.exists() else Told()
+        messages = [message for message in _due(home, policy, told, dead_runs) if message.kind in policy.alerts.on]
+        told.pending += [{"title": message.title, "body": message.body, "attempts": 0, "waiting": list(addresses)} for message in messages]
+        _keep(path, told)  # before sending: rather a message that comes twice than one that never does
+        told.pending = [message for message in told.pending if not _send(message, addresses)]
+        _keep(path, told)
+    return messages
+
+
+def send_test(urls: Sequence[str]) -> list[str]:
+    """Sends a message to every address. Returns what went wrong, one sentence an address."""
+    message = {"title": "Bindwatch: a test", "body": "Alerts will arrive here.", "attempts": 0, "waiting": []}
+    addresses = _addresses(urls)
+    return [f"{_name(digest, addresses)} did not take it." for digest, url in addresses.items() if not _notify(url, message)]
+
+
+def _due(home: Path, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -> Iterator[Message]:
+    """Brings `told` up to date and yields what that means to people."""
+    folder = current_folder(home)
+    if folder is not None:
+        connection = duckdb.connect()
+        connection.execute("set timezone = 'UTC'")
+        for name in ("run", "finding", "finding_event", "check_run"):
+            connection.execute(f"create view {name} as from read_parquet('{str(folder / name).replace(chr(39), chr(39) * 2)}.parquet')")
+        manifest = read_manifest(folder)
+        going_on = manifest["run_id"] if manifest["finished_at"] is None else ""
+        runs = connection.execute(
+            "select run_id, started_at, verdict from run where strftime(started_at, '%Y-%m-%dT%H:%M:%S.%f') > ? and run_id <> ? order by started_at",
+            [told.until, going_on],
+        ).fetchall()
+        if not told.until:
+            runs = runs[-1:]  # whoever switches alerts on wants to know how things are, not how they were
+        for run_id, started_at, verdict in runs:
+            yield from _of_run(connection, policy, told, run_id, started_at, verdict, manifest)
+            told.until = f"{started_at:%Y-%m-%dT%H:%M:%S.%f}"
+        judged = {row[0] for row in connection.execute("select run_id from run").fetchall()} - {going_on}
+    else:
+        judged = set()
+    for dead in sorted(dead_runs, key=lambda run: run.ended_at):
+        moment = dead.ended_at.isoformat()
+        if moment > told.dead_until:
+            told.dead_until = moment
+            # one that a later run has made good is over
+            if dead.run_id not in judged and moment > told.until and not told.is_broken:
+                told.is_broken = True
+                yield Message(
+                    "unproven", "Bindwatch: a run could not be completed",
+                    f"Run {dead.run_id[:8]} ended at {dead.ended_at:%Y-%m-%d %H:%M} UTC without a verdict: it could not start, or its process died.\n"
+                    "Nothing is known about what changed since the run before. Its log in Dagster says more.",
+                )  # fmt: skip
+
+
+def _of_run(
+    connection: duckdb.DuckDBPyConnection, policy: Policy, told: Told, run_id: str, started_at: datetime, verdict: str, manifest: dict[str, Any]
+) -> Iterator[Message]:
+    head = f"Run {run_id[:8]} of {started_at:%Y-%m-%d %H:%M} UTC"
+    if verdict == "unproven":
+        if not told.is_broken:
+            reason = manifest.get("problem") if manifest["run_id"] == run_id else None
+            yield Message("unproven", "Bindwatch: a run could not be completed", f"{head} proves nothing. {reason or 'Its log says why.'}")
+        told.is_broken = True
+        return
+    if verdict == "fail":
+        total, found = _blocking(connection, run_id, policy)
+        if told.proven != "fail":
+            yield Message("red", "Bindwatch: the gate turned red", "\n".join([f"{head}: blocking checks are violated.", *_checks(connection, run_id), *found]))
+        elif total:
+            yield Message("new_blocking", f"Bindwatch: new blocking findings ({total:,})", "\n".join([f"{head}, in a gate that was red before:", *found]))
+    elif told.proven == "fail" or told.is_broken:
+        yield Message("recovered", "Bindwatch: back to green", f"{head}: all blocking checks hold.")
+    told.proven, told.is_broken = verdict, False
+
+
+def _checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    rows = connection.execute(
+        """select check_name, findings, findings_new from check_run
+           where run_id = ? and state = 'violated' and severity = 'block' order by findings desc, check_name""",
+        [run_id],
+    ).fetchall()
+    return [f"- {name}: {findings:,} findings, {new:,} of them new" for name, findings, new in rows]
+
+
+def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy) -> tuple[int, list[str]]:
+    """How many findings came, came back or got worse in that run and make the gate red; and lines about the worst of them."""
+    rows = connection.execute(
+        """select finding.check_name, finding.hubspot_contact_id, finding.salesforce_id, finding.reason, finding.action, finding.fingerprint,
+                  count(*) over () as total
+           from finding_event as event
+           inner join finding on finding.fingerprint = event.fingerprint
+           inner join check_run on check_run.run_id = event.run_id and check_run.check_name = event.check_name
+           where event.run_id = $run and event.event in ('new', 'reopened', 'worsened') and event.detail = 'block'
+             and check_run.state = 'violated' and check_run.severity = 'block'
+             and finding.status in ('open', 'acknowledged') and not finding.in_baseline
+           order by finding.blast_radius desc, finding.fingerprint
+           limit greatest($most, 1)""",
+        {"run": run_id, "most": policy.alerts.findings_named},
+    ).fetchall()
+    total = int(rows[0][-1]) if rows else 0
+    lines = []
+    for check, contact, record, reason, action, fingerprint, _ in rows[: policy.alerts.findings_named]:
+        who = f"HubSpot contact {contact}" if contact else f"Salesforce {record}" if record else ""
+        lines.append(f"■ {check} {who} ({fingerprint[:8]})\n  {reason}\n  → {action}")
+    if total > len(lines):
+        lines.append(f"… {total - len(lines):,} more")
+    if policy.links.desk_url:
+        lines.append(f"{policy.links.desk_url.rstrip('/')}/findings?new=1")
+    return total, lines
+
+
+# ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _addresses(urls: Sequence[str]) -> dict[str, str]:
+    """The addresses by a digest that may be kept and logged: an address holds a secret."""
+    import apprise
+
+    for number, url in enumerate(urls, 1):
+        if apprise.Apprise.instantiate(url) is None:
+            raise ConfigurationProblem(f"BINDWATCH_ALERT_URLS: entry {number} is no address that Apprise understands, such as mailto://… or slack://…")
+    return {sha256(url.encode()).hexdigest()[:12]: url for url in urls}
+
+
+def _send(message: dict[str, Any], addresses: dict[str, str]) -> bool:
+    """Sends to who still waits. True when nobody waits any more, or it was tried often enough."""
+    message["waiting"] = [digest for digest in message["waiting"] if digest in addresses and not _notify(addresses[digest], message)]
+    message["attempts"] += 1
+    for digest in message["waiting"]:
+        log.warning("%s did not take the alert %r (attempt %d of %d)", _name(digest, addresses), message["title"], message["attempts"], ATTEMPTS)
+    return not message["waiting"] or message["attempts"] >= ATTEMPTS
+
+
+def _notify(url: str, message: dict[str, Any]) -> bool:
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses
+    sender = apprise.Apprise()
+    sender.add(url)
+    return bool(sender.notify(title=message["title"], body=message["body"]))
+
+
+def _name(digest: str, addresses: dict[str, str]) -> str:
+    """An address in a log: its number and kind."""
+    return f"Alert address {list(addresses).index(digest) + 1} ({addresses[digest].partition('://')[0]})"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(path: Path, told: Told) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(told)), "utf-8")
+    temporary.replace(path)

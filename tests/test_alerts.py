@@ -1,0 +1,305 @@
+"""Alerts: what is told, once each, over a real webhook and real mail; and what a message never holds."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from assets.ledger import CheckRecord, close_run, memory_with, summarise_run
+from assets.policy import Policy
+from assets.problems import ConfigurationProblem
+from assets.snapshot import Verdict, publish_tables, publish_verdict
+from pipelines.alerts import ATTEMPTS, DeadRun, send_test, tell
+from tests.crm import BOUND, Crm, day, duplicates, lead_id
+
+
+class Hook:
+    """A webhook on loopback: what it received, and what it answers."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+        self.status = 200
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if hook.status == 200:
+                    hook.received.append(json.loads(body))
+                self.send_response(hook.status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"json://127.0.0.1:{self.server.server_port}/secret-path"
+
+    @property
+    def titles(self) -> list[str]:
+        return [message["title"] for message in self.received]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    hook = Hook()
+    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield hook
+    hook.server.shutdown()
+    thread.join()
+    hook.server.server_close()
+
+
+def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None) -> None:
+    """The run publishes its tables, gets its verdict, and ends, as the steps of a real one do."""
+    connection = crm.build().connection
+    record = summarise_run(connection, "unproven", [], [])
+    publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
+    checks = {row["check_name"]: row for row in crm.findings()}
+    judged = [CheckRecord(row["suite"], name, "violated", row["severity"], 1, 1) for name, row in checks.items()]
+    record = summarise_run(connection, verdict, [], [])
+    changes = {"verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
+    publish_verdict(connection, home, memory_with(record, judged), changes)
+    close_run(connection, record, judged)
+    crm.run_no += 1
+    crm._begin_run(next_run)
+
+
+def red() -> Crm:
+    crm = duplicates(rival_fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    return crm
+
+
+def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    end_run(crm, tmp_path, "fail", day(31))
+    for _ in range(3):
+        tell(tmp_path, Policy(), [hook.url])
+    (message,) = hook.received
+    assert message["title"] == "Bindwatch: the gate turned red"
+    assert "unsafe_duplicate: 1 findings" in message["message"] and "HubSpot contact 101" in message["message"]
+    assert "@" not in json.dumps(message)
+    # the next run finds the same: nobody is told again
+    end_run(crm, tmp_path, "fail", day(32))
+    assert tell(tmp_path, Policy(), [hook.url]) == []
+
+
+def test_new_blocking_findings_in_a_red_gate_are_told_without_the_old_ones(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    end_run(crm, tmp_path, "fail", day(31))
+    tell(tmp_path, Policy(), [hook.url])
+    crm.contact("102", bound=lead_id(99), email="b@example.com")
+    end_run(crm, tmp_path, "fail", day(32))
+    tell(tmp_path, Policy(), [hook.url])
+    assert hook.titles[1:] == ["Bindwatch: new blocking findings (1)"]
+    assert "102" in hook.received[1]["message"] and "unsafe_duplicate" not in hook.received[1]["message"]
+
+
+def test_recovery_is_told_once(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    for verdict, moment in (("fail", day(31)), ("pass", day(32)), ("pass", day(33))):
+        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+        tell(tmp_path, Policy(), [hook.url])
+    assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
+
+
+def test_a_run_that_proves_nothing_is_told_once_until_one_proves_something_again(tmp_path: Path, hook: Hook) -> None:
+    crm = Crm()
+    end_run(crm, tmp_path, "pass", day(31))
+    tell(tmp_path, Policy(), [hook.url])
+    for moment in (day(32), day(33)):
+        end_run(crm, tmp_path, "unproven", moment, problem="HubSpot: cannot be reached.")
+        tell(tmp_path, Policy(), [hook.url])
+    end_run(crm, tmp_path, "pass", day(34))
+    tell(tmp_path, Policy(), [hook.url])
+    assert hook.titles == ["Bindwatch: a run could not be completed", "Bindwatch: back to green"]
+    assert "HubSpot: cannot be reached." in hook.received[0]["message"]
+
+
+def test_a_red_gate_that_could_not_be_proven_for_a_while_is_not_told_as_red_again(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("fail", day(33))):
+        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+        tell(tmp_path, Policy(), [hook.url])
+    assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: a run could not be completed"]
+
+
+def test_a_run_whose_process_died_is_told_and_one_that_left_a_verdict_is_not(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    end_run(crm, tmp_path, "fail", day(31))
+    judged, died = DeadRun("run 1", day(30.1)), DeadRun("run 2", day(31.1))
+    tell(tmp_path, Policy(), [hook.url], [judged])
+    tell(tmp_path, Policy(), [hook.url], [judged, died])
+    tell(tmp_path, Policy(), [hook.url], [judged, died])
+    assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: a run could not be completed"]
+
+
+def test_a_run_that_is_going_on_is_nobodys_business(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    connection = crm.build().connection
+    record = summarise_run(connection, "unproven", [], [])
+    publish_tables(connection, tmp_path, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
+    assert tell(tmp_path, Policy(), [hook.url]) == []
+    assert tell(tmp_path / "nothing yet", Policy(), [hook.url]) == []
+
+
+def test_who_switches_alerts_on_is_told_how_things_are_not_how_they_were(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("pass", day(33))):
+        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+    assert tell(tmp_path, Policy(), [hook.url], [DeadRun("run 0", day(29))]) == []
+
+
+def test_runs_that_came_while_nobody_looked_are_told_in_their_order(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    end_run(crm, tmp_path, "pass", day(31))
+    tell(tmp_path, Policy(), [hook.url])
+    for verdict, moment in (("fail", day(32)), ("pass", day(33))):
+        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+    tell(tmp_path, Policy(), [hook.url])
+    assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
+
+
+def test_the_policy_says_what_is_told(tmp_path: Path, hook: Hook) -> None:
+    end_run(red(), tmp_path, "fail", day(31))
+    policy = Policy.model_validate({"alerts": {"on": ["unproven"]}})
+    assert tell(tmp_path, policy, [hook.url]) == []
+    policy = Policy.model_validate({"alerts": {"findings_named": 0}, "links": {"desk_url": "https://desk.example/"}})
+    (tmp_path / "alerts.json").unlink()
+    tell(tmp_path, policy, [hook.url])
+    assert "1 more" in hook.received[0]["message"] and "https://desk.example/findings" in hook.received[0]["message"]
+    assert "HubSpot contact 101" not in hook.received[0]["message"]
+
+
+def test_waived_findings_and_those_of_the_baseline_are_not_told(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    crm.policy = crm.policy.model_validate({"gate": {"fail_on": "new"}})
+    end_run(crm, tmp_path, "pass", day(31))
+    crm.contact("102", bound=lead_id(99), email="b@example.com")
+    end_run(crm, tmp_path, "fail", day(32))
+    tell(tmp_path, crm.policy, [hook.url])
+    assert "102" in hook.received[0]["message"] and "contact 101" not in hook.received[0]["message"]
+
+
+# ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_told_twice(tmp_path: Path, hook: Hook, caplog: pytest.LogCaptureFixture) -> None:
+    end_run(red(), tmp_path, "fail", day(31))
+    other = Hook()  # nobody serves it: its connections are never answered
+    other.server.server_close()
+    tell(tmp_path, Policy(), [other.url, hook.url])
+    assert len(hook.received) == 1
+    assert "Alert address 1 (json) did not take the alert" in caplog.text
+    assert "secret-path" not in caplog.text
+    for _ in range(ATTEMPTS):
+        tell(tmp_path, Policy(), [other.url, hook.url])
+    assert len(hook.received) == 1
+    assert json.loads((tmp_path / "alerts.json").read_text())["pending"] == []
+    assert "secret-path" not in (tmp_path / "alerts.json").read_text()
+
+
+def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_path: Path, hook: Hook) -> None:
+    end_run(red(), tmp_path, "fail", day(31))
+    hook.status = 500
+    tell(tmp_path, Policy(), [hook.url])
+    hook.status = 200
+    tell(tmp_path, Policy(), [hook.url])
+    assert hook.titles == ["Bindwatch: the gate turned red"]
+
+
+def test_an_address_that_is_not_understood_is_named_by_its_number(tmp_path: Path, hook: Hook) -> None:
+    with pytest.raises(ConfigurationProblem, match="entry 2") as problem:
+        tell(tmp_path, Policy(), [hook.url, "nonsense://s3cret@x"])
+    assert "s3cret" not in str(problem.value)
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+        self.received.append(message_from_bytes(envelope.content))
+        return "250 OK"
+
+
+@contextmanager
+def smtp_server() -> Iterator[tuple[Mailbox, int]]:
+    mailbox = Mailbox()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield mailbox, port
+    finally:
+        controller.stop()
+
+
+def test_a_mail_arrives_and_tells_of_a_red_gate(tmp_path: Path) -> None:
+    end_run(red(), tmp_path, "fail", day(31))
+    with smtp_server() as (mailbox, port):
+        url = f"mailto://127.0.0.1:{port}?mode=insecure&from=bindwatch@example.org&to=steward@example.org&format=text"
+        assert send_test([url]) == []
+        tell(tmp_path, Policy(), [url])
+    assert [mail["Subject"] for mail in mailbox.received] == ["Bindwatch: a test", "Bindwatch: the gate turned red"]
+    texts = [part.get_payload(decode=True).decode() for part in mailbox.received[1].walk() if not part.is_multipart()]
+    assert "unsafe_duplicate" in texts[0]
+    assert "@" not in "".join(texts)
+
+
+def test_a_test_message_names_the_address_that_did_not_take_it(hook: Hook) -> None:
+    hook.status = 403
+    assert send_test([hook.url]) == ["Alert address 1 (json) did not take it."]
+
+
+# ── the sensor ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_sensor_tells_and_says_what(tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dagster as dg
+
+    from pipelines.sensors import alerts
+
+    end_run(red(), tmp_path, "fail", day(31))
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.delenv("BINDWATCH_ALERT_URLS", raising=False)
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        assert "is not set" in str(alerts(context))
+        monkeypatch.setenv("BINDWATCH_ALERT_URLS", f"\n {hook.url}\n")
+        assert "the gate turned red" in str(alerts(context))
+        assert "Nothing new" in str(alerts(context))
+    assert len(hook.received) == 1
+
+
+def test_the_sensor_sees_a_run_that_could_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dagster as dg
+
+    from pipelines.sensors import read_dead_runs
+
+    @dg.op
+    def broken() -> None:
+        raise RuntimeError
+
+    @dg.job(name="guarded_run")
+    def guarded_run() -> None:
+        broken()
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        result = guarded_run.execute_in_process(instance=instance, raise_on_error=False)
+        (dead,) = read_dead_runs(instance)
+        assert dead.run_id == result.run_id
+        assert abs(dead.ended_at - datetime.utcnow()) < timedelta(minutes=1)
