@@ -18,11 +18,12 @@ with flip as (
       and (source_type like 'FORM%' or source_type like 'CONVERSATION%')
 ),
 known_secondary as (
-    select distinct version.id as hubspot_contact_id, main.matching_email(address.address) as email
-    from raw.hubspot_contact as version
-    cross join staging.clock as clock
-    cross join lateral (select unnest(string_split(version.properties['hs_additional_emails'], ';')) as address) as address
-    where version.pull_no <= clock.last_run_pull_no and version.id in (select hubspot_contact_id from flip)
+    select distinct hubspot_contact_id, main.matching_email(address) as email
+    from (
+        select id as hubspot_contact_id, unnest(string_split(properties['hs_additional_emails'], ';')) as address
+        from raw.hubspot_contact
+        where id in (select hubspot_contact_id from flip) and pull_no <= (select last_run_pull_no from staging.clock)
+    ) as version
 )
 select
     contact.contact_id as hubspot_contact_id,
