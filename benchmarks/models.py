@@ -130,7 +130,8 @@ def main(arguments: list[str]) -> None:
         ratio = result["seconds"] / result["floor_seconds"]
         print(
             f"{records:>11,} records + {records // 2:,} contacts: {result['seconds']:.1f} s, {ratio:.1f} × the floor of {result['floor_seconds']:.1f} s, "
-            f"peak {result['peak_memory'] / 2**30:.1f} GiB; gate {result['judge_seconds']:.1f} + {result['close_seconds']:.1f} s for {result['findings']:,} findings",
+            f"peak {result['peak_memory'] / 2**30:.1f} GiB; "
+            f"gate {result['judge_seconds']:.1f} + {result['close_seconds']:.1f} s for {result['findings']:,} findings",
             flush=True,
         )
     write_report(results, datetime.now(UTC))

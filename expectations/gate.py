@@ -190,6 +190,7 @@ class _Batches:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}
         self._gx = gx
+        self._of_table: dict[str, Any] = {}
         self._source = context.data_sources.add_sql(
             "warehouse",
             connection_string="duckdb:///:memory:",
@@ -197,18 +198,23 @@ class _Batches:
             kwargs={"creator": lambda: duckdb_engine.ConnectionWrapper(connection.cursor())},
         )
 
+    def _batch(self, table: str) -> Any:
+        """One for all suites on a table: making it takes longer than most expectations."""
+        if table not in self._of_table:
+            schema, name = table.split(".")
+            # a table asset, not a query asset: for that one Great Expectations copies the whole result into a table of its own
+            asset = self._source.add_table_asset(table, table_name=name, schema_name=schema)
+            self._of_table[table] = asset.add_batch_definition_whole_table("all").get_batch()
+        return self._of_table[table]
+
     def validate(self, table: str, definition: dict[str, Any]) -> Sequence[dict[str, Any]]:
         suite = self._gx.ExpectationSuite(**definition)
         if len(suite.expectations) != len(definition["expectations"]):
             # Great Expectations drops an unknown expectation type without raising
             raise ValueError(f"Great Expectations does not know every expectation type of the suite {definition['name']}")
-        schema, name = table.split(".")
-        # a table asset, not a query asset: for that one Great Expectations copies the whole result into a table of its own
-        asset = self._source.add_table_asset(f"{definition['name']} on {table}", table_name=name, schema_name=schema)
-        batch = asset.add_batch_definition_whole_table("all").get_batch()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            results = batch.validate(suite, result_format="COMPLETE").to_json_dict()["results"]
+            results = self._batch(table).validate(suite, result_format="COMPLETE").to_json_dict()["results"]
         # results come in an order of Great Expectations' own
         by_check = {result["expectation_config"]["meta"]["check"]: result for result in results}
         return [by_check[expectation["meta"]["check"]] for expectation in definition["expectations"]]
