@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,17 @@ class RunResult:
 
 
 def prepare_instance() -> dg.DagsterInstance:
-    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster."""
+    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster.
+
+    Its dagster.yaml is made once, and then belongs to whoever runs it. Where BINDWATCH_DAGSTER_POSTGRES_URL is set at that moment, runs and
+    events are kept there.
+    """
     folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home() / "dagster")))
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():
-        shutil.copy(Path(__file__).parent / "dagster.yaml", folder)
+        names = ["dagster.yaml", *(["dagster-postgres.yaml"] if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else [])]
+        text = "".join((Path(__file__).parent / name).read_text("utf-8") for name in names)
+        (folder / "dagster.yaml").write_text(text, "utf-8")
     return dg.DagsterInstance.get()
 
 

@@ -1,5 +1,6 @@
 """The main job over real HTTP: what is published, what the verdict says, and what happens when something is wrong."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipelines import guarded_run
+from pipelines.report import print_verdict
 from sandbox import salesforce_api
 from sandbox.hubspot_api import HubSpotApi
 from sandbox.integration import poll
@@ -108,7 +110,7 @@ def test_the_simulator_does_what_was_predicted(tmp_path: Path) -> None:
     assert kinds["bind"] > 0
 
 
-def test_a_clean_pair_of_crms_passes_and_is_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_pair_of_crms_passes_and_is_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run = runner(monkeypatch, tmp_path / "home")
     story = empty_story()
     story.world.create_record("Contact", {"FirstName": "Ann", "LastName": "Lee", "Email": "ann@example.com"})
@@ -118,9 +120,15 @@ def test_a_clean_pair_of_crms_passes_and_is_certified(tmp_path: Path, monkeypatc
         assert (result.verdict, result.exit_code, result.problem) == ("pass", 0, None)
         assert (tmp_path / "home" / "certified" / "binding.parquet").exists()
         certified = (tmp_path / "home" / "certified" / "binding.parquet").read_bytes()
-        # a red run leaves the last certified table alone
+        certificate = check_manifest(tmp_path / "home")["certified"]
+        assert (certificate["run_id"], certificate["rows"], certificate["sha256"]) == (result.run_id, 1, hashlib.sha256(certified).hexdigest())
+        # a red run leaves the last certified table alone, and says how old it is
         story.world.delete_record(next(iter(story.world.records.values())))
-        assert run(server).exit_code == 1
+        red = run(server)
+        assert red.exit_code == 1
+        assert check_manifest(tmp_path / "home")["certified"] == certificate
+        print_verdict(red)
+        assert "Certified bindings: 1, 0 minutes old; this run did not replace them." in capsys.readouterr().out
         assert (tmp_path / "home" / "certified" / "binding.parquet").read_bytes() == certified
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from assets.landing import LandedPull, Landing
 from assets.problems import WarehouseProblem
-from assets.warehouse import Warehouse, begin_run, load_hubspot_contacts, load_salesforce, loaded_pulls, watermark
+from assets.warehouse import SCHEMA_VERSION, Warehouse, _prepare, begin_run, load_hubspot_contacts, load_salesforce, loaded_pulls, watermark
 from tests.crm import lead_id
 
 COLUMNS = ["Id", "Email", "SystemModstamp", "IsDeleted", "Title"]
@@ -151,3 +151,27 @@ def test_a_warehouse_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.execute("update main.schema_version set version = 99")
     with pytest.raises(WarehouseProblem, match="newer Bindwatch"), Warehouse(tmp_path).connect():
         pass
+
+
+def test_a_warehouse_of_schema_1_is_brought_to_this_one_and_keeps_its_memory(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as old:
+        old.execute((Path(__file__).parent / "data" / "warehouse_schema_1.sql").read_text())
+        old.execute("create table main.schema_version (version integer not null); insert into main.schema_version values (1)")
+        old.execute(
+            """insert into main.ledger by name
+               select 'f1' as fingerprint, 'bindings' as suite, 'bound_record_unknown' as check_name, 'block' as severity, '101' as hubspot_contact_id,
+                      timestamp '2026-01-01' as first_seen_at, timestamp '2026-01-02' as last_seen_at"""
+        )
+    for _ in range(2):
+        with Warehouse(tmp_path).connect() as connection:
+            assert connection.execute("select max(version) from main.schema_version").fetchone() == (SCHEMA_VERSION,)
+            (row,) = connection.execute("select status, open_since, length(subject) from main.ledger").fetchall()
+            assert row == ("open", datetime(2026, 1, 1), 32)
+            new = duckdb.connect()
+            _prepare(new)
+            assert columns_of(connection) == columns_of(new)
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, ...]]:
+    query = "select table_schema, table_name, column_name, data_type from information_schema.columns where table_schema in ('main', 'raw')"
+    return set(connection.execute(query).fetchall())

@@ -1,0 +1,183 @@
+"""What a team sees and does around the runs: Dagster's pages, decisions between two runs, retries of scheduled runs, PostgreSQL."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets import session
+from assets.decisions import Decision, DecisionStore
+from assets.pulled import RETRIES_TAG
+from assets.worklist import Filter, Worklist
+from pipelines import guarded_run
+from pipelines.guarded_run import execute, prepare_instance
+from sandbox.faults import parse_fault
+from sandbox.server import SandboxServer
+from sandbox.story import Story
+from sandbox.world import id18
+from tests.live import Run, check_manifest, runner, served, some_days_ago
+from tests.postgres import Server
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+POLICY = """
+[links]
+hubspot_portal_id = "77"
+desk_url = "https://desk.example"
+[pull]
+patience_seconds = 0.01
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[SandboxServer]:
+    """A portal with one contact, bound to a record that nobody knows."""
+    story = Story([], 1, some_days_ago(3))
+    story.world.create_contact({"email": "ann@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
+    with served(story, tmp_path / "sandbox") as server:
+        yield server
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Run:
+    policy = tmp_path / "bindwatch.toml"
+    policy.write_text(POLICY)
+    return runner(monkeypatch, home, policy)
+
+
+def evaluation(check: str, asset: list[str]) -> dg.AssetCheckEvaluation:
+    """What Dagster kept of the last evaluation of a check."""
+    with guarded_run.prepare_instance() as instance:
+        key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert record.event is not None and record.event.dagster_event is not None
+        return record.event.dagster_event.asset_check_evaluation_data
+
+
+def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_links(run: Run, server: SandboxServer) -> None:
+    run(server)
+    run(server)
+    server.story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
+    run(server)
+    shown = evaluation("bound_record_unknown", ["core", "binding"])
+    metadata: dict[str, Any] = {name: value.value for name, value in shown.metadata.items()}
+    assert (shown.passed, shown.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert (metadata["findings"], metadata["new since the last run"], metadata["trend"]) == (2, 1, "1 → 1 → 2")
+    examples = [record.data for record in shown.metadata["examples"].records]
+    assert {example["email"] for example in examples} == {"a***@example.com", "b***@example.com"}
+    assert {example["change"] for example in examples} == {None, "new"}
+    assert "https://app.hubspot.com/contacts/77/record/0-1/" in metadata["open"]
+    assert f"{server.environment['SALESFORCE_INSTANCE_URL']}/00Q9z00000Gone1" in metadata["open"]
+    assert "https://desk.example/findings?check=bound_record_unknown" in metadata["open"]
+    assert evaluation("latent_duplicate", ["core", "duplicate_cluster"]).passed
+
+
+def test_a_waiver_turns_the_gate_green_until_the_facts_change(run: Run, server: SandboxServer, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(server).exit_code == 1
+    store = DecisionStore(home)
+    (finding,) = Worklist(home, store).find(Filter(checks=("bound_record_unknown",)))
+    until = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=9)
+    store.record([Decision("waive", "Ann", finding, reason="a former org", waived_until=until)])
+    assert run(server).exit_code == 0
+    assert check_manifest(home)["waivers_lapsed"] == {"date": 0, "facts": 0}
+    # a record with the contact's e-mail appears: another fact of the same problem
+    server.story.world.create_record("Lead", {"LastName": "Lee", "Email": "ann@example.com"})
+    assert run(server).exit_code == 1
+    assert check_manifest(home)["waivers_lapsed"] == {"date": 0, "facts": 1}
+    (finding,) = Worklist(home, store).find(Filter(checks=("bound_record_unknown",)))
+    assert (finding["waiver_lapsed"], finding["change"]) == ("facts", "worsened")
+
+
+# ── schedules and retries ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tagged(monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]) -> None:
+    """Runs carry the tags of a schedule."""
+    from pipelines.definitions import defs
+
+    job = defs.resolve_job_def("guarded_run")
+    original = type(job).execute_in_process
+    monkeypatch.setattr(type(job), "execute_in_process", lambda self, **options: original(self, **options, tags=tags))
+
+
+def test_a_scheduled_run_begins_a_pull_again_when_a_crm_does_not_answer(run: Run, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "RETRY_SECONDS", 0)
+    tagged(monkeypatch, {RETRIES_TAG: "2"})
+    server.faults.ask([parse_fault("503 path=/crm times=2")])
+    assert run(server).verdict == "fail"
+
+
+def test_a_run_that_somebody_waits_for_says_at_once_that_a_crm_does_not_answer(run: Run, server: SandboxServer) -> None:
+    server.faults.ask([parse_fault("503 path=/crm times=4")])
+    result = run(server)
+    assert result.exit_code == 3
+    assert "HubSpot" in (result.problem or "")
+
+
+def test_a_refused_token_is_not_tried_again(run: Run, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "RETRY_SECONDS", 3600)
+    tagged(monkeypatch, {RETRIES_TAG: "2"})
+    assert run(server, HUBSPOT_ACCESS_TOKEN="wrong").exit_code == 3
+
+
+def test_schedules_are_off_until_switched_on_and_the_alerts_are_on() -> None:
+    from pipelines.definitions import defs
+
+    hourly, nightly = defs.resolve_schedule_def("hourly"), defs.resolve_schedule_def("nightly_reconciliation")
+    assert {hourly.default_status, nightly.default_status} == {dg.DefaultScheduleStatus.STOPPED}
+    assert defs.resolve_sensor_def("alerts").default_status is dg.DefaultSensorStatus.RUNNING
+    context = dg.build_schedule_context()
+    (request,) = nightly.evaluate_tick(context).run_requests or ()
+    assert request.run_config["ops"]["hubspot"]["config"] == {"full": True}
+    assert request.tags[RETRIES_TAG] == "2"
+
+
+def test_pulled_and_certified_assets_have_a_freshness_policy() -> None:
+    from pipelines.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    fresh = {"/".join(key.path) for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy is not None}
+    assert fresh == {
+        "raw/salesforce_lead", "raw/salesforce_contact", "raw/hubspot_contact", "raw/hubspot_property_version", "published/certified_binding",
+    }  # fmt: skip
+
+
+# ── Dagster on PostgreSQL ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_runs_events_and_decisions_of_a_team_are_kept_in_postgresql(
+    tmp_path: Path, home: Path, server: SandboxServer, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "bindwatch.toml"
+    policy.write_text(POLICY)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    environment = {
+        **server.environment, "BINDWATCH_HOME": str(home), "BINDWATCH_CONFIG": str(policy), "BINDWATCH_DAGSTER_POSTGRES_URL": postgres.url(),
+        "BINDWATCH_DECISIONS_URL": postgres.url(),
+    }  # fmt: skip
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    try:
+        result = execute()
+        assert result.verdict == "fail"
+        with prepare_instance() as instance:
+            assert "postgres" in type(instance.event_log_storage).__module__
+            record = instance.get_run_by_id(result.run_id)
+            assert record is not None and record.status is dg.DagsterRunStatus.FAILURE
+        assert not evaluation("bound_record_unknown", ["core", "binding"]).passed
+        # the policy of the instance is a file of its own; no password is in it
+        text = (home / "dagster" / "dagster.yaml").read_text()
+        assert "BINDWATCH_DAGSTER_POSTGRES_URL" in text and postgres.url() not in text
+        assert not (home / "decisions.sqlite").exists()
+    finally:
+        monkeypatch.delenv("DAGSTER_HOME", raising=False)
