@@ -133,16 +133,17 @@ def _print_checks(checks: list[dict[str, Any]]) -> None:
     for name in ("", "check", "suite"):
         table.add_column(name)
     table.add_column("findings", justify="right")
+    table.add_column("new", justify="right")
     holding = 0
     order = {"not_evaluated": 0, "violated": 1}
     for check in sorted(checks, key=lambda check: (order.get(check["state"], 2), check["severity"] == "warn", -check["findings"])):
         if check["state"] == "holds":
             holding += 1
         elif check["state"] == "not_evaluated":
-            table.add_row("[yellow]NOT EVALUATED[/]", check["check"], check["suite"], "?")
+            table.add_row("[yellow]NOT EVALUATED[/]", check["check"], check["suite"], "?", "?")
         else:
             word = {"block": "[red]BLOCKS[/]", "unproven": "[yellow]UNPROVEN[/]"}.get(check["severity"], "[blue]warns[/]")
-            table.add_row(word, check["check"], check["suite"], f"{check['findings']:,}")
+            table.add_row(word, check["check"], check["suite"], f"{check['findings']:,}", f"{check['findings_new']:,}" if check["findings_new"] else "")
     stdout.print()
     if table.row_count:
         stdout.print(table)
