@@ -24,10 +24,13 @@ class BuiltTable:
     seconds: float
 
 
-def build_models(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sql_folder: Path = SQL_FOLDER) -> list[BuiltTable]:
+def build_models(
+    connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sql_folder: Path = SQL_FOLDER, until: str | None = None
+) -> list[BuiltTable]:
     """Rebuilds staging, core and review from raw, and runs every check into review.violation.
 
-    Returns the tables in build order. An error in a file rolls everything back and is raised with the file's name.
+    until: build this table and what it reads, and nothing else. Returns the tables in build order. An error in a file rolls everything back
+    and is raised with the file's name.
     """
     built = []
     with transaction(connection):
@@ -35,7 +38,7 @@ def build_models(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFi
         # (docs/decisions/0009).
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
-        for file in model_files(sql_folder, checks):
+        for file in model_files(sql_folder, checks, until):
             started = time.perf_counter()
             _execute(connection, file, file.text)
             if file.table == "review.violation":

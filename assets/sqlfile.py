@@ -32,6 +32,14 @@ def _parse(text: str) -> exp.Expr:
     return sqlglot.parse_one(text, read="duckdb")
 
 
+@lru_cache(maxsize=256)
+def _tables_in(text: str) -> frozenset[str]:
+    """Tables that a statement reads, as schema.name; not its own CTEs, nor the table that it makes."""
+    statement = _parse(text)
+    target = statement.this if isinstance(statement, exp.Create) else None
+    return frozenset(f"{table.db}.{table.name}" for table in statement.find_all(exp.Table) if table is not target and table.db)
+
+
 @dataclass(frozen=True)
 class SqlFile:
     path: Path
@@ -78,9 +86,10 @@ class SqlFile:
     @cached_property
     def reads(self) -> frozenset[str]:
         """Tables it reads, as schema.name; not its own CTEs."""
-        target = self.statement.this if isinstance(self.statement, exp.Create) else None
-        tables = (table for table in self.statement.find_all(exp.Table) if table is not target and table.db)
-        return frozenset(f"{table.db}.{table.name}" for table in tables) - {self.table}
+        try:
+            return _tables_in(self.text) - {self.table}
+        except SqlglotError as error:
+            raise ValueError(f"{self.path} cannot be parsed: {error}") from error
 
     @property
     def table(self) -> str:
@@ -150,17 +159,23 @@ class CheckFile(SqlFile):
         return self.entries["on"][0].split("/")
 
 
-def model_files(folder: Path, checks: Iterable[CheckFile] = ()) -> list[SqlFile]:
+def model_files(folder: Path, checks: Iterable[CheckFile] = (), until: str | None = None) -> list[SqlFile]:
     """The models below `folder` (staging, core, review), in an order in which each finds what it reads.
 
-    review.violation is what the checks fill, so it comes after everything that they read.
+    review.violation is what the checks fill, so it comes after everything that they read. until: only this table and what it reads.
     """
     files = {file.table: file for layer in ("staging", "core", "review") for file in map(SqlFile, sorted((folder / layer).glob("*.sql")))}
     reads = {table: set(file.reads) for table, file in sorted(files.items())}
     for check in checks:
         reads["review.violation"] |= check.reads
-    order = TopologicalSorter({table: sorted(read & files.keys()) for table, read in reads.items()}).static_order()
-    return [files[table] for table in order]
+    graph = {table: sorted(read & files.keys()) for table, read in reads.items()}
+    if until is not None:
+        wanted, waiting = set(), [until]
+        while waiting:
+            wanted.add(table := waiting.pop())
+            waiting += [read for read in graph[table] if read not in wanted]
+        graph = {table: graph[table] for table in graph if table in wanted}
+    return [files[table] for table in TopologicalSorter(graph).static_order()]
 
 
 def check_files(folder: Path) -> list[CheckFile]:

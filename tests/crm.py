@@ -161,12 +161,13 @@ class Crm:
         self.run_no += 1
         self._begin_run(next_run)
 
-    def build(self) -> "Crm":
-        files = checks()
+    def build(self, check: str | None = None) -> "Crm":
+        """Builds all tables; with a check, only its findings and what they rest on."""
+        files = [file for file in checks() if check in (None, file.name)]
         rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
         write_policy(self.connection, self.policy, INSTANCE, rows)
         set_baseline(self.connection, self.policy.gate.fail_on)
-        build_models(self.connection, files)
+        build_models(self.connection, files, until="review.finding" if check else None)
         return self
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +184,7 @@ class Crm:
 
     def findings(self, check: str | None = None) -> list[dict[str, Any]]:
         """Open findings, of one check or of all."""
-        return [row for row in self.build().rows("review.finding") if row["status"] != "resolved" and check in (None, row["check_name"])]
+        return [row for row in self.build(check).rows("review.finding") if row["status"] != "resolved" and check in (None, row["check_name"])]
 
     def finding(self, check: str) -> dict[str, Any]:
         """The only finding of a check that is not resolved."""

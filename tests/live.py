@@ -74,7 +74,7 @@ def published(home: Path, table: str) -> list[dict[str, Any]]:
 
 
 # When a run saw a finding is not a fact about the CRMs.
-_VOLATILE = "first_seen_at, last_seen_at, resolved_at"
+_VOLATILE = {"finding": "first_seen_at, last_seen_at, resolved_at, open_since", "finding_event": "run_id, happened_at"}
 
 
 def snapshot(home: Path) -> dict[str, list[str]]:
@@ -82,7 +82,7 @@ def snapshot(home: Path) -> dict[str, list[str]]:
     tables = {}
     for table in TABLES:
         path = str(home / "published" / "current" / f"{table}.parquet")
-        excluded = f"exclude ({_VOLATILE})" if table == "finding" else ""
+        excluded = f"exclude ({_VOLATILE[table]})" if table in _VOLATILE else ""
         rows = duckdb.execute(
             f"select cast(row_text as varchar) from (select to_json(t) as row_text from (select * {excluded} from read_parquet(?)) as t)", [path]
         )

@@ -101,9 +101,15 @@ def test_every_asset_has_a_description_and_every_check_is_on_an_asset() -> None:
     assert {check.name for check in CHECKS} <= {check.name for check in graph.asset_check_keys}
 
 
+@pytest.fixture(scope="module")
+def built() -> duckdb.DuckDBPyConnection:
+    """An empty warehouse with all tables; a test leaves it as it finds it."""
+    return Crm().build().connection
+
+
 @pytest.mark.parametrize("file", MODELS, ids=lambda file: file.table)
-def test_a_model_runs_as_it_stands_in_plain_duckdb_and_describes_each_column(file: SqlFile) -> None:
-    connection = Crm().build().connection
+def test_a_model_runs_as_it_stands_in_plain_duckdb_and_describes_each_column(file: SqlFile, built: duckdb.DuckDBPyConnection) -> None:
+    connection = built.cursor()
     connection.execute(f"drop table {file.table}")
     connection.execute(file.text)
     columns = [row[0] for row in connection.execute(f"describe {file.table}").fetchall()]
@@ -112,8 +118,8 @@ def test_a_model_runs_as_it_stands_in_plain_duckdb_and_describes_each_column(fil
 
 
 @pytest.mark.parametrize("file", CHECKS, ids=lambda file: file.name)
-def test_a_check_runs_as_it_stands_and_says_what_why_and_what_to_do(file: SqlFile) -> None:
-    connection = Crm().build().connection
+def test_a_check_runs_as_it_stands_and_says_what_why_and_what_to_do(file: SqlFile, built: duckdb.DuckDBPyConnection) -> None:
+    connection = built.cursor()
     result = connection.execute(file.text)
     columns = {column[0] for column in result.description or []}
     assert {"reason", "action"} <= columns <= {column[0] for column in connection.execute("from review.violation").description or []}

@@ -119,7 +119,7 @@ def planned(*rows: tuple[str, str], **contact: Any) -> dict[str, Any]:
     crm.lead(5, deleted=True)
     crm.contact(bound=BOUND)
     crm.plan(*rows)
-    crm.build()
+    crm.build("planned_merge_unsafe")
     return next(row for row in crm.rows("core.planned_merge") if row["row_no"] == 1)
 
 

@@ -1,0 +1,128 @@
+-- The raw layer and the tables that carry policy and memory. Run before every load; creates what is missing, changes nothing.
+--
+-- Raw is append-only: a row is one VERSION of a record as an API returned it. Every CRM value stays text, because both APIs
+-- change types between answers (an id list comes as 5 or as "5;6"). A version equal to the latest one is not stored again.
+
+create schema if not exists raw;
+create schema if not exists staging;
+create schema if not exists core;
+create schema if not exists review;
+
+-- One row: a pull that was finished, complete or not. Only the rows of complete pulls are in the other raw tables.
+create table if not exists raw.pull (
+    pull_no bigint primary key,     -- grows with every load; orders versions
+    pull_id varchar not null unique,-- folder name under landing/
+    run_id varchar not null,        -- the run that loaded it
+    source varchar not null,        -- salesforce, hubspot
+    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_restored, contact_history, inclusion_list; with _ids: all ids and
+                                    -- stamps; with _missed: what that comparison found to differ
+    mode varchar not null,          -- full, incremental, ids
+    request_hash varchar not null,  -- fields and filters asked for; another hash means that an increment would miss fields
+    started_at timestamp not null,
+    finished_at timestamp not null,
+    watermark_from timestamp,       -- modified stamps asked for from here on; null: everything
+    watermark_to timestamp,         -- latest modified stamp seen so far
+    expected_rows bigint,           -- what the API said it holds; null where it does not say
+    landed_rows bigint not null,
+    new_versions bigint not null,
+    complete boolean not null,
+    problem varchar,                -- in words, when not complete
+    crm_time timestamp,             -- the CRM's own clock when the pull began; null where it did not tell
+    not_seen varchar[]              -- what the API holds back from the integration user
+);
+
+-- One row: a version of a Lead. record_id is its id with 18 characters, id what was received.
+create table if not exists raw.salesforce_lead (
+    record_id varchar not null, id varchar not null, system_modstamp varchar, created_date varchar, last_modified_date varchar, last_modified_by_id varchar,
+    owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
+    is_converted varchar, converted_contact_id varchar,
+    fields map(varchar, varchar) not null,  -- mapped fields by their API name
+    id_is_malformed boolean,                -- worked out once, at load
+    content_hash ubigint not null, pull_no bigint not null
+);
+
+-- One row: a version of a Contact. The same columns as a Lead; what a Contact does not have is null.
+create table if not exists raw.salesforce_contact (
+    record_id varchar not null, id varchar not null, system_modstamp varchar, created_date varchar, last_modified_date varchar, last_modified_by_id varchar,
+    owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
+    is_converted varchar, converted_contact_id varchar,
+    fields map(varchar, varchar) not null,
+    id_is_malformed boolean,
+    content_hash ubigint not null, pull_no bigint not null
+);
+
+-- Warehouses of version 0.1.0 do not have this column; where it is null the check works it out.
+alter table raw.salesforce_lead add column if not exists id_is_malformed boolean;
+alter table raw.salesforce_contact add column if not exists id_is_malformed boolean;
+alter table raw.pull add column if not exists crm_time timestamp;
+alter table raw.pull add column if not exists not_seen varchar[];
+
+-- One row: a mapped Salesforce field and its type, as describe told it last.
+create table if not exists raw.salesforce_field (object_type varchar not null, field varchar not null, type varchar not null);
+
+-- One row: a version of a HubSpot contact, live or archived.
+create table if not exists raw.hubspot_contact (
+    id varchar not null, created_at varchar, updated_at varchar, archived boolean not null, archived_at varchar,
+    properties map(varchar, varchar) not null,
+    content_hash ubigint not null, pull_no bigint not null
+);
+
+-- One row: an entry of a property's history on a HubSpot contact, under the contact id that it was read from.
+create table if not exists raw.hubspot_property_version (
+    contact_id varchar not null, property varchar not null, value varchar, changed_at varchar not null,
+    source_type varchar, source_id varchar, pull_no bigint not null
+);
+
+-- One row: a contact whose mapped properties' history was read, whether there was any or not.
+create table if not exists raw.hubspot_history_read (contact_id varchar not null, pull_no bigint not null);
+
+-- One row: a contact that was in the inclusion list at its last pull (replaced as a whole).
+create table if not exists raw.hubspot_list_member (contact_id varchar not null, pull_no bigint not null);
+
+-- One row: an id that a full pull did not return although it was known, or that came back after that.
+create table if not exists raw.presence (
+    object varchar not null,        -- Lead, Contact, contact
+    id varchar not null, pull_no bigint not null, present boolean not null
+);
+
+-- One row: a guarded run that ended with a verdict.
+create table if not exists main.run (
+    run_id varchar primary key, started_at timestamp not null, finished_at timestamp not null,
+    verdict varchar not null,       -- pass, fail, unproven
+    coverage_from timestamp, coverage_to timestamp,
+    findings_open bigint not null, findings_new bigint not null, findings_resolved bigint not null,
+    checks_violated varchar[] not null, checks_not_evaluated varchar[] not null,
+    last_pull_no bigint not null    -- everything up to this pull was known to the run
+);
+
+-- One row: the run that is going on.
+create table if not exists main.current_run (run_id varchar not null, started_at timestamp not null, last_pull_no bigint);
+
+-- One row: a finding that a proven run has seen, with what it said last. Nothing is ever removed.
+create table if not exists main.ledger (
+    fingerprint varchar, suite varchar, check_name varchar, severity varchar, basis varchar,
+    hubspot_contact_id varchar, salesforce_id varchar, rival_ids varchar[], email varchar, reason varchar,
+    fields_at_risk varchar[], action varchar, blast_radius bigint,
+    first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
+    hubspot_url varchar, salesforce_url varchar
+);
+
+-- One row: the latest decision of a person on a finding. Filled from the decisions store.
+create table if not exists main.decision (
+    fingerprint varchar not null, status varchar not null, owner varchar, waived_until timestamp
+);
+
+-- One row: what the last proven run predicted for a contact. Left out: contacts whose bound record is their only candidate, for whom
+-- every policy says keep. The columns that policies need are those of core.choice.
+create table if not exists main.prediction (
+    run_id varchar not null,
+    predicted_at timestamp not null,    -- the latest stamp that the run had seen, by the clocks of the CRMs
+    hubspot_contact_id varchar not null, bound_id varchar, prediction varchar not null, predicted_id varchar, rule integer not null,
+    basis varchar not null, confidence varchar not null, candidate_ids varchar[] not null,
+    oldest_id varchar, oldest_contact_first_id varchar, newest_by_modstamp varchar[], newest_by_modified varchar[]
+);
+
+-- One row: a proven run and a policy: how the predictions of the run before turned out.
+create table if not exists main.prediction_tally (
+    run_id varchar not null, policy varchar not null, predictions bigint not null, hits bigint not null, ambiguous bigint not null
+);
