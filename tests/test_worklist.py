@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,23 @@ def publish(crm: Crm, home: Path) -> None:
     publish_tables(connection, home, memory_with(summarise_run(connection, "fail", [], [])), {"run_id": "run", "verdict": "fail"})
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unsafe duplicate known to a first run, and a contact bound to nothing known that a second run found."""
+    home = tmp_path_factory.mktemp("home")
     crm = duplicates(rival_fields={"Title": "Buyer"})
     crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
     crm.end_run()
     crm.contact("102", bound=lead_id(99), email="=b@example.com")
-    publish(crm, tmp_path)
-    return tmp_path
+    publish(crm, home)
+    return home
+
+
+@pytest.fixture
+def home(published: Path, tmp_path: Path) -> Path:
+    """The same, with decisions of the test's own."""
+    shutil.copytree(published, tmp_path / "home", symlinks=True)
+    return tmp_path / "home"
 
 
 def worklist(home: Path) -> Worklist:
