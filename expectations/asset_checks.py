@@ -102,8 +102,8 @@ def _result(outcome: Outcome, trend: list[int], policy: Policy) -> dg.AssetCheck
     if outcome.examples:
         rows = [_readable(row, policy) for row in outcome.examples]
         metadata["examples"] = dg.MetadataValue.table([dg.TableRecord(_flat(row)) for row in rows])
-    if links := _links(outcome, policy):
-        metadata["open"] = dg.MetadataValue.md(links)
+    if words := _in_words(outcome, policy):
+        metadata["examples in words"] = dg.MetadataValue.md(words)
     return dg.AssetCheckResult(
         passed=outcome.state == "holds", check_name=outcome.name, asset_key=dg.AssetKey(outcome.asset), description=_words(outcome), metadata=metadata,
         severity=dg.AssetCheckSeverity.ERROR if outcome.blocks else dg.AssetCheckSeverity.WARN,
@@ -111,33 +111,34 @@ def _result(outcome: Outcome, trend: list[int], policy: Policy) -> dg.AssetCheck
 
 
 def _words(outcome: Outcome) -> str:
-    counted = f"{outcome.findings:,} findings, {outcome.findings_new:,} of them new"
+    counted = f"{outcome.findings:,} open, {outcome.findings_new:,} new"
     if outcome.state == "holds":
         return f"holds: {counted}, and so many are allowed" if outcome.findings else "holds"
     return f"{counted}. Worst: {next((row.get('reason') for row in outcome.examples), '')}"
 
 
+_IN_WORDS = ("reason", "action", "fingerprint", "hubspot_url", "salesforce_url")  # told below the table, where there is room
+_LINKS = (("HubSpot contact", "hubspot_contact_id", "hubspot_url"), ("Salesforce", "salesforce_id", "salesforce_url"))
+
+
 def _readable(row: dict[str, object], policy: Policy) -> dict[str, object]:
-    """An example without what is shown as a link instead, its e-mail as the policy wants it."""
-    shown = {name: value for name, value in row.items() if not name.endswith("_url") and name != "fingerprint"}
+    """An example's columns for the table, its e-mail as the policy wants it."""
+    shown = {name: value for name, value in row.items() if name not in _IN_WORDS}
     if policy.privacy.mask_emails and isinstance(shown.get("email"), str):
         shown["email"] = masked_email(str(shown["email"]))
     return shown
 
 
-def _links(outcome: Outcome, policy: Policy) -> str:
-    """The examples' records in both CRMs, and the findings on the desk, as Markdown."""
+def _in_words(outcome: Outcome, policy: Policy) -> str:
+    """The examples as Markdown: where to click, what is wrong, what to do; and all findings on the desk."""
     lines = []
     if policy.links.desk_url:
-        lines.append(f"[All findings of this check on the desk]({policy.links.desk_url.rstrip('/')}/findings?check={outcome.name})")
+        lines.append(f"[All findings of this check on the desk]({policy.links.desk_url.rstrip('/')}/findings?check={outcome.name})\n")
     for row in outcome.examples:
-        links = [f"[{what} {row[f'{what_id}']}]({row[url]})" for what, what_id, url in _LINKS if row.get(url)]
-        if links:
-            lines.append("- " + ", ".join(links))
+        links = [f"[{what} {row[what_id]}]({row[url]})" for what, what_id, url in _LINKS if row.get(url)]
+        if "reason" in row:
+            lines.append(f"1. {', '.join(links)}: {row['reason']} **→ {row['action']}**")
     return "\n".join(lines)
-
-
-_LINKS = (("HubSpot contact", "hubspot_contact_id", "hubspot_url"), ("Salesforce", "salesforce_id", "salesforce_url"))
 
 
 def _flat(row: dict[str, object]) -> dict[str, str | int | float | bool | None]:

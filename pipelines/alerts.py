@@ -143,7 +143,7 @@ def _checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
            where run_id = ? and state = 'violated' and severity = 'block' order by findings desc, check_name""",
         [run_id],
     ).fetchall()
-    return [f"- {name}: {findings:,} findings, {new:,} of them new" for name, findings, new in rows]
+    return [f"- {name}: {findings:,} open, {new:,} new" for name, findings, new in rows]
 
 
 def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy) -> tuple[int, list[str]]:
@@ -157,7 +157,9 @@ def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy
            where event.run_id = $run and event.event in ('new', 'reopened', 'worsened') and event.detail = 'block'
              and check_run.state = 'violated' and check_run.severity = 'block'
              and finding.status in ('open', 'acknowledged') and not finding.in_baseline
-           order by finding.blast_radius desc, finding.fingerprint
+           -- the worst of each check before the second worst of any
+           order by row_number() over (partition by finding.check_name order by finding.blast_radius desc, finding.fingerprint),
+                    finding.blast_radius desc, finding.fingerprint
            limit greatest($most, 1)""",
         {"run": run_id, "most": policy.alerts.findings_named},
     ).fetchall()

@@ -27,8 +27,8 @@ def run_demo(people: int, seed: int) -> int:
         return 2
     for name in ("landing", "published", "certified", "sandbox"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "warehouse.duckdb").unlink(missing_ok=True)
-    (folder / "warehouse.duckdb.wal").unlink(missing_ok=True)
+    for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json"):
+        (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DEMO_MARK).touch()
     started = time.monotonic()

@@ -88,7 +88,7 @@ def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, h
         tell(tmp_path, Policy(), [hook.url])
     (message,) = hook.received
     assert message["title"] == "Bindwatch: the gate turned red"
-    assert "unsafe_duplicate: 1 findings" in message["message"] and "HubSpot contact 101" in message["message"]
+    assert "unsafe_duplicate: 1 open" in message["message"] and "HubSpot contact 101" in message["message"]
     assert "@" not in json.dumps(message)
     # the next run finds the same: nobody is told again
     end_run(crm, tmp_path, "fail", day(32))

@@ -73,9 +73,9 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     examples = [record.data for record in shown.metadata["examples"].records]
     assert {example["email"] for example in examples} == {"a***@example.com", "b***@example.com"}
     assert {example["change"] for example in examples} == {None, "new"}
-    assert "https://app.hubspot.com/contacts/77/record/0-1/" in metadata["open"]
-    assert f"{server.environment['SALESFORCE_INSTANCE_URL']}/00Q9z00000Gone1" in metadata["open"]
-    assert "https://desk.example/findings?check=bound_record_unknown" in metadata["open"]
+    assert "https://app.hubspot.com/contacts/77/record/0-1/" in metadata["examples in words"]
+    assert f"{server.environment['SALESFORCE_INSTANCE_URL']}/00Q9z00000Gone1" in metadata["examples in words"]
+    assert "https://desk.example/findings?check=bound_record_unknown" in metadata["examples in words"]
     assert evaluation("latent_duplicate", ["core", "duplicate_cluster"]).passed
 
 
