@@ -27,6 +27,8 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
     folder = session.warehouse.home / "certified"
     folder.mkdir(exist_ok=True)
     with session.step(context.run_id) as connection:
+        if connection.execute("from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone() is None:
+            raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
         temporary = folder / ".binding.parquet"
         connection.execute(
             f"""copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at

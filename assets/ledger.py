@@ -74,6 +74,12 @@ class CheckRecord:
     findings_new: int
 
 
+def built_models_in(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Were the models built in the run that is going on? Otherwise its steps look at another run's tables."""
+    (last_pull_no,) = _one(connection, "select last_pull_no from main.current_run")
+    return last_pull_no is not None
+
+
 def set_baseline(connection: duckdb.DuckDBPyConnection, fail_on: str) -> None:
     """With fail_on = "new", remembers what may stay open: all that the last proven run before knew, or, without one, all that this run finds.
 

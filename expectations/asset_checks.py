@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.ledger import CheckRecord, close_run, count_lapsed_waivers, memory_with, read_trends, summarise_run
+from assets.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_trends, summarise_run
 from assets.modelled import PULLED
 from assets.policy import Policy, masked_email
 from assets.session import Session
@@ -32,7 +32,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
     """Runs every suite, gives the run its verdict, publishes it, and fails the run when a blocking check is violated.
 
     A check that could not be evaluated gets no result at all, so Dagster shows neither a pass nor a failure, and the run fails with the
-    reason.
+    reason. When somebody executes checks alone, they are judged on the tables as they are, and nothing is published or remembered.
     """
     with session.step(context.run.run_id) as connection:
         policy = session.connections.policy
@@ -43,8 +43,11 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
         record = summarise_run(connection, verdict, violated, not_evaluated)
         trends = read_trends(connection)
         for outcome in outcomes:
-            if outcome.state != "not_evaluated":
+            key = dg.AssetCheckKey(dg.AssetKey(outcome.asset), outcome.name)
+            if outcome.state != "not_evaluated" and key in context.selected_asset_check_keys:
                 yield _result(outcome, trends.get((outcome.suite, outcome.name), []), policy)
+        if not built_models_in(connection):
+            return
         judged = [CheckRecord(o.suite, o.name, o.state, o.severity, o.findings, o.findings_new) for o in outcomes]
         # First the snapshot, then the memory, and that as late as can be: killed before, the run leaves no trace in what the next one
         # compares itself with.

@@ -11,6 +11,7 @@ import pytest
 from assets import session
 from assets.decisions import Decision, DecisionStore
 from assets.pulled import RETRIES_TAG
+from assets.warehouse import Warehouse
 from assets.worklist import Filter, Worklist
 from pipelines import guarded_run
 from pipelines.guarded_run import prepare_instance
@@ -18,7 +19,7 @@ from sandbox.faults import parse_fault
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from sandbox.world import id18
-from tests.live import Run, check_manifest, runner, served, some_days_ago
+from tests.live import Run, check_manifest, published, runner, served, some_days_ago
 from tests.postgres import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -77,6 +78,36 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     assert f"{server.environment['SALESFORCE_INSTANCE_URL']}/00Q9z00000Gone1" in metadata["examples in words"]
     assert "https://desk.example/findings?check=bound_record_unknown" in metadata["examples in words"]
     assert evaluation("latent_duplicate", ["core", "duplicate_cluster"]).passed
+
+
+def execute_alone(**selection: Any) -> dg.ExecuteInProcessResult:
+    """What the buttons "Execute" and "Materialize" of one check or asset do."""
+    from pipelines.definitions import defs
+
+    job = defs.get_repository_def().get_implicit_global_asset_job_def().get_subset(**selection)
+    with guarded_run.prepare_instance() as instance:
+        return job.execute_in_process(instance=instance, raise_on_error=False)
+
+
+def test_a_check_executed_alone_is_judged_and_leaves_the_memory_and_the_verdict_alone(run: Run, server: SandboxServer, home: Path) -> None:
+    run(server)
+    before = (check_manifest(home), published(home, "run"))
+    key = dg.AssetCheckKey(dg.AssetKey(["core", "binding"]), "bound_record_unknown")
+    result = execute_alone(asset_selection=set(), asset_check_selection={key})
+    (shown,) = result.get_asset_check_evaluations()
+    assert (shown.check_name, shown.passed) == ("bound_record_unknown", False)
+    assert (check_manifest(home), published(home, "run")) == before
+    with Warehouse(home).connect() as connection:
+        assert connection.execute("select count(*) from main.run").fetchone() == (1,)
+
+
+def test_bindings_are_not_certified_apart_from_a_green_gate(run: Run, server: SandboxServer, home: Path) -> None:
+    run(server)
+    before = check_manifest(home)
+    result = execute_alone(asset_selection={dg.AssetKey(["published", "certified_binding"])}, asset_check_selection=set())
+    assert not result.success
+    assert not (home / "certified" / "binding.parquet").exists()
+    assert check_manifest(home) == before
 
 
 def test_a_waiver_turns_the_gate_green_until_the_facts_change(run: Run, server: SandboxServer, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
