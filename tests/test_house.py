@@ -10,7 +10,7 @@ import pytest
 from sqlglot import exp
 
 from assets.snapshot import TABLES
-from assets.sqlfile import SqlFile, check_files, model_files
+from assets.sqlfile import CheckFile, SqlFile, check_files, model_files
 from assets.warehouse import SQL_FOLDER
 from expectations.catalogue import render_catalogue
 from tests.crm import Crm
@@ -179,3 +179,12 @@ def test_models_keep_to_sql_that_a_plain_shell_accepts() -> None:
     for file in [*MODELS, *CHECKS]:
         assert not list(file.statement.find_all(exp.Parameter, exp.Placeholder)), file.path
     assert duckdb.__version__.startswith("2.")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_a_check_has_a_test_in_which_it_fires_and_one_in_which_it_does_not(check: CheckFile) -> None:
+    tree = ast.parse((ROOT / "tests" / "checks" / f"test_{check.suite}.py").read_text("utf-8"))
+    tests = [ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    nothing = f"findings('{check.name}') == []"
+    assert any(nothing in test for test in tests), "no world in which it must not fire"
+    assert any(f"'{check.name}'" in test.replace(nothing, "") for test in tests), "no world in which it fires"

@@ -391,3 +391,17 @@ def test_hubspot_merge_orphan_survives_an_unbound_and_an_archived_contact() -> N
     crm.lead(2, email="second@example.com")
     crm.contact(additional="second@example.com", archived_at=day(20))
     assert crm.findings("hubspot_merge_orphan") == []
+
+
+def test_bound_record_merged_away_does_not_fire_for_the_winner_for_a_deleted_record_or_for_an_archived_contact() -> None:
+    crm = Crm()
+    crm.lead(2, merged_into=BOUND)
+    crm.contact(bound=crm.lead(1))
+    assert crm.findings("bound_record_merged_away") == []
+    crm = Crm()
+    crm.contact(bound=crm.lead(1, deleted=True))
+    assert crm.findings("bound_record_merged_away") == []
+    crm = Crm()
+    crm.lead(2)
+    crm.contact(bound=crm.lead(1, merged_into=RIVAL), archived_at=day(20))
+    assert crm.findings("bound_record_merged_away") == []

@@ -188,3 +188,17 @@ def test_hidden_duplicate_takes_plus_tags_off_where_the_provider_does_and_ignore
     assert crm.findings("hidden_duplicate") == []
     crm.lead(3, email=f"ann+y@{domain}")
     assert len(crm.findings("hidden_duplicate")) == 1
+
+
+def test_unsafe_and_switchable_duplicate_exclude_each_other_and_need_a_rival_with_the_primary_email() -> None:
+    crm = duplicates(rival_fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND)  # the rival would only fill a gap
+    assert crm.findings("unsafe_duplicate") == []
+    crm = duplicates(rival_fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    assert crm.findings("switchable_duplicate") == []
+    crm = Crm()
+    crm.lead(2, email="second@example.com", fields={"Title": "Buyer"})
+    crm.contact(bound=crm.lead(1), additional="second@example.com", properties={"jobtitle": "CEO"})
+    assert crm.findings("unsafe_duplicate") == []
+    assert crm.findings("switchable_duplicate") == []

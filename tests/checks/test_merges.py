@@ -105,8 +105,7 @@ def test_mass_change_is_silent_on_the_first_run() -> None:
 
 def test_deletion_setting_dangerous_fires_for_each_object_whose_deletion_deletes_the_contact() -> None:
     assert Crm().findings("deletion_setting_dangerous") == []
-    (finding,) = Crm(on_contact_deleted="delete").findings("deletion_setting_dangerous")
-    assert "on_contact_deleted" in finding["action"]
+    assert "on_contact_deleted" in one(Crm(on_contact_deleted="delete"), "deletion_setting_dangerous")["action"]
     assert len(Crm(on_lead_deleted="delete", on_contact_deleted="delete").findings("deletion_setting_dangerous")) == 2
 
 
