@@ -25,7 +25,7 @@ def render_catalogue() -> str:
         title, *paragraphs = check.paragraphs
         lines += [f"### `{check.name}`\n", f"**{title}**\n"]
         lines.append(f"Severity: {'; '.join(check.entries['severity'])}. Basis: {check.basis}. Speaks about `{'.'.join(check.on)}`.\n")
-        lines += ["- " + re.sub(r"^(Fails when|\w[\w ]*:)", r"**\1**", paragraph) for paragraph in paragraphs]
+        lines += ["- " + re.sub(r"^(Fails when|\w[\w ]*:)", r"**\1**", _with_sources(paragraph)) for paragraph in paragraphs]
         lines.append("")
     lines.append("## Table suites\n")
     lines.append(f"Built-in and SQL expectations on whole tables, in `{TABLE_SUITES.relative_to(TABLE_SUITES.parent.parent)}/*.json`.\n")
@@ -34,6 +34,14 @@ def render_catalogue() -> str:
         if spec.suite.startswith("tables/"):
             lines.append(f"| {spec.suite.removeprefix('tables/')} | `{spec.name}` | `{'.'.join(spec.asset)}` | {spec.description} |")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _with_sources(paragraph: str) -> str:
+    """What a check rests on, with links to where its source stands."""
+    if not paragraph.startswith("Rests on:"):
+        return paragraph
+    linked = re.sub(r"\b(rules? \d+)", r"[\1](integration.md#3-the-rules)", paragraph)
+    return re.sub(r"\b(F\d)\b", r"[\1](integration.md#1-the-founding-source)", linked)
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def main() -> None:
         print("Interrupted. The next run goes on from the last whole page.", file=sys.stderr)
         sys.exit(3)
     except ConfigurationProblem as error:
-        print(f"Bindwatch cannot start:\n\n{error}", file=sys.stderr)
+        print(f"Nothing was done:\n\n{error}", file=sys.stderr)
         sys.exit(2)
     except WarehouseProblem as error:
         print(error, file=sys.stderr)
