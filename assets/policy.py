@@ -145,7 +145,9 @@ class Links(Section):
 
 
 class Alerts(Section):
-    """What people are told at once. Where to is a secret, and comes from BINDWATCH_ALERT_URLS."""
+    """What people are told at once, and where."""
+
+    urls: tuple[str, ...] = Field((), description="Addresses that hold no secret, as Apprise writes them. The others belong into BINDWATCH_ALERT_URLS.")
 
     on: tuple[Literal["red", "new_blocking", "unproven", "recovered"], ...] = Field(
         ("red", "new_blocking", "unproven", "recovered"),

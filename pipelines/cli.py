@@ -88,7 +88,8 @@ def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message
     from pipelines.sensors import read_dead_runs
     from pipelines.settings import alert_urls, home, read_environment
 
-    urls = alert_urls()
+    policy = read_policy(read_environment().bindwatch_config)
+    urls = alert_urls(policy)
     if not urls:
         raise ConfigurationProblem("BINDWATCH_ALERT_URLS is not set: it holds the addresses of alerts, such as mailto://… or slack://…")
     if test:
@@ -96,7 +97,7 @@ def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message
         print("\n".join(problems) or f"{len(urls)} told.")
         _leave(3 if problems else 0)
     with prepare_instance() as instance:
-        messages = tell(home(), read_policy(read_environment().bindwatch_config), urls, read_dead_runs(instance))
+        messages = tell(home(), policy, urls, read_dead_runs(instance))
     print("\n".join(message.title for message in messages) or "Nothing new.")
     _leave(0)
 

@@ -18,10 +18,11 @@ _LOOK_BACK = timedelta(days=2)
     "completed, recovery to green.",
 )  # fmt: skip
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    urls = alert_urls()
+    policy = read_policy(read_environment().bindwatch_config)
+    urls = alert_urls(policy)
     if not urls:
         return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
-    messages = tell(home(), read_policy(read_environment().bindwatch_config), urls, read_dead_runs(context.instance))
+    messages = tell(home(), policy, urls, read_dead_runs(context.instance))
     return dg.SkipReason(f"Told: {'; '.join(message.title for message in messages)}." if messages else "Nothing new.")
 
 

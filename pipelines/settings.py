@@ -63,9 +63,9 @@ def home() -> Path:
     return read_environment().bindwatch_home.absolute()
 
 
-def alert_urls() -> list[str]:
-    """The addresses in BINDWATCH_ALERT_URLS, separated by white space."""
-    return (_reveal(read_environment().bindwatch_alert_urls) or "").split()
+def alert_urls(policy: Policy) -> list[str]:
+    """The addresses in BINDWATCH_ALERT_URLS, separated by white space, and those of the policy; each once."""
+    return list(dict.fromkeys([*(_reveal(read_environment().bindwatch_alert_urls) or "").split(), *policy.alerts.urls]))
 
 
 def open_decisions() -> DecisionStore:

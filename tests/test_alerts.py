@@ -282,7 +282,13 @@ def test_the_sensor_tells_and_says_what(tmp_path: Path, hook: Hook, monkeypatch:
         monkeypatch.setenv("BINDWATCH_ALERT_URLS", f"\n {hook.url}\n")
         assert "the gate turned red" in str(alerts(context))
         assert "Nothing new" in str(alerts(context))
-    assert len(hook.received) == 1
+        # an address without a secret may stand in the policy, too; it is told once even if it stands in both
+        (tmp_path / "none.toml").write_text(f'[alerts]\nurls = ["{hook.url}"]\n')
+        assert "Nothing new" in str(alerts(context))
+        (tmp_path / "alerts.json").unlink()
+        monkeypatch.delenv("BINDWATCH_ALERT_URLS")
+        assert "the gate turned red" in str(alerts(context))
+    assert len(hook.received) == 2
 
 
 def test_the_sensor_sees_a_run_that_could_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
