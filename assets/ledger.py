@@ -143,6 +143,15 @@ def read_trends(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], 
     return {(suite, check): counts for suite, check, counts in rows}
 
 
+def read_baseline(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+    """Since when only new findings fail the run (set_at, UTC), and how many older ones would block (findings). None with fail_on = "all"."""
+    (set_at,) = _one(connection, "select max(set_at) from main.baseline")
+    if set_at is None:
+        return None
+    (findings,) = _one(connection, "select count(*) from review.finding where in_baseline and severity = 'block' and status in ('open', 'acknowledged')")
+    return {"set_at": f"{set_at.isoformat()}Z", "findings": findings}
+
+
 def count_lapsed_waivers(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """How many waivers no longer hold since the last proven run: past their date, or because the facts changed."""
     rows = connection.execute(

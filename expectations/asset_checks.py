@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_trends, summarise_run
+from assets.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_baseline, read_trends, summarise_run
 from assets.modelled import PULLED
 from assets.policy import Policy, masked_email
 from assets.session import Session
@@ -67,6 +67,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
                     for o in outcomes
                 ],
                 "waivers_lapsed": count_lapsed_waivers(connection),
+                "baseline": read_baseline(connection),
             },
         )  # fmt: skip
         close_run(connection, record, judged)

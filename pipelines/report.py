@@ -105,7 +105,9 @@ def _print_coverage(manifest: dict[str, Any]) -> None:
 
 
 def _print_standing(manifest: dict[str, Any]) -> None:
-    """Which waivers no longer hold, and how old the bindings are that other systems may trust."""
+    """What only warns because it is in the baseline, which waivers no longer hold, how old the bindings are that other systems may trust."""
+    if baseline := manifest.get("baseline"):
+        stdout.print(f'[dim]{baseline["findings"]:,} blocking findings are from before {_minute(baseline["set_at"])} UTC and only warn (fail_on = "new").[/]')
     lapsed = manifest.get("waivers_lapsed") or {}
     for reason, words in (("date", "past their date"), ("facts", "because the facts changed")):
         if lapsed.get(reason):

@@ -416,6 +416,7 @@ def test_a_gate_that_fails_on_new_lets_the_baseline_pass_and_stays_red_for_what_
     story.world.create_contact({"email": "x@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
     with served(story, tmp_path / "sandbox") as server:
         assert run(server).exit_code == 0
+        assert check_manifest(tmp_path / "home")["baseline"]["findings"] == 1
         story.world.create_contact({"email": "y@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
         assert run(server).exit_code == 1
         assert run(server).exit_code == 1
