@@ -81,6 +81,7 @@ class Session:
             {
                 "run_id": record.run_id, "verdict": "unproven", "started_at": record.started_at.isoformat() + "Z",
                 "finished_at": record.finished_at.isoformat() + "Z", "problem": problem, "coverage": read_coverage(connection), "checks": [],
+                "waivers_lapsed": None, "baseline": None,
             },
         )  # fmt: skip
         close_run(connection, record)

@@ -101,16 +101,16 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             while error is not None and error.cls_name not in _OWN_PROBLEMS and error.cause is not None:
                 error = error.cause
             reasons.append(error.message.partition(": ")[2] if error else "")
-    return " ".join(" ".join(reasons).split()) or "The run did not start."
+    return " ".join(" ".join(dict.fromkeys(reasons)).split()) or "The run did not start."
 
 
 def read_worst_findings(folder: Path) -> list[dict[str, Any]]:
-    """The worst open finding of each check in a published snapshot, the worst check first: by severity, blast radius, age."""
+    """The worst open finding of each check in a published snapshot, the worst check first: by severity, blast radius, age. Without the baseline."""
     relation = duckdb.execute(
         """select finding.*, contact.display_name, count(*) over (partition by finding.check_name) as findings
            from read_parquet(?) as finding
            left join read_parquet(?) as contact on contact.contact_id = finding.hubspot_contact_id
-           where status in ('open', 'acknowledged')
+           where status in ('open', 'acknowledged') and not in_baseline
            qualify row_number() over (
                partition by finding.check_name
                order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, first_seen_at, fingerprint) = 1

@@ -73,8 +73,8 @@ def published(home: Path, table: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
 
 
-# When a run saw a finding is not a fact about the CRMs.
-_VOLATILE = {"finding": "first_seen_at, last_seen_at, resolved_at, open_since", "finding_event": "run_id, happened_at"}
+# Which run saw a finding, and when, is not a fact about the CRMs. A run killed after it had written its memory was one.
+_VOLATILE = {"finding": "first_seen_at, last_seen_at, resolved_at, open_since, change", "finding_event": "run_id, happened_at"}
 
 
 def snapshot(home: Path) -> dict[str, list[str]]:

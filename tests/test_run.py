@@ -283,6 +283,7 @@ def test_after_a_run_that_could_not_be_completed_the_snapshot_says_unproven(tmp_
         manifest = check_manifest(tmp_path / "home")
     assert (manifest["verdict"], manifest["run_id"]) == ("unproven", result.run_id)
     assert "HubSpot" in manifest["problem"]
+    assert (manifest["checks"], manifest["waivers_lapsed"], manifest["baseline"]) == ([], None, None)
     assert snapshot(tmp_path / "home") == tables
     assert [row["verdict"] for row in published(tmp_path / "home", "run")] == [first.verdict, "unproven"]
 
@@ -408,15 +409,22 @@ def test_a_second_run_on_the_same_home_is_kept_out(tmp_path: Path, monkeypatch: 
     assert "Another run is going on" in (result.problem or "")
 
 
-def test_a_gate_that_fails_on_new_lets_the_baseline_pass_and_stays_red_for_what_came_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_that_fails_on_new_lets_the_baseline_pass_and_stays_red_for_what_came_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     policy = tmp_path / "bindwatch.toml"
     policy.write_text('[gate]\nfail_on = "new"\n')
     run = runner(monkeypatch, tmp_path / "home", policy)
     story = empty_story()
     story.world.create_contact({"email": "x@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
     with served(story, tmp_path / "sandbox") as server:
-        assert run(server).exit_code == 0
+        first = run(server)
+        assert first.exit_code == 0
         assert check_manifest(tmp_path / "home")["baseline"]["findings"] == 1
+        print_verdict(first)
+        told = capsys.readouterr().out
+        assert "1 blocking findings are from before" in told
+        assert "The worst finding" not in told
         story.world.create_contact({"email": "y@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
         assert run(server).exit_code == 1
         assert run(server).exit_code == 1
