@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.session import Session
 from assets.snapshot import describe_file, publish_verdict
+from assets.warehouse import utc_text
 
 
 @dg.asset(
@@ -36,7 +37,7 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
                 to '{str(temporary).replace("'", "''")}' (format parquet, compression zstd)"""
         )
         (certified_at,) = connection.execute("select finished_at from main.run where run_id = ?", [context.run_id]).fetchall()[0]
-        certificate = {"run_id": context.run_id, "certified_at": f"{certified_at.isoformat()}Z", **describe_file(connection, temporary)}
+        certificate = {"run_id": context.run_id, "certified_at": utc_text(certified_at), **describe_file(connection, temporary)}
         temporary.replace(folder / "binding.parquet")
         temporary.write_text(json.dumps(certificate), "utf-8")
         temporary.replace(folder / "certificate.json")

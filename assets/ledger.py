@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from assets.snapshot import Verdict
-from assets.warehouse import transaction
+from assets.warehouse import transaction, utc_text
 
 RUN_COLUMNS = (
     "run_id, started_at, finished_at, verdict, coverage_from, coverage_to, findings_open, findings_new, findings_resolved, "
@@ -149,7 +149,7 @@ def read_baseline(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     if set_at is None:
         return None
     (findings,) = _one(connection, "select count(*) from review.finding where in_baseline and severity = 'block' and status in ('open', 'acknowledged')")
-    return {"set_at": f"{set_at.isoformat()}Z", "findings": findings}
+    return {"set_at": utc_text(set_at), "findings": findings}
 
 
 def count_lapsed_waivers(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:

@@ -20,7 +20,7 @@ from assets.models import BuiltTable, build_models
 from assets.session import Session
 from assets.snapshot import publish_tables
 from assets.sqlfile import CheckFile, SqlFile, model_files
-from assets.warehouse import SQL_FOLDER, Warehouse, count_rows, loaded_pulls, write_policy
+from assets.warehouse import SQL_FOLDER, Warehouse, count_rows, loaded_pulls, utc_text, write_policy
 
 _GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}
 PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version"]
@@ -57,7 +57,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             built = build_models(connection, checks)
             record = summarise_run(connection, "unproven", [], [])
             home = session.warehouse.home
-            publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, record.started_at.isoformat() + "Z"))
+            publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, utc_text(record.started_at)))
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
             yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": count_rows(connection, "raw.pull")})
             lineage = _cached_lineage(session.warehouse, files, lambda: _schema(connection))

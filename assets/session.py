@@ -18,7 +18,7 @@ from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
 from assets.retries import Again
 from assets.salesforce_org import SalesforceAccess
 from assets.snapshot import publish_verdict
-from assets.warehouse import Warehouse, begin_run
+from assets.warehouse import Warehouse, begin_run, utc_text
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -79,8 +79,8 @@ class Session:
         publish_verdict(
             connection, self.warehouse.home, memory_with(record),
             {
-                "run_id": record.run_id, "verdict": "unproven", "started_at": record.started_at.isoformat() + "Z",
-                "finished_at": record.finished_at.isoformat() + "Z", "problem": problem, "coverage": read_coverage(connection), "checks": [],
+                "run_id": record.run_id, "verdict": "unproven", "started_at": utc_text(record.started_at),
+                "finished_at": utc_text(record.finished_at), "problem": problem, "coverage": read_coverage(connection), "checks": [],
                 "waivers_lapsed": None, "baseline": None,
             },
         )  # fmt: skip

@@ -615,6 +615,11 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(row[0]) if row else 0
 
 
+def utc_text(moment: datetime) -> str:
+    """A moment of the warehouse as JSON files have it: 2026-03-01T09:00:00Z."""
+    return f"{moment.isoformat()}Z"
+
+
 def _naive(moment: datetime | None) -> datetime | None:
     """UTC without a zone, as the warehouse keeps times."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment and moment.tzinfo else moment

@@ -9,6 +9,7 @@ from assets.modelled import PULLED
 from assets.policy import Policy, masked_email
 from assets.session import Session
 from assets.snapshot import Verdict, publish_verdict, read_certificate
+from assets.warehouse import utc_text
 from expectations.gate import Outcome, check_specs, evaluate
 
 # The models are built from these tables before the gate opens, so Dagster cannot hold the models back for a check on them.
@@ -57,7 +58,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
             memory_with(record, judged),
             {
                 "verdict": verdict,
-                "finished_at": record.finished_at.isoformat() + "Z",
+                "finished_at": utc_text(record.finished_at),
                 "problem": _problem(outcomes),
                 "checks": [
                     {
