@@ -28,7 +28,8 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
     folder = session.warehouse.home / "certified"
     folder.mkdir(exist_ok=True)
     with session.step(context.run_id) as connection:
-        if connection.execute("from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone() is None:
+        green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone()
+        if green is None:
             raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
         temporary = folder / ".binding.parquet"
         connection.execute(
@@ -36,8 +37,7 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
                       from core.binding as binding, main.run as run where run.run_id = '{context.run_id}')
                 to '{str(temporary).replace("'", "''")}' (format parquet, compression zstd)"""
         )
-        (certified_at,) = connection.execute("select finished_at from main.run where run_id = ?", [context.run_id]).fetchall()[0]
-        certificate = {"run_id": context.run_id, "certified_at": utc_text(certified_at), **describe_file(connection, temporary)}
+        certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
         temporary.replace(folder / "binding.parquet")
         temporary.write_text(json.dumps(certificate), "utf-8")
         temporary.replace(folder / "certificate.json")

@@ -50,7 +50,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
         """Builds every SQL table from raw, runs every check, and publishes the snapshot."""
         connections = session.connections
         with session.step(context.run_id) as connection:
-            write_policy(connection, connections.policy, connections.salesforce.instance_url, [_check_row(check) for check in checks])
+            write_policy(connection, connections.policy, connections.salesforce.instance_url, checks)
             set_baseline(connection, connections.policy.gate.fail_on)
             write_decisions(connection, session.decisions.read())
             load_merge_plans(connection, session.warehouse.home)
@@ -78,10 +78,6 @@ def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
         [layer, name], deps=[table.split(".") for table in sorted(reads)], group_name=_GROUPS[layer], kinds={"duckdb", "sql"},
         description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12],
     )  # fmt: skip
-
-
-def _check_row(check: CheckFile) -> dict[str, Any]:
-    return {"check_name": check.name, "suite": check.suite, "default_severity": check.default_severity, "basis": check.basis}
 
 
 def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: str) -> dict[str, Any]:

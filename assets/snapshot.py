@@ -99,13 +99,19 @@ def read_certificate(home: Path) -> dict[str, Any] | None:
 
 
 def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
-    """The current snapshot for queries: its tables as published.<name>, and the shared expressions of the models.
-
-    The link is resolved once, so all tables are of one run, also while another run publishes. Raises WarehouseProblem when there is none.
-    """
+    """The current snapshot for queries, as open_folder gives it. Raises WarehouseProblem when there is none."""
     folder = current_folder(home)
     if folder is None:
         raise WarehouseProblem(f"{home} has no published snapshot yet. Run `bindwatch run` first.")
+    return open_folder(folder)
+
+
+def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A snapshot for queries: its tables as published.<name>, and the shared expressions of the models.
+
+    folder: what current_folder returned. The link is resolved there, so all tables are of one run, also while another run publishes. Raises
+    WarehouseProblem when an older version published it.
+    """
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'")
     connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))

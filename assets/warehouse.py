@@ -7,7 +7,7 @@ process, so a killed run leaves none behind.
 import fcntl
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import duckdb
 
 from assets.landing import LandedPull, Landing
-from assets.policy import Policy
+from assets.policy import CheckSetting, Policy
 from assets.problems import WarehouseProblem
+from assets.sqlfile import CheckFile
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -142,10 +143,10 @@ def begin_run(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: da
             connection.execute("insert into main.current_run values (?, ?, null)", [run_id, _naive(started_at)])
 
 
-def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesforce_url: str, checks: list[dict[str, Any]]) -> None:
+def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesforce_url: str, checks: Sequence[CheckFile]) -> None:
     """Writes `policy`, `field_mapping` and `check_policy`, the tables through which the policy reaches SQL.
 
-    checks: one dict a check file with check_name, suite, default_severity, basis.
+    checks: the files of all checks, for what they say of themselves.
     """
     portal = policy.links.hubspot_portal_id
     row = {
@@ -161,8 +162,12 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         if (field := m.field_of(object_type)) is not None
     ]
     settings = [
-        {**check, "severity": s.severity, "max_findings": s.max_findings} for check in checks for s in [policy.checks.get(check["check_name"])] if s is not None
-    ] + [{**check, "severity": None, "max_findings": 0} for check in checks if check["check_name"] not in policy.checks]
+        {
+            "check_name": check.name, "suite": check.suite, "default_severity": check.default_severity, "basis": check.basis,
+            **policy.checks.get(check.name, CheckSetting()).model_dump(),
+        }
+        for check in checks
+    ]  # fmt: skip
     with transaction(connection):
         columns = ", ".join(
             f"cast($row {'->' if isinstance(value, list) else '->>'} '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}"

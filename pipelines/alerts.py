@@ -20,7 +20,7 @@ import duckdb
 
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem
-from assets.snapshot import current_folder, read_manifest
+from assets.snapshot import current_folder, open_folder, read_manifest
 
 log = logging.getLogger("bindwatch.alerts")
 
@@ -84,10 +84,8 @@ def _due(home: Path, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -
     """Brings `told` up to date and yields what that means to people."""
     folder = current_folder(home)
     if folder is not None:
-        connection = duckdb.connect()
-        connection.execute("set timezone = 'UTC'")
-        for name in ("run", "finding", "finding_event", "check_run"):
-            connection.execute(f"create view {name} as from read_parquet('{str(folder / name).replace(chr(39), chr(39) * 2)}.parquet')")
+        connection = open_folder(folder)
+        connection.execute("set schema = 'published'")
         manifest = read_manifest(folder)
         going_on = manifest["run_id"] if manifest["finished_at"] is None else ""
         runs = connection.execute(

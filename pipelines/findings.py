@@ -1,9 +1,6 @@
 """`bindwatch findings`: the worklist in a terminal, and its exports."""
 
-import shutil
-import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.markup import escape
@@ -13,6 +10,7 @@ from assets.policy import masked_email, read_policy
 from assets.problems import ConfigurationProblem
 from assets.worklist import FORMATS, Filter, Worklist, check_values
 from expectations.gate import checks
+from pipelines.answer import write_answer
 from pipelines.report import stderr, stdout
 from pipelines.settings import home, open_decisions, read_environment
 
@@ -32,7 +30,9 @@ def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | No
     masked = read_policy(read_environment().bindwatch_config).privacy.mask_emails and not show_emails
     worklist = Worklist(home(), open_decisions())
     if export is not None:
-        _export(worklist, wanted, export, out, masked)
+        write_answer(out, lambda path: worklist.export(wanted, export, path, masked))
+        if out is not None:
+            stderr.print(f"{worklist.count(wanted):,} findings in {out}", markup=False)
         return
     total = worklist.count(wanted)
     if wanted.id is not None and total == 1:
@@ -87,19 +87,3 @@ def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> Non
     for row in worklist.history(finding):
         detail = f": {row['detail']}" if row["detail"] else ""
         stdout.print(f"   [dim]{row['happened_at']:%Y-%m-%d %H:%M}[/]  {escape(row['who'])}  {escape(row['event'] + detail)}", soft_wrap=True)
-
-
-def _export(worklist: Worklist, wanted: Filter, kind: str, out: Path | None, masked: bool) -> None:
-    with TemporaryDirectory() as folder:
-        answer = Path(folder) / f"findings.{kind}"
-        worklist.export(wanted, kind, answer, masked)
-        if out is not None:
-            try:
-                shutil.copyfile(answer, out)
-            except OSError as error:
-                raise ConfigurationProblem(f"{out} cannot be written: {error.strerror}") from error
-            stderr.print(f"{worklist.count(wanted):,} findings in {out}", markup=False)
-            return
-        with answer.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.flush()

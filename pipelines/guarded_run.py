@@ -8,10 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
-import duckdb
 
 from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
-from assets.snapshot import current_folder, read_manifest
+from assets.snapshot import current_folder, open_folder, read_manifest
 from assets.warehouse import Warehouse
 from pipelines.settings import home, read_connections
 
@@ -106,16 +105,15 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
 
 def read_worst_findings(folder: Path) -> list[dict[str, Any]]:
     """The worst open finding of each check in a published snapshot, the worst check first: by severity, blast radius, age. Without the baseline."""
-    relation = duckdb.execute(
+    relation = open_folder(folder).execute(
         """select finding.*, contact.display_name, count(*) over (partition by finding.check_name) as findings
-           from read_parquet(?) as finding
-           left join read_parquet(?) as contact on contact.contact_id = finding.hubspot_contact_id
+           from published.finding as finding
+           left join published.hubspot_contact as contact on contact.contact_id = finding.hubspot_contact_id
            where status in ('open', 'acknowledged') and not in_baseline
            qualify row_number() over (
                partition by finding.check_name
-               order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, first_seen_at, fingerprint) = 1
-           order by case severity when 'unproven' then 0 when 'block' then 1 else 2 end, blast_radius desc, findings desc, check_name""",
-        [str(folder / "finding.parquet"), str(folder / "hubspot_contact.parquet")],
+               order by main.severity_rank(severity) desc, blast_radius desc, first_seen_at, fingerprint) = 1
+           order by main.severity_rank(severity) desc, blast_radius desc, findings desc, check_name"""
     )
     names = [column[0] for column in relation.description or []]
     return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]

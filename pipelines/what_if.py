@@ -1,14 +1,12 @@
 """`bindwatch what-if`: a list of Salesforce records that an import or a flow is about to edit. Which contacts would jump, which values change?"""
 
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
 from assets.problems import ConfigurationProblem
+from pipelines.answer import write_answer
 
 _QUERY = Path(__file__).parent / "what_if.sql"
 _NAMES = ("id", "record_id", "recordid", "salesforce_id", "salesforceid", "salesforce id", "lead id", "leadid", "contact id", "contactid", "record id")
@@ -39,7 +37,7 @@ def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None) 
     _read_list(snapshot, path)
     query = _QUERY.read_text("utf-8").strip().removesuffix(";")
     snapshot.execute(f"create table what_if as {query}")
-    _write(snapshot, out)
+    write_answer(out, lambda path: _export(snapshot, path))
     row = snapshot.execute(
         """select count(distinct line), count(distinct line) filter (where outcome in ('invalid', 'unknown')),
                   count(distinct hubspot_contact_id) filter (where outcome = 'switch'),
@@ -82,17 +80,6 @@ def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise ConfigurationProblem(f"{path} holds no Salesforce id. It needs one id a line, with 15 or 18 characters, under a header or without one.")
 
 
-def _write(snapshot: duckdb.DuckDBPyConnection, out: Path | None) -> None:
+def _export(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
     safe = ", ".join(f"main.safe_cell({name}) as {name}" for name in ("salesforce_id", "hubspot_value", "salesforce_value"))
-    with TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.csv"
-        snapshot.execute(f"copy (select * replace ({safe}) from what_if) to '{answer}' (format csv, header)")
-        if out is not None:
-            try:
-                shutil.copyfile(answer, out)
-            except OSError as error:
-                raise ConfigurationProblem(f"{out} cannot be written: {error.strerror}") from error
-            return
-        with answer.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.flush()
+    snapshot.execute(f"copy (select * replace ({safe}) from what_if) to '{path}' (format csv, header)")

@@ -164,8 +164,7 @@ class Crm:
     def build(self, check: str | None = None) -> "Crm":
         """Builds all tables; with a check, only its findings and what they rest on."""
         files = [file for file in checks() if check in (None, file.name)]
-        rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
-        write_policy(self.connection, self.policy, INSTANCE, rows)
+        write_policy(self.connection, self.policy, INSTANCE, files)
         set_baseline(self.connection, self.policy.gate.fail_on)
         build_models(self.connection, files, until="review.finding" if check else None)
         return self

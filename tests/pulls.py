@@ -61,8 +61,7 @@ def pull_and_build(
         except PullProblem as problem:
             return Outcome({}, str(problem))
         files = checks()
-        rows = [{"check_name": c.name, "suite": c.suite, "default_severity": c.default_severity, "basis": c.basis} for c in files]
-        write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], rows)
+        write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], files)
         build_models(connection, files)
         unproven = [row[0] for row in connection.execute("select reason from review.finding where severity = 'unproven'").fetchall()]
         return Outcome({} if unproven else _tables(connection), "; ".join(unproven) or None)
