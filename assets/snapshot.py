@@ -35,6 +35,7 @@ TABLES = {
     "overwrite": "core.overwrite",
     "overwritten_value": "core.overwritten_value",
     "merge_event": "core.merge_event",
+    "merge_advice": "core.merge_advice",
     "departure": "core.departure",
     "planned_merge": "core.planned_merge",
     "policy_variant": "core.policy_variant",
@@ -42,6 +43,14 @@ TABLES = {
     "prediction_score": "core.prediction_score",
     "finding": "review.finding",
     "finding_event": "review.finding_event",
+    "contact_detail": "review.contact_detail",
+    "record_detail": "review.record_detail",
+    "edit": "review.edit",
+    # what the run was told, for whoever explains its findings
+    "policy": "main.policy",
+    "field_mapping": "main.field_mapping",
+    "salesforce_field": "raw.salesforce_field",
+    "check_policy": "main.check_policy",
 }
 _INTERNAL_COLUMNS = {"pull_no"}
 _KEEP = 3

@@ -23,7 +23,9 @@ from sqlglot.lineage import lineage
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import build_scope
 
-_PARTS = "Fails when|Why:|Rests on:|Not:|Steward:"
+# The parts of a check's header: each begins a paragraph. The last three are for people who read German; without them they read English.
+_PARTS = "Fails when|Why:|Otherwise:|Rests on:|Not:|Steward:|Auf Deutsch:|Warum:|Sonst:"
+_GERMAN = ("Auf Deutsch:", "Warum:", "Sonst:")
 _ENTRY = re.compile(r"^([a-z_]+): (.+)$")
 
 
@@ -132,10 +134,23 @@ class CheckFile(SqlFile):
 
     @cached_property
     def paragraphs(self) -> list[str]:
-        """What it finds in one line; then: fails when, why, rests on, not, steward."""
+        """What it finds in one line; then: fails when, why, otherwise, rests on, not, steward."""
+        return [paragraph for paragraph in self._all_paragraphs if not paragraph.startswith(_GERMAN)]
+
+    @cached_property
+    def _all_paragraphs(self) -> list[str]:
         text = "\n".join(line for line in self.header if line and not _ENTRY.match(line))
         title, _, rest = text.partition("\n")
         return [title, *(part.replace("\n", " ") for part in re.split(rf"\n(?={_PARTS})", rest))]
+
+    @property
+    def title(self) -> str:
+        return self.paragraphs[0]
+
+    def part(self, word: str) -> str | None:
+        """The paragraph that begins with this word, without it, as a sentence. None when the header has none."""
+        found = next((paragraph.removeprefix(f"{word}:").strip() for paragraph in self._all_paragraphs if paragraph.startswith(f"{word}:")), None)
+        return found and found[0].upper() + found[1:]
 
     @cached_property
     def description(self) -> str:

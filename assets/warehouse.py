@@ -26,7 +26,7 @@ log = logging.getLogger("bindwatch.pull")
 T = TypeVar("T")
 
 SQL_FOLDER = Path(__file__).parent / "sql"
-SCHEMA_VERSION = 2  # one more with each file under sql/migrations/
+SCHEMA_VERSION = 3  # one more with each file under sql/migrations/
 
 # What Salesforce columns become in raw; everything else that was asked for goes into the map `fields`.
 SALESFORCE_COLUMNS = {
@@ -156,14 +156,16 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
     }
     text = ("integration_user_id", "inclusion_list_id")  # JSON null has no type of its own
     mapping = [
-        {"property": m.hubspot, "object_type": object_type, "salesforce_field": field, "rule": m.rule, "consent": m.consent}
-        for m in policy.mapping
+        {"property": m.hubspot, "object_type": object_type, "salesforce_field": field, "rule": m.rule, "consent": m.consent, "position": position}
+        for position, m in enumerate(policy.mapping, 1)
         for object_type in ("Lead", "Contact")
         if (field := m.field_of(object_type)) is not None
     ]
     settings = [
         {
             "check_name": check.name, "suite": check.suite, "default_severity": check.default_severity, "basis": check.basis,
+            "title": check.title, "why": check.part("Why"), "otherwise": check.part("Otherwise"), "rests_on": check.part("Rests on"),
+            "title_de": check.part("Auf Deutsch"), "why_de": check.part("Warum"), "otherwise_de": check.part("Sonst"),
             **policy.checks.get(check.name, CheckSetting()).model_dump(),
         }
         for check in checks
@@ -176,11 +178,13 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
         connection.execute("update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)")
         _replace_table(
-            connection, "main.field_mapping", "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean", mapping
+            connection, "main.field_mapping",
+            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean, position bigint", mapping,
         )
         _replace_table(
             connection, "main.check_policy",
-            "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint", settings,
+            "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint, title varchar, why varchar, "
+            "otherwise varchar, rests_on varchar, title_de varchar, why_de varchar, otherwise_de varchar", settings,
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ CONTRACT = {
     "overwrite": "hubspot_contact_id rival_id property hubspot_value salesforce_value rule effect consent",
     "overwritten_value": "hubspot_contact_id switched_at property value_before value_after source_before",
     "merge_event": "loser_id winner_id survivor_id object_type merged_at hubspot_contact_id loser_was_bound outcome",
+    "merge_advice": "email hubspot_contact_id step action master_id loser_id reason",
     "prediction_score": "policy source predictions hits ambiguous hit_rate low high",
     "finding": "fingerprint suite check_name severity basis hubspot_contact_id salesforce_id rival_ids email reason fields_at_risk action blast_radius status "
     "owner waived_until first_seen_at last_seen_at resolved_at hubspot_url salesforce_url",
@@ -82,11 +83,11 @@ def test_the_asset_keys_are_known() -> None:
     assert keys == [
         "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/departure", "core/duplicate_cluster",
         "core/hubspot_contact",
-        "core/judged_prediction", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/planned_merge",
+        "core/judged_prediction", "core/merge_advice", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/planned_merge",
         "core/policy_prediction",
         "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact",
         "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
-        "raw/salesforce_lead", "review/finding", "review/finding_event",
+        "raw/salesforce_lead", "review/contact_detail", "review/edit", "review/finding", "review/finding_event", "review/record_detail",
         "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
         "staging/hubspot_merge", "staging/hubspot_property_version", "staging/salesforce_record",
     ]  # fmt: skip
@@ -123,10 +124,17 @@ def test_a_check_runs_as_it_stands_and_says_what_why_and_what_to_do(file: SqlFil
     result = connection.execute(file.text)
     columns = {column[0] for column in result.description or []}
     assert {"reason", "action"} <= columns <= {column[0] for column in connection.execute("from review.violation").description or []}
-    for word in ("Fails when", "Why:", "Rests on:", "Not:", "Steward:"):
+    for word in ("Fails when", "Why:", "Otherwise:", "Rests on:", "Not:", "Steward:"):
         assert word in file.description, word
     assert file.entries["severity"][0].split()[0] in ("block", "warn", "unproven")
     assert file.entries["basis"][0] in ("documented", "observed", "inferred")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_a_check_speaks_german_too(check: CheckFile, built: duckdb.DuckDBPyConnection) -> None:
+    assert all(check.part(word) for word in ("Auf Deutsch", "Warum", "Sonst"))
+    assert "Warum:" not in check.description, "docs/checks.md is in English"
+    assert {"reason_de", "action_de"} <= {column[0] for column in built.cursor().execute(check.text).description or []}
 
 
 def test_column_lineage_is_read_from_the_sql() -> None:

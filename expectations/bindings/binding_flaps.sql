@@ -7,9 +7,15 @@
 -- Fails when a contact changed from one record to another three times or more within the last 30 days, or went back to the record it came from.
 -- Why: each jump writes the other record's values over HubSpot's (F3). What the contact says depends on who edited last; workflows,
 -- lists and e-mails follow whichever values happen to be there.
+-- Otherwise: the contact goes on jumping with every edit of one of these records, and its values with it.
 -- Rests on: rule 11; F3, F4: the id history in HubSpot.
 -- Not: conversions, merges, first bindings, ids that were cleared.
 -- Steward: deal with these first. Merge the records that take turns into the one that should stay, then check the values.
+--
+-- Auf Deutsch: Die Verknüpfung eines Kontakts springt hin und her.
+-- Warum: Bei jedem Sprung überschreiben die Werte des anderen Datensatzes die von HubSpot (F3). Was im Kontakt steht, hängt davon ab, wer zuletzt
+-- etwas bearbeitet hat; Workflows, Listen und E-Mails folgen dem Zufall.
+-- Sonst: Der Kontakt springt mit jeder Bearbeitung eines dieser Datensätze weiter, und seine Werte mit ihm.
 with jump as (
     select
         event.hubspot_contact_id,
@@ -30,6 +36,9 @@ select
     format('Its binding jumped {} times in 30 days between {} records, last on {} UTC.',
         jump.jumps, len(list_distinct(list_concat(jump.from_ids, jump.to_ids))), strftime(jump.last_at, '%Y-%m-%d %H:%M')) as reason,
     'Merge the records that take turns into the one that should stay, then compare the contact''s values.' as action,
+    format('Die Verknüpfung ist in 30 Tagen {} Mal zwischen {} Datensätzen gesprungen, zuletzt am {} UTC.',
+        jump.jumps, len(list_distinct(list_concat(jump.from_ids, jump.to_ids))), strftime(jump.last_at, '%d.%m.%Y %H:%M')) as reason_de,
+    'Die Datensätze, die sich abwechseln, in den zusammenführen, der bleiben soll. Danach die Werte des Kontakts vergleichen.' as action_de,
     strftime(jump.last_at, '%Y-%m-%dT%H:%M:%S.%f') as facts
 from jump
 inner join core.hubspot_contact as contact on contact.contact_id = jump.hubspot_contact_id and contact.state = 'live'

@@ -6,9 +6,14 @@
 --
 -- Fails when both id properties are set, and the Lead was not converted into that Contact or into one merged into it.
 -- Why: the contact has two anchors. Which one the integration follows is not documented; values come from either.
+-- Otherwise: the integration follows one of the two records, and which one may change with any sync.
 -- Rests on: rules 29 to 31 (what happens to the Lead id on conversion is not documented).
 -- Not: the two ids that a conversion leaves behind.
 -- Steward: keep the id of the right record, clear the other one.
+--
+-- Auf Deutsch: Ein Kontakt trägt eine Lead-ID und eine Contact-ID, die nicht dieselbe Person sind.
+-- Warum: Der Kontakt hat zwei Anker. Welchem die Integration folgt, ist nicht dokumentiert; Werte kommen von beiden.
+-- Sonst: Die Integration folgt einem der beiden Datensätze, und welchem, kann sich mit jeder Synchronisierung ändern.
 select
     contact.contact_id as hubspot_contact_id,
     contact.bound_id as salesforce_id,
@@ -16,7 +21,10 @@ select
     contact.email,
     format('It carries Lead id {} and Contact id {}, and that Lead was not converted into that Contact.',
         contact.salesforce_lead_id, contact.salesforce_contact_id) as reason,
-    'Keep the id of the right record and clear the other property.' as action
+    'Keep the id of the right record and clear the other property.' as action,
+    format('Er trägt die Lead-ID {} und die Contact-ID {}, und dieser Lead wurde nicht in diesen Contact konvertiert.',
+        contact.salesforce_lead_id, contact.salesforce_contact_id) as reason_de,
+    'Die ID des richtigen Datensatzes behalten. Die andere Eigenschaft leeren.' as action_de
 from core.hubspot_contact as contact
 left join core.salesforce_person as lead_record on lead_record.record_id = contact.salesforce_lead_id
 left join core.merge_chain as chain

@@ -7,9 +7,16 @@
 -- Fails when a live HubSpot contact is bound to a record that is deleted, or that vanished, and was not merged.
 -- Why: the contact no longer syncs. On its next trigger the integration matches it again by e-mail, creates the record anew, or fails
 -- with an error; which one is not documented (rule 33).
+-- Otherwise: the contact does not sync. Its next trigger binds it to another record, creates the deleted one anew, or fails.
 -- Rests on: rule 33; section 3 of docs/integration.md.
 -- Not: a record that was merged into another one (bound_record_merged_away).
 -- Steward: undelete the record within 15 days, or decide which record the contact belongs to and resync it.
+--
+-- Auf Deutsch: Ein Kontakt ist mit einem gelöschten Salesforce-Datensatz verknüpft.
+-- Warum: Der Kontakt wird nicht mehr synchronisiert. Beim nächsten Auslöser sucht die Integration erneut nach der E-Mail, legt den Datensatz neu an
+-- oder scheitert mit einem Fehler; was davon, ist nicht dokumentiert (Regel 33).
+-- Sonst: Der Kontakt wird nicht synchronisiert. Der nächste Auslöser verknüpft ihn mit einem anderen Datensatz, legt den gelöschten neu an oder
+-- scheitert.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
@@ -19,7 +26,12 @@ select
         when 'deleted' then format('It is bound to {}, a {} deleted in Salesforce.', binding.bound_id, person.object_type)
         else format('It is bound to {}, a {} that is in neither the live nor the deleted records any more.', binding.bound_id, person.object_type)
     end as reason,
-    'Undelete the record in Salesforce (15 days), or resync the contact after checking which record it should be bound to.' as action
+    'Undelete the record in Salesforce (15 days), or resync the contact after checking which record it should be bound to.' as action,
+    case binding.bound_state
+        when 'deleted' then format('Er ist mit {} verknüpft, einem in Salesforce gelöschten {}.', binding.bound_id, person.object_type)
+        else format('Er ist mit {} verknüpft, einem {}, der weder unter den lebenden noch unter den gelöschten Datensätzen ist.', binding.bound_id, person.object_type)
+    end as reason_de,
+    'Den Datensatz in Salesforce wiederherstellen (15 Tage), oder klären, zu welchem Datensatz der Kontakt gehört. Danach den Kontakt neu synchronisieren.' as action_de
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
 where binding.bound_state in ('deleted', 'vanished');

@@ -6,9 +6,15 @@
 --
 -- Fails when a live HubSpot contact is bound to a record that lost a merge. Names the survivor at the end of the merge chain.
 -- Why: the merge went the wrong way round. The sync of the contact is broken, its edits no longer reach Salesforce (F6, rule 36).
+-- Otherwise: edits of the contact do not reach Salesforce, and edits in Salesforce do not reach the contact; both drift apart.
 -- Rests on: rules 36, 37; F5, F6.
 -- Not: a bound record that won a merge.
 -- Steward: resync the contact so that it binds to the survivor; check that its values survived.
+--
+-- Auf Deutsch: Ein Kontakt ist mit einem Datensatz verknüpft, der in einen anderen zusammengeführt wurde.
+-- Warum: Die Zusammenführung ging in die falsche Richtung. Die Synchronisierung des Kontakts ist unterbrochen, seine Änderungen erreichen
+-- Salesforce nicht mehr (F6, Regel 36).
+-- Sonst: Änderungen am Kontakt erreichen Salesforce nicht, Änderungen in Salesforce erreichen den Kontakt nicht; beide laufen auseinander.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
@@ -18,7 +24,12 @@ select
         when person.survivor_id is not null then format('It is bound to {}, which was merged into {}.', binding.bound_id, person.survivor_id)
         else format('It is bound to {}, which was merged; the merge chain runs in a circle and has no survivor.', binding.bound_id)
     end as reason,
-    'Resync the contact so that it binds to the surviving record, then compare its values.' as action
+    'Resync the contact so that it binds to the surviving record, then compare its values.' as action,
+    case
+        when person.survivor_id is not null then format('Er ist mit {} verknüpft, das in {} zusammengeführt wurde.', binding.bound_id, person.survivor_id)
+        else format('Er ist mit {} verknüpft, das zusammengeführt wurde; die Kette läuft im Kreis und hat keinen verbleibenden Datensatz.', binding.bound_id)
+    end as reason_de,
+    'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
 where binding.bound_state = 'merged';

@@ -7,15 +7,23 @@
 -- Fails when the id on a live HubSpot contact is well-formed but in no complete pull of the org.
 -- Why: the record was purged, belongs to another org (a sandbox, a former one), or is invisible to the integration user (rule 18).
 -- The contact syncs to nothing.
+-- Otherwise: the contact syncs to nothing, and nobody notices.
 -- Rests on: rule 18.
 -- Not: a damaged id (id_malformed).
 -- Steward: open the id in Salesforce as an administrator; share the record with the integration user, or clear the id and resync.
+--
+-- Auf Deutsch: Ein Kontakt ist mit einem Salesforce-Datensatz verknüpft, den niemand je gesehen hat.
+-- Warum: Der Datensatz wurde endgültig gelöscht, gehört zu einer anderen Org (einer Sandbox, einer früheren) oder ist für den Integrationsbenutzer
+-- unsichtbar (Regel 18). Der Kontakt wird mit nichts synchronisiert.
+-- Sonst: Der Kontakt wird mit nichts synchronisiert, und niemand bemerkt es.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     binding.candidate_ids as rival_ids,
     binding.email,
     format('It is bound to {}, which is in no complete pull of this Salesforce org.', binding.bound_id) as reason,
-    'Open the id in Salesforce as an administrator. If it exists, share it with the integration user; if not, resync the contact.' as action
+    'Open the id in Salesforce as an administrator. If it exists, share it with the integration user; if not, resync the contact.' as action,
+    format('Er ist mit {} verknüpft; diese ID ist in keinem vollständigen Abruf dieser Salesforce-Org.', binding.bound_id) as reason_de,
+    'Die ID in Salesforce als Administrator öffnen. Gibt es sie, den Datensatz für den Integrationsbenutzer freigeben; gibt es sie nicht, den Kontakt neu synchronisieren.' as action_de
 from core.binding as binding
 where binding.bound_state = 'unknown' and binding.bound_id is not null;

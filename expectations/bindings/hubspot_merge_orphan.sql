@@ -7,9 +7,15 @@
 -- Fails when a live Salesforce record's e-mail is only an additional e-mail of a HubSpot contact, and no contact is bound to the record.
 -- Why: after a merge in HubSpot only the primary contact syncs (rule 42). This record gets no more updates, and an edit on it ends in the
 -- error "Email already in use" (rule 43).
+-- Otherwise: the record gets older by the day, and whoever edits it in Salesforce meets an error.
 -- Rests on: rules 42, 43.
 -- Not: a record whose e-mail is also some contact's primary one; a record that a contact is bound to.
 -- Steward: merge the record into the one that the contact is bound to. That one is the master.
+--
+-- Auf Deutsch: Ein Salesforce-Datensatz hat bei einer Zusammenführung in HubSpot seinen Kontakt verloren.
+-- Warum: Nach einer Zusammenführung in HubSpot wird nur der primäre Kontakt synchronisiert (Regel 42). Dieser Datensatz bekommt keine
+-- Aktualisierung mehr, und eine Bearbeitung endet mit dem Fehler „E-Mail wird bereits verwendet“ (Regel 43).
+-- Sonst: Der Datensatz veraltet, und wer ihn in Salesforce bearbeitet, stößt auf einen Fehler.
 with secondary as (
     select
         address.email,
@@ -30,7 +36,13 @@ select
     case
         when secondary.bound_id is not null then format('Merge it into {}, the record that the contact is bound to; a Lead is converted into it.', secondary.bound_id)
         else 'Decide whether it is the same person; then make its e-mail the contact''s primary one, or split the contact.'
-    end as action
+    end as action,
+    format('Niemand ist mit {} verknüpft. Die E-Mail ist eine Zweitadresse von Kontakt {}, der mit {} verknüpft ist.',
+        person.record_id, secondary.hubspot_contact_id, coalesce(secondary.bound_id, 'nichts')) as reason_de,
+    case
+        when secondary.bound_id is not null then format('In {} zusammenführen, den Datensatz, mit dem der Kontakt verknüpft ist; ein Lead wird dorthin konvertiert.', secondary.bound_id)
+        else 'Klären, ob es dieselbe Person ist. Dann die E-Mail zur Hauptadresse des Kontakts machen oder den Kontakt teilen.'
+    end as action_de
 from core.salesforce_person as person
 inner join secondary on secondary.email = person.email
 left join core.hubspot_contact as holder on holder.email = person.email and holder.state = 'live'

@@ -8,9 +8,15 @@
 -- its additional e-mails, and this has been so for longer than the settle time (counted from the last of: record modified, contact bound,
 -- contact's e-mail changed).
 -- Why: the integration matches by e-mail alone. A binding across e-mails sends one person's data to another (rules 4, 20, 30).
+-- Otherwise: one person's values go on flowing into the other's record with every sync.
 -- Rests on: rules 4, 19, 20, 30.
 -- Not: a difference in case or surrounding spaces; a match through an additional e-mail.
 -- Steward: find out which of the two is right, and correct the e-mail or the id.
+--
+-- Auf Deutsch: Ein Kontakt ist mit einem Datensatz verknüpft, der die E-Mail von jemand anderem hat.
+-- Warum: Die Integration ordnet allein nach der E-Mail zu. Eine Verknüpfung über verschiedene E-Mails hinweg schickt die Daten einer Person zu
+-- einer anderen (Regeln 4, 20, 30).
+-- Sonst: Die Werte der einen Person fließen bei jeder Synchronisierung weiter in den Datensatz der anderen.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
@@ -18,6 +24,8 @@ select
     binding.email,
     format('It is bound to {}, whose e-mail is none of this contact''s.', binding.bound_id) as reason,
     'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.' as action,
+    format('Er ist mit {} verknüpft, dessen E-Mail keine dieses Kontakts ist.', binding.bound_id) as reason_de,
+    'Klären, wessen Datensatz es ist. Die E-Mail berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.' as action_de,
     md5(person.email) as facts
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id

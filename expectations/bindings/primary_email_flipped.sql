@@ -7,9 +7,15 @@
 -- Fails when, since the last proven run, a form or a conversation made one of the contact's additional e-mails its primary one.
 -- Why: the primary e-mail is what the integration matches by. The contact now belongs to other Salesforce records than before, although
 -- nobody edited anything (rule 44).
+-- Otherwise: with the next sync the contact may be bound to another record, and take its values.
 -- Rests on: rule 44: HubSpot makes a known secondary e-mail the primary one when somebody submits a form with it.
 -- Not: an edit by a user, an import or the API; a new e-mail that was never a secondary one; what the first run finds.
 -- Steward: decide which e-mail is right. Where the old one is, set it back before the next sync.
+--
+-- Auf Deutsch: Eine Zweitadresse wurde von selbst zur Hauptadresse eines Kontakts.
+-- Warum: Nach der Hauptadresse ordnet die Integration zu. Der Kontakt gehört jetzt zu anderen Salesforce-Datensätzen als zuvor, obwohl niemand
+-- etwas bearbeitet hat (Regel 44).
+-- Sonst: Mit der nächsten Synchronisierung kann der Kontakt mit einem anderen Datensatz verknüpft werden und dessen Werte übernehmen.
 with flip as (
     select hubspot_contact_id, changed_at, pull_no, main.matching_email(value) as email
     from staging.hubspot_property_version
@@ -33,6 +39,9 @@ select
     format('On {} UTC a form or conversation made a secondary e-mail its primary one; {} other live Salesforce records have it.',
         strftime(max(flip.changed_at), '%Y-%m-%d %H:%M'), count(person.record_id)) as reason,
     'Decide which e-mail is right; set the old one back in HubSpot before the next sync if it is.' as action,
+    format('Am {} UTC machte ein Formular oder eine Unterhaltung eine Zweitadresse zur Hauptadresse; {} andere lebende Salesforce-Datensätze haben sie.',
+        strftime(max(flip.changed_at), '%d.%m.%Y %H:%M'), count(person.record_id)) as reason_de,
+    'Entscheiden, welche E-Mail richtig ist. Ist es die alte, sie vor der nächsten Synchronisierung in HubSpot zurücksetzen.' as action_de,
     strftime(max(flip.changed_at), '%Y-%m-%dT%H:%M:%S.%f') as facts
 from flip
 inner join core.hubspot_contact as contact on contact.contact_id = flip.hubspot_contact_id and contact.email = flip.email and contact.state = 'live'

@@ -7,16 +7,23 @@
 -- Fails when two or more live HubSpot contacts are bound to the same record. One finding per record: hubspot_contact_id is the contact
 -- bound last, rival_ids are the other contacts.
 -- Why: both write into the record, and it writes into both: two people become one (rule 48 calls it an invalid state).
+-- Otherwise: both contacts go on overwriting each other through the record.
 -- Rests on: rule 48.
 -- Not: two contacts with one e-mail in which only one is bound.
 -- Steward: if the contacts are one person, merge them in HubSpot; if not, find the second person's own record and rebind.
+--
+-- Auf Deutsch: Zwei HubSpot-Kontakte sind mit einem Salesforce-Datensatz verknüpft.
+-- Warum: Beide schreiben in den Datensatz, und er schreibt in beide: aus zwei Personen wird eine (Regel 48 nennt das einen ungültigen Zustand).
+-- Sonst: Die Kontakte überschreiben einander weiter über den Datensatz.
 select
     list(contact.contact_id order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[1] as hubspot_contact_id,
     contact.bound_id as salesforce_id,
     list(contact.contact_id order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[2:] as rival_ids,
     list(contact.email order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[1] as email,
     format('{} HubSpot contacts are bound to {}.', count(*), contact.bound_id) as reason,
-    'Merge the contacts in HubSpot if they are one person; otherwise bind each to its own record.' as action
+    'Merge the contacts in HubSpot if they are one person; otherwise bind each to its own record.' as action,
+    format('{} HubSpot-Kontakte sind mit {} verknüpft.', count(*), contact.bound_id) as reason_de,
+    'Sind die Kontakte eine Person, sie in HubSpot zusammenführen. Sonst jeden mit seinem eigenen Datensatz verknüpfen.' as action_de
 from core.hubspot_contact as contact
 where contact.state = 'live'
   and contact.bound_id in (select bound_id from core.hubspot_contact where state = 'live' group by bound_id having count(*) > 1)

@@ -8,9 +8,15 @@
 -- Fails when a live HubSpot contact is bound to a converted Lead and does not carry the id of the Contact that it became, or of the one that
 -- Contact was merged into.
 -- Why: a converted Lead is frozen: nothing syncs with it. Salesforce works on with the Contact, HubSpot with values from before.
+-- Otherwise: sales works on with the Contact, marketing with values from before the conversion.
 -- Rests on: rules 29 to 31. The binding should follow the conversion; where only Leads create HubSpot contacts it does not.
 -- Not: a contact that carries both ids (the binding has followed).
 -- Steward: allow Contacts in HubSpot's Salesforce settings, then resync the contact. It binds to the Contact with the next change on either side.
+--
+-- Auf Deutsch: Ein Kontakt ist noch mit einem Lead verknüpft, der konvertiert wurde.
+-- Warum: Ein konvertierter Lead ist eingefroren: nichts wird mehr mit ihm synchronisiert. Salesforce arbeitet mit dem Contact weiter, HubSpot mit
+-- Werten von vorher.
+-- Sonst: Der Vertrieb arbeitet mit dem Contact weiter, das Marketing mit Werten aus der Zeit vor der Konvertierung.
 with converted as (
     -- Salesforce gives the day of a conversion, no time; the stamp of the first version seen converted has one
     select record_id, main.utc(min_by(system_modstamp, pull_no)) as converted_at
@@ -29,6 +35,12 @@ select
             binding.bound_id, coalesce(heir.survivor_id, lead_record.converted_contact_id))
     end as reason,
     'Check that HubSpot may sync Contacts (Salesforce settings, Contacts tab), then resync this contact.' as action,
+    case
+        when lead_record.converted_contact_id is null then format('Er ist mit {} verknüpft, einem konvertierten Lead.', binding.bound_id)
+        else format('Er ist mit {} verknüpft, einem Lead, der in den Contact {} konvertiert wurde.',
+            binding.bound_id, coalesce(heir.survivor_id, lead_record.converted_contact_id))
+    end as reason_de,
+    'Prüfen, ob HubSpot Contacts synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt neu synchronisieren.' as action_de,
     case when clock.as_of - converted.converted_at > interval 24 hour then 'block' else 'warn' end as severity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id

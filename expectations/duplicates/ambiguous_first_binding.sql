@@ -8,9 +8,15 @@
 -- Fails when a live HubSpot contact carries no Salesforce id and two or more live Salesforce records have its primary e-mail.
 -- Why: which one the first sync takes is not documented (rule 7: usually the oldest). With different accounts or owners the wrong
 -- choice sends a person's data to another customer's record.
+-- Otherwise: the first sync takes one of them, and nobody can say which.
 -- Rests on: rule 7; F2.
 -- Not: a contact outside the inclusion list (it is not bound at all, rule 21); a contact with a damaged id (id_malformed).
 -- Steward: merge the candidates, or bind by hand, before the first sync.
+--
+-- Auf Deutsch: Ein noch nicht verknüpfter Kontakt hat mehrere Datensätze zur Auswahl.
+-- Warum: Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert (Regel 7: meist den ältesten). Bei verschiedenen Accounts oder Inhabern
+-- schickt die falsche Wahl die Daten einer Person in den Datensatz eines anderen Kunden.
+-- Sonst: Die erste Synchronisierung nimmt einen davon, und niemand kann sagen, welchen.
 select
     binding.hubspot_contact_id,
     binding.predicted_id as salesforce_id,
@@ -22,6 +28,12 @@ select
         when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail before the contact syncs.'
         else 'Merge the candidates before the contact syncs for the first time.'
     end as action,
+    format('Der Kontakt ist noch nicht verknüpft, und {} Salesforce-Datensätze haben seine E-Mail (Accounts: {}, Inhaber: {}). Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert.',
+        count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason_de,
+    case
+        when cluster.is_shared_mailbox then 'Nicht zusammenführen: es scheinen verschiedene Personen zu sein (shared_mailbox). Jedem Datensatz eine eigene E-Mail geben, bevor der Kontakt synchronisiert wird.'
+        else 'Die Kandidaten zusammenführen, bevor der Kontakt zum ersten Mal synchronisiert wird.'
+    end as action_de,
     case when count(distinct person.account_id) > 1 or count(distinct person.owner_id) > 1 then 'block' else 'warn' end as severity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id

@@ -7,9 +7,14 @@
 -- Fails when live Salesforce records have different e-mails that the mail provider delivers to one mailbox: dots and plus tags at gmail.com
 -- and googlemail.com; plus tags at outlook.com, hotmail.com, live.com, icloud.com, proton.me, protonmail.com and fastmail.com. One finding a mailbox.
 -- Why: one person has two contacts, two consents and two owners; what one of them opted out of still reaches the other.
+-- Otherwise: the person keeps two contacts; nothing breaks, but an opt-out on one does not reach the other.
 -- Rests on: the address rules that these providers publish. For the integration different e-mails are different people (rule 4).
 -- Not: records with one and the same e-mail (the other checks of this suite); other providers, whose rules nobody knows.
 -- Steward: nothing is urgent; a switch cannot happen between different e-mails. Decide which address the person uses, then merge.
+--
+-- Auf Deutsch: Mehrere Adressen führen zu einem Postfach, und HubSpot hält sie für verschiedene Personen.
+-- Warum: Eine Person hat zwei Kontakte, zwei Einwilligungen und zwei Inhaber; was einer davon abbestellt hat, erreicht den anderen weiter.
+-- Sonst: Die Person behält zwei Kontakte; nichts geht kaputt, aber eine Abmeldung beim einen erreicht den anderen nicht.
 with address as (
     select
         record_id, email, created_at,
@@ -35,7 +40,10 @@ select
     mailbox as email,
     format('{} records have {} different e-mails that reach one mailbox; HubSpot takes them for different people.',
         count(*), count(distinct email)) as reason,
-    'Find out which address the person uses. If it is one person, give the records that e-mail and merge them.' as action
+    'Find out which address the person uses. If it is one person, give the records that e-mail and merge them.' as action,
+    format('{} Datensätze haben {} verschiedene E-Mails, die zu einem Postfach führen; HubSpot hält sie für verschiedene Personen.',
+        count(*), count(distinct email)) as reason_de,
+    'Klären, welche Adresse die Person benutzt. Ist es eine Person, den Datensätzen diese E-Mail geben und sie zusammenführen.' as action_de
 from mailbox
 group by mailbox
 having count(distinct email) > 1;

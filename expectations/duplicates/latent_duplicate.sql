@@ -6,9 +6,14 @@
 --
 -- Fails when two or more live Salesforce records share an e-mail and no live HubSpot contact has it as its primary e-mail.
 -- Why: the day a contact with that e-mail appears, the integration picks one of them (rule 7).
+-- Otherwise: nothing, until a contact with this e-mail appears in HubSpot; then one of the records is taken.
 -- Rests on: rule 7; F2.
 -- Not: a cluster with a HubSpot contact (unsafe_duplicate, switchable_duplicate, ambiguous_first_binding).
 -- Steward: merge in Salesforce; nothing in HubSpot can break.
+--
+-- Auf Deutsch: Salesforce enthält ein Duplikat, von dem noch kein HubSpot-Kontakt abhängt.
+-- Warum: An dem Tag, an dem ein Kontakt mit dieser E-Mail auftaucht, nimmt die Integration einen der Datensätze (Regel 7).
+-- Sonst: Nichts, bis ein Kontakt mit dieser E-Mail in HubSpot auftaucht; dann wird einer der Datensätze genommen.
 select
     cluster.oldest_id as salesforce_id,
     list(member.record_id order by member.record_id) filter (where member.record_id <> cluster.oldest_id) as rival_ids,
@@ -18,7 +23,13 @@ select
     case
         when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail.'
         else 'Merge them in Salesforce before a contact with this e-mail appears in HubSpot.'
-    end as action
+    end as action,
+    format('{} Salesforce-Datensätze teilen sich eine E-Mail ({} Leads, {} Contacts); kein HubSpot-Kontakt hat sie.',
+        cluster.size, cluster.lead_count, cluster.contact_count) as reason_de,
+    case
+        when cluster.is_shared_mailbox then 'Nicht zusammenführen: es scheinen verschiedene Personen zu sein (shared_mailbox). Jedem Datensatz eine eigene E-Mail geben.'
+        else 'In Salesforce zusammenführen, bevor ein Kontakt mit dieser E-Mail in HubSpot auftaucht.'
+    end as action_de
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
 where cluster.hubspot_contact_id is null

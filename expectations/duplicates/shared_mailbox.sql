@@ -8,16 +8,25 @@
 -- office; the policy's list) and the names differ.
 -- Why: for the integration they are one contact, but merging them would mix people: one person's history, consent and opportunities would
 -- become another's, and a merge cannot be undone in full.
+-- Otherwise: the contact in HubSpot is one person today and another tomorrow, and a merge tool may make one of them all.
 -- Rests on: the integration compares e-mails and nothing else (section 1 of docs/integration.md); that names tell people apart is ours.
 -- Not: records without a name (no evidence), names that differ in case, accents or order only.
 -- Steward: do not merge. Give each person an e-mail of their own, or leave one record with the shared e-mail and clear it on the others.
+--
+-- Auf Deutsch: Datensätze, die nach verschiedenen Personen aussehen, teilen sich eine E-Mail.
+-- Warum: Für die Integration sind sie ein Kontakt, aber sie zusammenzuführen würde Personen vermischen: Verlauf, Einwilligung und Opportunities der
+-- einen würden die der anderen, und eine Zusammenführung lässt sich nicht ganz rückgängig machen.
+-- Sonst: Der Kontakt in HubSpot ist heute die eine Person und morgen die andere, und ein Werkzeug zum Zusammenführen macht vielleicht eine aus
+-- allen.
 select
     cluster.hubspot_contact_id,
     case when bound.record_id is not null then bound.record_id else cluster.oldest_id end as salesforce_id,
     list(member.record_id order by member.record_id) filter (where member.record_id <> coalesce(bound.record_id, cluster.oldest_id)) as rival_ids,
     cluster.email,
     format('{} Salesforce records with different names share one e-mail.', cluster.size) as reason,
-    'Do not merge them: they look like different people. Give each its own e-mail; let one record keep the shared one.' as action
+    'Do not merge them: they look like different people. Give each its own e-mail; let one record keep the shared one.' as action,
+    format('{} Salesforce-Datensätze mit verschiedenen Namen teilen sich eine E-Mail.', cluster.size) as reason_de,
+    'Nicht zusammenführen: es scheinen verschiedene Personen zu sein. Jedem eine eigene E-Mail geben; ein Datensatz behält die gemeinsame.' as action_de
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
 left join core.cluster_member as bound on bound.email = cluster.email and bound.record_id = cluster.bound_id

@@ -7,13 +7,22 @@
 -- Fails when the policy says that a HubSpot contact is deleted when its Lead (or its Contact) is deleted in Salesforce.
 -- Why: a merge deletes the losing record. With this setting a merge the wrong way round deletes the HubSpot contact, with its history,
 -- consent and activities (F6).
+-- Otherwise: the next merge the wrong way round deletes a contact instead of only breaking its sync.
 -- Rests on: rules 34, 36; F6.
 -- Not: the setting "do nothing", with which only the sync breaks.
 -- Steward: set it to "do nothing" in HubSpot's Salesforce settings, and in bindwatch.toml; delete contacts by hand or by a list.
+--
+-- Auf Deutsch: HubSpot löscht Kontakte zusammen mit ihren Salesforce-Datensätzen.
+-- Warum: Eine Zusammenführung löscht den unterlegenen Datensatz. Mit dieser Einstellung löscht eine in falscher Richtung den HubSpot-Kontakt samt
+-- Verlauf, Einwilligung und Aktivitäten (F6).
+-- Sonst: Die nächste Zusammenführung in falscher Richtung löscht einen Kontakt, statt nur seine Synchronisierung zu unterbrechen.
 select
     format('The policy says that HubSpot contacts are deleted with their Salesforce {}.', setting.object_type) as reason,
     format('Set "When a Salesforce {} is deleted" to "Do nothing" in HubSpot, and {} = "keep" in bindwatch.toml.',
         lower(setting.object_type), setting.knob) as action,
+    format('Die Policy sagt, dass HubSpot-Kontakte mit ihrem Salesforce-{} gelöscht werden.', setting.object_type) as reason_de,
+    format('In HubSpot bei „Wenn ein Salesforce-{} gelöscht wird“ die Option „Nichts tun“ wählen. In bindwatch.toml {} = "keep" setzen.',
+        setting.object_type, setting.knob) as action_de,
     setting.knob as facts
 from (
     select 'Lead' as object_type, 'on_lead_deleted' as knob, on_lead_deleted as chosen from main.policy

@@ -7,9 +7,15 @@
 -- Fails when a merge, first seen after the first run, broke the sync of a contact (until it is repaired) or had the contact deleted (until
 -- it is restored, or HubSpot's 90 days are over).
 -- Why: the master must be the record that is bound (F5). Otherwise the sync breaks, or the contact is deleted with its record (F6).
+-- Otherwise: the contact drifts away from Salesforce; if it was deleted, it is gone for good after 90 days.
 -- Rests on: rules 35, 36; F5, F6.
 -- Not: merges from before the first run; a contact that was bound again by itself.
 -- Steward: restore the contact if it was deleted, resync it, and check its values against the survivor.
+--
+-- Auf Deutsch: Eine Zusammenführung in Salesforce ging in die falsche Richtung: der verknüpfte Datensatz ist unterlegen.
+-- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung ab, oder der Kontakt wird mit seinem Datensatz gelöscht
+-- (F6).
+-- Sonst: Der Kontakt entfernt sich von Salesforce; wurde er gelöscht, ist er nach 90 Tagen endgültig weg.
 select
     event.hubspot_contact_id,
     event.loser_id as salesforce_id,
@@ -24,6 +30,15 @@ select
         when 'sync_broken' then 'Resync the contact so that it binds to the survivor, then compare its values.'
         else 'Restore the contact from HubSpot''s recycle bin, then resync it.'
     end as action,
+    case event.outcome
+        when 'sync_broken' then format('{} wurde in {} zusammengeführt, obwohl dieser Kontakt damit verknüpft war. Seine Synchronisierung ist unterbrochen.', event.loser_id, event.winner_id)
+        else format('{} wurde in {} zusammengeführt, obwohl dieser Kontakt damit verknüpft war, und der Kontakt wurde gelöscht. Wiederherstellbar bis {}.',
+            event.loser_id, event.winner_id, strftime(event.archived_at + interval 90 day, '%d.%m.%Y'))
+    end as reason_de,
+    case event.outcome
+        when 'sync_broken' then 'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.'
+        else 'Den Kontakt aus dem Papierkorb von HubSpot wiederherstellen. Danach neu synchronisieren.'
+    end as action_de,
     event.outcome as facts
 from core.merge_event as event
 inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id

@@ -8,9 +8,15 @@
 -- ids that are unknown, deleted, equal, or that the plan treats in two ways.
 -- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
 -- are bound, they end on one record (rule 48).
+-- Otherwise: whoever carries the plan out as it is breaks the sync of this contact, or has it deleted.
 -- Rests on: rules 35 to 37, 48; F5, F6.
 -- Not: a row that was carried out already.
 -- Steward: change the plan before it is carried out: make the bound record the master. Take the file away when it is no longer planned.
+--
+-- Auf Deutsch: Ein eingereichter Plan zum Zusammenführen würde einen Kontakt beschädigen.
+-- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung des Kontakts ab, oder er wird gelöscht (F6); sind zwei
+-- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48).
+-- Sonst: Wer den Plan so ausführt, unterbricht die Synchronisierung dieses Kontakts oder lässt ihn löschen.
 select
     planned.hubspot_contact_id,
     planned.loser_id as salesforce_id,
@@ -22,6 +28,12 @@ select
         when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
         else 'Correct the row or take it out.'
     end as action,
+    case when planned.row_no > 0 then format('Zeile {} von ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason_de as reason_de,
+    case
+        when planned.recommended_master_id = planned.loser_id then format('{} zum Master machen.', planned.loser_id)
+        when planned.verdict = 'unsafe' then 'Zuerst die beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.'
+        else 'Die Zeile berichtigen oder herausnehmen.'
+    end as action_de,
     planned.plan || ' ' || planned.verdict as facts
 from core.planned_merge as planned
 left join core.hubspot_contact as contact on contact.contact_id = planned.hubspot_contact_id

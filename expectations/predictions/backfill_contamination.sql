@@ -8,9 +8,15 @@
 -- Reported until the value changes.
 -- Why: where a blank Salesforce field meets a value in HubSpot, the integration fills the field (rule 25). After a switch that value belongs to
 -- the other record (rule 28): a second customer's record now carries the first one's phone number.
+-- Otherwise: the wrong values stay in the record, and sync back into HubSpot for whoever is bound to it.
 -- Rests on: rules 25, 28. Nobody documents it; the versions that Bindwatch keeps show it.
 -- Not: a switch from before the first pull (what was blank then is not known); a value that was there before the switch.
 -- Steward: if the two are one person, merge them. If not, correct the fields in the new record.
+--
+-- Auf Deutsch: Ein früherer Wechsel hat Werte eines Datensatzes in einen anderen geschrieben.
+-- Warum: Trifft ein leeres Salesforce-Feld auf einen Wert in HubSpot, füllt die Integration das Feld (Regel 25). Nach einem Wechsel gehört dieser
+-- Wert zum anderen Datensatz (Regel 28): der Datensatz eines zweiten Kunden trägt nun die Telefonnummer des ersten.
+-- Sonst: Die falschen Werte bleiben im Datensatz und gelangen zurück nach HubSpot, zu wem auch immer er verknüpft ist.
 with switch as (
     select hubspot_contact_id, from_id, to_id, max(switched_at) as switched_at
     from core.switch_event
@@ -60,7 +66,10 @@ select
     list(distinct filled.property order by filled.property) as fields_at_risk,
     format('The switch from {} filled blank fields of {} with values of the old record: {}.',
         filled.from_id, filled.to_id, array_to_string(list(distinct filled.property order by filled.property), ', ')) as reason,
-    format('If both are one person, merge them. If not, correct these fields in {}.', filled.to_id) as action
+    format('If both are one person, merge them. If not, correct these fields in {}.', filled.to_id) as action,
+    format('Der Wechsel von {} hat leere Felder von {} mit Werten des alten Datensatzes gefüllt: {}.',
+        filled.from_id, filled.to_id, array_to_string(list(distinct filled.property order by filled.property), ', ')) as reason_de,
+    format('Sind beide eine Person, sie zusammenführen. Sonst diese Felder in {} berichtigen.', filled.to_id) as action_de
 from filled
 inner join core.hubspot_contact as contact on contact.contact_id = filled.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = filled.to_id and person.state = 'live'

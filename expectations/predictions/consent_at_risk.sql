@@ -8,9 +8,15 @@
 -- or the rival was updated in the last 30 days.
 -- Why: after the switch the person may be written to again, against their will. That is a breach of the law in many countries, and nobody
 -- did anything for it.
+-- Otherwise: with the switch the opt-out is gone, and the next mailing goes to somebody who asked not to get it.
 -- Rests on: rules 11, 24, 25; the fields that the mapping marks with consent = true.
 -- Not: an opt-out that a switch would add; a rival nobody has touched for a month (unsafe_duplicate names the field).
 -- Steward: opt the rival out first. Then merge it into the bound record.
+--
+-- Auf Deutsch: Ein wahrscheinlicher Wechsel würde die Abmeldung einer Person aufheben.
+-- Warum: Nach dem Wechsel kann der Person gegen ihren Willen wieder geschrieben werden. Das verstößt in vielen Ländern gegen das Gesetz, und
+-- niemand hat etwas dafür getan.
+-- Sonst: Mit dem Wechsel ist die Abmeldung weg, und die nächste Mail geht an jemanden, der keine mehr wollte.
 select
     overwrite.hubspot_contact_id,
     binding.bound_id as salesforce_id,
@@ -21,7 +27,12 @@ select
         case when count(distinct overwrite.rival_id) = 1 then min(overwrite.rival_id) else format('Each of {} rivals', count(distinct overwrite.rival_id)) end,
         case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = overwrite.rival_id, false)) then 'the next sync moves the binding there'
         else 'it was updated in the last 30 days' end) as reason,
-    'Set the opt-out on the rival in Salesforce now, then merge it into the bound record.' as action
+    'Set the opt-out on the rival in Salesforce now, then merge it into the bound record.' as action,
+    format('Der Kontakt hat sich abgemeldet. {} nicht, und {}: der Wechsel würde ihn wieder anmelden.',
+        case when count(distinct overwrite.rival_id) = 1 then min(overwrite.rival_id) else format('Jeder von {} Rivalen', count(distinct overwrite.rival_id)) end,
+        case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = overwrite.rival_id, false)) then 'die nächste Synchronisierung verschiebt die Verknüpfung dorthin'
+        else 'der Datensatz wurde in den letzten 30 Tagen bearbeitet' end) as reason_de,
+    'Die Abmeldung jetzt in Salesforce beim Rivalen setzen. Danach ihn in den verknüpften Datensatz zusammenführen.' as action_de
 from core.overwrite as overwrite
 inner join core.binding as binding on binding.hubspot_contact_id = overwrite.hubspot_contact_id
 inner join core.salesforce_person as rival on rival.record_id = overwrite.rival_id

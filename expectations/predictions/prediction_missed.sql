@@ -7,9 +7,15 @@
 -- Fails when the last proven run predicted a switch or a first binding, the contact has synced since, and it is bound to something else; or
 -- when it predicted that the contact stays, and it switched without an edit after the prediction.
 -- Why: every other finding about what will happen rests on the same policy. Misses say that the policy does not describe this portal.
+-- Otherwise: nothing breaks, but all that Bindwatch says about the future of other contacts may be wrong, too.
 -- Rests on: docs/prediction.md; core.prediction_score counts hits and misses.
 -- Not: a record that was meanwhile merged or converted into the one that is bound; a contact that has not synced yet.
 -- Steward: look at one or two by hand. The administrator compares policies with `bindwatch backtest` and corrects bindwatch.toml.
+--
+-- Auf Deutsch: Die Vorhersage des letzten Laufs war falsch.
+-- Warum: Jeder andere Befund über das, was kommen wird, beruht auf derselben Policy. Fehltreffer sagen, dass die Policy dieses Portal nicht
+-- beschreibt.
+-- Sonst: Nichts geht kaputt, aber alles, was Bindwatch über die Zukunft anderer Kontakte sagt, kann ebenso falsch sein.
 with synced as (
     select
         prediction.*,
@@ -46,6 +52,13 @@ select
             synced.predicted_id, synced.rule, coalesce(synced.bound_now, 'nothing'))
     end as reason,
     'Look at the edits of both records around the sync. Where misses repeat, compare the policies with `bindwatch backtest`.' as action,
+    case synced.prediction
+        when 'keep' then format('Vorhergesagt war, dass er bei {} bleibt (Regel {}), und er ist zu {} gesprungen, obwohl dieser Datensatz nicht bearbeitet wurde.',
+            synced.bound_id, synced.rule, first_change.to_id)
+        else format('Vorhergesagt war die Verknüpfung mit {} (Regel {}); er wurde seither synchronisiert und ist mit {} verknüpft.',
+            synced.predicted_id, synced.rule, coalesce(synced.bound_now, 'nichts'))
+    end as reason_de,
+    'Die Bearbeitungen beider Datensätze rund um die Synchronisierung ansehen. Wo sich Fehltreffer häufen, die Policies mit `bindwatch backtest` vergleichen.' as action_de,
     strftime(synced.predicted_at, '%Y-%m-%dT%H:%M:%S') as facts
 from synced
 left join first_change on first_change.hubspot_contact_id = synced.hubspot_contact_id

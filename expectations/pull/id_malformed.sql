@@ -8,9 +8,15 @@
 -- (Lead ids begin with 00Q, Contact ids with 003). Looked at: the two id properties of live HubSpot contacts; ids of Salesforce records,
 -- and the ids that merges and conversions point to.
 -- Why: a damaged id binds to nothing and is taken for "not bound"; an id in the wrong property hides what a contact is bound to.
+-- Otherwise: the contact counts as not bound, and the next sync may bind it to another record.
 -- Rests on: Salesforce's id format (docs/integration.md, section 7).
 -- Not: a correct id of 15 characters.
 -- Steward: look the record up by its e-mail, and correct the property, or let the integration write it again (resync).
+--
+-- Auf Deutsch: Eine gespeicherte Salesforce-ID ist beschädigt oder steht am falschen Platz.
+-- Warum: Eine beschädigte ID verknüpft mit nichts und gilt als „nicht verknüpft“; eine ID in der falschen Eigenschaft verdeckt, womit ein Kontakt
+-- verknüpft ist.
+-- Sonst: Der Kontakt gilt als nicht verknüpft, und die nächste Synchronisierung kann ihn mit einem anderen Datensatz verknüpfen.
 with stored as (
     select
         contact_id as hubspot_contact_id, null as record_id, email, 'salesforceleadid' as place, lead_id_raw as raw_id,
@@ -46,6 +52,13 @@ select
         else format('{} holds {}, whose prefix {} does not belong there (expected {})', place, id, left(id, 3), prefix)
     end as reason,
     'Correct the id, or resync the contact so that the integration writes it again.' as action,
+    case
+        when id is null then format('{} enthält {}; das ist keine Salesforce-ID: {}', place,
+            case when regexp_full_match(raw_id, '[A-Za-z0-9]{1,20}') then '„' || raw_id || '“' else 'einen Text' end,
+            case when length(raw_id) in (15, 18) then 'die Prüfzeichen oder ein Zeichen sind falsch' else format('sie hat {} Zeichen', length(raw_id)) end)
+        else format('{} enthält {}, dessen Präfix {} nicht dorthin gehört (erwartet: {})', place, id, left(id, 3), prefix)
+    end as reason_de,
+    'Die ID berichtigen, oder den Kontakt neu synchronisieren, damit die Integration sie neu schreibt.' as action_de,
     place || ' ' || raw_id as facts
 from stored
 where id is null or left(id, 3) <> prefix;

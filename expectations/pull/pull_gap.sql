@@ -7,9 +7,15 @@
 -- Fails when two complete pulls of an object lie more than 15 days apart, by the clock of the org, and all ids have not been compared since.
 -- Why: deleted and merged records leave the recycle bin after 15 days, and increments never hear of them again. A record that is gone still
 -- counts as live here, so "holds" would be a guess.
+-- Otherwise: runs prove nothing until all ids were compared once.
 -- Rests on: Salesforce keeps deleted records for 15 days (docs/integration.md, section 4).
 -- Not: a long pause before a full run; that one compares all ids.
 -- Steward: nothing. The person who runs Bindwatch starts `bindwatch run --full` once.
+--
+-- Auf Deutsch: Löschungen können unbemerkt geblieben sein: die Abrufe von Salesforce liegen weiter auseinander, als es Gelöschtes aufhebt.
+-- Warum: Gelöschte und zusammengeführte Datensätze verlassen den Papierkorb nach 15 Tagen, und spätere Abrufe hören nie mehr von ihnen. Ein
+-- Datensatz, den es nicht mehr gibt, zählt hier noch als vorhanden; „in Ordnung“ wäre geraten.
+-- Sonst: Die Läufe beweisen nichts, bis alle IDs einmal verglichen wurden.
 with delete_aware as (
     select
         object, mode, pull_no, coalesce(crm_time, started_at) as pulled_at,
@@ -27,6 +33,9 @@ select
     format('Between {} and {} no {} was pulled; what was deleted meanwhile may be out of the recycle bin by now.',
         strftime(max(gap.pulled_before_at), '%Y-%m-%d'), strftime(max(gap.pulled_at), '%Y-%m-%d'), gap.object) as reason,
     'Run once with --full: it compares all ids. Until then this run proves nothing.' as action,
+    format('Zwischen {} und {} wurde kein {} abgerufen; was inzwischen gelöscht wurde, kann schon aus dem Papierkorb verschwunden sein.',
+        strftime(max(gap.pulled_before_at), '%d.%m.%Y'), strftime(max(gap.pulled_at), '%d.%m.%Y'), gap.object) as reason_de,
+    'Einmal mit --full laufen lassen: das vergleicht alle IDs. Bis dahin beweist dieser Lauf nichts.' as action_de,
     gap.object || ' ' || cast(max(gap.pull_no) as varchar) as facts
 from delete_aware as gap
 left join compared on compared.object = gap.object

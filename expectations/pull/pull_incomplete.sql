@@ -7,9 +7,14 @@
 -- Fails when an object was not pulled in this run, or when rows or ids do not reconcile: a bulk job delivered fewer rows than it
 -- processed, HubSpot's paging ended before the last contact.
 -- Why: every other check speaks about what was pulled. With a part missing, none of them can say "holds".
+-- Otherwise: runs prove nothing; what breaks meanwhile goes unnoticed.
 -- Rests on: docs/decisions/0003-three-outcomes.md.
 -- Not: an empty CRM. Zero rows that reconcile are complete.
 -- Steward: nothing. The person who runs Bindwatch reads the reason, mends it, and runs again.
+--
+-- Auf Deutsch: Ein Abruf dieses Laufs fehlt oder hat nicht alles gebracht.
+-- Warum: Jede andere Prüfung spricht über das, was abgerufen wurde. Fehlt ein Teil, kann keine von ihnen „in Ordnung“ sagen.
+-- Sonst: Die Läufe beweisen nichts; was inzwischen kaputtgeht, bleibt unbemerkt.
 with expected(source, object) as (
     values ('salesforce', 'Lead'), ('salesforce', 'Contact'), ('hubspot', 'contact'), ('hubspot', 'contact_archived')
 ),
@@ -22,6 +27,8 @@ pulled as (
 select
     format('{} {} is incomplete: {}', expected.source, expected.object, coalesce(pulled.problem, 'it was not pulled in this run')) as reason,
     'Find out why, then run again. Until then this run proves nothing.' as action,
+    format('{} {} ist unvollständig: {}', expected.source, expected.object, coalesce(pulled.problem, 'in diesem Lauf nicht abgerufen')) as reason_de,
+    'Die Ursache finden. Danach erneut laufen lassen. Bis dahin beweist dieser Lauf nichts.' as action_de,
     expected.source || ' ' || expected.object as facts
 from expected
 left join pulled on pulled.source = expected.source and pulled.object = expected.object
@@ -30,6 +37,8 @@ union all
 select
     format('{} {} is incomplete: {}', source, object, problem) as reason,
     'Find out why, then run again. Until then this run proves nothing.' as action,
+    format('{} {} ist unvollständig: {}', source, object, problem) as reason_de,
+    'Die Ursache finden. Danach erneut laufen lassen. Bis dahin beweist dieser Lauf nichts.' as action_de,
     source || ' ' || object as facts
 from pulled
 where not complete and object not in (select object from expected);

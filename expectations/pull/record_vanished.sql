@@ -8,20 +8,30 @@
 -- among the deleted ones.
 -- Why: it was erased, purged from the recycle bin before anybody saw it there, or the integration user may no longer see it. In the last
 -- case everything Bindwatch says about it is out of date.
+-- Otherwise: what Bindwatch says about it stays as it was when it was last seen.
 -- Rests on: the ids that both CRMs list in a full run (docs/architecture.md).
 -- Not: a record that was known to be deleted, merged or archived before it left.
 -- Steward: open the link. Is the record there, ask the administrator why the integration user cannot see it. Is it gone, find out who
 -- erased it; contacts that were bound to it are listed by bound_record_deleted.
+--
+-- Auf Deutsch: Ein bekannter Datensatz ist nirgends mehr.
+-- Warum: Er wurde endgültig gelöscht, aus dem Papierkorb entfernt, bevor jemand ihn dort sah, oder der Integrationsbenutzer darf ihn nicht mehr
+-- sehen. Im letzten Fall ist alles veraltet, was Bindwatch über ihn sagt.
+-- Sonst: Was Bindwatch über ihn sagt, bleibt, wie es war, als er zuletzt gesehen wurde.
 select
     null as hubspot_contact_id, record_id as salesforce_id, email,
     format('{} {} was there before, and a full run found it neither live nor deleted.', object_type, record_id) as reason,
-    'Open it in Salesforce: gone for good, or hidden from the integration user?' as action
+    'Open it in Salesforce: gone for good, or hidden from the integration user?' as action,
+    format('{} {} war zuvor da, und ein voller Lauf fand ihn weder lebend noch gelöscht.', object_type, record_id) as reason_de,
+    'In Salesforce öffnen: endgültig gelöscht, oder vor dem Integrationsbenutzer verborgen?' as action_de
 from core.salesforce_person
 where state = 'vanished'
 union all
 select
     contact_id, null, email,
     format('HubSpot contact {} was there before, and a full run found it neither live nor archived, nor merged into another.', contact_id),
-    'Open it in HubSpot: deleted for good, or hidden from the private app?'
+    'Open it in HubSpot: deleted for good, or hidden from the private app?',
+    format('HubSpot-Kontakt {} war zuvor da, und ein voller Lauf fand ihn weder lebend noch archiviert, noch in einen anderen zusammengeführt.', contact_id),
+    'In HubSpot öffnen: endgültig gelöscht, oder vor der privaten App verborgen?'
 from core.hubspot_contact
 where state = 'vanished';

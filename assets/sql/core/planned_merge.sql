@@ -12,6 +12,7 @@
 -- hubspot_contact_id: the live contact that is bound to the loser, else the one bound to the master
 -- bound_id: the record it is bound to
 -- recommended_master_id: the record that should be the master; null when the plan cannot say
+-- reason_de: the reason in German
 create or replace table core.planned_merge as
 with planned as (
     select
@@ -105,5 +106,25 @@ select
         when loser_contact_id is not null and master_contact_id is not null then null
         when loser_contact_id is not null then loser_id
         else master_id
-    end as recommended_master_id
+    end as recommended_master_id,
+    case
+        when row_no = 0 then 'Die Datei ist nicht lesbar: sie braucht die Spalten master_id und loser_id, in UTF-8.'
+        when is_malformed then 'Eine der beiden ist keine Salesforce-ID.'
+        when master_id = loser_id then 'Master und Verlierer sind derselbe Datensatz.'
+        when master_type is null then format('Kein Abruf hat den Master {} gesehen.', master_id)
+        when loser_type is null then format('Kein Abruf hat den Verlierer {} gesehen.', loser_id)
+        when loser_state = 'merged' and loser_survivor_id = master_id then 'Die Zusammenführung wurde ausgeführt.'
+        when master_type <> loser_type
+        then format('Der Master ist ein {}, der Verlierer ein {}. Stattdessen den Lead in den Contact konvertieren.', master_type, loser_type)
+        when is_circular then 'Die Zeilen des Plans laufen im Kreis.'
+        when has_two_masters then format('Der Plan führt {} in mehr als einen Master zusammen.', loser_id)
+        when master_state <> 'live' then format('Der Master {} ist nicht mehr da.', master_id)
+        when loser_state <> 'live' then format('Der Verlierer {} ist nicht mehr da.', loser_id)
+        when loser_contact_id is not null and master_contact_id is null
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das verschwinden würde.', loser_contact_id, loser_id)
+        when loser_contact_id is not null
+        then format('Die HubSpot-Kontakte {} und {} sind mit den beiden Datensätzen verknüpft.', loser_contact_id, master_contact_id)
+        when master_contact_id is not null then format('HubSpot-Kontakt {} ist mit dem Master verknüpft.', master_contact_id)
+        else 'Mit keinem der beiden ist ein HubSpot-Kontakt verknüpft.'
+    end as reason_de
 from input;

@@ -30,6 +30,8 @@
 --   a finding with other facts); null when nothing changed
 -- in_baseline: it was open when fail_on = "new" came into force, and has not become worse since
 -- waiver_lapsed: why a waiver no longer covers it: date or facts; null otherwise
+-- reason_de: the reason in German; null where nobody wrote one
+-- action_de: the action in German
 create or replace table review.finding as
 with weight as (
     select property, max(case when consent then 10 when property = 'hubspot_owner_id' then 5 else 1 end) as weight
@@ -54,7 +56,9 @@ current_finding as (
         v.email,
         v.reason,
         coalesce(v.fields_at_risk, cast([] as varchar[])) as fields_at_risk,
-        v.action
+        v.action,
+        v.reason_de,
+        v.action_de
     from review.violation as v
     inner join main.check_policy as check_policy on check_policy.check_name = v.check_name
     where coalesce(check_policy.severity, '') <> 'off'
@@ -136,7 +140,9 @@ select
     case
         when decision.status = 'waived' then case when decision.waived_until <= clock.as_of then 'date' end
         when decision.status is null then case when f.predecessor_status = 'waived' then 'facts' else f.lapsed_before end
-    end as waiver_lapsed
+    end as waiver_lapsed,
+    f.reason_de,
+    f.action_de
 from dated as f
 left join main.decision as decision on decision.fingerprint = f.fingerprint
 left join main.assignment as assignment on assignment.subject = f.subject
@@ -155,7 +161,9 @@ select
         else 'resolved'
     end as change,
     false as in_baseline,
-    null as waiver_lapsed
+    null as waiver_lapsed,
+    l.reason_de,
+    l.action_de
 from gone as l
 left join main.decision as decision on decision.fingerprint = l.fingerprint
 left join main.assignment as assignment on assignment.subject = l.subject

@@ -11,6 +11,8 @@
 -- reason: what is wrong, in words; never an e-mail
 -- fields_at_risk: HubSpot properties that may be lost
 -- action: what the steward does next
+-- reason_de: the reason in German; null where nobody wrote one
+-- action_de: the action in German
 -- facts: what else makes it this finding and not another one
 create or replace table review.violation (
     suite varchar not null,
@@ -24,5 +26,7 @@ create or replace table review.violation (
     reason varchar not null,
     fields_at_risk varchar[],
     action varchar not null,
+    reason_de varchar,
+    action_de varchar,
     facts varchar
 );

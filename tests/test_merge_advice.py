@@ -1,0 +1,131 @@
+"""The run-book of a cluster: the steps with the least damage, in their order (docs/prediction.md)."""
+
+from typing import Any
+
+from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates, lead_id
+
+K1, K2 = contact_id(1), contact_id(2)
+
+
+def steps(crm: Crm) -> list[tuple[str, str | None, str | None]]:
+    """(action, master, loser) of each step, in order."""
+    rows = crm.build().rows("select * from core.merge_advice order by email, step")
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    return [(row["action"], row["master_id"], row["loser_id"]) for row in rows]
+
+
+def row_of(crm: Crm) -> dict[str, Any]:
+    (row,) = crm.build().rows("core.merge_advice")
+    return row
+
+
+def test_the_bound_record_is_the_master_although_it_is_neither_oldest_nor_newest() -> None:
+    crm = duplicates()
+    crm.lead(3, created=day(2), modified=day(6))
+    crm.contact(bound=RIVAL, synced=day(12))
+    assert steps(crm) == [("merge", RIVAL, BOUND), ("merge", RIVAL, lead_id(3))]
+    assert {row["hubspot_contact_id"] for row in crm.rows("core.merge_advice")} == {"101"}
+
+
+def test_the_least_recently_updated_goes_first_and_a_merge_takes_two_losers() -> None:
+    crm = duplicates()
+    for number, modified in ((3, 2), (4, 9), (5, 8)):
+        crm.lead(number, modified=day(modified))
+    crm.contact(bound=BOUND, synced=day(12))
+    assert steps(crm) == [("merge", BOUND, lead_id(number)) for number in (3, 2, 5, 4)]
+    assert [row["merge_no"] for row in crm.rows("select * from core.merge_advice order by step")] == [1, 1, 2, 2]
+
+
+def test_a_lead_is_converted_into_the_bound_contact_before_contacts_are_merged() -> None:
+    crm = Crm()
+    crm.salesforce_contact(1)
+    crm.salesforce_contact(2, modified=day(0))
+    crm.lead(1)
+    crm.contact(bound=K1)
+    assert steps(crm) == [("convert", K1, lead_id(1)), ("merge", K1, K2)]
+
+
+def test_a_bound_lead_is_converted_first_so_that_the_binding_moves_along() -> None:
+    crm = Crm()
+    crm.lead(1, modified=day(5))
+    crm.lead(2, modified=day(1))
+    crm.salesforce_contact(1, created=day(4), fields={"Title": "Buyer"})
+    crm.salesforce_contact(2, created=day(5))
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
+    # the Contact whose values differ least is the one that is kept
+    assert steps(crm) == [("convert", K2, BOUND), ("convert", K2, RIVAL), ("merge", K2, K1)]
+    assert crm.rows("select * from core.merge_advice where step = 1")[0]["reason"].endswith("the binding moves along (rule 29).")
+
+
+def test_values_that_a_conversion_replaces_are_named() -> None:
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.salesforce_contact(1, fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
+    assert row_of(crm)["reason"].endswith(f"Then enter the right jobtitle in {K1}: its values win.")
+
+
+def test_without_a_contact_in_hubspot_the_oldest_stays_or_the_oldest_contact_by_policy() -> None:
+    def latent(**knobs: Any) -> Crm:
+        crm = Crm(**knobs)
+        crm.salesforce_contact(1, created=day(3))
+        crm.salesforce_contact(2, created=day(2))
+        return crm
+
+    assert steps(latent()) == [("merge", K2, K1)]
+    crm = latent(first_sync="contact_first")
+    crm.lead(1)
+    assert steps(crm) == [("convert", K2, lead_id(1)), ("merge", K2, K1)]
+    assert row_of(latent())["reason"].endswith("No contact is bound to either.")
+
+
+def test_an_unbound_contact_keeps_what_it_will_be_bound_to() -> None:
+    crm = duplicates()
+    crm.contact()
+    assert steps(crm) == [("merge", BOUND, RIVAL)]
+
+
+def test_people_who_share_a_mailbox_are_not_merged_but_get_an_e_mail_each() -> None:
+    crm = Crm()
+    crm.lead(1, name="Ann Lee")
+    crm.lead(2, name="Raj Haas")
+    crm.contact(bound=BOUND)
+    assert steps(crm) == [("change_email", BOUND, RIVAL)]
+
+
+def test_what_another_contact_is_bound_to_is_not_removed() -> None:
+    crm = duplicates()
+    crm.lead(3, modified=day(3))
+    crm.contact(bound=BOUND, synced=day(12))
+    crm.contact("102", bound=RIVAL, email="other@example.com", additional="ann@example.com")
+    assert steps(crm) == [("merge", BOUND, lead_id(3)), ("manual", BOUND, None)]
+    assert "102" in crm.rows("select * from core.merge_advice where action = 'manual'")[0]["reason"]
+
+
+def test_a_bound_lead_that_two_contacts_share_is_not_converted() -> None:
+    crm = Crm()
+    crm.lead(1)
+    crm.salesforce_contact(1)
+    crm.contact(bound=BOUND)
+    crm.contact("102", bound=BOUND, email="other@example.com")
+    assert steps(crm) == [("manual", K1, None)]
+
+
+def test_a_contact_bound_to_a_record_with_another_e_mail_comes_before_any_merge() -> None:
+    crm = duplicates()
+    crm.lead(9, email="other@example.com")
+    crm.contact(bound=lead_id(9))
+    assert steps(crm) == [("manual", None, None)]
+
+
+def test_where_the_bound_record_is_gone_the_predicted_one_is_the_master() -> None:
+    crm = duplicates()
+    crm.lead(9, deleted=True)
+    crm.contact(bound=lead_id(9))
+    assert steps(crm) == [("merge", BOUND, RIVAL)]
+
+
+def test_a_single_record_needs_no_run_book() -> None:
+    crm = Crm()
+    crm.contact(bound=crm.lead(1))
+    assert steps(crm) == []
