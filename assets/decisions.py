@@ -7,7 +7,7 @@ force follows from the decisions in their order; taking one back is a decision, 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from assets.problems import ConfigurationProblem, WarehouseProblem
 
 Action = Literal["acknowledge", "waive", "assign", "undo"]
+Objection = Literal["nothing_decided", "resolved", "unproven"]
 
 _metadata = sa.MetaData()
 _decision = sa.Table(
@@ -95,6 +96,11 @@ class DecisionStore:
                 of_finding.pop()["is_undone"] = True
         return rows
 
+    def last_no(self) -> int:
+        """The number of the latest decision, 0 without any: has somebody decided something since?"""
+        with self._connection() as connection:
+            return connection.execute(sa.select(sa.func.coalesce(sa.func.max(_decision.c.decision_no), 0))).scalar_one()
+
     def _prepare(self) -> None:
         try:
             _metadata.create_all(self._engine)
@@ -117,6 +123,29 @@ class DecisionStore:
             raise WarehouseProblem(f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}") from error
 
 
+def objection(action: Action, finding: dict[str, Any], has_decision: bool) -> Objection | None:
+    """Why this cannot be decided about the finding, or None.
+
+    nothing_decided: there is nothing to take back; resolved: it is gone already; unproven: it makes a run prove nothing, and without it the run
+    would look green. has_decision: a decision about it stands.
+    """
+    if action == "undo":
+        return None if has_decision else "nothing_decided"
+    if finding["status"] == "resolved":
+        return "resolved"
+    return "unproven" if action == "waive" and finding["severity"] == "unproven" else None
+
+
+def has_decision(decisions: list[dict[str, Any]]) -> bool:
+    """Does one of the decisions about a finding stand? decisions: as DecisionStore.read returns them."""
+    return any(row["action"] != "undo" and not row["is_undone"] for row in decisions)
+
+
+def end_of(day: date) -> datetime:
+    """The last second of a day, UTC: how long a waiver until that day holds."""
+    return datetime.combine(day, time(23, 59, 59))
+
+
 def write_decisions(connection: duckdb.DuckDBPyConnection, decisions: list[dict[str, Any]]) -> None:
     """Replaces main.decision and main.assignment by what is in force. decisions: as DecisionStore.read returns them."""
     status: dict[str, tuple[str, datetime | None]] = {}
@@ -130,7 +159,10 @@ def write_decisions(connection: duckdb.DuckDBPyConnection, decisions: list[dict[
             status[row["fingerprint"]] = ("waived" if row["action"] == "waive" else "acknowledged", row["waived_until"])
     connection.execute("delete from main.decision")
     connection.execute("delete from main.assignment")
-    if status:
-        connection.executemany("insert into main.decision values (?, ?, ?)", [(fingerprint, *what) for fingerprint, what in status.items()])
-    if any(owner.values()):
-        connection.executemany("insert into main.assignment values (?, ?)", [(subject, name) for subject, name in owner.items() if name])
+    # as lists: a row at a time takes DuckDB a minute for a hundred thousand
+    connection.execute(
+        "insert into main.decision select unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::timestamp[])",
+        [list(status), [what for what, _ in status.values()], [until for _, until in status.values()]],
+    )
+    owned = {subject: name for subject, name in owner.items() if name}
+    connection.execute("insert into main.assignment select unnest(?::varchar[]), unnest(?::varchar[])", [list(owned), list(owned.values())])

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from assets.decisions import DecisionStore, write_decisions
 from assets.problems import ConfigurationProblem
-from assets.snapshot import open_snapshot
+from assets.snapshot import open_folder, open_snapshot
+from assets.warehouse import transaction
 
 FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
+OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
 # What is open is in the order in which it should be dealt with: by severity, blast radius, age.
@@ -22,9 +25,9 @@ _ORDER = "main.severity_rank(severity) desc, blast_radius desc, open_since, fing
 class Filter:
     """Which findings. Each that is given must hold; several values of one are alternatives.
 
-    new: only what is new, reopened or worse in the last run; since: open since that moment or later (UTC); email: as anybody would write it;
+    owners: "" stands for nobody; new: only what is new, reopened or worse in the last run; since: open since that moment or later (UTC); email: as anybody would write it;
     id: a fingerprint or its first characters, a HubSpot contact id, a Salesforce id with 15 or 18 characters; text: in reason, action or name
-    of the check.
+    of the check; objects: what a finding is about (OBJECTS); person: a fingerprint, and all findings with the same e-mail, contact or record; fingerprints: exactly these.
     """
 
     checks: tuple[str, ...] = ()
@@ -37,47 +40,86 @@ class Filter:
     email: str | None = None
     id: str | None = None
     text: str | None = None
+    objects: tuple[str, ...] = ()
+    person: str | None = None
+    fingerprints: tuple[str, ...] = ()
 
 
 class Worklist:
-    """Raises WarehouseProblem when there is no snapshot, or the decisions store cannot be read."""
+    """Raises WarehouseProblem when there is no snapshot, or the decisions store cannot be read.
 
-    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None) -> None:
-        """now: when waivers are held against their end, UTC; the present moment when not given."""
+    It stays with the snapshot that it opened; refresh() takes in what people decided since. Several threads may use it at once.
+    """
+
+    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, folder: Path | None = None) -> None:
+        """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. folder: of the snapshot; the
+        current one, when not given.
+        """
         self.store = store
-        self.connection = open_snapshot(home)
+        self.connection = open_folder(folder) if folder else open_snapshot(home)
+        self._now = now
+        self._lock = Lock()
+        self._known_decisions: int | None = None
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp);
-               create table main.assignment (subject varchar, owner varchar);"""
-        )
-        write_decisions(self.connection, store.read())
-        moment = (now or datetime.now(UTC)).replace(tzinfo=None)
-        # A sandbox's clock may be ahead of ours; the run measured waivers against it.
-        self.connection.execute(
-            """create table worklist as
-               select finding.* replace (
-                   case when finding.status = 'resolved' then 'resolved' else main.decided_status(decision.status, decision.waived_until,
-                        greatest($now, (select max(last_seen_at) from published.finding)), finding.severity) end as status,
+               create table main.assignment (subject varchar, owner varchar);
+               create table main.moment (now timestamp);
+               create table main.found as from published.finding;
+               create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
+               -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
+               create view worklist as
+               select found.* replace (
+                   case when found.status = 'resolved' then 'resolved' else main.decided_status(decision.status, decision.waived_until,
+                        greatest(moment.now, latest_run.seen_at), found.severity) end as status,
                    assignment.owner as owner,
                    decision.waived_until as waived_until)
-               from published.finding as finding
-               left join main.decision as decision on decision.fingerprint = finding.fingerprint
-               left join main.assignment as assignment on assignment.subject = finding.subject""",
-            {"now": moment},
+               from main.found as found
+               cross join main.moment as moment
+               cross join main.latest_run as latest_run
+               left join main.decision as decision on decision.fingerprint = found.fingerprint
+               left join main.assignment as assignment on assignment.subject = found.subject"""
         )
+        self.refresh()
 
-    def find(self, wanted: Filter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
-        """The findings that match, the most urgent first, as rows of `finding`."""
-        query, values = self._query(wanted)
-        bounded = f"{query} limit {int(limit)} offset {int(offset)}" if limit is not None else query
-        relation = self.connection.execute(bounded, values)
+    def refresh(self) -> None:
+        """Takes in what was decided since the last time."""
+        with self._lock:
+            connection = self.connection.cursor()
+            with transaction(connection):
+                connection.execute("delete from main.moment")
+                connection.execute("insert into main.moment values (?)", [(self._now or datetime.now(UTC)).replace(tzinfo=None)])
+                if (last_no := self.store.last_no()) != self._known_decisions:
+                    write_decisions(connection, self.store.read())
+            self._known_decisions = last_no
+
+    def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
+        """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""
+        connection = self.connection.cursor()
+        relation = connection.execute(query, values)
         names = [column[0] for column in relation.description or []]
         return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
 
+    def find(self, wanted: Filter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
+        """The findings that match, the most urgent first, as rows of `finding`."""
+        where, values = self.where(wanted)
+        bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
+        return self.query(f"select * from worklist {where} order by {_ORDER}{bounded}", values)
+
     def count(self, wanted: Filter) -> int:
-        query, values = self._query(wanted)
-        row = self.connection.execute(f"select count(*) from ({query})", values).fetchone()
-        return int(row[0]) if row else 0
+        where, values = self.where(wanted)
+        return int(self.query(f"select count(*) as findings from worklist {where}", values)[0]["findings"])
+
+    def neighbours(self, wanted: Filter, fingerprint: str) -> tuple[str | None, str | None]:
+        """The findings before and after one in the list of those that match; None at either end, and where it is not in the list."""
+        where, values = self.where(wanted)
+        rows = self.query(
+            f"""select before, after from (
+                    select fingerprint, lag(fingerprint) over in_order as before, lead(fingerprint) over in_order as after
+                    from worklist {where} window in_order as (order by {_ORDER})
+                ) where fingerprint = $fingerprint""",
+            {**values, "fingerprint": fingerprint},
+        )
+        return (rows[0]["before"], rows[0]["after"]) if rows else (None, None)
 
     def find_one(self, text: str) -> dict[str, Any]:
         """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
@@ -93,35 +135,36 @@ class Worklist:
 
     def history(self, finding: dict[str, Any]) -> list[dict[str, Any]]:
         """What happened to a finding in runs, and what people decided about it: happened_at, who, event, detail; oldest first."""
-        events = self.connection.execute(
-            "select happened_at, 'run' as who, event, detail from published.finding_event where fingerprint = ?", [finding["fingerprint"]]
-        ).fetchall()
-        rows = [dict(zip(("happened_at", "who", "event", "detail"), row, strict=True)) for row in events]
+        rows = self.query("select happened_at, 'run' as who, event, detail from published.finding_event where fingerprint = ?", [finding["fingerprint"]])
         for decision in self.store.read(finding["fingerprint"]):
             rows.append({"happened_at": decision["decided_at"], "who": decision["decided_by"], "event": decision["action"], "detail": _describe(decision)})
         return sorted(rows, key=lambda row: row["happened_at"])
 
     def export(self, wanted: Filter, kind: str, path: Path, mask_emails: bool) -> None:
         """Writes the findings that match to a file. kind: csv (safe to open in a spreadsheet), json (a list) or parquet."""
-        query, values = self._query(wanted)
+        where, values = self.where(wanted)
         cells = {"email": "main.masked_email(email)" if mask_emails else "email"}
         if kind == "csv":
             cells |= {name: f"array_to_string({name}, ';')" for name in ("rival_ids", "fields_at_risk")}
-            cells |= {name: name for name in ("reason", "action", "owner")}
+            cells |= {name: name for name in ("reason", "action", "owner", "reason_de", "action_de")}
             cells = {name: f"main.safe_cell({expression})" for name, expression in cells.items()}
         replaced = ", ".join(f"{expression} as {name}" for name, expression in cells.items())
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
         target = str(path).replace("'", "''")
-        self.connection.execute(f"copy (select * replace ({replaced}) from ({query})) to '{target}' ({options})", values)
+        self.query(f"copy (select * replace ({replaced}) from (from worklist {where} order by {_ORDER})) to '{target}' ({options})", values)
 
-    def _query(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
+    def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
+        """The condition on the view worklist that says this filter, and its values."""
         conditions: list[str] = []
         values: dict[str, Any] = {}
         for column, alternatives in (("check_name", wanted.checks), ("suite", wanted.suites), ("severity", wanted.severities), ("status", wanted.statuses),
                                      ("owner", wanted.owners)):  # fmt: skip
             if alternatives:
-                conditions.append(f"list_contains(${column}, {column})")
+                conditions.append(f"list_contains(${column}, coalesce({column}, ''))")
                 values[column] = list(alternatives)
+        if wanted.fingerprints:
+            conditions.append("list_contains($fingerprints, fingerprint)")
+            values["fingerprints"] = list(wanted.fingerprints)
         if wanted.new:
             conditions.append("change in ('new', 'reopened', 'worsened')")
         if wanted.since is not None:
@@ -136,11 +179,24 @@ class Worklist:
                      or (length($id) >= {LEAST_PREFIX} and starts_with(fingerprint, lower($id))))"""
             )
             values["id"] = wanted.id.strip()
+        if wanted.objects:
+            conditions.append("list_contains($objects, main.object_of(hubspot_contact_id, salesforce_id))")
+            values["objects"] = list(wanted.objects)
+        if wanted.person is not None:
+            conditions.append(
+                """fingerprint in (
+                    select other.fingerprint
+                    from main.found as this
+                    inner join main.found as other
+                        on other.email = this.email or other.hubspot_contact_id = this.hubspot_contact_id
+                        or list_has_any(list_append(other.rival_ids, other.salesforce_id), list_append(this.rival_ids, this.salesforce_id))
+                    where this.fingerprint = $person)"""
+            )
+            values["person"] = wanted.person
         if wanted.text is not None:
-            conditions.append("contains(lower(concat_ws(' ', check_name, reason, action, hubspot_contact_id, salesforce_id)), lower($text))")
+            conditions.append("contains(lower(concat_ws(' ', check_name, reason, action, reason_de, hubspot_contact_id, salesforce_id)), lower($text))")
             values["text"] = wanted.text
-        where = f"where {' and '.join(conditions)}" if conditions else ""
-        return f"select * from worklist {where} order by {_ORDER}", values
+        return f"where {' and '.join(conditions)}" if conditions else "", values
 
 
 def _describe(decision: dict[str, Any]) -> str:
@@ -162,6 +218,7 @@ def check_values(wanted: Filter, known_checks: Sequence[str]) -> None:
         ("check", wanted.checks, known_checks),
         ("status", wanted.statuses, STATUSES),
         ("severity", wanted.severities, ("block", "warn", "unproven")),
+        ("object", wanted.objects, OBJECTS),
     ):
         for value in given:
             if value not in possible:

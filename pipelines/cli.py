@@ -136,6 +136,21 @@ def what_if(
 
 
 @app.command()
+def review(
+    host: Annotated[str, typer.Option(help="Address to listen on. Others than this machine's own need a token or a proxy.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the desk.", min=0, max=65535)] = 8000,
+) -> None:
+    """Open the steward's desk: what is wrong, why, what to do, and who does it. Reads the last published snapshot, also while a run writes.
+
+    Exit code 0, or 2 when it would be open to others, or the address is taken.
+    """
+    from pipelines.review import serve_desk
+
+    serve_desk(host, port)
+    _leave(0)
+
+
+@app.command()
 def sandbox(
     people: Annotated[int, typer.Option(help="How many made-up people.", min=0)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,

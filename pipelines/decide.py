@@ -2,7 +2,7 @@
 
 import getpass
 import sys
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +11,6 @@ from assets.problems import ConfigurationProblem
 
 if TYPE_CHECKING:
     from assets.decisions import Action
-    from assets.worklist import Worklist
 
 decide = typer.Typer(no_args_is_help=True, help="Acknowledge, assign or waive findings, or take that back.")
 
@@ -52,7 +51,7 @@ def undo(findings: Fingerprints, reason: Reason = None, by: By = None) -> None:
 
 
 def _record(action: "Action", given: list[str], by: str | None, reason: str | None = None, owner: str | None = None, until: datetime | None = None) -> None:
-    from assets.decisions import Decision
+    from assets.decisions import Decision, has_decision, objection
     from assets.worklist import Worklist
     from pipelines.report import stdout
     from pipelines.settings import home, open_decisions, read_environment
@@ -64,13 +63,19 @@ def _record(action: "Action", given: list[str], by: str | None, reason: str | No
         raise ConfigurationProblem("No finding is named.")
     findings = list({finding["fingerprint"]: finding for finding in map(worklist.find_one, texts)}.values())
     for finding in findings:
-        _check(action, finding, worklist)
+        if problem := objection(action, finding, action == "undo" and has_decision(worklist.store.read(finding["fingerprint"]))):
+            raise ConfigurationProblem(_OBJECTIONS[problem].format(f"{finding['fingerprint'][:8]} ({finding['check_name']})"))
     worklist.store.record([Decision(action, who, finding, owner, reason, until) for finding in findings])
     for finding in findings:
         about = f"HubSpot contact {finding['hubspot_contact_id']}" if finding["hubspot_contact_id"] else finding["salesforce_id"] or "the run"
         stdout.print(f"{finding['fingerprint'][:8]}  {finding['check_name']}  {about}: {_PAST[action]}{_what(owner, until, action)} by {who}", markup=False)
 
 
+_OBJECTIONS = {
+    "nothing_decided": "Nothing was decided about {} that could be taken back.",
+    "resolved": "{} is resolved already: there is nothing to decide.",
+    "unproven": "{} cannot be waived: with it the run proves nothing, and would look green.",
+}
 _PAST = {"acknowledge": "acknowledged", "assign": "assigned", "waive": "waived", "undo": "last decision taken back"}
 
 
@@ -80,22 +85,12 @@ def _what(owner: str | None, until: datetime | None, action: "Action") -> str:
     return f" until the end of {until:%Y-%m-%d}" if until else ""
 
 
-def _check(action: "Action", finding: dict[str, object], worklist: "Worklist") -> None:
-    """Raises ConfigurationProblem when that cannot be decided about the finding."""
-    name = f"{str(finding['fingerprint'])[:8]} ({finding['check_name']})"
-    if action == "undo":
-        if not any(row["action"] != "undo" and not row["is_undone"] for row in worklist.store.read(str(finding["fingerprint"]))):
-            raise ConfigurationProblem(f"Nothing was decided about {name} that could be taken back.")
-    elif finding["status"] == "resolved":
-        raise ConfigurationProblem(f"{name} is resolved already: there is nothing to decide.")
-    elif action == "waive" and finding["severity"] == "unproven":
-        raise ConfigurationProblem(f"{name} cannot be waived: with it the run proves nothing, and would look green.")
-
-
 def _end_of(text: str) -> datetime:
     """The last second of that day. Raises ConfigurationProblem when it is no day, or over."""
+    from assets.decisions import end_of
+
     try:
-        end = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
+        end = end_of(date.fromisoformat(text))
     except ValueError as error:
         raise ConfigurationProblem(f"--until {text!r} is no day: write it as 2027-01-31.") from error
     if end <= datetime.now(UTC).replace(tzinfo=None):

@@ -46,6 +46,9 @@ class Environment(BaseSettings):
     bindwatch_decisions_url: SecretStr | None = None
     bindwatch_user: str | None = None
     bindwatch_alert_urls: SecretStr | None = None
+    bindwatch_desk_token: SecretStr | None = None
+    bindwatch_desk_user_header: str | None = None
+    bindwatch_desk_proxies: str = "127.0.0.1 ::1"
     ssl_cert_file: Path | None = Field(None)
     requests_ca_bundle: Path | None = Field(None)
 

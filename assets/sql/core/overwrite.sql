@@ -47,17 +47,7 @@ value as (
     left join raw.salesforce_field as field on field.object_type = rival.object_type and field.field = mapping.salesforce_field
 ),
 judged as (
-    select
-        value.*,
-        case
-            when not main.is_blank(salesforce_value) and main.is_blank(hubspot_value) then 'fill'
-            when not main.is_blank(salesforce_value) and not main.same_value(hubspot_value, salesforce_value, field_type) then 'overwrite'
-            when main.is_blank(salesforce_value) and not main.is_blank(hubspot_value) then
-                case
-                    when rule = 'prefer_salesforce' then 'backfill'
-                    when policy.blank_on_switch = 'clear' then 'clear'
-                end
-        end as effect
+    select value.*, main.switch_effect(hubspot_value, salesforce_value, field_type, rule, policy.blank_on_switch) as effect
     from value
     cross join main.policy as policy
     where hubspot_value is distinct from salesforce_value   -- most fields are equal as they stand

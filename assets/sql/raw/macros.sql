@@ -78,6 +78,20 @@ create or replace macro main.same_value(a, b, field_type) as
         end,
         false);
 
+-- What a switch to a record does to a mapped field of a contact (rules 24 to 28; the table is in docs/prediction.md): overwrite, clear,
+-- backfill (HubSpot's value is written into the record), fill (a gap is filled); null: nothing.
+create or replace macro main.switch_effect(hubspot_value, salesforce_value, field_type, rule, blank_on_switch) as
+    case
+        when rule = 'none' then null
+        when not main.is_blank(salesforce_value) and main.is_blank(hubspot_value) then 'fill'
+        when not main.is_blank(salesforce_value) and not main.same_value(hubspot_value, salesforce_value, field_type) then 'overwrite'
+        when main.is_blank(salesforce_value) and not main.is_blank(hubspot_value) then
+            case
+                when rule = 'prefer_salesforce' then 'backfill'
+                when blank_on_switch = 'clear' then 'clear'
+            end
+    end;
+
 -- What people decided about a finding, as its status at a moment. What makes a run unproven cannot be decided away.
 create or replace macro main.decided_status(decision, waived_until, at_moment, severity) as
     case
@@ -85,6 +99,15 @@ create or replace macro main.decided_status(decision, waived_until, at_moment, s
         when decision = 'waived' and waived_until > at_moment then 'waived'
         when decision = 'acknowledged' then 'acknowledged'
         else 'open'
+    end;
+
+-- What a finding is about: a HubSpot contact, else the Salesforce record, else neither.
+create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
+    case
+        when hubspot_contact_id is not null then 'contact'
+        when salesforce_id like '00Q%' then 'Lead'
+        when salesforce_id is not null then 'Contact'
+        else 'none'
     end;
 
 create or replace macro main.severity_rank(severity) as case severity when 'unproven' then 3 when 'block' then 2 when 'warn' then 1 else 0 end;

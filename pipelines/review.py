@@ -1,0 +1,46 @@
+"""`bindwatch review`: the steward's desk, served on this machine."""
+
+import logging
+import socket
+
+import uvicorn
+
+from assets.policy import read_policy
+from assets.problems import ConfigurationProblem
+from pipelines.settings import home, open_decisions, read_environment
+from review.access import Entrance, tidy_name
+from review.app import Settings, create_app
+
+
+def serve_desk(host: str, port: int) -> None:
+    """Serves until it is stopped. Raises ConfigurationProblem when the desk would be open to others, or the address cannot be had."""
+    environment = read_environment()
+    policy = read_policy(environment.bindwatch_config)
+    token = environment.bindwatch_desk_token
+    entrance = Entrance(
+        host=host,
+        token=token.get_secret_value() if token else None,
+        user_header=environment.bindwatch_desk_user_header,
+        proxies=tuple(environment.bindwatch_desk_proxies.replace(",", " ").split()),
+        user=tidy_name(environment.bindwatch_user or ""),
+        desk_url=policy.links.desk_url,
+    )
+    app = create_app(Settings(home(), open_decisions, entrance, policy.privacy.mask_emails))
+    listener = _listen(host, port)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    shown = f"[{host}]" if ":" in host else host
+    print(f"The steward's desk: http://{shown}:{listener.getsockname()[1]}   (snapshot in {home()}; Ctrl-C ends it)", flush=True)
+    # uvicorn's own log would hold queries; forwarded headers are judged by the desk, which knows the proxies
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=3))
+    server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigurationProblem(f"The desk cannot listen on {host}, port {port}: {error.strerror}. Is it open already? --port takes another one.") from error
+    return listener

@@ -1,0 +1,228 @@
+"""Who may use the desk, under which name, and that a request is really theirs.
+
+On its own machine the desk is open to whoever sits there. Anywhere else it wants a token, or a proxy that says who somebody is. Sessions are
+signed cookies; the key lies in the home, so that nobody is asked for a name twice.
+"""
+
+import hmac
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from assets.problems import ConfigurationProblem
+
+MOST_BYTES = 512 * 1024  # of a form; every finding of the largest page ticked takes 4 kB
+_OPEN_PATHS = ("/login", "/static/", "/health")
+
+# Everything comes from the desk itself, nothing may frame it, forms go nowhere else. The browser tells other pages nothing about it.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """How people get in.
+
+    host: the address it listens on; token: what they must know; user_header: what a proxy tells their name in; proxies: the addresses it may
+    come from; user: the name of whoever works here, from the settings; desk_url: where people reach it.
+    """
+
+    host: str = "127.0.0.1"
+    token: str | None = None
+    user_header: str | None = None
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    user: str | None = None
+    desk_url: str | None = None
+    _networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigurationProblem when the desk would be open to a network, or a proxy's address cannot be read."""
+        if not self.is_local and self.token is None and self.user_header is None:
+            raise ConfigurationProblem(
+                f"On {self.host} others can reach the desk. Set BINDWATCH_DESK_TOKEN to a secret of 16 characters or more that they must know, or "
+                "BINDWATCH_DESK_USER_HEADER to the header in which your proxy names who is logged in."
+            )
+        if self.token is not None and len(self.token) < 16:
+            raise ConfigurationProblem("BINDWATCH_DESK_TOKEN is too short to be a secret: take 16 characters or more, as `openssl rand -hex 16` prints them.")
+        if self.user_header is not None and not re.fullmatch(r"[A-Za-z0-9-]+", self.user_header):
+            raise ConfigurationProblem(f"BINDWATCH_DESK_USER_HEADER is {self.user_header!r}: it must be the name of a header, such as X-Forwarded-User.")
+        for address in self.proxies:
+            try:
+                self._networks.append(ipaddress.ip_network(address, strict=False))
+            except ValueError as error:
+                raise ConfigurationProblem(f"BINDWATCH_DESK_PROXIES names {address!r}, which is no IP address or network.") from error
+
+    @property
+    def is_local(self) -> bool:
+        return self.host == "localhost" or _is_loopback(self.host)
+
+    def knows_host(self, host: str | None) -> bool:
+        """Is this how people reach the desk? A page elsewhere may have its name point here (DNS rebinding) where nothing else is asked for."""
+        if self.token is not None or self.user_header is not None:
+            return True
+        name = urlsplit(f"//{host or ''}").hostname or ""
+        own = urlsplit(self.desk_url).hostname if self.desk_url else None
+        return name in ("localhost", own) or _is_loopback(name)
+
+    def is_own_form(self, headers: Headers) -> bool:
+        """Does a form come from a page of the desk? Browsers say so; a program that says nothing still needs the form token."""
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site is not None:
+            return site in ("same-origin", "none")
+        own = (headers.get("host", "").lower(), urlsplit(self.desk_url or "").netloc.lower())
+        return origin is None or (urlsplit(origin).netloc.lower() or "nowhere") in own
+
+    def name_from_proxy(self, client: str | None, headers: Headers) -> str | None:
+        """Who the proxy says it is. None when it is not the proxy, or says nothing."""
+        if self.user_header is None or client is None:
+            return None
+        try:
+            address = ipaddress.ip_address(client.partition("%")[0])
+        except ValueError:
+            return None
+        if not any(address in network for network in self._networks):
+            return None
+        return tidy_name(headers.get(self.user_header, ""))
+
+    def fits(self, given: str) -> bool:
+        """Is that the token?"""
+        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+    @property
+    def ticket(self) -> str:
+        """What a session carries once somebody knew the token; another token ends all sessions."""
+        return sha256(f"bindwatch desk {self.token}".encode()).hexdigest()[:32]
+
+
+def read_session_key(home: Path) -> str:
+    """The key that signs sessions, made once for a home."""
+    path = home / "desk.key"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".desk-{secrets.token_hex(6)}.key")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(temporary, path)  # of two that start at once, one key wins
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return path.read_text("utf-8").strip()
+
+
+def tidy_name(text: str) -> str | None:
+    """A person's name as it is kept: one line, 80 characters at most. None when nothing is left."""
+    return tidy_line(text)[:80].strip() or None
+
+
+def tidy_line(text: str) -> str:
+    """Text that somebody typed, as one line that every database takes: no control characters, no half characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8")).split())
+
+
+class Gatekeeper:
+    """ASGI middleware: headers on every answer, and nothing for whom the desk is not. Must be inside of the session middleware.
+
+    Sets request.state.user to the name of who is here (None when nobody said), and request.state.named_by to settings, proxy, session or None.
+    """
+
+    def __init__(self, app: ASGIApp, entrance: Entrance, refuse: Callable[[Request, int], Response]) -> None:
+        """refuse: makes the answer to a request that is turned away, with that status."""
+        self.app = app
+        self.entrance = entrance
+        self.refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                if not scope["path"].startswith("/static/"):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        received = 0
+
+        async def receive_little() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MOST_BYTES:
+                raise HTTPException(413)
+            return message
+
+        request = Request(scope)
+        refusal = self._judge(request)
+        app = self.app if refusal is None else self.refuse(request, refusal)
+        await app(scope, receive_little, send_safely)
+
+    def _judge(self, request: Request) -> int | None:
+        """None when the request may pass. 421: a strange host; 403: a form from elsewhere; 401: who is this?"""
+        entrance, session = self.entrance, request.session
+        request.state.user = None
+        request.state.named_by = None
+        if not entrance.knows_host(request.headers.get("host")):
+            return 421
+        if request.method not in ("GET", "HEAD") and not entrance.is_own_form(request.headers):
+            return 403
+        from_proxy = entrance.name_from_proxy(request.client.host if request.client else None, request.headers)
+        if from_proxy is not None:
+            request.state.user, request.state.named_by = from_proxy, "proxy"
+        elif entrance.user is not None:
+            request.state.user, request.state.named_by = entrance.user, "settings"
+        elif session.get("user"):
+            request.state.user, request.state.named_by = session["user"], "session"
+        if request.url.path.startswith(_OPEN_PATHS) or (entrance.token is None and entrance.user_header is None):
+            return None
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        has_token = entrance.token is not None and (session.get("ticket") == entrance.ticket or (scheme.lower() == "bearer" and entrance.fits(given.strip())))
+        return None if from_proxy is not None or has_token else 401
+
+
+def form_token(request: Request) -> str:
+    """What a form of this session must carry."""
+    token: str | None = request.session.get("form_token")
+    if token is None:
+        token = request.session["form_token"] = secrets.token_urlsafe(24)
+    return token
+
+
+def check_form_token(request: Request, given: object) -> None:
+    """Raises HTTPException 403 when a form was not made for this session."""
+    expected = request.session.get("form_token")
+    if not isinstance(given, str) or not expected or not hmac.compare_digest(given.encode("utf-8", "replace"), str(expected).encode()):
+        raise HTTPException(403)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,122 @@
+"""What the desk reads: the last published snapshot, opened once for many requests, and the decisions store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from assets.decisions import DecisionStore
+from assets.problems import WarehouseProblem
+from assets.snapshot import current_folder, read_manifest
+from assets.worklist import Worklist
+
+SHOWN_RUNS = 30
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One run's tables, as long as somebody reads them. folder: where they lie; checks: rows of `check_policy` by name; policy: its one row."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    worklist: Worklist
+    checks: dict[str, dict[str, Any]]
+    policy: dict[str, Any]
+
+    def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
+        return self.worklist.query(query, values)
+
+
+class Desk:
+    """Gives each request the snapshot that is current, with what was decided up to now. Never touches the warehouse file."""
+
+    def __init__(self, home: Path, open_store: Callable[[], DecisionStore]) -> None:
+        self.home = home
+        self._open_store = open_store
+        self._store: DecisionStore | None = None
+        self._snapshot: Snapshot | None = None
+        self._lock = Lock()
+
+    def snapshot(self) -> Snapshot:
+        """Raises WarehouseProblem when nothing was published yet, or the decisions store does not answer."""
+        with self._lock:
+            folder = current_folder(self.home)
+            if self._snapshot is None or self._snapshot.folder != folder:
+                self._snapshot = self._open()
+        self._snapshot.worklist.refresh()
+        return self._snapshot
+
+    def _open(self) -> Snapshot:
+        # a run may publish and remove old folders while this one is opened; then there is a newer one
+        for attempt in range(3):
+            folder = current_folder(self.home)
+            if folder is None:
+                break
+            try:
+                self._store = self._store or self._open_store()
+                worklist = Worklist(self.home, self._store, folder=folder)
+                worklist.connection.execute(_NAMES)
+                checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
+                (policy,) = worklist.query("from published.policy")
+                return Snapshot(folder, read_manifest(folder), worklist, checks, policy)
+            except FileNotFoundError:
+                if attempt == 2:
+                    raise
+        raise WarehouseProblem(f"{self.home} has no published snapshot yet. Run `bindwatch run` first.")
+
+
+# Whom findings are about, by name: looked up on every page, so it is taken out of the large tables once.
+_NAMES = """
+create table main.name as
+select contact_id as id, display_name from published.hubspot_contact where contact_id in (select hubspot_contact_id from main.found)
+union all
+select record_id, display_name from published.salesforce_person
+where record_id in (select salesforce_id from main.found where hubspot_contact_id is null)
+"""
+
+
+def overview(snapshot: Snapshot) -> dict[str, Any]:
+    """What the first page says: counts, runs, the oldest open finding, how good the predictions are."""
+    counts = snapshot.query(
+        """select check_name, severity, count(*) as findings, count(*) filter (where change in ('new', 'reopened', 'worsened')) as new,
+                  count(*) filter (where status = 'acknowledged') as acknowledged, count(*) filter (where owner is null) as unassigned
+           from worklist where status in ('open', 'acknowledged')
+           group by check_name, severity
+           order by main.severity_rank(severity) desc, findings desc, check_name"""
+    )
+    (changes,) = snapshot.query(
+        """select count(*) filter (where change = 'new') as new, count(*) filter (where change = 'reopened') as reopened,
+                  count(*) filter (where change = 'worsened') as worsened, count(*) filter (where change in ('resolved', 'replaced')) as resolved,
+                  count(*) filter (where status = 'waived') as waived
+           from worklist"""
+    )
+    oldest = snapshot.query(
+        """select worklist.*, name.display_name from worklist left join main.name as name on name.id = coalesce(hubspot_contact_id, salesforce_id)
+           where status in ('open', 'acknowledged') order by main.severity_rank(severity) >= 2 desc, open_since, fingerprint limit 1"""
+    )
+    return {
+        "counts": counts,
+        "changes": changes,
+        "oldest": oldest[0] if oldest else None,
+        "runs": snapshot.query(f"from (from published.run order by started_at desc limit {SHOWN_RUNS}) order by started_at"),
+        "scores": scores(snapshot),
+        "certified": snapshot.manifest.get("certified"),
+    }
+
+
+def scores(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
+    """The record of the policy in force, by source (history, runs), where anything was judged."""
+    rows = snapshot.query(
+        """select score.* from published.prediction_score as score
+           inner join published.policy_variant as variant on variant.policy = score.policy and variant.is_configured
+           where score.predictions > 0"""
+    )
+    return {row["source"]: row for row in rows}
+
+
+def with_names(snapshot: Snapshot, findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The findings, each with the display_name of whom it is about."""
+    ids = [row["hubspot_contact_id"] or row["salesforce_id"] for row in findings]
+    names = {row["id"]: row["display_name"] for row in snapshot.query("from main.name where list_contains(?, id)", [ids])}
+    return [{**row, "display_name": names.get(about)} for row, about in zip(findings, ids, strict=True)]

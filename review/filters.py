@@ -1,0 +1,70 @@
+"""The worklist's filters as they stand in a URL. An e-mail address never does: who searches for one is sent to the person's findings."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Protocol
+from urllib.parse import urlencode
+
+from assets.worklist import STATUSES, Filter
+
+_LISTS = {"check": "checks", "suite": "suites", "severity": "severities", "status": "statuses", "owner": "owners", "object": "objects"}
+_ID = re.compile(r"[0-9]{1,19}|(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")
+NOBODY = "-"  # in a URL: findings that nobody takes care of
+_OPEN = ("open", "acknowledged")
+
+
+class Parameters(Protocol):
+    """The parameters of a URL or the fields of a form."""
+
+    def getlist(self, key: str) -> list[str]: ...
+
+
+def read_filter(parameters: Parameters) -> Filter:
+    """The filter that a URL or form says. Several values of one parameter are alternatives, as are values with a comma between them."""
+
+    def values(name: str) -> tuple[str, ...]:
+        given = [part.strip() for value in parameters.getlist(name) if isinstance(value, str) for part in value.split(",")]
+        return tuple(dict.fromkeys(part for part in given if part))
+
+    def one(name: str) -> str | None:
+        given = [value.strip() for value in parameters.getlist(name) if isinstance(value, str)]
+        return next((value for value in given if value), None)
+
+    lists = {field: values(name) for name, field in _LISTS.items()}
+    lists["owners"] = tuple("" if owner == NOBODY else owner for owner in lists["owners"])
+    lists["statuses"] = () if "all" in lists["statuses"] else lists["statuses"] or _OPEN
+    text, id = one("text"), one("id")
+    if text is not None and id is None and _ID.fullmatch(text):
+        text, id = None, text
+    return Filter(**lists, new=one("new") is not None, since=_moment(one("since")), id=id, text=text, person=one("person"))  # type: ignore[arg-type]
+
+
+def write_filter(wanted: Filter, **changes: str | int | None) -> str:
+    """The query of a URL that says this filter: "?check=…", or "" for the default one. changes: other parameters, such as page."""
+    pairs: list[tuple[str, str]] = []
+    for name, field in _LISTS.items():
+        values: Iterable[str] = getattr(wanted, field)
+        if field == "statuses":
+            values = ("all",) if not wanted.statuses or set(wanted.statuses) == set(STATUSES) else () if wanted.statuses == _OPEN else values
+        pairs += [(name, value or NOBODY) for value in values]
+    pairs += [("new", "1")] if wanted.new else []
+    pairs += [("since", wanted.since.isoformat())] if wanted.since else []
+    pairs += [(name, value) for name in ("id", "text", "person") if (value := getattr(wanted, name)) is not None]
+    pairs += [(name, str(value)) for name, value in changes.items() if value is not None]
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def chosen(wanted: Filter) -> Mapping[str, tuple[str, ...]]:
+    """What is filtered by, for the form: the values of each list as they stand in a URL, the default left out."""
+    found = {name: tuple(value or NOBODY for value in getattr(wanted, field)) for name, field in _LISTS.items()}
+    found["status"] = ("all",) if not wanted.statuses else () if wanted.statuses == _OPEN else wanted.statuses
+    return found
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=None) if moment else None

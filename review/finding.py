@@ -1,0 +1,175 @@
+"""What the page of one finding shows beside the finding itself: whom it is about, field by field, what happened, what comes next, what to do."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from assets.worklist import Filter
+from review.desk import Snapshot
+
+RECORDS_AT_ONCE = 6  # side by side; a page with more is no comparison
+CHANGES_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A record's value of a mapped field. effect: what becomes of HubSpot's value when this record decides (see main.switch_effect), or None."""
+
+    value: str | None
+    field: str | None
+    effect: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A mapped property: HubSpot's value, and the cell of each record that is shown, in their order. rule: the mapping rule."""
+
+    property: str
+    hubspot_value: str | None
+    rule: str
+    consent: bool
+    at_risk: bool
+    cells: list[Cell]
+
+    @property
+    def differs(self) -> bool:
+        return any(cell.effect for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """contact: a row of hubspot_contact, or None; records: rows of salesforce_person, the bound one first; role: bound, rival or other, by id;
+    hidden: how many more records there are; rows: the mapped fields; has_values: False when no values were published (a resolved finding).
+    """
+
+    contact: dict[str, Any] | None
+    records: list[dict[str, Any]]
+    role: dict[str, str]
+    hidden: int
+    rows: list[Row]
+    has_values: bool
+
+
+def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any] | None, binding: dict[str, Any] | None) -> Comparison:
+    """HubSpot's contact, the record it is bound to, and the others, field by field.
+
+    contact, binding: of the finding's contact, where it has one.
+    """
+    bound_id = contact["bound_id"] if contact else None
+    ids = _unique([bound_id, finding["salesforce_id"], *finding["rival_ids"], *(binding["candidate_ids"] if binding else [])])
+    people = {row["record_id"]: row for row in snapshot.query("from published.salesforce_person where list_contains(?, record_id)", [ids])}
+    known = [people[record_id] for record_id in ids if record_id in people]
+    records = known[:RECORDS_AT_ONCE]
+    shown = [record["record_id"] for record in records]
+    values = snapshot.query(
+        """with subject as (
+               select (select properties from published.contact_detail where contact_id = $contact_id) as properties
+           )
+           select mapping.property, mapping.position, mapping.rule, mapping.consent, mapping.salesforce_field, person.record_id,
+                  subject.properties[mapping.property] as hubspot_value, detail.fields[mapping.salesforce_field] as salesforce_value,
+                  case when subject.properties is not null then main.switch_effect(
+                      subject.properties[mapping.property], detail.fields[mapping.salesforce_field], field.type, mapping.rule, policy.blank_on_switch)
+                  end as effect
+           from published.record_detail as detail
+           inner join published.salesforce_person as person on person.record_id = detail.record_id
+           inner join published.field_mapping as mapping on mapping.object_type = person.object_type
+           left join published.salesforce_field as field on field.object_type = mapping.object_type and field.field = mapping.salesforce_field
+           cross join published.policy as policy
+           cross join subject
+           where list_contains($shown, detail.record_id)
+           order by mapping.position""",
+        {"contact_id": contact["contact_id"] if contact else None, "shown": shown},
+    )
+    by_property: dict[str, dict[str, dict[str, Any]]] = {}
+    for value in values:
+        by_property.setdefault(value["property"], {})[value["record_id"]] = value
+    rows = []
+    for name, of_record in by_property.items():
+        any_value = next(iter(of_record.values()))
+        cells = [
+            Cell(value["salesforce_value"], value["salesforce_field"], value["effect"]) if (value := of_record.get(record_id)) else Cell(None, None, None)
+            for record_id in shown
+        ]
+        rows.append(Row(name, any_value["hubspot_value"], any_value["rule"], any_value["consent"], name in finding["fields_at_risk"], cells))
+    others = set(finding["rival_ids"]) | {finding["salesforce_id"]}
+    role = {record_id: "bound" if record_id == bound_id else "rival" if record_id in others else "other" for record_id in shown}
+    return Comparison(contact, records, role, len(known) - len(records), rows, bool(values))
+
+
+def read_contact(snapshot: Snapshot, finding: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The HubSpot contact of a finding and its row of `binding`; of a finding about a record alone, the contact that is bound to it."""
+    contacts = snapshot.query(
+        """from published.hubspot_contact where contact_id = $contact_id or ($contact_id is null and state = 'live' and bound_id = $record_id)
+           order by length(contact_id), contact_id limit 1""",
+        {"contact_id": finding["hubspot_contact_id"], "record_id": finding["salesforce_id"]},
+    )
+    if not contacts:
+        return None, None
+    bindings = snapshot.query("from published.binding where hubspot_contact_id = ?", [contacts[0]["contact_id"]])
+    return contacts[0], bindings[0] if bindings else None
+
+
+def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Other HubSpot contacts that the finding names, or that are bound to a record that it names."""
+    return snapshot.query(
+        """from published.hubspot_contact
+           where contact_id is distinct from $contact_id and (list_contains($ids, contact_id) or (state = 'live' and list_contains($ids, bound_id)))
+           order by length(contact_id), contact_id limit 20""",
+        {"contact_id": contact["contact_id"] if contact else None, "ids": _unique([finding["salesforce_id"], *finding["rival_ids"]])},
+    )
+
+
+def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison) -> tuple[list[dict[str, Any]], int]:
+    """What happened to the contact and the records, to the finding in runs, and what people decided: the latest first, at most CHANGES_AT_ONCE.
+
+    Rows: happened_at, event, who (in HubSpot's words, a Salesforce user, a person, or None), and what the event needs: contact_id, record_id,
+    other_id, name, value_before, value_after, detail. Returns also how many there are.
+    """
+    contact_ids = _unique([finding["hubspot_contact_id"], comparison.contact["contact_id"] if comparison.contact else None])
+    values = {"contacts": contact_ids, "records": [record["record_id"] for record in comparison.records]}
+    rows = snapshot.query(
+        """select switched_at as happened_at, 'binding_' || cause as event, null as who, hubspot_contact_id as contact_id, from_id as record_id,
+                  to_id as other_id, null as name, null as value_before, null as value_after, cast(overwritten_count as varchar) as detail
+           from published.switch_event where list_contains($contacts, hubspot_contact_id)
+           union all
+           select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null
+           from published.edit
+           where (list_contains($contacts, contact_id) and name not in ('salesforceleadid', 'salesforcecontactid')) or list_contains($records, record_id)
+           union all
+           select merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome
+           from published.merge_event
+           where list_contains($records, loser_id) or list_contains($records, winner_id) or list_contains($contacts, hubspot_contact_id)
+           union all
+           select created_at, 'created', null, null, record_id, null, null, null, null, object_type
+           from published.salesforce_person where list_contains($records, record_id) and created_at is not null
+           union all
+           select departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type
+           from published.departure as departure
+           inner join published.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
+           where list_contains($records, departure.record_id) and departed_at is not null
+           union all
+           select created_at, 'created', null, contact_id, null, null, null, null, null, 'contact'
+           from published.hubspot_contact where list_contains($contacts, contact_id) and created_at is not null
+           union all
+           select archived_at, 'archived', null, contact_id, null, null, null, null, null, null
+           from published.hubspot_contact where list_contains($contacts, contact_id) and archived_at is not null""",
+        values,
+    )
+    rows += [{**row, "event": f"finding_{row['event']}"} for row in snapshot.worklist.history(finding)]
+    rows.sort(key=lambda row: (row["happened_at"], row["event"]), reverse=True)
+    return rows[:CHANGES_AT_ONCE], len(rows)
+
+
+def same_person(snapshot: Snapshot, finding: dict[str, Any]) -> list[dict[str, Any]]:
+    """The other findings with the same e-mail, contact or record that are not resolved; the most urgent first."""
+    found = snapshot.worklist.find(Filter(statuses=("open", "acknowledged", "waived"), person=finding["fingerprint"]), limit=51)
+    return [row for row in found if row["fingerprint"] != finding["fingerprint"]][:50]
+
+
+def sentences(text: str) -> list[str]:
+    """What to do, one step a sentence."""
+    return [part.strip().rstrip(".") + "." for part in text.split(". ") if part.strip()]
+
+
+def _unique(ids: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(id for id in ids if id is not None))

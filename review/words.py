@@ -1,0 +1,123 @@
+"""Words of the desk that do not stand in a template: names of states, answers to forms, what to say when something goes wrong. In English; locale/ has German."""
+
+
+def N_(text: str) -> str:  # noqa: N802
+    """Marks a text for translation where it is not translated yet."""
+    return text
+
+
+def P_(singular: str, plural: str) -> tuple[str, str]:  # noqa: N802
+    """The same for a text with a number in it."""
+    return singular, plural
+
+
+VERDICT = {"pass": N_("Safe"), "fail": N_("Unsafe"), "unproven": N_("Not proven")}
+VERDICT_MEANS = {
+    "pass": N_("All blocking checks hold."),
+    "fail": N_("Blocking checks are violated: contacts may be overwritten, cut off or deleted."),
+    "unproven": N_("The last run could not be completed or proven. It says nothing about whether your contacts are safe."),
+}
+OPEN_IN_RUN = N_("{number} open")
+SEVERITY = {"block": N_("blocks"), "warn": N_("warns"), "unproven": N_("unproven")}
+STATUS = {"open": N_("open"), "acknowledged": N_("acknowledged"), "waived": N_("waived"), "resolved": N_("resolved")}
+BASIS = {"documented": N_("documented"), "observed": N_("observed"), "inferred": N_("inferred")}
+CONFIDENCE = {"high": N_("high"), "medium": N_("medium"), "low": N_("low")}
+CHANGE = {
+    "new": N_("new"), "reopened": N_("reopened"), "worsened": N_("got worse"), "changed": N_("other facts"), "resolved": N_("resolved"),
+    "replaced": N_("other facts"),
+}  # fmt: skip
+OBJECT = {"contact": N_("HubSpot contact"), "Lead": N_("Lead"), "Contact": N_("Salesforce Contact"), "none": N_("the run as a whole")}
+PERSON_STATE = {
+    "live": N_("live"), "converted": N_("converted"), "merged": N_("merged away"), "deleted": N_("deleted"), "vanished": N_("vanished"),
+    "archived": N_("archived"), "unknown": N_("unknown"), "none": N_("none"),
+}  # fmt: skip
+ROLE = {"bound": N_("bound"), "rival": N_("rival"), "other": N_("candidate")}
+MAPPING_RULE = {
+    "prefer_salesforce": N_("prefer Salesforce unless blank"), "always_salesforce": N_("always use Salesforce"), "two_way": N_("two-way"),
+    "none": N_("do not sync"),
+}  # fmt: skip
+MAPPING_RULE_NUMBER = {"always_salesforce": 24, "prefer_salesforce": 25, "two_way": 26, "none": 27}
+EFFECT = {
+    "overwrite": N_("this value would win"),
+    "clear": N_("HubSpot's value would be cleared"),
+    "backfill": N_("HubSpot's value would be written here"),
+    "fill": N_("would fill HubSpot's gap"),
+}
+PREDICTION = {
+    "keep": N_("The contact stays bound to {record}."),
+    "switch": N_("The binding jumps to {record}."),
+    "bind": N_("The contact is bound to {record}."),
+    "create_lead": N_("A new Lead is created in Salesforce."),
+    "create_contact": N_("A new Contact is created in Salesforce."),
+    "none": N_("The contact is not bound."),
+    "ambiguous": N_("It is bound to one of several records; nobody can say which."),
+}
+SOURCE = {"salesforce": N_("Salesforce"), "hubspot": N_("HubSpot")}
+PULLED = {
+    "Lead": N_("Leads"), "Contact": N_("Contacts"), "contact": N_("contacts"), "contact_archived": N_("archived contacts"),
+    "contact_restored": N_("restored contacts"), "contact_history": N_("property history"), "inclusion_list": N_("inclusion list"),
+    "Lead_ids": N_("ids of Leads"), "Contact_ids": N_("ids of Contacts"), "contact_ids": N_("ids of contacts"),
+    "Lead_missed": N_("Leads missed before"), "Contact_missed": N_("Contacts missed before"), "contact_missed": N_("contacts missed before"),
+}  # fmt: skip
+
+EVENT = {
+    "binding_first_binding": N_("bound for the first time to {other}"),
+    "binding_duplicate_switch": N_("binding jumped from {record} to {other}"),
+    "binding_unexplained": N_("binding changed from {record} to {other}, nobody knows why"),
+    "binding_lead_conversion": N_("binding followed the conversion of {record} into {other}"),
+    "binding_salesforce_merge": N_("binding followed the merge of {record} into {other}"),
+    "binding_cleared": N_("binding to {record} was cleared"),
+    "edit": N_("{name} was changed"),
+    "salesforce_merge": N_("{record} was merged into {other}"),
+    "created": N_("{subject} was created"),
+    "deleted": N_("{record} was deleted"),
+    "archived": N_("the contact was archived in HubSpot"),
+    "finding_new": N_("a run found this"),
+    "finding_reopened": N_("a run found this again"),
+    "finding_worsened": N_("a run found that it got worse"),
+    "finding_changed": N_("a run found other facts"),
+    "finding_resolved": N_("a run found it resolved"),
+    "finding_replaced": N_("a run found other facts; a new finding took over"),
+    "finding_waiver_lapsed": N_("the waiver ended"),
+    "finding_acknowledge": N_("acknowledged"),
+    "finding_assign": N_("assigned"),
+    "finding_waive": N_("waived"),
+    "finding_undo": N_("the last decision was taken back"),
+}
+
+DONE = {
+    "acknowledge": P_("{number} finding acknowledged.", "{number} findings acknowledged."),
+    "assign": P_("{number} finding assigned to {owner}.", "{number} findings assigned to {owner}."),
+    "waive": P_("{number} finding waived until the end of {until}.", "{number} findings waived until the end of {until}."),
+    "undo": P_("The last decision about {number} finding was taken back.", "The last decisions about {number} findings were taken back."),
+}
+UNASSIGNED = P_("{number} finding assigned to nobody.", "{number} findings assigned to nobody.")
+REFUSED = {
+    "nothing_decided": P_("About {number} finding nothing was decided that could be taken back.", "About {number} findings nothing was decided that could be taken back."),
+    "resolved": P_("{number} finding is resolved already: there is nothing to decide.", "{number} findings are resolved already: there is nothing to decide."),
+    "unproven": P_(
+        "{number} finding cannot be waived: with it the run proves nothing, and would look green.",
+        "{number} findings cannot be waived: with them the run proves nothing, and would look green.",
+    ),
+}
+SAY_WHO_YOU_ARE = N_("Nothing was decided: say who you are.")
+SAY_TO_WHOM = N_("Nothing was decided: say who takes care of it.")
+SAY_WHY = N_("Nothing was decided: a waiver needs a reason that somebody understands in a year.")
+SAY_UNTIL_WHEN = N_("Nothing was decided: a waiver needs its last day, and one that is not over.")
+NOTHING_TO_DO = N_("Nothing was decided: the form named no action.")
+NOTHING_TICKED = N_("Nothing was decided: no finding is ticked.")
+TOO_MANY_AT_ONCE = N_("Nothing was decided: more than {number} findings match. Narrow the list first.")
+NO_FINDING_WITH_EMAIL = N_("No finding is about that e-mail address.")
+WRONG_TOKEN = N_("That is not the token.")
+
+ERRORS = {
+    400: (N_("This cannot be answered"), N_("The address names something that does not exist, such as a check or a status. Start from the worklist.")),
+    401: (N_("Not for you yet"), N_("The desk does not know who you are. Come in through the proxy that you log in at, or with the token.")),
+    403: (N_("The form was refused"), N_("It did not come from a page that this desk made for you, or that page is too old. Go back, load the page again, and repeat.")),
+    404: (N_("Nothing here"), N_("There is no such page, or no such finding in the last snapshot.")),
+    405: (N_("This cannot be answered"), N_("The address is not meant to be used in this way.")),
+    413: (N_("Too much"), N_("The form holds more than the desk takes.")),
+    421: (N_("Wrong name"), N_("The desk was called by a name that it does not know. Set links.desk_url in bindwatch.toml to the address that people use.")),
+    500: (N_("A fault of the desk"), N_("This is a bug in Bindwatch. Nothing was decided. The log says what happened.")),
+    503: (N_("Nothing to show"), N_("There is no snapshot, or the decisions cannot be read. The reason stands below.")),
+}
