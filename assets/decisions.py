@@ -99,7 +99,7 @@ class DecisionStore:
     def last_no(self) -> int:
         """The number of the latest decision, 0 without any: has somebody decided something since?"""
         with self._connection() as connection:
-            return connection.execute(sa.select(sa.func.coalesce(sa.func.max(_decision.c.decision_no), 0))).scalar_one()
+            return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(_decision.c.decision_no), 0))).scalar_one())
 
     def _prepare(self) -> None:
         try:

@@ -178,8 +178,10 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
         connection.execute("update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)")
         _replace_table(
-            connection, "main.field_mapping",
-            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean, position bigint", mapping,
+            connection,
+            "main.field_mapping",
+            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean, position bigint",
+            mapping,
         )
         _replace_table(
             connection, "main.check_policy",

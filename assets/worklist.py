@@ -25,9 +25,10 @@ _ORDER = "main.severity_rank(severity) desc, blast_radius desc, open_since, fing
 class Filter:
     """Which findings. Each that is given must hold; several values of one are alternatives.
 
-    owners: "" stands for nobody; new: only what is new, reopened or worse in the last run; since: open since that moment or later (UTC); email: as anybody would write it;
-    id: a fingerprint or its first characters, a HubSpot contact id, a Salesforce id with 15 or 18 characters; text: in reason, action or name
-    of the check; objects: what a finding is about (OBJECTS); person: a fingerprint, and all findings with the same e-mail, contact or record; fingerprints: exactly these.
+    owners: "" stands for nobody; new: only what is new, reopened or worse in the last run; since: open since that moment or later (UTC);
+    email: as anybody would write it; id: a fingerprint or its first characters, a HubSpot contact id, a Salesforce id with 15 or 18
+    characters; text: in reason, action or name of the check; objects: what a finding is about (OBJECTS); person: a fingerprint, and all
+    findings with the same e-mail, contact or record; fingerprints: exactly these.
     """
 
     checks: tuple[str, ...] = ()

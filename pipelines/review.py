@@ -41,6 +41,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(128)  # whoever reads the line below may come at once
     except OSError as error:
         raise ConfigurationProblem(f"The desk cannot listen on {host}, port {port}: {error.strerror}. Is it open already? --port takes another one.") from error
     return listener

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -18,7 +17,7 @@ from markupsafe import Markup, escape
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -249,7 +248,7 @@ class _Pages:
         snapshot = self.desk.snapshot()
         worklist = snapshot.worklist
         if form.get("all"):
-            wanted = read_filter(FormData(_pairs(_text(form, "filter"))))
+            wanted = read_filter(_parameters(_text(form, "filter")))
             self._check(wanted, snapshot)
             findings = worklist.find(wanted, limit=MOST_AT_ONCE + 1)
             if len(findings) > MOST_AT_ONCE:
@@ -405,9 +404,9 @@ class _Pages:
         snapshot: Snapshot | None = context.get("snapshot")
         base = _safe_url(snapshot.policy["salesforce_record_url"]) if snapshot else None
         if base is None:
-            return Markup(plain)  # noqa: S704
+            return Markup(plain)
         link = str(escape(base))
-        return Markup(_RECORD_ID.sub(lambda found: f'<a class="id" rel="noreferrer" target="_blank" href="{link}{found[0]}">{found[0]}</a>', plain))  # noqa: S704
+        return Markup(_RECORD_ID.sub(lambda found: f'<a class="id" rel="noreferrer" target="_blank" href="{link}{found[0]}">{found[0]}</a>', plain))
 
     def _shown_value(self, text: object) -> str:
         """A value from the CRMs for a person to read: not endless, and masked where the policy says so."""
@@ -451,8 +450,9 @@ def _safe_url(url: str | None) -> str | None:
     return url if url and re.match(r"https?://[^\s\"'<>\\]+\Z", url) else None
 
 
-def _pairs(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query.removeprefix("?"), keep_blank_values=True, errors="replace", max_num_fields=100)
+def _parameters(query: str) -> QueryParams:
+    """The parameters of a query as the worklist's form carries it."""
+    return QueryParams(query.removeprefix("?")[:4000])
 
 
 def _text(form: FormData, name: str) -> str:
@@ -461,7 +461,7 @@ def _text(form: FormData, name: str) -> str:
 
 
 def _number(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and 0 < int(text[:9]) else default
+    return int(text) if text and text.isascii() and text.isdigit() and int(text[:9]) > 0 else default
 
 
 def _now() -> datetime:

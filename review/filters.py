@@ -1,7 +1,7 @@
 """The worklist's filters as they stand in a URL. An e-mail address never does: who searches for one is sent to the person's findings."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ _OPEN = ("open", "acknowledged")
 class Parameters(Protocol):
     """The parameters of a URL or the fields of a form."""
 
-    def getlist(self, key: str) -> list[str]: ...
+    def getlist(self, key: str) -> Sequence[object]: ...
 
 
 def read_filter(parameters: Parameters) -> Filter:

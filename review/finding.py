@@ -31,10 +31,6 @@ class Row:
     at_risk: bool
     cells: list[Cell]
 
-    @property
-    def differs(self) -> bool:
-        return any(cell.effect for cell in self.cells)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -86,10 +82,8 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
     rows = []
     for name, of_record in by_property.items():
         any_value = next(iter(of_record.values()))
-        cells = [
-            Cell(value["salesforce_value"], value["salesforce_field"], value["effect"]) if (value := of_record.get(record_id)) else Cell(None, None, None)
-            for record_id in shown
-        ]
+        found = [of_record.get(record_id) for record_id in shown]
+        cells = [Cell(value["salesforce_value"], value["salesforce_field"], value["effect"]) if value else Cell(None, None, None) for value in found]
         rows.append(Row(name, any_value["hubspot_value"], any_value["rule"], any_value["consent"], name in finding["fields_at_risk"], cells))
     others = set(finding["rival_ids"]) | {finding["salesforce_id"]}
     role = {record_id: "bound" if record_id == bound_id else "rival" if record_id in others else "other" for record_id in shown}

@@ -48,7 +48,7 @@ def read_rules(language: str) -> dict[str, Rule]:
             name = None
     for name, (lines, group) in texts.items():
         html = markdown.render(f"{' '.join(lines)}\n\n{sources}")
-        rules[name] = Rule(name, Markup(html.strip().removeprefix("<p>").removesuffix("</p>").replace("<a href=", '<a rel="noreferrer" href=')), group)  # noqa: S704
+        rules[name] = Rule(name, Markup(html.strip().removeprefix("<p>").removesuffix("</p>").replace("<a href=", '<a rel="noreferrer" href=')), group)
     return rules
 
 

@@ -1,12 +1,12 @@
-"""Words of the desk that do not stand in a template: names of states, answers to forms, what to say when something goes wrong. In English; locale/ has German."""
+"""Words of the desk that stand in no template: names of states, answers to forms, what went wrong. In English; locale/ has German."""
 
 
-def N_(text: str) -> str:  # noqa: N802
+def N_(text: str) -> str:
     """Marks a text for translation where it is not translated yet."""
     return text
 
 
-def P_(singular: str, plural: str) -> tuple[str, str]:  # noqa: N802
+def P_(singular: str, plural: str) -> tuple[str, str]:
     """The same for a text with a number in it."""
     return singular, plural
 
@@ -93,7 +93,9 @@ DONE = {
 }
 UNASSIGNED = P_("{number} finding assigned to nobody.", "{number} findings assigned to nobody.")
 REFUSED = {
-    "nothing_decided": P_("About {number} finding nothing was decided that could be taken back.", "About {number} findings nothing was decided that could be taken back."),
+    "nothing_decided": P_(
+        "About {number} finding nothing was decided that could be taken back.", "About {number} findings nothing was decided that could be taken back."
+    ),
     "resolved": P_("{number} finding is resolved already: there is nothing to decide.", "{number} findings are resolved already: there is nothing to decide."),
     "unproven": P_(
         "{number} finding cannot be waived: with it the run proves nothing, and would look green.",
@@ -113,7 +115,10 @@ WRONG_TOKEN = N_("That is not the token.")
 ERRORS = {
     400: (N_("This cannot be answered"), N_("The address names something that does not exist, such as a check or a status. Start from the worklist.")),
     401: (N_("Not for you yet"), N_("The desk does not know who you are. Come in through the proxy that you log in at, or with the token.")),
-    403: (N_("The form was refused"), N_("It did not come from a page that this desk made for you, or that page is too old. Go back, load the page again, and repeat.")),
+    403: (
+        N_("The form was refused"),
+        N_("It did not come from a page that this desk made for you, or that page is too old. Go back, load the page again, and repeat."),
+    ),
     404: (N_("Nothing here"), N_("There is no such page, or no such finding in the last snapshot.")),
     405: (N_("This cannot be answered"), N_("The address is not meant to be used in this way.")),
     413: (N_("Too much"), N_("The form holds more than the desk takes.")),

@@ -1,0 +1,131 @@
+"""A published home for the tests of the desk, the desk served on it over real HTTP, and a visitor who reads its pages."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lxml.html
+import requests
+import uvicorn
+
+from assets.decisions import DecisionStore
+from assets.ledger import CheckRecord, close_run, memory_with, summarise_run
+from assets.snapshot import Verdict, publish_tables
+from review.access import Entrance
+from review.app import Settings, create_app
+from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
+
+EVIL = "<script>alert(1)</script>"
+
+
+def publish(crm: Crm, home: Path, verdict: Verdict = "fail", **manifest: Any) -> None:
+    """What a run publishes, verdict included. crm: as it is; the run is not ended."""
+    connection = crm.build().connection
+    record = summarise_run(connection, verdict, [], [])
+    checks = [CheckRecord("duplicates", "unsafe_duplicate", "violated", "block", 1, 0)]
+    said = {
+        "run_id": record.run_id, "verdict": verdict, "started_at": "2026-03-30T00:00:00Z", "finished_at": "2026-03-30T00:01:00Z", "problem": None,
+        "coverage": {
+            "salesforce": [pull("Lead"), pull("Contact")], "hubspot": [pull("contact"), pull("contact_archived", not_seen=["histories of 3 contacts"])],
+        },
+    }  # fmt: skip
+    publish_tables(connection, home, memory_with(record, checks), said | manifest)
+
+
+def pull(name: str, **changes: Any) -> dict[str, Any]:
+    """How far a pull reached, as a manifest says it."""
+    return {
+        "object": name, "mode": "full", "from": None, "to": "2026-03-30T00:00:00Z", "latest_stamp": None, "rows": 2, "new_versions": 2, "lag_seconds": 1,
+        "complete": True, "problem": None, "compared_at": None, "not_seen": [], **changes,
+    }  # fmt: skip
+
+
+def troubled() -> Crm:
+    """An unsafe duplicate known to a first run; a second one finds a binding to nothing and a name that is a script."""
+    crm = duplicates(bound_fields={"Title": "CEO"}, rival_fields={"Title": EVIL, "Phone": "+49 1"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO", "phone": "+49 2"}, synced=day(12))
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"))
+    crm.end_run()
+    crm.contact("102", bound=lead_id(99), email="=bob@example.com", properties={"firstname": EVIL, "lastname": "Bo"})
+    return crm
+
+
+def end_run(crm: Crm, verdict: Verdict = "fail") -> None:
+    close_run(crm.connection, summarise_run(crm.connection, verdict, [], []))
+
+
+@contextmanager
+def served(home: Path, mask_emails: bool = True, **entrance: Any) -> Iterator[str]:
+    """The desk on a free port of this machine. Yields its address."""
+    logging.getLogger("bindwatch.desk").setLevel(logging.INFO)
+    app = create_app(Settings(home, lambda: DecisionStore(home), Entrance(**entrance), mask_emails))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False, proxy_headers=False, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline, "the desk did not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@dataclass
+class Page:
+    """An answer as a person sees it."""
+
+    answer: requests.Response
+
+    @property
+    def document(self) -> Any:
+        return lxml.html.fromstring(self.answer.text)
+
+    @property
+    def status(self) -> int:
+        return self.answer.status_code
+
+    @property
+    def text(self) -> str:
+        """What can be read, white space made single."""
+        return " ".join(self.document.text_content().split())
+
+    def texts(self, path: str) -> list[str]:
+        """The texts of the elements at an XPath."""
+        return [" ".join(element.text_content().split()) for element in self.document.xpath(path)]
+
+    def values(self, path: str) -> list[str]:
+        """The attributes at an XPath."""
+        return [str(value) for value in self.document.xpath(path)]
+
+
+class Visitor:
+    """Somebody with a browser that keeps cookies."""
+
+    def __init__(self, address: str, **headers: str) -> None:
+        self.address = address
+        self.session = requests.Session()
+        self.session.headers.update({"Accept-Language": "en", **headers})
+
+    def open(self, path: str = "/", **headers: str) -> Page:
+        return Page(self.session.get(self.address + path, headers=headers, timeout=20))
+
+    def send(self, path: str, fields: dict[str, Any], token: str | None = None, follow: bool = True, **headers: str) -> Page:
+        """A form. token: of the form, when it is not the one of this session."""
+        if token is None:
+            token = self.open("/rules").values("//input[@name='form_token']/@value")[0]
+        data = {"form_token": token, **fields}
+        return Page(self.session.post(self.address + path, data=data, headers=headers, timeout=20, allow_redirects=follow))
+
+    def decide(self, fingerprint: str | list[str], action: str, follow: bool = True, **fields: Any) -> Page:
+        return self.send("/decisions", {"action": action, "finding": fingerprint, "next": "/findings?status=all", "user": "Ann", **fields}, follow=follow)
+
+
+__all__ = ["BOUND", "EVIL", "RIVAL", "Page", "Visitor", "end_run", "publish", "pull", "served", "troubled"]
