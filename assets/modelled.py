@@ -99,7 +99,7 @@ def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]
     return dg.MaterializeResult(
         asset_key=table.table.split("."),
         metadata={
-            "dagster/row_count": table.rows,
+            **({"dagster/row_count": table.rows} if table.rows is not None else {}),
             "dagster/table_name": table.table,
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),

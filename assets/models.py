@@ -16,10 +16,12 @@ log = logging.getLogger("bindwatch.models")
 
 @dataclass(frozen=True)
 class BuiltTable:
-    """A table after its build: how many rows, which columns (name to type), how long it took in seconds."""
+    """A table after its build: how many rows (None for a view, which nobody has read yet), which columns (name to type), how long it took in
+    seconds.
+    """
 
     table: str
-    rows: int
+    rows: int | None
     columns: dict[str, str]
     seconds: float
 
@@ -46,8 +48,8 @@ def build_models(
                     query = check.text.rstrip().removesuffix(";")
                     named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
                     _execute(connection, check, f"insert into review.violation by name {named}")
-            built.append(_measure(connection, file.table, time.perf_counter() - started))
-            log.info("built %s: %s rows", file.table, f"{built[-1].rows:,}")
+            built.append(_measure(connection, file, time.perf_counter() - started))
+            log.info("built %s: %s rows", file.table, built[-1].rows)
     connection.execute("reset disabled_compression_methods")
     return built
 
@@ -59,6 +61,7 @@ def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: st
         raise RuntimeError(f"{file.path.parent.name}/{file.path.name} failed: {error}") from error
 
 
-def _measure(connection: duckdb.DuckDBPyConnection, table: str, seconds: float) -> BuiltTable:
-    described = connection.execute(f"describe {table}").fetchall()
-    return BuiltTable(table, count_rows(connection, table), {name: kind for name, kind, *_ in described}, seconds)
+def _measure(connection: duckdb.DuckDBPyConnection, file: SqlFile, seconds: float) -> BuiltTable:
+    described = connection.execute(f"describe {file.table}").fetchall()
+    rows = None if file.is_view else count_rows(connection, file.table)
+    return BuiltTable(file.table, rows, {name: kind for name, kind, *_ in described}, seconds)

@@ -94,6 +94,10 @@ class SqlFile:
             raise ValueError(f"{self.path} cannot be parsed: {error}") from error
 
     @property
+    def is_view(self) -> bool:
+        return isinstance(self.statement, exp.Create) and self.statement.kind == "VIEW"
+
+    @property
     def table(self) -> str:
         """The table that the file builds: folder and file name."""
         return f"{self.path.parent.name}.{self.path.stem}"

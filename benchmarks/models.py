@@ -43,11 +43,11 @@ def measure(records: int, folder: Path, memory_limit: str = MEMORY_LIMIT) -> dic
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         gate = measure_gate(connection, folder)
-        floor = measure_floor(connection, sum(table.rows for table in built))
+        floor = measure_floor(connection, sum(table.rows or 0 for table in built))
     return {
         "records": records, "contacts": records // 2, "seconds": seconds, "floor_seconds": floor, "peak_memory": peak, **gate,
-        "rows": sum(table.rows for table in built),
-        "tables": [{"table": table.table, "rows": table.rows, "seconds": table.seconds} for table in built],
+        "rows": sum(table.rows or 0 for table in built),
+        "tables": [{"table": table.table, "rows": table.rows or 0, "seconds": table.seconds} for table in built],
     }  # fmt: skip
 
 

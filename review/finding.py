@@ -53,7 +53,7 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
     """
     bound_id = contact["bound_id"] if contact else None
     ids = _unique([bound_id, finding["salesforce_id"], *finding["rival_ids"], *(binding["candidate_ids"] if binding else [])])
-    people = {row["record_id"]: row for row in snapshot.query("from published.salesforce_person where list_contains(?, record_id)", [ids])}
+    people = {row["record_id"]: row for row in snapshot.query("from published.salesforce_person where record_id in (select unnest(?::varchar[]))", [ids])}
     known = [people[record_id] for record_id in ids if record_id in people]
     records = known[:RECORDS_AT_ONCE]
     shown = [record["record_id"] for record in records]
@@ -61,18 +61,17 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
         """with subject as (
                select (select properties from published.contact_detail where contact_id = $contact_id) as properties
            )
-           select mapping.property, mapping.position, mapping.rule, mapping.consent, mapping.salesforce_field, person.record_id,
+           select mapping.property, mapping.position, mapping.rule, mapping.consent, mapping.salesforce_field, detail.record_id,
                   subject.properties[mapping.property] as hubspot_value, detail.fields[mapping.salesforce_field] as salesforce_value,
                   case when subject.properties is not null then main.switch_effect(
                       subject.properties[mapping.property], detail.fields[mapping.salesforce_field], field.type, mapping.rule, policy.blank_on_switch)
                   end as effect
            from published.record_detail as detail
-           inner join published.salesforce_person as person on person.record_id = detail.record_id
-           inner join published.field_mapping as mapping on mapping.object_type = person.object_type
+           inner join published.field_mapping as mapping on mapping.object_type = main.object_of(null, detail.record_id)
            left join published.salesforce_field as field on field.object_type = mapping.object_type and field.field = mapping.salesforce_field
            cross join published.policy as policy
            cross join subject
-           where list_contains($shown, detail.record_id)
+           where detail.record_id in (select unnest($shown::varchar[]))
            order by mapping.position""",
         {"contact_id": contact["contact_id"] if contact else None, "shown": shown},
     )

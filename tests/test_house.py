@@ -111,7 +111,7 @@ def built() -> duckdb.DuckDBPyConnection:
 @pytest.mark.parametrize("file", MODELS, ids=lambda file: file.table)
 def test_a_model_runs_as_it_stands_in_plain_duckdb_and_describes_each_column(file: SqlFile, built: duckdb.DuckDBPyConnection) -> None:
     connection = built.cursor()
-    connection.execute(f"drop table {file.table}")
+    connection.execute(f"drop {'view' if file.is_view else 'table'} {file.table}")
     connection.execute(file.text)
     columns = [row[0] for row in connection.execute(f"describe {file.table}").fetchall()]
     assert sorted(file.entries) == sorted(columns)

@@ -1,9 +1,10 @@
 -- One row: a HubSpot contact that an open finding is about, with its values, for people who compare.
 -- These are the contacts that findings name, and those that are bound to a record that one names.
+-- A view: only the snapshot reads it, and writing it twice costs a large portal seconds.
 --
 -- contact_id: the contact
 -- properties: its values by HubSpot's property names
-create or replace table review.contact_detail as
+create or replace view review.contact_detail as
 with named as (
     select hubspot_contact_id, salesforce_id, rival_ids from review.finding where resolved_at is null
 ),

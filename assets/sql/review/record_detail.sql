@@ -1,9 +1,10 @@
 -- One row: a Salesforce record that an open finding is about, with its values, for people who compare.
 -- These are the records that findings name, and those that the contacts of review.contact_detail are or could be bound to.
+-- A view: only the snapshot reads it, and writing it twice costs a large portal seconds.
 --
 -- record_id: the record
 -- fields: its values by Salesforce's field names
-create or replace table review.record_detail as
+create or replace view review.record_detail as
 with named as (
     select hubspot_contact_id, salesforce_id, rival_ids from review.finding where resolved_at is null
 ),
