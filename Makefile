@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo dev test test-slow lint bench bench-large bench-pull bench-desk docs clean lock
+.PHONY: help setup clients demo dev review test test-slow lint bench bench-large bench-pull bench-desk docs clean lock
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,8 @@ demo: setup  ## The main job on two CRMs in miniature; needs no account
 	$(BIN)/bindwatch demo
 dev: setup  ## The Dagster UI at http://127.0.0.1:3000
 	$(BIN)/bindwatch dev
+review: setup  ## The steward's desk at http://127.0.0.1:8000
+	$(BIN)/bindwatch review
 test: setup  ## The tests
 	$(BIN)/pytest
 test-slow: setup  ## The tests that take long, too

@@ -12,6 +12,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import duckdb
@@ -35,7 +36,7 @@ def publish(records: int, folder: Path) -> int:
         begin_run(connection, "bench", NOW)
         write_policy(connection, Policy(), "https://org.example", checks())
         build_models(connection, checks())
-        manifest = {
+        manifest: dict[str, Any] = {
             "run_id": "bench", "verdict": "fail", "started_at": f"{NOW:%Y-%m-%dT%H:%M:%SZ}", "finished_at": None, "problem": None,
             "coverage": {"salesforce": [], "hubspot": []},
         }  # fmt: skip
@@ -97,7 +98,8 @@ def _ask(address: str) -> float:
 
 def render(measured: list[tuple[str, float, float]], records: int, findings: int) -> str:
     lines = [
-        f"{findings:,} open findings on {records:,} Salesforce records and {records // 2:,} HubSpot contacts; milliseconds from request to last byte, of {REPEATS} requests.",
+        f"{findings:,} open findings on {records:,} Salesforce records and {records // 2:,} HubSpot contacts; "
+        f"milliseconds from request to last byte, of {REPEATS} requests.",
         "", "| page | median | slowest | target |", "|---|---:|---:|---:|",
     ]  # fmt: skip
     for name, median, slowest in measured:

@@ -58,7 +58,10 @@ def print_verdict(result: RunResult) -> None:
         stdout.print("\n[yellow]No check was judged.[/] The tables published before, if any, stay as they were.\n")
     _print_standing(result.manifest)
     published = home() / "published" / "current"
-    stdout.print(f"All findings: [bold]{published / 'finding.parquet'}[/], or [bold]bindwatch findings[/]   Dagster UI: [bold]make dev[/]", soft_wrap=True)
+    stdout.print(
+        f"What to do about them: [bold]make review[/], or [bold]bindwatch findings[/]   Dagster UI: [bold]make dev[/]\n[dim]All tables: {published}[/]",
+        soft_wrap=True,
+    )
 
 
 def print_forecast(found: Forecast) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from contextlib import suppress
 
 import uvicorn
 
@@ -32,7 +33,8 @@ def serve_desk(host: str, port: int) -> None:
     print(f"The steward's desk: http://{shown}:{listener.getsockname()[1]}   (snapshot in {home()}; Ctrl-C ends it)", flush=True)
     # uvicorn's own log would hold queries; forwarded headers are judged by the desk, which knows the proxies
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=3))
-    server.run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # it was told to end, and has
+        server.run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

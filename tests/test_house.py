@@ -21,8 +21,11 @@ MODELS = model_files(SQL_FOLDER, CHECKS)
 
 # Who may import whom; everything else is forbidden.
 ALLOWED = {"assets": {"assets"}, "expectations": {"expectations", "assets"}, "pipelines": {"pipelines", "expectations", "assets"}, "sandbox": {"sandbox"},
-           "benchmarks": {"benchmarks", "expectations", "assets", "sandbox"}}  # fmt: skip
-SANDBOX_USERS = {"cli.py"}  # the sandbox command; the demo starts it as a process
+           "benchmarks": {"benchmarks", "expectations", "assets", "sandbox"}, "review": {"review", "assets"}}  # fmt: skip
+# The sandbox command (the demo starts it as a process), and the one that serves the desk.
+USERS = {"cli.py": "sandbox", "review.py": "review"}
+# What the desk may know of the rest: published files, decisions, and what a problem is called. Not the warehouse.
+READ_BY_THE_DESK = {"decisions", "policy", "problems", "snapshot", "worklist"}
 
 # The names and columns of the contract, which other tools rely on.
 CONTRACT = {
@@ -56,10 +59,17 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_go_one_way(package: str) -> None:
-    ours = set(ALLOWED) | {"review"}
     for path in (ROOT / package).rglob("*.py"):
-        allowed = ALLOWED[package] | ({"sandbox"} if package == "pipelines" and path.name in SANDBOX_USERS else set())
-        assert imports_of(path) & ours <= allowed, path
+        allowed = ALLOWED[package] | ({USERS[path.name]} if package == "pipelines" and path.name in USERS else set())
+        assert imports_of(path) & set(ALLOWED) <= allowed, path
+
+
+def test_the_desk_reads_published_files_only() -> None:
+    for path in (ROOT / "review").rglob("*.py"):
+        modules = [node.module for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+        used = {module.split(".")[1] for module in modules if module and module.startswith("assets.")}
+        assert used <= READ_BY_THE_DESK, path
+        assert "warehouse.duckdb" not in path.read_text("utf-8")
 
 
 def test_great_expectations_is_imported_by_the_gate_alone_and_never_at_the_top_of_a_module() -> None:

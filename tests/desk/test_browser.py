@@ -122,7 +122,7 @@ def test_the_hour_of_a_steward(browse: Callable[[str], Open], tmp_path: Path, mo
         # the run-book of what is left
         with page.expect_download() as download:
             page.get_by_role("link", name="the run-book").click()
-        steps = list(csv.DictReader(Path(download.value.path()).open(encoding="utf-8")))
+        steps = list(csv.DictReader(Path(download.value.path()).read_text("utf-8").splitlines()))
         assert {step["action"] for step in steps} <= {"merge", "convert", "change_email", "manual"} and len(steps) > 3
         # the next run knows of both
         before = page.locator("footer").inner_text()
