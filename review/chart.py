@@ -7,7 +7,7 @@ from typing import Any
 from review import words
 from review.language import Language
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 200, 44, 22, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1100, 200, 44, 22, 8
 _SLOTS = 30
 
 
