@@ -139,6 +139,12 @@ class Pull(Section):
     patience_seconds: float = Field(60, gt=0, description="How long a call that fails for the moment is made again.")
 
 
+class Merges(Section):
+    """How merge plans are judged."""
+
+    oldest_snapshot_hours: float = Field(24, gt=0, description="From this age on, a snapshot is said to be old in every verdict about a plan.")
+
+
 class Links(Section):
     hubspot_portal_id: str | None = Field(None, description="Makes links into HubSpot go straight to the contact.")
     desk_url: str | None = Field(None, description="Where the steward's desk is served, for links to it.", pattern="^https?://")
@@ -166,6 +172,7 @@ class Policy(Section):
     privacy: Privacy = Privacy()
     pull: Pull = Pull()
     links: Links = Links()
+    merges: Merges = Merges()
     alerts: Alerts = Alerts()
 
     @model_validator(mode="after")

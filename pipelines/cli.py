@@ -116,6 +116,29 @@ def backtest() -> None:
     _leave(0)
 
 
+@app.command(name="merge-check")
+def merge_check(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.csv", help="What is to be merged: master_id, loser_id, or as merge tools write it.")],
+    out: Annotated[Path | None, typer.Option(help="Where the answer goes; standard output without it.")] = None,
+    fix: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the same merges with safe masters there.")] = None,
+) -> None:
+    """Judge a merge plan before it is carried out: which rows would break a contact, and which master would be safe.
+
+    Exit code 0: every row is safe. 1: at least one is not. 2: the plan cannot be read. 3: no usable snapshot.
+    """
+    from assets.merge_check import Judgement, judge
+    from assets.policy import read_policy
+    from pipelines.answer import write_answer
+    from pipelines.report import print_judgement
+    from pipelines.settings import home, read_environment
+
+    oldest = read_policy(read_environment().bindwatch_config).merges.oldest_snapshot_hours
+    found: list[Judgement] = []
+    write_answer(out, lambda path: found.append(judge(home(), plan, path, oldest, fix)))
+    print_judgement(found[0], plan, fix)
+    _leave(0 if found[0].is_safe else 1)
+
+
 @app.command(name="what-if")
 def what_if(
     touched: Annotated[Path, typer.Argument(metavar="TOUCHED.csv", help="Salesforce ids (15 or 18 characters) that an import or a flow is about to edit.")],

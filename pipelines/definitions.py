@@ -11,7 +11,7 @@ from assets.session import Session
 from assets.warehouse import Warehouse
 from expectations.asset_checks import gate
 from expectations.gate import checks
-from pipelines.sensors import alerts
+from pipelines.sensors import alerts, merge_plans
 from pipelines.settings import home, open_decisions, read_connections
 
 
@@ -46,7 +46,7 @@ defs = dg.Definitions(
     asset_checks=[gate],
     jobs=[guarded_run],
     schedules=[hourly, nightly_reconciliation],
-    sensors=[alerts],
+    sensors=[alerts, merge_plans],
     resources={"session": session},
     # A DuckDB file has one writer, and a child process costs seconds.
     executor=dg.in_process_executor,

@@ -3,6 +3,7 @@
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from assets.merge_check import Judgement
 from assets.snapshot import current_folder
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
@@ -76,6 +78,23 @@ def print_forecast(found: Forecast) -> None:
         lines.append("That is by the values in the last snapshot; what the edit itself writes comes on top.")
     lines.append(f"{found.listed:,} lines read" + (f", {found.unusable:,} of them unusable: see the column outcome." if found.unusable else "."))
     stderr.print(Panel("\n".join(lines), border_style=colour, expand=False))
+
+
+def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
+    """What was said of a merge plan, on standard error: standard output holds the answer itself."""
+    counts = found.counts
+    if found.is_safe:
+        lines = [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {counts['safe']:,} rows."]
+    else:
+        lines = [f"[bold red]Do not carry {escape(plan.name)} out as it is.[/]"]
+        lines.append(", ".join(f"{rows:,} rows {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")
+    if fix is not None:
+        lines.append(f"{found.fixed:,} merges with safe masters are in {escape(str(fix))}; {found.left_out:,} records of the plan are in none of them.")
+    elif counts["unsafe"]:
+        lines.append("[dim]--fix FILE writes the same merges with safe masters.[/]")
+    if found.warning:
+        lines.append(f"[yellow]{escape(found.warning)}[/]")
+    stderr.print(Panel("\n".join(lines), border_style="green" if found.is_safe else "red", expand=False))
 
 
 def _print_coverage(manifest: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def serve_desk(host: str, port: int) -> None:
         user=tidy_name(environment.bindwatch_user or ""),
         desk_url=policy.links.desk_url,
     )
-    app = create_app(Settings(home(), open_decisions, entrance, policy.privacy.mask_emails))
+    app = create_app(Settings(home(), open_decisions, entrance, policy.privacy.mask_emails, policy.merges.oldest_snapshot_hours))
     listener = _listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     shown = f"[{host}]" if ":" in host else host

@@ -1,10 +1,13 @@
-"""Dagster's sensor for alerts. It looks at the published snapshot and at Dagster's own runs once a minute, and starts nothing."""
+"""Dagster's sensors: one tells alerts, one judges merge plans that somebody drops into the home. Neither starts a run."""
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from assets.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
+from assets.merge_plan import FOLDER
 from assets.policy import read_policy
+from assets.problems import WarehouseProblem
 from pipelines.alerts import DeadRun, tell
 from pipelines.settings import alert_urls, home, read_environment
 
@@ -24,6 +27,40 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
     messages = tell(home(), policy, urls, read_dead_runs(context.instance))
     return dg.SkipReason(f"Told: {'; '.join(message.title for message in messages)}." if messages else "Nothing new.")
+
+
+@dg.sensor(
+    name="merge_plans", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Judges each merge plan in the home's folder merge-plans on the last snapshot as soon as it lies there, reports the check "
+    "planned_merge_unsafe, and writes the answer to merge-plans/answers. The next run makes its findings of it.",
+)  # fmt: skip
+def merge_plans(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    hours = read_policy(read_environment().bindwatch_config).merges.oldest_snapshot_hours
+    try:
+        judged, seen = judge_dropped_plans(home(), hours, context.cursor)
+    except WarehouseProblem as problem:
+        return dg.SkipReason(str(problem))
+    if not judged:
+        context.update_cursor(seen)
+        return dg.SkipReason("No new merge plan.")
+    return dg.SensorResult(asset_events=[_evaluation(judged)], cursor=seen)
+
+
+def _evaluation(judged: list[JudgedPlan]) -> dg.AssetCheckEvaluation:
+    """The check of the plans that were judged now. Their rows are in the answers, not here."""
+    said = {}
+    for plan in judged:
+        counts = plan.judgement.counts if plan.judgement else {}
+        said[plan.name] = plan.problem or ", ".join(f"{rows} {verdict}" for verdict, rows in counts.items() if rows) or "no rows"
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(["core", "planned_merge"]),
+        check_name="planned_merge_unsafe",
+        passed=all(plan.judgement is not None and plan.judgement.is_safe for plan in judged),
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="Merge plans that were handed in: " + "; ".join(f"{name}: {what}" for name, what in said.items()),
+        metadata={**said, "answers": dg.MetadataValue.path(str(home() / FOLDER / ANSWERS))},
+        blocking=True,
+    )
 
 
 def read_dead_runs(instance: dg.DagsterInstance) -> list[DeadRun]:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assets.problems import ConfigurationProblem
 
 MOST_BYTES = 512 * 1024  # of a form; every finding of the largest page ticked takes 4 kB
+MOST_BYTES_OF_A_PLAN = 32 * 1024 * 1024  # half a million rows
 _OPEN_PATHS = ("/login", "/static/", "/health")
 
 # Everything comes from the desk itself, nothing may frame it, forms go nowhere else. The browser tells other pages nothing about it.
@@ -168,13 +169,13 @@ class Gatekeeper:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        received = 0
+        received, most = 0, MOST_BYTES_OF_A_PLAN if scope["path"] == "/plans" else MOST_BYTES
 
         async def receive_little() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MOST_BYTES:
+            if received > most:
                 raise HTTPException(413)
             return message
 

@@ -1,5 +1,6 @@
 """The pages of the desk. Each reads the snapshot that is current when it is asked for; only a decision writes, and that into the decisions store."""
 
+import csv
 import logging
 import re
 import tempfile
@@ -17,7 +18,7 @@ from markupsafe import Markup, escape
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, QueryParams
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -28,6 +29,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assets.decisions import Action, Decision, DecisionStore, end_of, has_decision, objection
+from assets.merge_check import Judgement, judge
 from assets.policy import masked_email
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.worklist import OBJECTS, STATUSES, Filter, check_values
@@ -53,12 +55,15 @@ _RECORD_ID = re.compile(r"\b(?:00Q|003)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the desk is told when it starts. mask_emails: as the policy says; pages show a***@example.com then."""
+    """What the desk is told when it starts. mask_emails: as the policy says; pages show a***@example.com then. oldest_snapshot_hours: from which
+    age on a judged plan says that the snapshot is old.
+    """
 
     home: Path
     open_store: Callable[[], DecisionStore]
     entrance: Entrance
     mask_emails: bool = True
+    oldest_snapshot_hours: float = 24
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -73,6 +78,8 @@ def create_app(settings: Settings) -> Starlette:
         Route("/export/worklist.csv", pages.export_worklist),
         Route("/export/run-book.csv", pages.export_run_book),
         Route("/export/merges.csv", pages.export_merges),
+        Route("/plans", pages.show_plans, methods=["GET"]),
+        Route("/plans", pages.judge_plan, methods=["POST"]),
         Route("/rules", pages.show_rules),
         Route("/name", pages.show_name, methods=["GET"]),
         Route("/name", pages.take_name, methods=["POST"]),
@@ -191,6 +198,53 @@ class _Pages:
             others=with_names(snapshot, same_person(snapshot, finding)), beside=contacts_beside(snapshot, finding, contact),
             can_undo=has_decision(snapshot.worklist.store.read(finding["fingerprint"])), score=scores(snapshot).get("history"),
         )  # fmt: skip
+
+    def show_plans(self, request: Request) -> Response:
+        """The plans that lie in the home, as the last run judged them; and a form to have one judged now."""
+        return self._plans_page(request, None, None)
+
+    async def judge_plan(self, request: Request) -> Response:
+        """A plan that somebody sends is judged on the snapshot; nothing of it is kept."""
+        form = await self._read_form(request, max_files=1)
+        plan = form.get("plan")
+        if not isinstance(plan, UploadFile) or not plan.filename:
+            _flash(request, _language(request).text(words.NO_PLAN), is_problem=True)
+            return RedirectResponse("/plans", 303)
+        return await run_in_threadpool(self._judge_plan, request, plan, _text(form, "answer"))
+
+    def _judge_plan(self, request: Request, plan: UploadFile, wanted: str) -> Response:
+        with tempfile.TemporaryDirectory() as folder:
+            path, answer, fixed = (Path(folder) / name for name in ("plan.csv", "answer.csv", "fixed.csv"))
+            path.write_bytes(plan.file.read())
+            try:
+                judgement = judge(self.settings.home, path, answer, self.settings.oldest_snapshot_hours, fixed)
+            except ConfigurationProblem as problem:
+                _flash(request, f"{_language(request).text(words.UNREADABLE_PLAN)} {str(problem).rpartition('merge plan: ')[2]}", is_problem=True)
+                return RedirectResponse("/plans", 303)
+            if wanted in ("csv", "fixed"):
+                content, name = ((answer, "judged"), (fixed, "safe"))[wanted == "fixed"]
+                headers = {"Content-Disposition": f'attachment; filename="bindwatch-{name}-plan.csv"'}
+                return Response(content.read_bytes(), media_type="text/csv; charset=utf-8", headers=headers)
+            with answer.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if row["verdict"] != "safe"]
+        return self._plans_page(request, judgement, rows)
+
+    def _plans_page(self, request: Request, judgement: Judgement | None, rows: list[dict[str, str]] | None) -> Response:
+        snapshot = self.desk.snapshot()
+        plans = snapshot.query(
+            """select plan, count(*) filter (where verdict = 'safe') as safe, count(*) filter (where verdict = 'unsafe') as unsafe,
+                      count(*) filter (where verdict in ('invalid', 'unknown')) as unusable, count(*) filter (where result = 'as_planned') as done,
+                      count(*) filter (where result = 'pending') as pending,
+                      count(*) filter (where result in ('sync_broken', 'contact_deleted', 'moved')) as damaged
+               from published.planned_merge group by plan order by plan"""
+        )
+        troubles = snapshot.query(
+            """select * from published.planned_merge
+               where verdict in ('unsafe', 'invalid', 'unknown') or result in ('sync_broken', 'contact_deleted', 'moved')
+               order by plan, row_no limit ?""",
+            [PAGE_SIZE],
+        )
+        return self._page(request, "plans.html", snapshot=snapshot, plans=plans, troubles=troubles, judgement=judgement, rows=rows, page_size=PAGE_SIZE)
 
     def show_rules(self, request: Request) -> Response:
         return self._page(request, "rules.html", groups=group_rules(_language(request).code))
@@ -386,8 +440,8 @@ class _Pages:
         html = self.templates.get_template(template).render({**context, **values})
         return HTMLResponse(html.encode("utf-8", "replace"), headers={"Content-Language": language.code})
 
-    async def _read_form(self, request: Request) -> FormData:
-        form = await request.form(max_files=0, max_fields=PAGE_SIZE + 50)
+    async def _read_form(self, request: Request, max_files: int = 0) -> FormData:
+        form = await request.form(max_files=max_files, max_fields=PAGE_SIZE + 50)
         check_form_token(request, form.get("form_token"))
         return form
 

@@ -60,6 +60,14 @@ PULLED = {
     "Lead_missed": N_("Leads missed before"), "Contact_missed": N_("Contacts missed before"), "contact_missed": N_("contacts missed before"),
 }  # fmt: skip
 
+PLAN_VERDICT = {"safe": N_("safe"), "unsafe": N_("unsafe"), "invalid": N_("invalid"), "unknown": N_("unknown"), "done": N_("done")}
+PLAN_RESULT = {
+    "as_planned": N_("as planned"), "pending": N_("not settled yet"), "moved": N_("bound elsewhere"), "sync_broken": N_("sync broken"),
+    "contact_deleted": N_("contact deleted"),
+}  # fmt: skip
+NO_PLAN = N_("No file was chosen.")
+UNREADABLE_PLAN = N_("This is no merge plan:")
+
 EVENT = {
     "binding_first_binding": N_("bound for the first time to {other}"),
     "binding_duplicate_switch": N_("binding jumped from {record} to {other}"),

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from assets.ledger import close_run, set_baseline, summarise_run
+from assets.merge_plan import load_merge_plan
 from assets.models import build_models
 from assets.policy import Policy
 from assets.snapshot import Verdict
@@ -127,8 +128,7 @@ class Crm:
 
     def plan(self, *rows: tuple[str, str], name: str = "plan.csv") -> None:
         """A merge plan that was handed in: (master, loser)."""
-        for number, (master, loser) in enumerate(rows, 1):
-            self.connection.execute("insert into main.merge_plan values (?, ?, ?, ?)", [name, number, master, loser])
+        load_merge_plan(self.connection, name, [(number, master, loser) for number, (master, loser) in enumerate(rows, 1)])
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -82,6 +82,7 @@ def kill_at_random_moments(tmp_path: Path, in_first: int, in_second: int, seed: 
             story.advance(3)
 
 
+@pytest.mark.slow  # half a minute; the pulls are killed in the fast lane
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_killed_at_some_moment_is_made_good_by_the_next(tmp_path: Path) -> None:
     kill_at_random_moments(tmp_path, in_first=0, in_second=1, seed=int(time.time()), dagster_on_disk=False)

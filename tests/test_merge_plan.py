@@ -1,11 +1,19 @@
-"""Merge plans as people hand them in."""
+"""Merge plans as people and merge tools write them."""
 
 from pathlib import Path
 
 import pytest
 
-from assets.merge_plan import load_merge_plans, read_merge_plan
-from tests.crm import BOUND, RIVAL, duplicates, one
+from assets.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
+from tests.crm import BOUND, RIVAL, Crm, contact_id, duplicates, lead_id, one
+
+THIRD = lead_id(3)
+LINK = "https://org.lightning.force.com/lightning/r/Lead/{}/view"
+
+
+def read(folder: Path, content: str | bytes) -> list[tuple[int, str, str]]:
+    (folder / "plan.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_merge_plan(folder / "plan.csv").pairs
 
 
 @pytest.mark.parametrize(
@@ -14,20 +22,66 @@ from tests.crm import BOUND, RIVAL, duplicates, one
         f"master_id,loser_id\n{BOUND},{RIVAL}\n",
         f"\ufeffNote;LOSER_ID ;Master_Id\r\nwhy;{RIVAL}; {BOUND}\r\n;;\r\n",
         f'loser_id,comment,master_id\n{RIVAL},"a, b",{BOUND}',
+        f"Master ID\tDuplicate ID\n{BOUND}\t{RIVAL}\n",
+        f"Master Record ID,Merged Record ID\n{BOUND},{RIVAL}\n",
+        f"MasterRecordId,Id,Name\n{BOUND},{RIVAL},Ann\n",
+        f"Winner,Loser\n{BOUND},{RIVAL}\n",
+        f"Surviving Lead ID,Losing Lead ID\n{BOUND},{RIVAL}\n",
+        f"Primary ID;Non-Master ID\n{BOUND};{RIVAL}\n",
+        f"Group ID,Record ID,Master\n7,{BOUND},TRUE\n7,{RIVAL},FALSE\n",
+        f"Lead ID;Match Group;Is Master?\n{RIVAL};a;nein\n{BOUND};a;ja\n",
+        f"master_id,loser_id\n{LINK.format(BOUND)},{LINK.format(RIVAL)}\n",
+        f'master_id,loser_id\n"=HYPERLINK(""https://org.my.salesforce.com/{BOUND}"")",\'{RIVAL}\n',
+        f'master_id,loser_id,note\n{BOUND},{RIVAL},"two\nlines"\n',
     ],
 )
-def test_a_plan_is_read_whatever_the_case_order_and_separator(tmp_path: Path, text: str) -> None:
-    (tmp_path / "plan.csv").write_bytes(text.encode())
-    assert list(read_merge_plan(tmp_path / "plan.csv")) == [(BOUND, RIVAL)]
+def test_a_plan_is_read_whatever_it_is_written_with(tmp_path: Path, text: str) -> None:
+    assert [(master, loser) for _, master, loser in read(tmp_path, text)] == [(BOUND, RIVAL)]
 
 
-@pytest.mark.parametrize("content", [b"", b"master_id\n", b"id,loser\n1,2\n", "master_id,loser_id\nä,b".encode("latin-1")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_a_plan_is_read_in_the_encodings_that_spreadsheets_write(tmp_path: Path, encoding: str) -> None:
+    assert read(tmp_path, f"master_id,loser_id,note\n{BOUND},{RIVAL},Müller\n".encode(encoding)) == [(1, BOUND, RIVAL)]
+
+
+def test_a_row_may_hold_a_merge_of_several_losers(tmp_path: Path) -> None:
+    assert read(tmp_path, f"master_id,loser_id_1,loser_id_2\n{BOUND},{RIVAL},{THIRD}\n{BOUND},{lead_id(4)},\n") == [
+        (1, BOUND, RIVAL), (1, BOUND, THIRD), (2, BOUND, lead_id(4)),
+    ]  # fmt: skip
+    assert read(tmp_path, f"master_id,loser_ids\n{BOUND},{RIVAL};{THIRD}\n") == [(1, BOUND, RIVAL), (1, BOUND, THIRD)]
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ("", "line 1: the file is empty"),
+        ("\n\n", "line 1: the file is empty"),
+        ("master_id\n", "line 1: it has no column loser_id"),
+        ("id,loser\n1,2\n", "line 1: it has no column master_id"),
+        (f"{BOUND}\n{RIVAL}\n", "line 1: it has no header"),
+        (f"master_id,loser_id\n{BOUND},{RIVAL},{THIRD}\n", "line 2, column 3: the row has 3 cells, the header 2"),
+        (f'master_id,loser_id\n{BOUND},{RIVAL}\n{BOUND},"{THIRD}\n', "line 3, column 20: a quotation mark is opened and not closed"),
+        (f'master_id,loser_id\n{BOUND},"{RIVAL}"x\n', "line 2, column 20: a quotation mark"),
+        (f"master_id,loser_id\n{BOUND},{RIVAL}\x00\n", "line 2, column 38: it is no text"),
+        (b"master_id,loser_id\n\xff\xfe\x81\x8d,b", "line 2, column 3: it is no text in UTF-8, UTF-16 or Windows-1252"),
+        (f"group,record id,master\n1,{BOUND},yes\n1,{RIVAL},yes\n", "line 2, column 3: group '1' has 2 masters"),
+        (f"group,record id,master\n1,{BOUND},\n1,{RIVAL},\n", "line 2, column 3: group '1' has 0 masters"),
+    ],
+)
+def test_a_broken_plan_is_refused_with_line_and_column(tmp_path: Path, content: str | bytes, where: str) -> None:
+    with pytest.raises(PlanProblem) as refusal:
+        read(tmp_path, content)
+    assert where in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"master_id\n", b"id,loser\n1,2\n", b"master_id,loser_id\n\x81,b"])
 def test_a_plan_that_cannot_be_read_is_a_finding_and_does_not_stop_the_run(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "merge-plans").mkdir()
     (tmp_path / "merge-plans" / "plan.csv").write_bytes(content)
     crm = duplicates()
     load_merge_plans(crm.connection, tmp_path)
-    assert "plan.csv: The file cannot be read" in one(crm, "planned_merge_unsafe")["reason"]
+    finding = one(crm, "planned_merge_unsafe")
+    assert finding["reason"].startswith("plan.csv: The file cannot be read: line ")
 
 
 def test_a_plan_is_judged_while_it_lies_in_the_folder(tmp_path: Path) -> None:
@@ -41,3 +95,78 @@ def test_a_plan_is_judged_while_it_lies_in_the_folder(tmp_path: Path) -> None:
     plan.unlink()
     load_merge_plans(crm.connection, tmp_path)
     assert crm.findings("planned_merge_unsafe") == []
+
+
+def judged(*rows: tuple[str, str], **knobs: str) -> list[dict[str, object]]:
+    """Leads 1 to 9 are there, and Contact 1; a HubSpot contact is bound to Lead 1."""
+    crm = Crm(**knobs)
+    for number in range(1, 10):
+        crm.lead(number)
+    crm.salesforce_contact(1)
+    crm.contact(bound=BOUND)
+    crm.plan(*rows)
+    crm.build()
+    return crm.rows("select * from core.planned_merge order by row_no, loser_id")
+
+
+def test_what_the_merge_would_do_to_the_contact_follows_the_setting_of_the_portal() -> None:
+    (kept,) = judged((RIVAL, BOUND))
+    assert (kept["consequence"], "its sync breaks" in str(kept["reason"])) == ("sync_broken", True)
+    (deleted,) = judged((RIVAL, BOUND), on_lead_deleted="delete")
+    assert (deleted["consequence"], "restorable for 90 days (rules 34, 36)" in str(deleted["reason"])) == ("contact_deleted", True)
+    (other,) = judged((RIVAL, BOUND), on_contact_deleted="delete")
+    assert other["consequence"] == "sync_broken", "the setting of the other object does not matter"
+
+
+def test_the_whole_group_gets_the_bound_record_as_its_master() -> None:
+    rows = judged((RIVAL, BOUND), (RIVAL, THIRD))
+    assert [(row["verdict"], row["recommended_master_id"]) for row in rows] == [("unsafe", BOUND), ("unsafe", BOUND)]
+    assert rows[1]["consequence"] == "switch", "the merge makes the master the record updated last"
+    chain = judged((RIVAL, THIRD), (BOUND, RIVAL))
+    assert [(row["verdict"], row["recommended_master_id"]) for row in chain] == [("safe", BOUND), ("safe", BOUND)]
+
+
+def test_a_record_that_is_gone_by_then_is_no_master_and_no_loser() -> None:
+    rows = judged((RIVAL, THIRD), (lead_id(4), RIVAL), (RIVAL, lead_id(5)))
+    assert [row["verdict"] for row in rows] == ["safe", "safe", "invalid"]
+    assert rows[2]["reason"] == "Row 2 merges one of the two away before."
+    twice = judged((RIVAL, THIRD), (RIVAL, THIRD))
+    assert [row["verdict"] for row in twice] == ["safe", "invalid"]
+
+
+def test_circles_of_any_length_are_found_and_a_tail_is_none() -> None:
+    rows = judged((lead_id(3), RIVAL), (lead_id(4), lead_id(3)), (RIVAL, lead_id(4)), (RIVAL, lead_id(5)))
+    assert ["circle" in str(row["reason"]) for row in rows] == [True, True, True, False]
+
+
+def test_more_than_two_losers_are_said_to_be_several_merges() -> None:
+    rows = judged(*((BOUND, lead_id(number)) for number in (2, 3, 4)))
+    assert all(row["verdict"] == "safe" and "3 losers are several merges" in str(row["reason"]) for row in rows)
+
+
+def test_a_lead_and_a_contact_are_converted_not_merged() -> None:
+    (row,) = judged((contact_id(1), RIVAL))
+    assert (row["verdict"], row["recommended_master_id"]) == ("invalid", None)
+    assert "Convert the Lead" in str(row["reason"])
+
+
+@pytest.mark.parametrize(
+    ("bound_to", "archived", "result"),
+    [(None, None, "as_planned"), (RIVAL, None, "as_planned"), (BOUND, None, "sync_broken"), (THIRD, None, "moved"), (BOUND, 29.0, "contact_deleted")],
+)
+def test_after_the_merge_each_row_says_what_became_of_the_contact(bound_to: str | None, archived: float | None, result: str) -> None:
+    from tests.crm import day
+
+    crm = Crm()
+    crm.lead(2)
+    crm.lead(3)
+    crm.lead(1, merged_into=RIVAL, modified=day(28))
+    if bound_to:
+        crm.contact(bound=bound_to, since=day(28.5) if bound_to != BOUND else day(2), archived_at=day(archived) if archived else None)
+        if bound_to != BOUND:
+            crm.history("101", "salesforceleadid", (day(2), BOUND))
+    crm.plan((RIVAL, BOUND))
+    findings = crm.findings("planned_merge_unsafe")
+    (row,) = crm.rows("core.planned_merge")
+    assert (row["verdict"], row["result"]) == ("done", result)
+    assert bool(findings) == (result in ("sync_broken", "contact_deleted"))

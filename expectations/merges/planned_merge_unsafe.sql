@@ -5,12 +5,13 @@
 -- on: core/planned_merge
 --
 -- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, merges a Lead with a Contact, or names
--- ids that are unknown, deleted, equal, or that the plan treats in two ways.
+-- ids that are unknown, deleted, equal, or that the plan treats in two ways. A row that was carried out fails while the contact that was bound
+-- to its loser is without a sync, or deleted.
 -- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
 -- are bound, they end on one record (rule 48).
 -- Otherwise: whoever carries the plan out as it is breaks the sync of this contact, or has it deleted.
 -- Rests on: rules 35 to 37, 48; F5, F6.
--- Not: a row that was carried out already.
+-- Not: a row that was carried out and left every contact whole.
 -- Steward: change the plan before it is carried out: make the bound record the master. Take the file away when it is no longer planned.
 --
 -- Auf Deutsch: Ein eingereichter Plan zum Zusammenführen würde einen Kontakt beschädigen.
@@ -25,16 +26,21 @@ select
     case when planned.row_no > 0 then format('Row {} of ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason as reason,
     case
         when planned.recommended_master_id = planned.loser_id then format('Make {} the master.', planned.loser_id)
+        when planned.verdict = 'done' then 'Restore the contact if it was deleted, resync it, and compare its values with the surviving record.'
+        when planned.consequence = 'switch' then format('Make {} the master of all of them.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
         else 'Correct the row or take it out.'
     end as action,
     case when planned.row_no > 0 then format('Zeile {} von ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason_de as reason_de,
     case
         when planned.recommended_master_id = planned.loser_id then format('{} zum Master machen.', planned.loser_id)
+        when planned.verdict = 'done'
+        then 'Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz vergleichen.'
+        when planned.consequence = 'switch' then format('{} zum Master von allen machen.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Zuerst die beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.'
         else 'Die Zeile berichtigen oder herausnehmen.'
     end as action_de,
     planned.plan || ' ' || planned.verdict as facts
 from core.planned_merge as planned
 left join core.hubspot_contact as contact on contact.contact_id = planned.hubspot_contact_id
-where planned.verdict in ('unsafe', 'invalid', 'unknown');
+where planned.verdict in ('unsafe', 'invalid', 'unknown') or planned.result in ('sync_broken', 'contact_deleted');

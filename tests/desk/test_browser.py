@@ -33,7 +33,7 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATHS = ("/", "/findings", "/findings?status=all&text=share", "/rules", "/name", "/nothing")
+PATHS = ("/", "/findings", "/findings?status=all&text=share", "/plans", "/rules", "/name", "/nothing")
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +230,9 @@ def test_nothing_is_wider_than_a_phone(home: Path, browse: Callable[[str], Open]
                 assert page.evaluate("() => document.scrollingElement.scrollWidth") <= 390, (path, locale)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), ("dark", 390), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("light", 390), ("dark", 1280)))]
+)
 def test_axe_finds_no_serious_fault(home: Path, browse: Callable[[str], Open], scheme: str, width: int) -> None:
     with served(home, token="a-secret-of-some-length") as locked, served(home) as address:
         visit = browse(address)
@@ -249,6 +250,13 @@ def test_axe_finds_no_serious_fault_on_a_run_that_proves_nothing(home: Path, bro
     publish(troubled(), home, "unproven", coverage=coverage, problem="HubSpot refused the token")
     with served(home) as address:
         assert faults(browse(address)("/", color_scheme=scheme)) == []
+
+
+def test_axe_would_see_a_fault(home: Path, browse: Callable[[str], Open]) -> None:
+    with served(home) as address:
+        page = browse(address)("/findings")
+        page.evaluate("() => { document.documentElement.removeAttribute('lang'); document.querySelector('td.tick input').removeAttribute('aria-label'); }")
+        assert {fault.split(":")[0] for fault in faults(page)} == {"html-has-lang", "label"}
 
 
 def faults(page: Page) -> list[str]:

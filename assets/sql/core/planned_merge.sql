@@ -1,6 +1,8 @@
--- One row: a row of a merge plan that somebody handed in, judged before it is carried out.
--- A loser that a contact is bound to makes a row unsafe, whoever is the master: either nobody is bound to the master and the contact loses its
--- record (F6, rule 36), or another contact is, and two contacts end on one record (rule 48).
+-- One row: a row of a merge plan that somebody handed in, judged before it is carried out, and looked at again afterwards.
+-- A loser that a contact is bound to makes a merge unsafe, whoever is the master: either nobody is bound to the master and the contact loses its
+-- record (F6, rule 36), or another contact is, and two contacts end on one record (rule 48). That holds for the other losers of the same master,
+-- as well; the merge makes the master the record updated last, and the binding jumps to it (rule 11).
+-- Runs in the warehouse, and on a published snapshot for `bindwatch merge-check`.
 --
 -- plan: the file it came in
 -- row_no: its row there, from 1; 0 stands for a file that cannot be read
@@ -9,35 +11,18 @@
 -- verdict: safe, unsafe, invalid (Salesforce would refuse it, or the plan contradicts itself), unknown (an id that no pull has seen), done
 --   (it was carried out since)
 -- reason: why
--- hubspot_contact_id: the live contact that is bound to the loser, else the one bound to the master
+-- hubspot_contact_id: the live contact that is bound to the loser, else the one bound to the master, else the one bound to another loser of it
 -- bound_id: the record it is bound to
--- recommended_master_id: the record that should be the master; null when the plan cannot say
+-- recommended_master_id: the record that should be the master of all that the plan wants to be one; null when the plan cannot say
+-- consequence: what the merge would do to the contact: contact_deleted, sync_broken (by the setting of the portal), switch; null: nothing
+-- result: of a merge that was carried out: as_planned, pending, moved, sync_broken or contact_deleted; null before
 -- reason_de: the reason in German
 create or replace table core.planned_merge as
 with planned as (
-    select
-        plan, row_no,
-        coalesce(master_id18, trim(master_id)) as master_id,
-        coalesce(loser_id18, trim(loser_id)) as loser_id,
-        master_id18 is null or loser_id18 is null as is_malformed
-    from (
-        select plan, row_no, master_id, loser_id, main.salesforce_id18(master_id) as master_id18, main.salesforce_id18(loser_id) as loser_id18
-        from main.merge_plan
-    ) as handed_in
+    select *, main.salesforce_id18(master_id) is null or main.salesforce_id18(loser_id) is null as is_malformed from main.merge_plan
 ),
 twice as (
     select plan, loser_id, count(distinct master_id) as masters from planned group by plan, loser_id
-),
-reach as (
-    -- where a record ends when the plan is followed; a pair that is there already is not added again, so a cycle ends
-    with recursive step(plan, loser_id, master_id) as (
-        select plan, loser_id, master_id from planned where loser_id <> master_id
-        union
-        select step.plan, step.loser_id, planned.master_id
-        from step
-        inner join planned on planned.plan = step.plan and planned.loser_id = step.master_id and planned.loser_id <> planned.master_id
-    )
-    select plan, loser_id from step where loser_id = master_id
 ),
 holder as (
     -- two contacts on one record are a finding of their own; the one with the least id stands for both
@@ -46,6 +31,23 @@ holder as (
     where state = 'live' and bound_id is not null
     group by bound_id
 ),
+beside as (
+    -- of each master of a plan: how many losers it has, and one that a contact is bound to
+    select planned.plan, planned.master_id, count(distinct planned.loser_id) as losers, min(holder.bound_id) as bound_id
+    from planned
+    left join holder on holder.bound_id = planned.loser_id and planned.loser_id <> planned.master_id
+    group by planned.plan, planned.master_id
+),
+held_in_group as (
+    select member.plan, member.group_id, min(holder.bound_id) as bound_id, count(distinct holder.bound_id) as bound_records
+    from (
+        select plan, group_id, master_id as record_id from planned where group_id is not null
+        union
+        select plan, group_id, loser_id from planned where group_id is not null
+    ) as member
+    inner join holder on holder.bound_id = member.record_id
+    group by member.plan, member.group_id
+),
 input as (
     select
         planned.*,
@@ -53,78 +55,141 @@ input as (
         master.state as master_state,
         loser.object_type as loser_type,
         loser.state as loser_state,
+        loser.merged_into_id as loser_merged_into_id,
         loser.survivor_id as loser_survivor_id,
         of_master.contact_id as master_contact_id,
         of_loser.contact_id as loser_contact_id,
+        beside.losers,
+        case when of_master.contact_id is null and of_loser.contact_id is null then beside.bound_id end as bound_beside_id,
+        of_other.contact_id as other_contact_id,
         coalesce(twice.masters > 1, false) as has_two_masters,
-        reach.loser_id is not null as is_circular
+        held_in_group.bound_id as group_bound_id,
+        coalesce(held_in_group.bound_records, 0) as group_bound_records,
+        case loser.object_type when 'Lead' then policy.on_lead_deleted else policy.on_contact_deleted end as on_deleted,
+        event.outcome
     from planned
+    cross join main.policy as policy
     left join core.salesforce_person as master on master.record_id = planned.master_id
     left join core.salesforce_person as loser on loser.record_id = planned.loser_id
     left join holder as of_master on of_master.bound_id = planned.master_id
     left join holder as of_loser on of_loser.bound_id = planned.loser_id
+    left join beside on beside.plan = planned.plan and beside.master_id = planned.master_id
+    left join holder as of_other on of_other.bound_id = beside.bound_id
     left join twice on twice.plan = planned.plan and twice.loser_id = planned.loser_id
-    left join reach on reach.plan = planned.plan and reach.loser_id = planned.loser_id
+    left join held_in_group on held_in_group.plan = planned.plan and held_in_group.group_id = planned.group_id
+    left join (select loser_id, min(outcome) filter (where outcome <> 'safe') as outcome from core.merge_event group by loser_id) as event
+        on event.loser_id = planned.loser_id
+),
+judged as (
+    select
+        *,
+        case
+            when row_no = 0 or is_malformed or master_id = loser_id then 'invalid'
+            when master_type is null or loser_type is null then 'unknown'
+            when loser_state = 'merged' and (loser_merged_into_id = master_id or loser_survivor_id = master_id) then 'done'
+            when master_type <> loser_type or is_circular or has_two_masters or gone_in_row is not null then 'invalid'
+            when master_state <> 'live' or loser_state <> 'live' then 'invalid'
+            when loser_contact_id is not null or bound_beside_id is not null then 'unsafe'
+            else 'safe'
+        end as verdict
+    from input
+),
+worded as (
+    select
+        *,
+        case
+            when verdict <> 'unsafe' then null
+            when loser_contact_id is null then 'switch'
+            when on_deleted = 'delete' then 'contact_deleted'
+            else 'sync_broken'
+        end as consequence
+    from judged
 )
 select
     plan,
     row_no,
     master_id,
     loser_id,
+    verdict,
     case
-        when is_malformed or master_id = loser_id then 'invalid'
-        when master_type is null or loser_type is null then 'unknown'
-        when loser_state = 'merged' and loser_survivor_id = master_id then 'done'
-        when master_type <> loser_type or is_circular or has_two_masters then 'invalid'
-        when master_state <> 'live' or loser_state <> 'live' then 'invalid'
-        when loser_contact_id is not null then 'unsafe'
-        else 'safe'
-    end as verdict,
-    case
-        when row_no = 0 then 'The file cannot be read: it needs the columns master_id and loser_id, in UTF-8.'
+        when row_no = 0 then format('The file cannot be read: {}.', problem)
         when is_malformed then 'One of the two is no Salesforce id.'
         when master_id = loser_id then 'Master and loser are the same record.'
         when master_type is null then format('No pull has seen the master {}.', master_id)
         when loser_type is null then format('No pull has seen the loser {}.', loser_id)
-        when loser_state = 'merged' and loser_survivor_id = master_id then 'The merge was carried out.'
-        when master_type <> loser_type then format('The master is a {}, the loser a {}. Convert the Lead into the Contact instead.', master_type, loser_type)
+        when verdict = 'done' then 'The merge was carried out.'
+            || case outcome
+                when 'sync_broken' then ' The contact that was bound to the loser lost its sync.'
+                when 'contact_deleted' then ' The contact that was bound to the loser was deleted.'
+                when 'moved' then ' The contact that was bound to the loser is bound to a third record now.'
+                else ''
+            end
+        when master_type <> loser_type
+        then format('The master is a {}, the loser a {}: Salesforce cannot merge them (rule 37). Convert the Lead into the Contact instead.', master_type, loser_type)
         when is_circular then 'The rows of the plan form a circle.'
         when has_two_masters then format('The plan merges {} into more than one master.', loser_id)
+        when gone_in_row is not null then format('Row {} merges one of the two away before.', gone_in_row)
         when master_state <> 'live' then format('The master {} is {}.', master_id, master_state)
         when loser_state <> 'live' then format('The loser {} is {}.', loser_id, loser_state)
-        when loser_contact_id is not null and master_contact_id is null
-        then format('HubSpot contact {} is bound to {}, which would go.', loser_contact_id, loser_id)
-        when loser_contact_id is not null
-        then format('HubSpot contacts {} and {} are bound to the two records.', loser_contact_id, master_contact_id)
-        when master_contact_id is not null then format('HubSpot contact {} is bound to the master.', master_contact_id)
+        when consequence = 'switch'
+        then format('HubSpot contact {} is bound to {}, another loser of this master. The merge makes {} the record updated last: the binding jumps to it (rule 11).',
+            other_contact_id, bound_beside_id, master_id)
+        when consequence is not null
+        then format('HubSpot contact {} is bound to {}, which would go: ', loser_contact_id, loser_id)
+            || case consequence
+                when 'contact_deleted' then 'the contact is deleted with it, restorable for 90 days (rules 34, 36).'
+                else 'its sync breaks until the contact is matched again (rules 33, 36).'
+            end
+            || case when master_contact_id is null then '' else format(' HubSpot contact {} is bound to the master: both may end on one record (rule 48).', master_contact_id) end
+        when master_contact_id is not null then format('HubSpot contact {} is bound to the master and stays (rule 35).', master_contact_id)
         else 'No HubSpot contact is bound to either.'
-    end as reason,
-    coalesce(loser_contact_id, master_contact_id) as hubspot_contact_id,
-    case when loser_contact_id is not null then loser_id when master_contact_id is not null then master_id end as bound_id,
+    end
+    || case when verdict = 'safe' and losers > 2 then format(' {} losers are several merges in Salesforce: two at a time (rule 37).', losers) else '' end as reason,
+    coalesce(loser_contact_id, master_contact_id, case when bound_beside_id is not null then other_contact_id end) as hubspot_contact_id,
+    case when loser_contact_id is not null then loser_id when master_contact_id is not null then master_id else bound_beside_id end as bound_id,
     case
-        when master_type is null or loser_type is null or master_type <> loser_type then null
-        when loser_contact_id is not null and master_contact_id is not null then null
-        when loser_contact_id is not null then loser_id
-        else master_id
+        when master_type is null or loser_type is null or master_type <> loser_type or is_circular or has_two_masters then null
+        when group_bound_records > 1 then null
+        else coalesce(group_bound_id, master_id)
     end as recommended_master_id,
+    consequence,
     case
-        when row_no = 0 then 'Die Datei ist nicht lesbar: sie braucht die Spalten master_id und loser_id, in UTF-8.'
+        when verdict <> 'done' then null
+        when outcome in ('sync_broken', 'contact_deleted', 'moved', 'pending') then outcome
+        else 'as_planned'
+    end as result,
+    case
+        when row_no = 0 then format('Die Datei ist nicht lesbar: {}.', problem)
         when is_malformed then 'Eine der beiden ist keine Salesforce-ID.'
         when master_id = loser_id then 'Master und Verlierer sind derselbe Datensatz.'
         when master_type is null then format('Kein Abruf hat den Master {} gesehen.', master_id)
         when loser_type is null then format('Kein Abruf hat den Verlierer {} gesehen.', loser_id)
-        when loser_state = 'merged' and loser_survivor_id = master_id then 'Die Zusammenführung wurde ausgeführt.'
+        when verdict = 'done' then 'Die Zusammenführung wurde ausgeführt.'
+            || case outcome
+                when 'sync_broken' then ' Der Kontakt, der mit dem Verlierer verknüpft war, hat seine Synchronisierung verloren.'
+                when 'contact_deleted' then ' Der Kontakt, der mit dem Verlierer verknüpft war, wurde gelöscht.'
+                when 'moved' then ' Der Kontakt, der mit dem Verlierer verknüpft war, ist jetzt mit einem dritten Datensatz verknüpft.'
+                else ''
+            end
         when master_type <> loser_type
-        then format('Der Master ist ein {}, der Verlierer ein {}. Stattdessen den Lead in den Contact konvertieren.', master_type, loser_type)
+        then format('Der Master ist ein {}, der Verlierer ein {}: Salesforce kann sie nicht zusammenführen (Regel 37). Stattdessen den Lead in den Contact konvertieren.', master_type, loser_type)
         when is_circular then 'Die Zeilen des Plans laufen im Kreis.'
         when has_two_masters then format('Der Plan führt {} in mehr als einen Master zusammen.', loser_id)
+        when gone_in_row is not null then format('Zeile {} führt einen der beiden schon vorher in einen anderen zusammen.', gone_in_row)
         when master_state <> 'live' then format('Der Master {} ist nicht mehr da.', master_id)
         when loser_state <> 'live' then format('Der Verlierer {} ist nicht mehr da.', loser_id)
-        when loser_contact_id is not null and master_contact_id is null
-        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das verschwinden würde.', loser_contact_id, loser_id)
-        when loser_contact_id is not null
-        then format('Die HubSpot-Kontakte {} und {} sind mit den beiden Datensätzen verknüpft.', loser_contact_id, master_contact_id)
-        when master_contact_id is not null then format('HubSpot-Kontakt {} ist mit dem Master verknüpft.', master_contact_id)
+        when consequence = 'switch'
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, einem anderen Verlierer dieses Masters. Die Zusammenführung macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11).',
+            other_contact_id, bound_beside_id, master_id)
+        when consequence is not null
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das verschwinden würde: ', loser_contact_id, loser_id)
+            || case consequence
+                when 'contact_deleted' then 'der Kontakt wird mit ihm gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).'
+                else 'seine Synchronisierung bricht ab, bis der Kontakt neu zugeordnet wird (Regeln 33, 36).'
+            end
+            || case when master_contact_id is null then '' else format(' Mit dem Master ist HubSpot-Kontakt {} verknüpft: beide können auf einem Datensatz landen (Regel 48).', master_contact_id) end
+        when master_contact_id is not null then format('HubSpot-Kontakt {} ist mit dem Master verknüpft und bleibt es (Regel 35).', master_contact_id)
         else 'Mit keinem der beiden ist ein HubSpot-Kontakt verknüpft.'
-    end as reason_de
-from input;
+    end
+    || case when verdict = 'safe' and losers > 2 then format(' {} Verlierer sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
+from worded;

@@ -120,8 +120,15 @@ create table if not exists main.check_run (
 -- One row, while fail_on = "new": what was open since before this moment does not fail the run.
 create table if not exists main.baseline (set_at timestamp not null, run_id varchar not null);
 
--- One row: a row of a merge plan that lies in the home's folder merge-plans. Replaced at every run.
-create table if not exists main.merge_plan (plan varchar not null, row_no bigint not null, master_id varchar, loser_id varchar);
+-- One row: a loser of a merge plan that lies in the home's folder merge-plans. Replaced at every run.
+create table if not exists main.merge_plan (
+    plan varchar not null, row_no bigint not null,   -- from 1; 0: the file cannot be read
+    master_id varchar, loser_id varchar,             -- 18 characters; as written where they are malformed
+    group_id varchar,                -- the records that the plan wants to be one, named by the least of their ids
+    is_circular boolean not null,    -- the plan leads from the loser back to it
+    gone_in_row bigint,              -- the row before that merges one of the two away
+    problem varchar                  -- why the file cannot be read
+);
 
 -- One row: a finding that somebody acknowledged or waived. Replaced at every run from the decisions store.
 create table if not exists main.decision (

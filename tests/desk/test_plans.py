@@ -1,0 +1,71 @@
+"""Merge plans at the desk: judged before the merge, looked at again afterwards."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.merge_plan import load_merge_plans
+from tests.crm import BOUND, RIVAL, Crm, lead_id
+from tests.desk.portal import Page, Visitor, publish, served
+
+SAFE, UNSAFE = f"master_id,loser_id\n{BOUND},{RIVAL}\n", f"master_id,loser_id\n{RIVAL},{BOUND}\n"
+
+
+def send(ann: Visitor, content: str | bytes, answer: str = "page", name: str = "plan.csv") -> Page:
+    token = ann.open("/rules").values("//input[@name='form_token']/@value")[0]
+    files = {"plan": (name, content, "text/csv")}
+    return Page(ann.session.post(f"{ann.address}/plans", data={"form_token": token, "answer": answer}, files=files, timeout=20))
+
+
+def rows(page: Page) -> list[dict[str, Any]]:
+    assert page.answer.headers["Content-Disposition"].startswith("attachment")
+    return list(csv.DictReader(page.answer.content.decode("utf-8").splitlines()))
+
+
+def test_a_plan_is_judged_and_what_is_not_safe_is_said(ann: Visitor) -> None:
+    page = send(ann, UNSAFE)
+    assert "Do not carry this plan out as it is. 1 unsafe" in page.text
+    assert "HubSpot contact 101 is bound to" in page.text
+    assert "Every row is safe. 1 safe" in send(ann, SAFE).text
+
+
+def test_the_answer_and_the_safe_plan_come_as_csv(ann: Visitor) -> None:
+    assert [row["verdict"] for row in rows(send(ann, UNSAFE, "csv"))] == ["unsafe"]
+    assert rows(send(ann, UNSAFE, "fixed")) == [{"master_id": BOUND, "loser_id": RIVAL}]
+
+
+@pytest.mark.parametrize(("content", "said"), [("nonsense", "line 1: it has no column master_id"), (b"\x81\x00", "line 1, column 1: it is no text"), ("", "")])
+def test_what_is_no_plan_is_refused_with_its_line(ann: Visitor, content: str | bytes, said: str) -> None:
+    page = send(ann, content)
+    assert page.status == 200
+    assert "This is no merge plan:" in page.text and said in page.text
+    assert "No file was chosen." in send(ann, SAFE, name="").text or send(ann, SAFE, name="").status == 200
+
+
+def test_a_plan_without_the_token_of_the_session_is_refused(ann: Visitor) -> None:
+    files = {"plan": ("plan.csv", SAFE, "text/csv")}
+    assert ann.session.post(f"{ann.address}/plans", data={"form_token": "x"}, files=files, timeout=20).status_code == 403
+
+
+def test_plans_in_the_folder_are_listed_before_and_after_the_merge(home: Path, ann: Visitor) -> None:
+    assert "There is none." in ann.open("/plans").text
+    (home / "merge-plans").mkdir()
+    (home / "merge-plans" / "june.csv").write_text(f"master_id,loser_id\n{RIVAL},{BOUND}\n{lead_id(4)},{lead_id(3)}\n{lead_id(3)},{lead_id(5)}\n")
+    crm = Crm()
+    for number in (1, 2, 3, 4):
+        crm.lead(number)
+    crm.lead(5, merged_into=lead_id(3))
+    crm.contact(bound=BOUND)
+    load_merge_plans(crm.connection, home)
+    publish(crm, home)
+    page = ann.open("/plans")
+    assert page.texts("//table/tbody/tr[td='june.csv']/td")[:5] == ["june.csv", "1", "1", "", "1"]
+    german = ann.open("/plans", **{"Accept-Language": "de"}).text
+    assert "würde verschwinden" in german or "das verschwinden würde" in german
+
+
+def test_the_page_can_be_read_without_a_plan_in_any_language(home: Path) -> None:
+    with served(home) as address:
+        assert Visitor(address).open("/plans", **{"Accept-Language": "de"}).texts("//h1") == ["Pläne"]
