@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from assets.policy import Policy
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates, lead_id
 
 K1, K2 = contact_id(1), contact_id(2)
@@ -129,3 +130,38 @@ def test_a_single_record_needs_no_run_book() -> None:
     crm = Crm()
     crm.contact(bound=crm.lead(1))
     assert steps(crm) == []
+
+
+def test_what_the_master_lacks_is_entered_before_a_loser_fills_it_with_something_else() -> None:
+    """Under "always use Salesforce" HubSpot's value never reaches the bound record; a merge fills the blank, and the next sync takes it over."""
+    crm = duplicates(rival_fields={"Fax": "2"})
+    crm.policy = Policy.model_validate({"mapping": [{"hubspot": "fax", "salesforce": "Fax", "rule": "always_salesforce"}]})
+    crm.contact(bound=BOUND, properties={"fax": "1"}, synced=day(12))
+    row = row_of(crm)
+    assert (row["action"], row["enter_before"], row["enter_after"]) == ("merge", ["fax"], [])
+    assert row["reason"].startswith(f"First enter HubSpot's fax in {BOUND}: it is blank there, and {RIVAL} would fill it. Merge {RIVAL}")
+
+
+def test_the_binding_of_a_contact_outside_the_inclusion_list_does_not_follow_a_conversion() -> None:
+    crm = Crm(inclusion_list_id="7")
+    crm.lead(1)
+    crm.lead(2)
+    crm.salesforce_contact(1)
+    crm.contact(bound=BOUND)
+    assert steps(crm) == [("merge", BOUND, RIVAL), ("manual", BOUND, None)]
+    assert "Put it into the list first" in crm.rows("select reason from core.merge_advice where action = 'manual'")[0]["reason"]
+
+
+def test_an_additional_e_mail_that_matches_draws_a_contact_away_from_its_record() -> None:
+    crm = Crm(secondary_email_matches=True)
+    crm.lead(9, email="main@example.com")
+    crm.lead(1)
+    crm.lead(2)
+    crm.contact(email="main@example.com", additional="ann@example.com", bound=lead_id(9), synced=day(12))
+    assert steps(crm) == [("manual", None, None)]
+    crm = Crm()
+    crm.lead(9, email="main@example.com")
+    crm.lead(1)
+    crm.lead(2)
+    crm.contact(email="main@example.com", additional="ann@example.com", bound=lead_id(9), synced=day(12))
+    assert steps(crm) == [("merge", BOUND, RIVAL)], "where only the primary e-mail matches, nothing can be drawn away"
