@@ -139,6 +139,33 @@ def merge_check(
     _leave(0 if found[0].is_safe else 1)
 
 
+@app.command(name="restore-plan")
+def restore_plan(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="One file an action goes there; without it, all values with their evidence are printed.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only what was replaced or deleted on that day or time (UTC), or later.")] = None,
+) -> None:
+    """What switches and wrong merges took from contacts, as files that put it back. Nothing is written to a CRM.
+
+    Exit code 0, or 3 without a published snapshot.
+    """
+    from assets.snapshot import open_snapshot
+    from pipelines.answer import write_answer
+    from pipelines.report import print_restore_plan
+    from pipelines.restore_plan import RestorePlan, write_evidence, write_plan
+    from pipelines.settings import home
+
+    snapshot = open_snapshot(home())
+    if out is not None:
+        print_restore_plan(write_plan(snapshot, out, since), out)
+        _leave(0)
+    found: list[RestorePlan] = []
+    write_answer(None, lambda path: found.append(write_evidence(snapshot, path, since)))
+    print_restore_plan(found[0], None)
+    _leave(0)
+
+
 @app.command(name="what-if")
 def what_if(
     touched: Annotated[Path, typer.Argument(metavar="TOUCHED.csv", help="Salesforce ids (15 or 18 characters) that an import or a flow is about to edit.")],

@@ -14,6 +14,7 @@ from rich.table import Table
 from assets.merge_check import Judgement
 from assets.snapshot import current_folder
 from pipelines.guarded_run import RunResult, read_worst_findings
+from pipelines.restore_plan import RestorePlan
 from pipelines.settings import home
 from pipelines.what_if import Forecast
 
@@ -95,6 +96,20 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
     if found.warning:
         lines.append(f"[yellow]{escape(found.warning)}[/]")
     stderr.print(Panel("\n".join(lines), border_style="green" if found.is_safe else "red", expand=False))
+
+
+def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
+    """What can be put back, on standard error: standard output holds the evidence itself."""
+    lines = [
+        f"[bold]{found.values:,} values of {found.contacts:,} contacts can be put back[/]; {found.corrections:,} must be corrected in Salesforce first.",
+        f"{found.deleted:,} deleted contacts can be restored. {found.backfilled:,} Salesforce fields hold a value of another record.",
+        f"Left alone: {found.edited:,} values that somebody wrote later, {found.back:,} that are back already, "
+        f"{found.impossible:,} that cannot be put back now.",
+    ]
+    lines.append(
+        f"One file an action is in {escape(str(folder))}, in the order of their numbers." if folder else "[dim]--out FOLDER writes one file an action.[/]"
+    )
+    stderr.print(Panel("\n".join(lines), border_style="blue", expand=False))
 
 
 def _print_coverage(manifest: dict[str, Any]) -> None:

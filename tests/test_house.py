@@ -91,11 +91,13 @@ def test_the_asset_keys_are_known() -> None:
 
     keys = sorted("/".join(key.path) for key in defs.resolve_asset_graph().get_all_asset_keys())
     assert keys == [
-        "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/departure", "core/duplicate_cluster",
+        "core/backfilled_value", "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/departure",
+        "core/duplicate_cluster",
         "core/hubspot_contact",
         "core/judged_prediction", "core/merge_advice", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/planned_merge",
         "core/policy_prediction",
-        "core/policy_variant", "core/prediction_score", "core/rival", "core/salesforce_person", "core/switch_event", "hubspot/contact",
+        "core/policy_variant", "core/prediction_score", "core/restorable_contact", "core/restorable_value", "core/rival", "core/salesforce_person",
+        "core/switch_event", "hubspot/contact",
         "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
         "raw/salesforce_lead", "review/contact_detail", "review/edit", "review/finding", "review/finding_event", "review/record_detail",
         "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
@@ -167,7 +169,8 @@ def test_column_lineage_is_read_from_the_sql() -> None:
     # constants and counts come from no column
     assert without == {
         "core.candidate.matches_email", "core.candidate.matches_primary_email", "core.duplicate_cluster.size", "core.switch_event.overwritten_count",
-        "core.judged_prediction.source", "core.policy_variant.policy", "core.policy_variant.first_sync", "core.policy_variant.follow_up",
+        "core.judged_prediction.source", "core.restorable_value.evidence",
+        "core.policy_variant.policy", "core.policy_variant.first_sync", "core.policy_variant.follow_up",
         "core.policy_variant.recency", "core.prediction_score.source", "staging.salesforce_record.object_type",
     }  # fmt: skip
 

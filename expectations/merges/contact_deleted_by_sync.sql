@@ -15,24 +15,17 @@
 -- Warum: Mit dem Kontakt gehen Verlauf, Einwilligung, Listen und Aktivitäten. Nach 90 Tagen ist er endgültig weg.
 -- Sonst: Sind die 90 Tage vorüber, sind der Kontakt und alles, was an ihm hing, endgültig weg.
 select
-    contact.contact_id as hubspot_contact_id,
-    contact.bound_id as salesforce_id,
-    case when person.survivor_id is not null then [person.survivor_id] else cast([] as varchar[]) end as rival_ids,
+    gone.hubspot_contact_id,
+    gone.bound_id as salesforce_id,
+    case when gone.survivor_id is not null then [gone.survivor_id] else cast([] as varchar[]) end as rival_ids,
     contact.email,
     format('The contact was deleted after its record {} was {}. It can be restored for another {} days, until {}.',
-        contact.bound_id, case person.state when 'merged' then 'merged away' else 'deleted' end,
-        date_diff('day', clock.as_of, contact.archived_at + interval 90 day),
-        strftime(contact.archived_at + interval 90 day, '%Y-%m-%d')) as reason,
+        gone.bound_id, case gone.record_state when 'merged' then 'merged away' else 'deleted' end, gone.days_left,
+        strftime(gone.restorable_until, '%Y-%m-%d')) as reason,
     'Restore it from HubSpot''s recycle bin, then decide which record it belongs to.' as action,
     format('Der Kontakt wurde gelöscht, nachdem sein Datensatz {} {} wurde. Er lässt sich noch {} Tage wiederherstellen, bis {}.',
-        contact.bound_id, case person.state when 'merged' then 'in einen anderen zusammengeführt' else 'gelöscht' end,
-        date_diff('day', clock.as_of, contact.archived_at + interval 90 day),
-        strftime(contact.archived_at + interval 90 day, '%d.%m.%Y')) as reason_de,
+        gone.bound_id, case gone.record_state when 'merged' then 'in einen anderen zusammengeführt' else 'gelöscht' end, gone.days_left,
+        strftime(gone.restorable_until, '%d.%m.%Y')) as reason_de,
     'Aus dem Papierkorb von HubSpot wiederherstellen. Danach entscheiden, zu welchem Datensatz er gehört.' as action_de
-from core.hubspot_contact as contact
-inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state in ('deleted', 'merged')
-inner join core.departure as departure on departure.record_id = person.record_id
-cross join staging.clock as clock
-where contact.state = 'archived'
-  and contact.archived_at >= departure.departed_at
-  and contact.archived_at + interval 90 day > clock.as_of;
+from core.restorable_contact as gone
+inner join core.hubspot_contact as contact on contact.contact_id = gone.hubspot_contact_id;

@@ -4,7 +4,7 @@
 -- along (rule 29), so this comes before anything else is brought into that Contact.
 --
 -- email: the cluster
--- hubspot_contact_id: the live contact with that primary e-mail, else one that is bound to the master
+-- hubspot_contact_id: the contact at stake: the one that is bound to the master, else the live one with that primary e-mail
 -- step: 1, 2, … in the order in which the steps are to be done
 -- action: change_email (the loser gets an e-mail of its own), convert (the loser, a Lead, into the master, a Contact), merge, manual
 -- master_id: the record that stays; null when people must decide first
@@ -65,10 +65,9 @@ record_value as (
 ),
 free_contact as (
     -- for a master that is a Lead: the Contacts it could be converted into. The binding of a contact outside the inclusion list does not move along
-    select member.email, member.record_id, member.oldest_rank, cluster.hubspot_contact_id
+    select member.email, member.record_id, member.oldest_rank, master_held.contact_ids[1] as hubspot_contact_id
     from core.cluster_member as member
     inner join ranked as master on master.email = member.email and master.place = 1 and master.object_type = 'Lead'
-    inner join core.duplicate_cluster as cluster on cluster.email = member.email
     left join held on held.email = member.email and held.record_id = member.record_id
     left join held as master_held on master_held.email = master.email and master_held.record_id = master.record_id
     where member.object_type = 'Contact' and held.record_id is null and coalesce(master_held.is_in_scope, true)
@@ -122,7 +121,10 @@ watching as (
 plan as (
     select
         cluster.email,
-        coalesce(watching.contact_id, cluster.hubspot_contact_id, master_held.contact_ids[1]) as hubspot_contact_id,
+        coalesce(
+            watching.contact_id,
+            case when list_contains(master_held.contact_ids, cluster.hubspot_contact_id) then cluster.hubspot_contact_id else master_held.contact_ids[1] end,
+            cluster.hubspot_contact_id) as hubspot_contact_id,
         master.record_id as master_id,
         master_held.record_id is not null as master_is_bound,
         case when master.object_type = 'Lead' then coalesce(kept_contact.record_id, master.record_id) else master.record_id end as kept_id,
@@ -131,7 +133,8 @@ plan as (
         master.object_type = 'Lead' and cluster.contact_count > 0 and not coalesce(master_held.is_in_scope, true) as must_enter_list,
         watching.contact_id is not null as is_bound_elsewhere,
         watching.bound_id,
-        list_filter(coalesce(holding.contact_ids, cast([] as varchar[])), lambda id: id is distinct from cluster.hubspot_contact_id) as other_contact_ids,
+        list_sort(list_distinct(list_filter(
+            list_append(coalesce(holding.contact_ids, cast([] as varchar[])), cluster.hubspot_contact_id), lambda id: id is not null))) as other_contact_ids,
         coalesce(len(holding.contact_ids), 0) > 1
             or (len(holding.contact_ids) = 1 and cluster.hubspot_contact_id is not null and holding.contact_ids[1] <> cluster.hubspot_contact_id)
             as has_several_contacts
@@ -229,7 +232,7 @@ select
             numbered.hubspot_contact_id, numbered.master_id)
         when numbered.action = 'manual'
         then format('Other HubSpot contacts are bound to records here ({}). If they are one person, merge them in HubSpot; if not, give each record its own e-mail. Only then bring the rest together.',
-            array_to_string(numbered.other_contact_ids, ', '))
+            array_to_string(list_filter(numbered.other_contact_ids, lambda id: id <> numbered.hubspot_contact_id), ', '))
         when numbered.action = 'change_email'
         then format('The records look like different people. Give {} an e-mail of its own; {} keeps this one.', numbered.loser_id, numbered.master_id)
         when numbered.action = 'convert' and numbered.loser_id = numbered.master_id and numbered.master_is_bound
@@ -259,7 +262,7 @@ select
             numbered.hubspot_contact_id, numbered.master_id)
         when numbered.action = 'manual'
         then format('Andere HubSpot-Kontakte sind mit Datensätzen hier verknüpft ({}). Sind sie eine Person, sie in HubSpot zusammenführen; sonst jedem Datensatz eine eigene E-Mail geben. Erst dann den Rest zusammenbringen.',
-            array_to_string(numbered.other_contact_ids, ', '))
+            array_to_string(list_filter(numbered.other_contact_ids, lambda id: id <> numbered.hubspot_contact_id), ', '))
         when numbered.action = 'change_email'
         then format('Die Datensätze sehen nach verschiedenen Personen aus. {} bekommt eine eigene E-Mail; {} behält diese.', numbered.loser_id, numbered.master_id)
         when numbered.action = 'convert' and numbered.loser_id = numbered.master_id and numbered.master_is_bound

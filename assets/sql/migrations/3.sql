@@ -4,4 +4,4 @@ alter table main.ledger add column reason_de varchar;
 alter table main.ledger add column action_de varchar;
 
 -- It is filled anew at every run.
-drop table main.merge_plan;
+drop table if exists main.merge_plan;

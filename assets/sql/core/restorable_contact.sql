@@ -1,0 +1,28 @@
+-- One row: a HubSpot contact that was deleted after the Salesforce record it was bound to went, and can still be restored from HubSpot's recycle
+-- bin (90 days; rules 34, 36).
+--
+-- hubspot_contact_id: the contact
+-- bound_id: the record it was bound to
+-- record_state: deleted or merged
+-- survivor_id: the record that this one was merged into; null when it was deleted
+-- departed_at: when the record went
+-- archived_at: when the contact was deleted
+-- restorable_until: when HubSpot purges it
+-- days_left: days until then
+create or replace table core.restorable_contact as
+select
+    contact.contact_id as hubspot_contact_id,
+    contact.bound_id,
+    person.state as record_state,
+    person.survivor_id,
+    departure.departed_at,
+    contact.archived_at,
+    contact.archived_at + interval 90 day as restorable_until,
+    date_diff('day', clock.as_of, contact.archived_at + interval 90 day) as days_left
+from core.hubspot_contact as contact
+inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state in ('deleted', 'merged')
+inner join core.departure as departure on departure.record_id = person.record_id
+cross join staging.clock as clock
+where contact.state = 'archived'
+  and contact.archived_at >= departure.departed_at
+  and contact.archived_at + interval 90 day > clock.as_of;

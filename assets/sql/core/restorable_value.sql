@@ -1,0 +1,151 @@
+-- One row: a mapped value of a HubSpot contact that a switch or a Salesforce merge replaced, and what can be done about it.
+-- Taken is the value from before the first switch after the last time that somebody wrote the property otherwise: a value that a person edited
+-- later is left alone. Conversions are meant to bring the Contact's values, so they are not among the switches.
+--
+-- hubspot_contact_id: the contact
+-- property: the property
+-- value_before: what a restore puts back
+-- value_now: its value now
+-- switched_at: when it was replaced
+-- cause: duplicate_switch, unexplained or salesforce_merge
+-- from_id: the record that the contact was bound to before
+-- to_id: the record that replaced the value
+-- source_before: who had written the value, in HubSpot's words; null where only the pulled versions show it
+-- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after; HubSpot gave no history)
+-- status: restore; back (it has that value again); edited_later (left alone); of_account (the bound Contact takes it from its account, which would
+--   overwrite it again); contact_gone (archived, merged or vanished: restore the contact first)
+-- edited_at: when it was written otherwise since, or last
+-- edited_by: by whom, in HubSpot's words
+-- bound_id: the live record that the contact is bound to now; null where it is gone
+-- salesforce_field: the field of that record that holds the property
+-- salesforce_value: its value
+-- must_be_in_salesforce: that value would overwrite HubSpot's with the next sync, so it has to be corrected first (rules 24, 25)
+create or replace table core.restorable_value as
+with switch as (
+    select hubspot_contact_id, switched_at, from_id, to_id, cause
+    from core.switch_event
+    where cause in ('duplicate_switch', 'unexplained', 'salesforce_merge') and from_id is not null and to_id is not null
+),
+with_history as (
+    select overwritten.hubspot_contact_id, overwritten.property
+    from core.overwritten_value as overwritten
+    semi join switch on switch.hubspot_contact_id = overwritten.hubspot_contact_id
+    group by all
+),
+written_otherwise as (
+    select
+        version.hubspot_contact_id,
+        version.property,
+        max(version.changed_at) as edited_at,
+        arg_max(version.source_type, version.changed_at) as edited_by
+    from staging.hubspot_property_version as version
+    semi join with_history on with_history.hubspot_contact_id = version.hubspot_contact_id and with_history.property = version.property
+    left join switch
+        on switch.hubspot_contact_id = version.hubspot_contact_id
+        and version.source_type = 'SALESFORCE'
+        and version.changed_at between switch.switched_at - interval 5 second and switch.switched_at + interval 5 second
+    where switch.hubspot_contact_id is null
+    group by version.hubspot_contact_id, version.property
+),
+unread as (
+    -- contacts that switched, and of which HubSpot's history of mapped properties was never read
+    select switch.*
+    from switch
+    anti join raw.hubspot_history_read as history on history.contact_id = switch.hubspot_contact_id
+    anti join with_history on with_history.hubspot_contact_id = switch.hubspot_contact_id
+),
+contact_version as (
+    select
+        unread.hubspot_contact_id, unread.switched_at, unread.from_id, unread.to_id, unread.cause,
+        max_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) < unread.switched_at - interval 5 second) as properties_before,
+        min_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) >= unread.switched_at - interval 5 second) as properties_after
+    from unread
+    inner join raw.hubspot_contact as version on version.id = unread.hubspot_contact_id
+    group by unread.hubspot_contact_id, unread.switched_at, unread.from_id, unread.to_id, unread.cause
+),
+replaced as (
+    select
+        overwritten.hubspot_contact_id, overwritten.property, overwritten.value_before, overwritten.value_after, overwritten.switched_at,
+        switch.cause, switch.from_id, switch.to_id, overwritten.source_before, 'history' as evidence
+    from core.overwritten_value as overwritten
+    inner join switch on switch.hubspot_contact_id = overwritten.hubspot_contact_id and switch.switched_at = overwritten.switched_at
+    union all
+    select
+        version.hubspot_contact_id, mapping.property, version.properties_before[mapping.property], version.properties_after[mapping.property],
+        version.switched_at, version.cause, version.from_id, version.to_id, null, 'versions'
+    from contact_version as version
+    cross join (select distinct property from main.field_mapping where rule <> 'none') as mapping
+    where not main.is_blank(version.properties_before[mapping.property])
+      and version.properties_after is not null
+      and main.trim_text(version.properties_before[mapping.property]) is distinct from main.trim_text(version.properties_after[mapping.property])
+),
+first_since as (
+    select
+        replaced.*,
+        written_otherwise.edited_at,
+        written_otherwise.edited_by,
+        replaced.evidence = 'history' and coalesce(written_otherwise.edited_at > replaced.switched_at, false) as is_overtaken
+    from replaced
+    left join written_otherwise on written_otherwise.hubspot_contact_id = replaced.hubspot_contact_id and written_otherwise.property = replaced.property
+    -- the first that was not overtaken; where all were, the last
+    qualify row_number() over (
+        partition by replaced.hubspot_contact_id, replaced.property
+        order by is_overtaken, case when is_overtaken then null else replaced.switched_at end, replaced.switched_at desc) = 1
+),
+last_written as (
+    select hubspot_contact_id, property, arg_max(value_after, switched_at) as value_after from replaced where evidence = 'versions' group by all
+),
+contact as (
+    select latest.contact_id, latest.state, latest.bound_id, version.properties
+    from core.hubspot_contact as latest
+    inner join raw.hubspot_contact as version on version.id = latest.contact_id and version.pull_no = latest.pull_no
+    where latest.contact_id in (select hubspot_contact_id from first_since)
+),
+record as (
+    select person.record_id, person.object_type, version.fields
+    from (
+        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select bound_id from contact)
+        union all
+        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select bound_id from contact)
+    ) as version
+    inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
+    where person.state = 'live'
+)
+select
+    value.hubspot_contact_id,
+    value.property,
+    value.value_before,
+    nullif(contact.properties[value.property], '') as value_now,
+    value.switched_at,
+    value.cause,
+    value.from_id,
+    value.to_id,
+    value.source_before,
+    value.evidence,
+    case
+        when contact.state is distinct from 'live' then 'contact_gone'
+        when main.same_value(contact.properties[value.property], value.value_before, field.type) then 'back'
+        when value.is_overtaken then 'edited_later'
+        when value.evidence = 'versions'
+         and main.trim_text(contact.properties[value.property]) is distinct from main.trim_text(last_written.value_after) then 'edited_later'
+        when contains(mapping.salesforce_field, '.') and mapping.rule in ('prefer_salesforce', 'always_salesforce')
+         and not main.is_blank(record.fields[mapping.salesforce_field])
+         and not main.same_value(record.fields[mapping.salesforce_field], value.value_before, field.type) then 'of_account'
+        else 'restore'
+    end as status,
+    value.edited_at,
+    value.edited_by,
+    record.record_id as bound_id,
+    mapping.salesforce_field,
+    nullif(record.fields[mapping.salesforce_field], '') as salesforce_value,
+    coalesce(
+        mapping.rule in ('prefer_salesforce', 'always_salesforce')
+        and not main.is_blank(record.fields[mapping.salesforce_field])
+        and not main.same_value(record.fields[mapping.salesforce_field], value.value_before, field.type),
+        false) as must_be_in_salesforce
+from first_since as value
+left join contact on contact.contact_id = value.hubspot_contact_id
+left join record on record.record_id = contact.bound_id
+left join main.field_mapping as mapping on mapping.property = value.property and mapping.object_type = record.object_type
+left join raw.salesforce_field as field on field.object_type = record.object_type and field.field = mapping.salesforce_field
+left join last_written on last_written.hubspot_contact_id = value.hubspot_contact_id and last_written.property = value.property;

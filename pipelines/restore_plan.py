@@ -1,0 +1,125 @@
+"""`bindwatch restore-plan`: what switches and wrong merges took from contacts, as files that put it back.
+
+Everything comes from the last published snapshot: core/restorable_value.sql, backfilled_value.sql and restorable_contact.sql say what it means.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from assets.problems import ConfigurationProblem
+
+# In the order in which they are carried out: a contact must be there before it is written to, and what Salesforce holds would overwrite
+# HubSpot's value again with the next sync (rules 24, 25).
+CONTACTS, LEADS, SALESFORCE_CONTACTS, HUBSPOT, BACKFILLED, LEFT_ALONE, EVIDENCE = (
+    "1-restore-contacts.csv", "2-salesforce-leads.csv", "2-salesforce-contacts.csv", "3-hubspot-contacts.csv", "4-salesforce-back-filled.csv",
+    "left-alone.csv", "evidence.csv",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """How much there is. values: to put back in HubSpot, in contacts; corrections: of them those that Salesforce must hold first; backfilled: fields
+    of records that hold another record's value; deleted: contacts to restore from the recycle bin; back, edited, impossible: values left alone.
+    """
+
+    values: int
+    contacts: int
+    corrections: int
+    backfilled: int
+    deleted: int
+    back: int
+    edited: int
+    impossible: int
+
+
+def write_evidence(snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None) -> RestorePlan:
+    """Writes every value with its evidence to one file, safe for a spreadsheet. since: only what was replaced then or later (UTC)."""
+    _select(snapshot, since)
+    _copy(snapshot, _EVIDENCE, out)
+    return _count(snapshot)
+
+
+def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetime | None = None) -> RestorePlan:
+    """Writes one file an action into `folder`, which is made. Raises ConfigurationProblem when that cannot be done.
+
+    The files for imports hold the values as they were: an apostrophe that protects a spreadsheet would end up in the CRM.
+    """
+    _select(snapshot, since)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationProblem(f"{folder} cannot be made: {error.strerror}") from error
+    _copy(snapshot, "select * from deleted order by days_left, hubspot_contact_id", folder / CONTACTS)
+    for object_type, name in (("Lead", LEADS), ("Contact", SALESFORCE_CONTACTS)):
+        rows = f"""select bound_id, salesforce_field, value_before from restorable
+                   where status = 'restore' and must_be_in_salesforce and starts_with(bound_id, '{_PREFIX[object_type]}')"""
+        _copy(snapshot, _wide(snapshot, rows, "Id"), folder / name)
+    _copy(
+        snapshot, _wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore'", "Record ID"), folder / HUBSPOT
+    )
+    _copy(snapshot, _BACKFILLED, folder / BACKFILLED)
+    _copy(snapshot, f"from ({_EVIDENCE}) where status <> 'restore'", folder / LEFT_ALONE)
+    _copy(snapshot, _EVIDENCE, folder / EVIDENCE)
+    return _count(snapshot)
+
+
+_PREFIX = {"Lead": "00Q", "Contact": "003"}
+
+_EVIDENCE = """
+select hubspot_contact_id, property, status, main.safe_cell(value_before) as value_before, main.safe_cell(value_now) as value_now, switched_at, cause,
+       from_id, to_id, source_before, evidence, edited_at, edited_by, bound_id, salesforce_field, main.safe_cell(salesforce_value) as salesforce_value,
+       must_be_in_salesforce
+from restorable
+order by switched_at desc, hubspot_contact_id, property
+"""
+
+# Only people know whether both records are one person: then they are merged, and the value may stay.
+_BACKFILLED = """
+select to_id as "Id", salesforce_field as field, main.safe_cell(value) as value, from_id as came_from, hubspot_contact_id, switched_at
+from backfilled order by to_id, salesforce_field
+"""
+
+
+def _select(snapshot: duckdb.DuckDBPyConnection, since: datetime | None) -> None:
+    moment = since or datetime(1970, 1, 1)
+    for name, table, column in (
+        ("restorable", "restorable_value", "switched_at"), ("backfilled", "backfilled_value", "switched_at"), ("deleted", "restorable_contact", "archived_at")
+    ):  # fmt: skip
+        snapshot.execute(f"create or replace temp table {name} as from published.{table} where {column} >= ?", [moment])
+
+
+def _wide(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str) -> str:
+    """A query with one row an id and one column a field: (id, field, value) rows turned round. A field without a value for an id is blank."""
+    names = [row[0] for row in snapshot.execute(f"select distinct name from ({rows}) as value(id, name, value) order by name").fetchall()]
+    columns = "".join(f", any_value(value) filter (where name = {_literal(name)}) as {_quote(name)}" for name in names)
+    return f"select id as {_quote(id_name)}{columns} from ({rows}) as value(id, name, value) group by id order by id"
+
+
+def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
+    row = snapshot.execute(
+        """select count(*) filter (where status = 'restore'), count(distinct hubspot_contact_id) filter (where status = 'restore'),
+                  count(*) filter (where status = 'restore' and must_be_in_salesforce), (select count(*) from backfilled), (select count(*) from deleted),
+                  count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
+                  count(*) filter (where status in ('of_account', 'contact_gone'))
+           from restorable"""
+    ).fetchone()
+    assert row is not None  # an aggregate has one row
+    return RestorePlan(*row)
+
+
+def _copy(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    try:
+        snapshot.execute(f"copy ({query}) to {_literal(str(path))} (format csv, header)")
+    except duckdb.IOException as error:
+        raise ConfigurationProblem(f"{path} cannot be written.") from error
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
