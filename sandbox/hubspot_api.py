@@ -45,6 +45,7 @@ class HubSpotApi:
                 Route(base, self._guarded(self.list_contacts)),
                 Route(f"{base}/search", self._guarded(self.search), methods=["POST"]),
                 Route(f"{base}/batch/read", self._guarded(self.batch_read), methods=["POST"]),
+                Route(f"{base}/batch/update", self._guarded(self.batch_update), methods=["POST"]),
                 Route(f"{base}/merge", self._guarded(self.merge), methods=["POST"]),
                 Route(f"{base}/{{contact_id}}", self._guarded(self.one), methods=["GET", "DELETE"]),
             ]
@@ -155,6 +156,20 @@ class HubSpotApi:
             }
             answer |= {"numErrors": 1, "errors": [error]}
         return JsonAnswer(answer, 207 if missing else 200)
+
+    async def batch_update(self, request: Request) -> Response:
+        """What an import or an app writes: the contacts sync at the next poll."""
+        inputs = json.loads(await request.body()).get("inputs") or []
+        if len(inputs) > 100:
+            return _error(400, "VALIDATION_ERROR", "too many inputs")
+        updated = [(contact, entry["properties"]) for entry in inputs if (contact := self._find(entry["id"])) is not None and contact.archived_at is None]
+        if len(updated) < len(inputs):
+            return _error(404, "OBJECT_NOT_FOUND", "resource not found")
+        for contact, properties in updated:
+            self.world.write(contact, {name: value or "" for name, value in properties.items()}, "API")
+        now = _iso(self.world.now)
+        results = [self._object(contact, list(properties), []) for contact, properties in updated]
+        return JsonAnswer({"status": "COMPLETE", "startedAt": now, "completedAt": now, "results": results})
 
     async def one(self, request: Request) -> Response:
         query = request.query_params

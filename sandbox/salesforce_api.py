@@ -65,6 +65,7 @@ class SalesforceApi:
             Route(f"{_DATA}/sobjects/{{name}}/describe", self._guarded(self.describe)),
             Route(f"{_DATA}/sobjects/{{name}}/{{kind:str}}/", self._guarded(self.replication)),
             Route(f"{_DATA}/sobjects/{{name}}/{{kind:str}}", self._guarded(self.replication)),
+            Route(f"{_DATA}/sobjects/{{name}}/{{record_id:str}}", self._guarded(self.update), methods=["PATCH"]),
             Route(f"{_DATA}/limits", self._guarded(self.limits)),
             Route(f"{_DATA}/limits/", self._guarded(self.limits)),
             Route(f"{_DATA}/query", self._guarded(self.query)),
@@ -159,6 +160,14 @@ class SalesforceApi:
             return JsonAnswer({"ids": [r.id for r in records if not r.is_deleted], "latestDateCovered": covered})
         deleted = [{"id": r.id, "deletedDate": _rest(r.modified_at)} for r in records if r.is_deleted]
         return JsonAnswer({"deletedRecords": deleted, "earliestDateAvailable": _rest(earliest), "latestDateCovered": covered})
+
+    async def update(self, request: Request) -> Response:
+        """A person or a data loader edits a record."""
+        record = self.world.records.get(request.path_params["record_id"])
+        if record is None or record.type != request.path_params["name"] or not record.is_live:
+            return _error(404, "NOT_FOUND", "The requested resource does not exist")
+        self.world.edit_record(record, json.loads(await request.body()))
+        return Response(status_code=204)
 
     async def limits(self, request: Request) -> Response:
         return JsonAnswer({
