@@ -48,21 +48,6 @@ ranked as (
     inner join core.duplicate_cluster as cluster on cluster.email = member.email
     cross join main.policy as policy
 ),
-contact_value as (
-    select version.id as contact_id, version.properties
-    from raw.hubspot_contact as version
-    inner join core.hubspot_contact as latest on latest.contact_id = version.id and latest.pull_no = version.pull_no
-    where latest.state = 'live' and latest.bound_id in (select record_id from held)
-),
-record_value as (
-    select person.record_id, person.object_type, version.fields
-    from (
-        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select record_id from core.cluster_member)
-        union all
-        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select record_id from core.cluster_member)
-    ) as version
-    inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
-),
 free_contact as (
     -- for a master that is a Lead: the Contacts it could be converted into. The binding of a contact outside the inclusion list does not move along
     select member.email, member.record_id, member.oldest_rank, master_held.contact_ids[1] as hubspot_contact_id
@@ -71,6 +56,35 @@ free_contact as (
     left join held on held.email = member.email and held.record_id = member.record_id
     left join held as master_held on master_held.email = master.email and master_held.record_id = master.record_id
     where member.object_type = 'Contact' and held.record_id is null and coalesce(master_held.is_in_scope, true)
+),
+-- Values are read where they decide something: Contacts that a Lead may be converted into; all, where a mapping rule lets Salesforce be blank
+-- while HubSpot is not
+needed_record as (
+    select record_id from free_contact
+    union
+    select record_id from core.cluster_member
+    where (select count(*) from main.field_mapping where rule in ('always_salesforce', 'two_way')) > 0
+),
+needed_contact as (
+    select hubspot_contact_id as contact_id from free_contact where hubspot_contact_id is not null
+    union
+    select unnest(contact_ids) from held
+    where (select count(*) from main.field_mapping where rule in ('always_salesforce', 'two_way')) > 0
+),
+contact_value as (
+    select version.id as contact_id, version.properties
+    from raw.hubspot_contact as version
+    inner join core.hubspot_contact as latest on latest.contact_id = version.id and latest.pull_no = version.pull_no
+    where version.id in (select contact_id from needed_contact)
+),
+record_value as (
+    select person.record_id, person.object_type, version.fields
+    from (
+        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select record_id from needed_record)
+        union all
+        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select record_id from needed_record)
+    ) as version
+    inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
 ),
 at_risk as (
     -- what the contact would lose to such a Contact. The name of its account cannot be entered in it
