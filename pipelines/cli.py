@@ -150,10 +150,10 @@ def restore_plan(
 
     Exit code 0, or 3 without a published snapshot.
     """
+    from assets.restore_plan import RestorePlan, write_evidence, write_plan
     from assets.snapshot import open_snapshot
     from pipelines.answer import write_answer
     from pipelines.report import print_restore_plan
-    from pipelines.restore_plan import RestorePlan, write_evidence, write_plan
     from pipelines.settings import home
 
     snapshot = open_snapshot(home())

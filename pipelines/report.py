@@ -12,9 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 
 from assets.merge_check import Judgement
+from assets.restore_plan import RestorePlan
 from assets.snapshot import current_folder
 from pipelines.guarded_run import RunResult, read_worst_findings
-from pipelines.restore_plan import RestorePlan
 from pipelines.settings import home
 from pipelines.what_if import Forecast
 

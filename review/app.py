@@ -1,10 +1,12 @@
 """The pages of the desk. Each reads the snapshot that is current when it is asked for; only a decision writes, and that into the decisions store."""
 
 import csv
+import io
 import logging
 import re
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,10 +34,12 @@ from assets.decisions import Action, Decision, DecisionStore, end_of, has_decisi
 from assets.merge_check import Judgement, judge
 from assets.policy import masked_email
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.restore_plan import write_plan
 from assets.worklist import OBJECTS, STATUSES, Filter, check_values
 from review import words
 from review.access import Entrance, Gatekeeper, check_form_token, form_token, read_session_key, tidy_line, tidy_name
 from review.chart import draw_runs
+from review.damage import CONTACTS_AT_ONCE, report
 from review.desk import Desk, Snapshot, overview, scores, with_names
 from review.filters import chosen, read_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, same_person, sentences, timeline
@@ -80,6 +84,9 @@ def create_app(settings: Settings) -> Starlette:
         Route("/export/merges.csv", pages.export_merges),
         Route("/plans", pages.show_plans, methods=["GET"]),
         Route("/plans", pages.judge_plan, methods=["POST"]),
+        Route("/damage", pages.show_damage),
+        Route("/damage.html", pages.print_damage),
+        Route("/export/restore.zip", pages.export_restore_plan),
         Route("/rules", pages.show_rules),
         Route("/name", pages.show_name, methods=["GET"]),
         Route("/name", pages.take_name, methods=["POST"]),
@@ -246,6 +253,20 @@ class _Pages:
         )
         return self._page(request, "plans.html", snapshot=snapshot, plans=plans, troubles=troubles, judgement=judgement, rows=rows, page_size=PAGE_SIZE)
 
+    def show_damage(self, request: Request) -> Response:
+        return self._damage_page(request, printed=False)
+
+    def print_damage(self, request: Request) -> Response:
+        """The same as a file of its own, to be printed or sent: nothing in it is fetched from anywhere."""
+        answer = self._damage_page(request, printed=True, style=Markup((_FOLDER / "static" / "desk.css").read_text("utf-8")))
+        answer.headers["Content-Disposition"] = 'attachment; filename="bindwatch-damage-report.html"'
+        return answer
+
+    def _damage_page(self, request: Request, **values: Any) -> Response:
+        snapshot = self.desk.snapshot()
+        found = report(snapshot, read_filter(request.query_params).since)
+        return self._page(request, "damage.html", snapshot=snapshot, most=CONTACTS_AT_ONCE, **found, **values)
+
     def show_rules(self, request: Request) -> Response:
         return self._page(request, "rules.html", groups=group_rules(_language(request).code))
 
@@ -379,6 +400,18 @@ class _Pages:
 
     def export_merges(self, request: Request) -> Response:
         return self._export(request, "merges.csv", lambda snapshot, wanted, path: write_merges(snapshot.worklist, wanted, path))
+
+    def export_restore_plan(self, request: Request) -> Response:
+        """The files of `bindwatch restore-plan --out`, in one."""
+        snapshot = self.desk.snapshot()
+        packed = io.BytesIO()
+        with tempfile.TemporaryDirectory() as folder:
+            write_plan(snapshot.worklist.connection.cursor(), Path(folder), read_filter(request.query_params).since)
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in sorted(Path(folder).glob("*.csv")):
+                    archive.write(path, path.name)
+        headers = {"Content-Disposition": 'attachment; filename="bindwatch-restore-plan.zip"'}
+        return Response(packed.getvalue(), media_type="application/zip", headers=headers)
 
     def _export(self, request: Request, name: str, write: Callable[[Snapshot, Filter, Path], None]) -> Response:
         wanted = read_filter(request.query_params)

@@ -25,7 +25,7 @@ ALLOWED = {"assets": {"assets"}, "expectations": {"expectations", "assets"}, "pi
 # The sandbox command (the demo starts it as a process), and the one that serves the desk.
 USERS = {"cli.py": "sandbox", "review.py": "review"}
 # What the desk may know of the rest: published files, decisions, and what a problem is called. Not the warehouse.
-READ_BY_THE_DESK = {"decisions", "merge_check", "policy", "problems", "snapshot", "worklist"}
+READ_BY_THE_DESK = {"decisions", "merge_check", "policy", "problems", "restore_plan", "snapshot", "worklist"}
 
 # The names and columns of the contract, which other tools rely on.
 CONTRACT = {

@@ -11,8 +11,7 @@ from hubspot.crm.contacts import BatchInputSimplePublicObjectBatchInput
 from simple_salesforce import Salesforce
 
 from assets.policy import Policy
-from assets.snapshot import open_snapshot
-from pipelines.restore_plan import (
+from assets.restore_plan import (
     BACKFILLED,
     CONTACTS,
     EVIDENCE,
@@ -24,6 +23,7 @@ from pipelines.restore_plan import (
     write_evidence,
     write_plan,
 )  # fmt: skip
+from assets.snapshot import open_snapshot
 from sandbox.integration import catch_up
 from sandbox.server import SandboxServer
 from sandbox.story import Story

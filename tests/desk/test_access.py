@@ -25,7 +25,22 @@ from tests.desk.portal import EVIL, Visitor, publish, served
 
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-secret-of-some-length"
-GET_PATHS = ("/", "/findings", "/rules", "/name", "/export/worklist.csv", "/export/run-book.csv", "/export/merges.csv")
+GET_PATHS = (
+    "/", "/findings", "/rules", "/name", "/plans", "/damage", "/damage.html",
+    "/export/worklist.csv", "/export/run-book.csv", "/export/merges.csv", "/export/restore.zip",
+)  # fmt: skip
+    "/",
+    "/findings",
+    "/rules",
+    "/name",
+    "/export/worklist.csv",
+    "/export/run-book.csv",
+    "/export/merges.csv",
+    "/plans",
+    "/damage",
+    "/damage.html",
+    "/export/restore.zip",
+)
 POST_PATHS = ("/findings", "/decisions", "/name", "/language", "/login", "/logout")
 
 

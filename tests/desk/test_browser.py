@@ -33,7 +33,7 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATHS = ("/", "/findings", "/findings?status=all&text=share", "/plans", "/rules", "/name", "/nothing")
+PATHS = ("/", "/findings", "/findings?status=all&text=share", "/plans", "/damage", "/rules", "/name", "/nothing")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,80 @@
+"""The damage report: after a mass update or a mass merge, what happened, when, by whom, to whom, and what can be put back until when."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from review.desk import Snapshot
+
+DEFAULT_DAYS = 7
+CONTACTS_AT_ONCE = 200
+SALESFORCE_KEEPS_DAYS = 15  # what was deleted or merged, in its recycle bin (docs/integration.md, section 4)
+
+
+def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
+    """The figures of the report. since: from when on (UTC); the last DEFAULT_DAYS before the latest damage, when not given."""
+    if since is None:
+        (last,) = snapshot.query(f"select max(happened_at) as happened_at from ({_HAPPENED})", {"since": datetime(1970, 1, 1)})
+        since = (last["happened_at"] or datetime(1970, 1, 1)) - timedelta(days=DEFAULT_DAYS)
+    moment = {"since": since}
+    (totals,) = snapshot.query(
+        f"""select count(*) filter (where what = 'switch') as switches, count(distinct contact_id) filter (where what = 'switch') as contacts,
+                   coalesce(sum(overwritten), 0) as overwritten, count(*) filter (where what = 'gone') as gone,
+                   count(*) filter (where what = 'deleted') as deleted, min(happened_at) as first_at, max(happened_at) as last_at
+            from ({_HAPPENED})""",
+        moment,
+    )
+    return {
+        "since": since,
+        "totals": totals,
+        "hours": snapshot.query(
+            f"""select date_trunc('hour', happened_at) as hour, count(*) filter (where what = 'switch') as switches,
+                       coalesce(sum(overwritten), 0) as overwritten,
+                       count(*) filter (where what = 'gone') as gone, count(*) filter (where what = 'deleted') as deleted
+                from ({_HAPPENED}) group by hour order by switches + gone + deleted desc, hour limit 12""",
+            moment,
+        ),
+        "users": snapshot.query(
+            f"""select user_id, count(*) filter (where what = 'gone') as gone, count(*) filter (where what = 'switch') as switches,
+                       min(happened_at) as first_at, max(happened_at) as last_at
+                from ({_HAPPENED}) where user_id is not null group by user_id order by gone + switches desc, user_id limit 12""",
+            moment,
+        ),
+        "fields": snapshot.query(
+            """select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable, count(*) filter (where status = 'back') as back,
+                      count(*) filter (where status = 'edited_later') as edited, count(*) filter (where status in ('of_account', 'contact_gone')) as impossible
+               from published.restorable_value where switched_at >= $since group by property order by restorable desc, property""",
+            moment,
+        ),
+        "people": snapshot.query(
+            f"""select contact.contact_id, contact.display_name, event.happened_at, event.from_id, event.to_id, event.what,
+                       coalesce(event.overwritten, 0) as overwritten
+                from ({_HAPPENED}) as event inner join published.hubspot_contact as contact on contact.contact_id = event.contact_id
+                order by event.overwritten desc nulls last, event.happened_at desc limit {CONTACTS_AT_ONCE}""",
+            moment,
+        ),
+        "until": snapshot.query(
+            f"""select (select min(departed_at) + interval {SALESFORCE_KEEPS_DAYS} day from published.departure where departed_at >= $since) as records,
+                       (select min(restorable_until) from published.restorable_contact where archived_at >= $since) as contacts""",
+            moment,
+        )[0],
+    }
+
+
+# Everything that counts as damage: bindings that jumped or followed a merge, records that went, contacts that went with them. Who: the user who
+# modified the record last, which is the one who deleted or merged it, and for a switch the one whose edit made the record the newest.
+_HAPPENED = """
+select 'switch' as what, event.switched_at as happened_at, event.hubspot_contact_id as contact_id, event.from_id, event.to_id,
+       event.overwritten_count as overwritten,
+       case when person.last_modified_at between event.switched_at - interval 1 day and event.switched_at then person.last_modified_by_id end as user_id
+from published.switch_event as event
+left join published.salesforce_person as person on person.record_id = event.to_id
+where event.cause in ('duplicate_switch', 'unexplained', 'salesforce_merge') and event.from_id is not null and event.switched_at >= $since
+union all
+select 'gone', departure.departed_at, null, departure.record_id, person.merged_into_id, null, person.last_modified_by_id
+from published.departure as departure
+inner join published.salesforce_person as person on person.record_id = departure.record_id
+where departure.departed_at >= $since
+union all
+select 'deleted', archived_at, hubspot_contact_id, bound_id, survivor_id, null, null
+from published.restorable_contact where archived_at >= $since
+"""

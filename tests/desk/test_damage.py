@@ -1,0 +1,69 @@
+"""The damage report: what happened, when, by whom, to whom, what can be put back until when."""
+
+import io
+import zipfile
+from pathlib import Path
+
+from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
+from tests.desk.portal import Visitor, publish
+
+
+def damaged() -> Crm:
+    """On day 28 user Usr9 edits a duplicate, a contact jumps to it, and its title is overwritten; on day 29 a deletion takes a contact along."""
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.lead(2, created=day(3), modified=day(27.9), fields={"Title": "Buyer"}, by="0055e000000Usr9AAC")
+    crm.contact(bound=RIVAL, since=day(28), synced=day(28), properties={"jobtitle": "Buyer"})
+    crm.history("101", "salesforceleadid", (day(2), BOUND))
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(28), "Buyer"))
+    crm.salesforce_contact(8, deleted=True, modified=day(29), by="0055e000000Usr8AAC")
+    crm.contact("102", bound=contact_id(8), email="bea@example.com", archived_at=day(29.1))
+    # what happened long before is not part of it
+    crm.lead(5, deleted=True, modified=day(3))
+    return crm
+
+
+def test_the_report_says_what_happened_when_by_whom_and_until_when(home: Path, ann: Visitor) -> None:
+    publish(damaged(), home)
+    page = ann.open("/damage")
+    assert page.texts("//*[@class='figure']") == [
+        "1 contacts jumped", "1 values overwritten", "1 Salesforce records deleted or merged", "1 contacts deleted with them", "1 values can be put back",
+    ]  # fmt: skip
+    assert "the first record leaves its recycle bin on 13 Apr 2026" in page.text
+    assert "the first one is gone for good on 27 Jun 2026" in page.text
+    rows = [[cell.text_content().strip() for cell in row.xpath("td")] for row in page.document.xpath("//tbody/tr")]
+    assert ["28 Mar 2026, 00:00 UTC", "1", "1", "", ""] in rows
+    assert [row[:3] for row in rows if row[0].startswith("005")] == [["0055e000000Usr8AAC", "1", ""], ["0055e000000Usr9AAC", "", "1"]]
+    assert ["jobtitle", "1", "1", "", "", ""] in rows
+    assert any("Ann Lee" in row[0] and row[2:] == [BOUND, RIVAL, "1"] for row in rows)
+    assert any("102" in row[0] and row[3] == "contact deleted" for row in rows)
+
+
+def test_the_report_begins_where_one_says(home: Path, ann: Visitor) -> None:
+    publish(damaged(), home)
+    assert ann.open("/damage?since=2026-03-29").texts("//*[@class='figure']")[0] == "0 contacts jumped"
+    assert ann.open("/damage?since=2026-03-01").texts("//*[@class='figure']")[2] == "2 Salesforce records deleted or merged"
+
+
+def test_the_report_is_a_file_that_needs_nothing_else(home: Path, ann: Visitor) -> None:
+    publish(damaged(), home)
+    page = ann.open("/damage.html", **{"Accept-Language": "de"})
+    assert page.answer.headers["Content-Disposition"] == 'attachment; filename="bindwatch-damage-report.html"'
+    assert page.texts("//h1") == ["Schadensbericht"]
+    assert not page.document.xpath("//link | //script | //img | //form")
+
+
+def test_the_restore_plan_comes_as_one_file(home: Path, ann: Visitor) -> None:
+    publish(damaged(), home)
+    answer = ann.open("/export/restore.zip").answer
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert len(archive.namelist()) == 7
+        assert archive.read("3-hubspot-contacts.csv").decode() == "Record ID,jobtitle\n101,CEO\n"
+
+
+def test_a_portal_without_damage_says_so(home: Path, ann: Visitor) -> None:
+    crm = Crm()
+    crm.contact(bound=crm.lead(1))
+    publish(crm, home, "pass")
+    assert ann.open("/damage").texts("//*[@class='figure']")[0] == "0 contacts jumped"
+    assert lead_id(1) not in ann.open("/damage").text
