@@ -29,19 +29,7 @@ GET_PATHS = (
     "/", "/findings", "/rules", "/name", "/plans", "/damage", "/damage.html",
     "/export/worklist.csv", "/export/run-book.csv", "/export/merges.csv", "/export/restore.zip",
 )  # fmt: skip
-    "/",
-    "/findings",
-    "/rules",
-    "/name",
-    "/export/worklist.csv",
-    "/export/run-book.csv",
-    "/export/merges.csv",
-    "/plans",
-    "/damage",
-    "/damage.html",
-    "/export/restore.zip",
-)
-POST_PATHS = ("/findings", "/decisions", "/name", "/language", "/login", "/logout")
+POST_PATHS = ("/findings", "/decisions", "/plans", "/name", "/language", "/login", "/logout")
 
 
 def first_fingerprint(home: Path) -> str:
