@@ -106,6 +106,7 @@ def test_the_policies_cover_every_combination_that_bears_on_a_first_binding_and_
     assert len({tuple(policy[name] for name in switch) for policy in found}) == 2**6
 
 
+@pytest.mark.slow
 def test_a_disagreement_is_told_as_the_few_events_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator is made to forget rule 11; of a longer tale, only the two records and the edit are left."""
     monkeypatch.setattr("sandbox.rules.newest_pending", lambda world, settings, contact, bound: bound)

@@ -285,7 +285,7 @@ def check_restore(contacts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.filterwarnings("ignore")
 def test_after_a_mass_update_and_a_mass_merge_every_value_that_can_come_back_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_restore(60, tmp_path, monkeypatch)
+    check_restore(30, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
