@@ -30,6 +30,11 @@ create schema core;
 create view core.salesforce_person as from published.salesforce_person;
 create view core.hubspot_contact as from published.hubspot_contact;
 create view core.merge_event as from published.merge_event;
+create view main.field_mapping as from published.field_mapping;
+create schema staging;
+-- What became of a merge is the run's business; here nothing was carried out yet.
+create table staging.hubspot_property_version (
+    hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint);
 create table main.policy as from published.policy;
 create table main.merge_plan (
     plan varchar, row_no bigint, master_id varchar, loser_id varchar, group_id varchar, is_circular boolean, gone_in_row bigint, problem varchar);

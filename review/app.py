@@ -242,12 +242,12 @@ class _Pages:
             """select plan, count(*) filter (where verdict = 'safe') as safe, count(*) filter (where verdict = 'unsafe') as unsafe,
                       count(*) filter (where verdict in ('invalid', 'unknown')) as unusable, count(*) filter (where result = 'as_planned') as done,
                       count(*) filter (where result = 'pending') as pending,
-                      count(*) filter (where result in ('sync_broken', 'contact_deleted', 'moved')) as damaged
+                      count(*) filter (where result in ('sync_broken', 'contact_deleted', 'moved', 'values_lost')) as damaged
                from published.planned_merge group by plan order by plan"""
         )
         troubles = snapshot.query(
             """select * from published.planned_merge
-               where verdict in ('unsafe', 'invalid', 'unknown') or result in ('sync_broken', 'contact_deleted', 'moved')
+               where verdict in ('unsafe', 'invalid', 'unknown') or result in ('sync_broken', 'contact_deleted', 'moved', 'values_lost')
                order by plan, row_no limit ?""",
             [PAGE_SIZE],
         )

@@ -63,7 +63,7 @@ PULLED = {
 PLAN_VERDICT = {"safe": N_("safe"), "unsafe": N_("unsafe"), "invalid": N_("invalid"), "unknown": N_("unknown"), "done": N_("done")}
 PLAN_RESULT = {
     "as_planned": N_("as planned"), "pending": N_("not settled yet"), "moved": N_("bound elsewhere"), "sync_broken": N_("sync broken"),
-    "contact_deleted": N_("contact deleted"),
+    "contact_deleted": N_("contact deleted"), "values_lost": N_("values lost"),
 }  # fmt: skip
 NO_PLAN = N_("No file was chosen.")
 UNREADABLE_PLAN = N_("This is no merge plan:")

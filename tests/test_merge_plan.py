@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assets.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
-from tests.crm import BOUND, RIVAL, Crm, contact_id, duplicates, lead_id, one
+from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates, lead_id, one
 
 THIRD = lead_id(3)
 LINK = "https://org.lightning.force.com/lightning/r/Lead/{}/view"
@@ -155,8 +155,6 @@ def test_a_lead_and_a_contact_are_converted_not_merged() -> None:
     [(None, None, "as_planned"), (RIVAL, None, "as_planned"), (BOUND, None, "sync_broken"), (THIRD, None, "moved"), (BOUND, 29.0, "contact_deleted")],
 )
 def test_after_the_merge_each_row_says_what_became_of_the_contact(bound_to: str | None, archived: float | None, result: str) -> None:
-    from tests.crm import day
-
     crm = Crm()
     crm.lead(2)
     crm.lead(3)
@@ -170,3 +168,19 @@ def test_after_the_merge_each_row_says_what_became_of_the_contact(bound_to: str 
     (row,) = crm.rows("core.planned_merge")
     assert (row["verdict"], row["result"]) == ("done", result)
     assert bool(findings) == (result in ("sync_broken", "contact_deleted"))
+
+
+def test_after_the_merge_values_that_it_replaced_in_hubspot_are_named() -> None:
+    """The master was blank, the merge filled it from the loser, and the next sync carried that into HubSpot."""
+    crm = Crm()
+    crm.lead(1, modified=day(28), fields={"Fax": "2"})
+    crm.lead(2, merged_into=BOUND, modified=day(28))
+    crm.contact(bound=BOUND, properties={"fax": "2"}, synced=day(28.01))
+    crm.history("101", "fax", (day(2), "1", "FORM"), (day(28.01), "2"))
+    crm.history("101", "phone", (day(2), "5", "FORM"), (day(29), "6"))
+    crm.plan((BOUND, RIVAL))
+    finding = one(crm, "planned_merge_unsafe")
+    assert (finding["fields_at_risk"], finding["hubspot_contact_id"]) == (["fax"], "101")
+    assert crm.rows("core.planned_merge")[0]["result"] == "values_lost"
+    crm.connection.execute("delete from raw.hubspot_property_version where property = 'fax'")
+    assert crm.findings("planned_merge_unsafe") == []

@@ -6,7 +6,7 @@
 --
 -- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, merges a Lead with a Contact, or names
 -- ids that are unknown, deleted, equal, or that the plan treats in two ways. A row that was carried out fails while the contact that was bound
--- to its loser is without a sync, or deleted.
+-- to its loser is without a sync, or deleted, or when the merge replaced values of the contact.
 -- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
 -- are bound, they end on one record (rule 48).
 -- Otherwise: whoever carries the plan out as it is breaks the sync of this contact, or has it deleted.
@@ -23,9 +23,11 @@ select
     planned.loser_id as salesforce_id,
     case when planned.master_id is not null then [planned.master_id] end as rival_ids,
     contact.email,
+    planned.lost_fields as fields_at_risk,
     case when planned.row_no > 0 then format('Row {} of ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason as reason,
     case
         when planned.recommended_master_id = planned.loser_id then format('Make {} the master.', planned.loser_id)
+        when planned.result = 'values_lost' then 'Compare these values of the contact, and put back what should have stayed, in Salesforce first.'
         when planned.verdict = 'done' then 'Restore the contact if it was deleted, resync it, and compare its values with the surviving record.'
         when planned.consequence = 'switch' then format('Make {} the master of all of them.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
@@ -34,6 +36,7 @@ select
     case when planned.row_no > 0 then format('Zeile {} von ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason_de as reason_de,
     case
         when planned.recommended_master_id = planned.loser_id then format('{} zum Master machen.', planned.loser_id)
+        when planned.result = 'values_lost' then 'Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst in Salesforce.'
         when planned.verdict = 'done'
         then 'Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz vergleichen.'
         when planned.consequence = 'switch' then format('{} zum Master von allen machen.', planned.bound_id)
@@ -43,4 +46,4 @@ select
     planned.plan || ' ' || planned.verdict as facts
 from core.planned_merge as planned
 left join core.hubspot_contact as contact on contact.contact_id = planned.hubspot_contact_id
-where planned.verdict in ('unsafe', 'invalid', 'unknown') or planned.result in ('sync_broken', 'contact_deleted');
+where planned.verdict in ('unsafe', 'invalid', 'unknown') or planned.result in ('sync_broken', 'contact_deleted', 'values_lost');

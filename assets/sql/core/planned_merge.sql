@@ -15,7 +15,9 @@
 -- bound_id: the record it is bound to
 -- recommended_master_id: the record that should be the master of all that the plan wants to be one; null when the plan cannot say
 -- consequence: what the merge would do to the contact: contact_deleted, sync_broken (by the setting of the portal), switch; null: nothing
--- result: of a merge that was carried out: as_planned, pending, moved, sync_broken or contact_deleted; null before
+-- result: of a merge that was carried out: as_planned, values_lost (the contact is whole, but the merge brought values into the master that replaced
+--   HubSpot's), pending, moved, sync_broken or contact_deleted; null before
+-- lost_fields: the properties whose value was replaced within two hours of the merge; empty where nothing was, or nobody knows
 -- reason_de: the reason in German
 create or replace table core.planned_merge as
 with planned as (
@@ -48,9 +50,35 @@ held_in_group as (
     inner join holder on holder.bound_id = member.record_id
     group by member.plan, member.group_id
 ),
+carried_out as (
+    -- the contacts that are bound to the master of a merge that was carried out
+    select planned.plan, planned.row_no, planned.loser_id, contact.contact_id, departure.merged_at
+    from planned
+    inner join core.salesforce_person as loser on loser.record_id = planned.loser_id and loser.state = 'merged'
+    inner join core.hubspot_contact as contact on contact.bound_id = planned.master_id and contact.state = 'live'
+    inner join (select loser_id, min(merged_at) as merged_at from core.merge_event group by loser_id) as departure on departure.loser_id = planned.loser_id
+),
+property_version as (
+    select
+        hubspot_contact_id, property, changed_at, value, source_type,
+        lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no) as value_before
+    from staging.hubspot_property_version
+    where hubspot_contact_id in (select contact_id from carried_out) and property in (select property from main.field_mapping)
+),
+lost as (
+    select carried_out.plan, carried_out.row_no, carried_out.loser_id, list(distinct version.property order by version.property) as properties
+    from carried_out
+    inner join property_version as version
+        on version.hubspot_contact_id = carried_out.contact_id
+        and version.source_type = 'SALESFORCE'
+        and version.changed_at between carried_out.merged_at and carried_out.merged_at + interval 2 hour
+    where not main.is_blank(version.value_before) and main.trim_text(version.value_before) is distinct from main.trim_text(version.value)
+    group by carried_out.plan, carried_out.row_no, carried_out.loser_id
+),
 input as (
     select
         planned.*,
+        lost.properties as lost_fields,
         master.object_type as master_type,
         master.state as master_state,
         loser.object_type as loser_type,
@@ -77,6 +105,7 @@ input as (
     left join holder as of_other on of_other.bound_id = beside.bound_id
     left join twice on twice.plan = planned.plan and twice.loser_id = planned.loser_id
     left join held_in_group on held_in_group.plan = planned.plan and held_in_group.group_id = planned.group_id
+    left join lost on lost.plan = planned.plan and lost.row_no = planned.row_no and lost.loser_id = planned.loser_id
     left join (select loser_id, min(outcome) filter (where outcome <> 'safe') as outcome from core.merge_event group by loser_id) as event
         on event.loser_id = planned.loser_id
 ),
@@ -124,6 +153,7 @@ select
                 when 'moved' then ' The contact that was bound to the loser is bound to a third record now.'
                 else ''
             end
+            || case when lost_fields is null then '' else format(' It replaced values of the contact: {}.', array_to_string(lost_fields, ', ')) end
         when master_type <> loser_type
         then format('The master is a {}, the loser a {}: Salesforce cannot merge them (rule 37). Convert the Lead into the Contact instead.', master_type, loser_type)
         when is_circular then 'The rows of the plan form a circle.'
@@ -156,8 +186,10 @@ select
     case
         when verdict <> 'done' then null
         when outcome in ('sync_broken', 'contact_deleted', 'moved', 'pending') then outcome
+        when lost_fields is not null then 'values_lost'
         else 'as_planned'
     end as result,
+    coalesce(lost_fields, cast([] as varchar[])) as lost_fields,
     case
         when row_no = 0 then format('Die Datei ist nicht lesbar: {}.', problem)
         when is_malformed then 'Eine der beiden ist keine Salesforce-ID.'
@@ -171,6 +203,7 @@ select
                 when 'moved' then ' Der Kontakt, der mit dem Verlierer verknüpft war, ist jetzt mit einem dritten Datensatz verknüpft.'
                 else ''
             end
+            || case when lost_fields is null then '' else format(' Sie hat Werte des Kontakts ersetzt: {}.', array_to_string(lost_fields, ', ')) end
         when master_type <> loser_type
         then format('Der Master ist ein {}, der Verlierer ein {}: Salesforce kann sie nicht zusammenführen (Regel 37). Stattdessen den Lead in den Contact konvertieren.', master_type, loser_type)
         when is_circular then 'Die Zeilen des Plans laufen im Kreis.'
