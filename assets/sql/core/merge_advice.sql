@@ -118,6 +118,14 @@ kept_contact as (
     ) as by_loss
     where place = 1
 ),
+drawn as (
+    -- candidates beside which a contact could be bound to a record with another e-mail; for most contacts all candidates share one
+    select candidate.hubspot_contact_id, candidate.record_id
+    from core.candidate as candidate
+    where candidate.matches_email
+      and (not candidate.matches_primary_email
+           or candidate.hubspot_contact_id in (select hubspot_contact_id from core.candidate where is_bound and not matches_primary_email))
+),
 watching as (
     -- a contact that a record of the cluster could draw away from the live record that it is bound to, which has another e-mail: whatever is
     -- merged here would be newer, and the binding would jump
@@ -125,11 +133,11 @@ watching as (
         member.email,
         min_by(contact.contact_id, (length(contact.contact_id), contact.contact_id)) as contact_id,
         min_by(contact.bound_id, (length(contact.contact_id), contact.contact_id)) as bound_id
-    from core.candidate as candidate
-    inner join core.cluster_member as member on member.record_id = candidate.record_id
-    inner join core.hubspot_contact as contact on contact.contact_id = candidate.hubspot_contact_id
+    from drawn
+    inner join core.cluster_member as member on member.record_id = drawn.record_id
+    inner join core.hubspot_contact as contact on contact.contact_id = drawn.hubspot_contact_id
     inner join core.salesforce_person as bound on bound.record_id = contact.bound_id and bound.state = 'live'
-    where candidate.matches_email and bound.email is distinct from member.email
+    where bound.email is distinct from member.email
     group by member.email
 ),
 plan as (
