@@ -244,7 +244,7 @@ def test_axe_finds_no_serious_fault(home: Path, browse: Callable[[str], Open], s
         assert faults(page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_axe_finds_no_serious_fault_on_a_run_that_proves_nothing(home: Path, browse: Callable[[str], Open], scheme: str) -> None:
     coverage = {"salesforce": [pull("Lead", complete=False, problem="rows are missing")], "hubspot": []}
     publish(troubled(), home, "unproven", coverage=coverage, problem="HubSpot refused the token")
