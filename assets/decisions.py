@@ -84,22 +84,15 @@ class DecisionStore:
         query = sa.select(_decision).order_by(_decision.c.decision_no)
         if fingerprint is not None:
             query = query.where(_decision.c.fingerprint == fingerprint)
-        with self._connection() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        standing: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            row["is_undone"] = False
-            of_finding = standing.setdefault(row["fingerprint"], [])
-            if row["action"] != "undo":
-                of_finding.append(row)
-            elif of_finding:
-                of_finding.pop()["is_undone"] = True
-        return rows
+        return mark_undone(self._rows(query))
 
-    def last_no(self) -> int:
-        """The number of the latest decision, 0 without any: has somebody decided something since?"""
+    def read_after(self, decision_no: int) -> list[dict[str, Any]]:
+        """The decisions that came after that one, in their order. Whether one was taken back is known with those before: mark_undone."""
+        return self._rows(sa.select(_decision).where(_decision.c.decision_no > decision_no).order_by(_decision.c.decision_no))
+
+    def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         with self._connection() as connection:
-            return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(_decision.c.decision_no), 0))).scalar_one())
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def _prepare(self) -> None:
         try:
@@ -121,6 +114,19 @@ class DecisionStore:
             # the message of the driver may name the server, never the password
             detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             raise WarehouseProblem(f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}") from error
+
+
+def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same decisions, each with is_undone: a later one took it back. rows: every decision in their order, or all about one finding."""
+    standing: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        row["is_undone"] = False
+        of_finding = standing.setdefault(row["fingerprint"], [])
+        if row["action"] != "undo":
+            of_finding.append(row)
+        elif of_finding:
+            of_finding.pop()["is_undone"] = True
+    return rows
 
 
 def objection(action: Action, finding: dict[str, Any], has_decision: bool) -> Objection | None:

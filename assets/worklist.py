@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from assets.decisions import DecisionStore, write_decisions
+from assets.decisions import DecisionStore, mark_undone, write_decisions
 from assets.problems import ConfigurationProblem
 from assets.snapshot import open_folder, open_snapshot
 from assets.warehouse import transaction
@@ -15,6 +15,7 @@ from assets.warehouse import transaction
 FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
 OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
+_OVERLAP = 50  # decisions
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
 # What is open is in the order in which it should be dealt with: by severity, blast radius, age.
@@ -60,7 +61,7 @@ class Worklist:
         self.connection = open_folder(folder) if folder else open_snapshot(home)
         self._now = now
         self._lock = Lock()
-        self._known_decisions: int | None = None
+        self._decisions: list[dict[str, Any]] = []
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp);
                create table main.assignment (subject varchar, owner varchar);
@@ -89,9 +90,18 @@ class Worklist:
             with transaction(connection):
                 connection.execute("delete from main.moment")
                 connection.execute("insert into main.moment values (?)", [(self._now or datetime.now(UTC)).replace(tzinfo=None)])
-                if (last_no := self.store.last_no()) != self._known_decisions:
-                    write_decisions(connection, self.store.read())
-            self._known_decisions = last_no
+                if new := self._new_decisions():
+                    self._decisions = sorted(self._decisions + new, key=lambda row: row["decision_no"])
+                    write_decisions(connection, mark_undone(self._decisions))
+
+    def _new_decisions(self) -> list[dict[str, Any]]:
+        """What is not known yet: reading a hundred thousand decisions again takes a second. Of two people who decide at once in PostgreSQL the one
+        with the lower number may become visible last, so the latest few are asked for again.
+        """
+        if not self._decisions:
+            return self.store.read_after(0)
+        known = {row["decision_no"] for row in self._decisions[-_OVERLAP:]}
+        return [row for row in self.store.read_after(self._decisions[-1]["decision_no"] - _OVERLAP) if row["decision_no"] not in known]
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""

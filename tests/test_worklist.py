@@ -216,3 +216,19 @@ def test_what_is_resolved_or_makes_the_run_unproven_cannot_be_decided(tmp_path: 
         run("acknowledge", by_check["bound_record_unknown"])
     with pytest.raises(ConfigurationProblem, match="cannot be waived"):
         run("waive", by_check["pull_incomplete"], "--reason", "x", "--until", tomorrow())
+
+
+def test_a_decision_that_becomes_visible_late_is_seen_all_the_same(home: Path) -> None:
+    """Two people decide at once; the lower number is committed last."""
+    listed = worklist(home)
+    first, second = listed.find(Filter())
+    listed.store.record([Decision("acknowledge", "Ann", first), Decision("acknowledge", "Bob", second)])
+    late = listed.store.read()[0]
+    hidden = [row for row in listed.store.read() if row is not late and row["decision_no"] != late["decision_no"]]
+    original = listed.store.read_after
+    listed.store.read_after = lambda number: [row for row in hidden if row["decision_no"] > number]  # type: ignore[method-assign]
+    listed.refresh()
+    assert [row["status"] for row in listed.find(Filter())] == ["open", "acknowledged"]
+    listed.store.read_after = original  # type: ignore[method-assign]
+    listed.refresh()
+    assert [row["status"] for row in listed.find(Filter())] == ["acknowledged", "acknowledged"]
