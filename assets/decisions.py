@@ -129,14 +129,14 @@ def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def objection(action: Action, finding: dict[str, Any], has_decision: bool) -> Objection | None:
+def objection(action: Action, finding: dict[str, Any], is_decided: bool) -> Objection | None:
     """Why this cannot be decided about the finding, or None.
 
     nothing_decided: there is nothing to take back; resolved: it is gone already; unproven: it makes a run prove nothing, and without it the run
-    would look green. has_decision: a decision about it stands.
+    would look green. is_decided: a decision about it stands.
     """
     if action == "undo":
-        return None if has_decision else "nothing_decided"
+        return None if is_decided else "nothing_decided"
     if finding["status"] == "resolved":
         return "resolved"
     return "unproven" if action == "waive" and finding["severity"] == "unproven" else None

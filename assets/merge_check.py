@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from assets.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
-from assets.problems import ConfigurationProblem, WarehouseProblem
-from assets.snapshot import current_folder, open_folder, read_manifest
+from assets.problems import ConfigurationProblem
+from assets.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.warehouse import SQL_FOLDER
 
 log = logging.getLogger("bindwatch")
@@ -24,20 +24,16 @@ ANSWERS = "answers"  # below the folder of plans: what was said of each
 ANSWER = ("verdict", "reason", "hubspot_contact_id", "bound_id", "recommended_master_id")
 _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 
-# What the model reads, as the snapshot has it.
+# What the model reads beside the plan, as the snapshot has it.
 _STAGE = """
-create schema core;
 create view core.salesforce_person as from published.salesforce_person;
 create view core.hubspot_contact as from published.hubspot_contact;
 create view core.merge_event as from published.merge_event;
 create view main.field_mapping as from published.field_mapping;
-create schema staging;
 -- What became of a merge is the run's business; here nothing was carried out yet.
 create table staging.hubspot_property_version (
     hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint);
-create table main.policy as from published.policy;
-create table main.merge_plan (
-    plan varchar, row_no bigint, master_id varchar, loser_id varchar, group_id varchar, is_circular boolean, gone_in_row bigint, problem varchar);
+create view main.policy as from published.policy;
 """
 
 
@@ -67,10 +63,9 @@ def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | No
         read = read_merge_plan(plan)
     except PlanProblem as problem:
         raise ConfigurationProblem(f"{plan} cannot be read as a merge plan: {problem}.") from problem
-    folder = current_folder(home)
-    if folder is None:
-        raise WarehouseProblem(f"{home} has no published snapshot yet. Run `bindwatch run` first.")
+    folder = published_folder(home)
     connection = open_folder(folder)
+    connection.execute((SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8"))
     connection.execute(_STAGE)
     load_merge_plan(connection, plan.name, read.pairs)
     connection.execute((SQL_FOLDER / "core" / "planned_merge.sql").read_text("utf-8"))

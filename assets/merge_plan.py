@@ -17,6 +17,8 @@ from pathlib import Path
 
 import duckdb
 
+from assets.policy import masked_email
+
 log = logging.getLogger("bindwatch.models")
 
 FOLDER = "merge-plans"  # below the home; each run judges what lies there
@@ -106,7 +108,8 @@ def _read_groups(header: list[str], rows: list[list[str]], names: list[str]) -> 
         chosen = [(number, record_id) for number, record_id, is_master in of_group if is_master]
         if len(chosen) != 1:
             line = of_group[0][0] + 1
-            raise PlanProblem(f"line {line}, column {flag + 1}: group {name!r} has {len(chosen)} masters, and needs one")
+            shown = masked_email(name) if "@" in name else name  # tools name groups by their e-mail, and this is logged
+            raise PlanProblem(f"line {line}, column {flag + 1}: group {shown!r} has {len(chosen)} masters, and needs one")
         losers = [(number, record_id) for number, record_id, is_master in of_group if not is_master]
         pairs += [(number, chosen[0][1], record_id) for number, record_id in losers]
         masters[chosen[0][0]] = [number for number, _ in losers]

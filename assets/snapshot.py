@@ -96,6 +96,14 @@ def current_folder(home: Path) -> Path | None:
     return link.resolve() if (link / "manifest.json").exists() else None
 
 
+def published_folder(home: Path) -> Path:
+    """The snapshot that is current now. Raises WarehouseProblem when there is none."""
+    folder = current_folder(home)
+    if folder is None:
+        raise WarehouseProblem(f"{home} has no published snapshot yet. Run `bindwatch run` first.")
+    return folder
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
     return manifest
@@ -112,10 +120,7 @@ def read_certificate(home: Path) -> dict[str, Any] | None:
 
 def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
     """The current snapshot for queries, as open_folder gives it. Raises WarehouseProblem when there is none."""
-    folder = current_folder(home)
-    if folder is None:
-        raise WarehouseProblem(f"{home} has no published snapshot yet. Run `bindwatch run` first.")
-    return open_folder(folder)
+    return open_folder(published_folder(home))
 
 
 def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:

@@ -242,12 +242,12 @@ class _Pages:
             """select plan, count(*) filter (where verdict = 'safe') as safe, count(*) filter (where verdict = 'unsafe') as unsafe,
                       count(*) filter (where verdict in ('invalid', 'unknown')) as unusable, count(*) filter (where result = 'as_planned') as done,
                       count(*) filter (where result = 'pending') as pending,
-                      count(*) filter (where result in ('sync_broken', 'contact_deleted', 'moved', 'values_lost')) as damaged
+                      count(*) filter (where result not in ('as_planned', 'pending')) as damaged
                from published.planned_merge group by plan order by plan"""
         )
         troubles = snapshot.query(
             """select * from published.planned_merge
-               where verdict in ('unsafe', 'invalid', 'unknown') or result in ('sync_broken', 'contact_deleted', 'moved', 'values_lost')
+               where verdict in ('unsafe', 'invalid', 'unknown') or result not in ('as_planned', 'pending')
                order by plan, row_no limit ?""",
             [PAGE_SIZE],
         )
@@ -335,8 +335,9 @@ class _Pages:
             return language.text(words.NOTHING_TICKED)
         standing = {row["fingerprint"] for row in worklist.store.read() if row["action"] != "undo" and not row["is_undone"]} if action == "undo" else set()
         kind = cast(Action, action)
-        refused = [found for finding in findings if (found := objection(kind, finding, finding["fingerprint"] in standing))]
-        decided = [finding for finding in findings if not objection(kind, finding, finding["fingerprint"] in standing)]
+        objections = [objection(kind, finding, finding["fingerprint"] in standing) for finding in findings]
+        refused = [found for found in objections if found]
+        decided = [finding for finding, found in zip(findings, objections, strict=True) if not found]
         if decided:
             worklist.store.record([Decision(kind, user, finding, owner if action == "assign" else None, reason, until) for finding in decided])
             singular, plural = words.DONE[action] if action != "assign" or owner else words.UNASSIGNED

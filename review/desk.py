@@ -7,8 +7,7 @@ from threading import Lock
 from typing import Any
 
 from assets.decisions import DecisionStore
-from assets.problems import WarehouseProblem
-from assets.snapshot import current_folder, read_manifest
+from assets.snapshot import current_folder, published_folder, read_manifest
 from assets.worklist import Worklist
 
 SHOWN_RUNS = 30
@@ -50,9 +49,7 @@ class Desk:
     def _open(self) -> Snapshot:
         # a run may publish and remove old folders while this one is opened; then there is a newer one
         for attempt in range(3):
-            folder = current_folder(self.home)
-            if folder is None:
-                break
+            folder = published_folder(self.home)
             try:
                 self._store = self._store or self._open_store()
                 worklist = Worklist(self.home, self._store, folder=folder)
@@ -63,7 +60,7 @@ class Desk:
             except FileNotFoundError:
                 if attempt == 2:
                     raise
-        raise WarehouseProblem(f"{self.home} has no published snapshot yet. Run `bindwatch run` first.")
+        raise AssertionError("the third attempt returns or raises")
 
 
 # Whom findings are about, by name: looked up on every page, so it is taken out of the large tables once.

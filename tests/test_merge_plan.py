@@ -74,6 +74,12 @@ def test_a_broken_plan_is_refused_with_line_and_column(tmp_path: Path, content: 
     assert where in str(refusal.value)
 
 
+def test_a_refusal_repeats_no_e_mail_although_tools_name_groups_by_it(tmp_path: Path) -> None:
+    with pytest.raises(PlanProblem) as refusal:
+        read(tmp_path, f"group,record id,master\nann@example.com,{BOUND},\nann@example.com,{RIVAL},\n")
+    assert "ann@example.com" not in str(refusal.value) and "line 2, column 3" in str(refusal.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"master_id\n", b"id,loser\n1,2\n", b"master_id,loser_id\n\x81,b"])
 def test_a_plan_that_cannot_be_read_is_a_finding_and_does_not_stop_the_run(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "merge-plans").mkdir()
