@@ -83,12 +83,24 @@ from backfilled order by to_id, salesforce_field
 """
 
 
+# Of each value that switches since a moment ($since, UTC) replaced: the first switch that nobody overtook, for what was there before it; the last
+# one, where somebody wrote after all of them.
+RESTORABLE = """
+from published.restorable_value
+where switched_at >= $since
+qualify row_number() over (
+    partition by hubspot_contact_id, property
+    order by is_overtaken, case when is_overtaken then null else switched_at end, switched_at desc) = 1
+"""
+
+
 def _select(snapshot: duckdb.DuckDBPyConnection, since: datetime | None) -> None:
-    moment = since or datetime(1970, 1, 1)
-    for name, table, column in (
-        ("restorable", "restorable_value", "switched_at"), ("backfilled", "backfilled_value", "switched_at"), ("deleted", "restorable_contact", "archived_at")
-    ):  # fmt: skip
-        snapshot.execute(f"create or replace temp table {name} as from published.{table} where {column} >= ?", [moment])
+    for name, query in (
+        ("restorable", RESTORABLE),
+        ("backfilled", "from published.backfilled_value where switched_at >= $since"),
+        ("deleted", "from published.restorable_contact where archived_at >= $since"),
+    ):
+        snapshot.execute(f"create or replace temp table {name} as {query}", {"since": since or datetime(1970, 1, 1)})
 
 
 def _wide(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str) -> str:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from assets.restore_plan import RESTORABLE
 from review.desk import Snapshot
 
 DEFAULT_DAYS = 7
@@ -40,9 +41,9 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
             moment,
         ),
         "fields": snapshot.query(
-            """select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable, count(*) filter (where status = 'back') as back,
+            f"""select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable, count(*) filter (where status = 'back') as back,
                       count(*) filter (where status = 'edited_later') as edited, count(*) filter (where status in ('of_account', 'contact_gone')) as impossible
-               from published.restorable_value where switched_at >= $since group by property order by restorable desc, property""",
+               from ({RESTORABLE}) group by property order by restorable desc, property""",
             moment,
         ),
         "people": snapshot.query(

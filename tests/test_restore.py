@@ -1,7 +1,7 @@
 """What a switch took can be put back; what somebody wrote later, or nobody can put back, is left alone and listed."""
 
 import csv
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from assets.restore_plan import (
     HUBSPOT,
     LEADS,
     LEFT_ALONE,
+    RESTORABLE,
     SALESFORCE_CONTACTS,
     RestorePlan,
     write_evidence,
@@ -47,8 +48,12 @@ def jumped(now: str = "Buyer", **rival: Any) -> Crm:
     return crm
 
 
-def value(crm: Crm) -> dict[str, Any]:
-    (row,) = (row for row in crm.build().rows("core.restorable_value") if row["property"] == "jobtitle")
+def value(crm: Crm, since: datetime = day(0)) -> dict[str, Any]:  # noqa: B008
+    """What a restore to the time before `since` takes for the title."""
+    crm.build().connection.execute("create schema if not exists published")
+    crm.connection.execute("create or replace view published.restorable_value as from core.restorable_value")
+    crm.connection.execute("create or replace temp view chosen as select * from (" + RESTORABLE.replace("$since", f"timestamp '{since}'") + ")")
+    (row,) = (row for row in crm.rows("chosen") if row["property"] == "jobtitle")
     return row
 
 
@@ -83,6 +88,15 @@ def test_of_several_switches_the_value_from_before_the_first_counts() -> None:
     crm.history("101", "jobtitle", (day(22), "Clerk"))
     row = value(crm)
     assert (row["status"], row["value_before"], row["switched_at"], row["to_id"]) == ("restore", "CEO", day(20), RIVAL)
+
+
+def test_a_restore_to_a_later_day_takes_the_value_from_just_before_that_days_damage() -> None:
+    crm = jumped(now="Clerk")
+    crm.lead(3, created=day(4), modified=day(22), fields={"Title": "Clerk"})
+    crm.history("101", "salesforceleadid", (day(22), lead_id(3)))
+    crm.history("101", "jobtitle", (day(22), "Clerk"))
+    row = value(crm, since=day(21))
+    assert (row["status"], row["value_before"], row["switched_at"], row["from_id"]) == ("restore", "Buyer", day(22), RIVAL)
 
 
 def test_a_switch_after_somebodys_edit_counts_from_that_edit() -> None:

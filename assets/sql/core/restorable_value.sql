@@ -1,10 +1,11 @@
--- One row: a mapped value of a HubSpot contact that a switch or a Salesforce merge replaced, and what can be done about it.
--- Taken is the value from before the first switch after the last time that somebody wrote the property otherwise: a value that a person edited
--- later is left alone. Conversions are meant to bring the Contact's values, so they are not among the switches.
+-- One row: a mapped value of a HubSpot contact that one switch or Salesforce merge replaced, and what can be done about it.
+-- A property that several switches replaced has several rows. A restore takes the value from before the first of them, or from before the first
+-- since the damage it is asked to undo; only switches after the last time that somebody wrote the property otherwise count, for a value that a
+-- person edited later is left alone. Conversions are meant to bring the Contact's values, so they are not among the switches.
 --
 -- hubspot_contact_id: the contact
 -- property: the property
--- value_before: what a restore puts back
+-- value_before: what a restore to the time before this switch puts back
 -- value_now: its value now
 -- switched_at: when it was replaced
 -- cause: duplicate_switch, unexplained or salesforce_merge
@@ -14,7 +15,8 @@
 -- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after; HubSpot gave no history)
 -- status: restore; back (it has that value again); edited_later (left alone); of_account (the bound Contact takes it from its account, which would
 --   overwrite it again); contact_gone (archived, merged or vanished: restore the contact first)
--- edited_at: when it was written otherwise since, or last
+-- is_overtaken: HubSpot's history shows that somebody wrote it otherwise after this switch
+-- edited_at: when it was written otherwise last, after the switch or before
 -- edited_by: by whom, in HubSpot's words
 -- bound_id: the live record that the contact is bound to now; null where it is gone
 -- salesforce_field: the field of that record that holds the property
@@ -79,7 +81,7 @@ replaced as (
       and version.properties_after is not null
       and main.trim_text(version.properties_before[mapping.property]) is distinct from main.trim_text(version.properties_after[mapping.property])
 ),
-first_since as (
+judged as (
     select
         replaced.*,
         written_otherwise.edited_at,
@@ -87,10 +89,6 @@ first_since as (
         replaced.evidence = 'history' and coalesce(written_otherwise.edited_at > replaced.switched_at, false) as is_overtaken
     from replaced
     left join written_otherwise on written_otherwise.hubspot_contact_id = replaced.hubspot_contact_id and written_otherwise.property = replaced.property
-    -- the first that was not overtaken; where all were, the last
-    qualify row_number() over (
-        partition by replaced.hubspot_contact_id, replaced.property
-        order by is_overtaken, case when is_overtaken then null else replaced.switched_at end, replaced.switched_at desc) = 1
 ),
 last_written as (
     select hubspot_contact_id, property, arg_max(value_after, switched_at) as value_after from replaced where evidence = 'versions' group by all
@@ -99,7 +97,7 @@ contact as (
     select latest.contact_id, latest.state, latest.bound_id, version.properties
     from core.hubspot_contact as latest
     inner join raw.hubspot_contact as version on version.id = latest.contact_id and version.pull_no = latest.pull_no
-    where latest.contact_id in (select hubspot_contact_id from first_since)
+    where latest.contact_id in (select hubspot_contact_id from judged)
 ),
 record as (
     select person.record_id, person.object_type, version.fields
@@ -133,6 +131,7 @@ select
          and not main.same_value(record.fields[mapping.salesforce_field], value.value_before, field.type) then 'of_account'
         else 'restore'
     end as status,
+    value.is_overtaken,
     value.edited_at,
     value.edited_by,
     record.record_id as bound_id,
@@ -143,7 +142,7 @@ select
         and not main.is_blank(record.fields[mapping.salesforce_field])
         and not main.same_value(record.fields[mapping.salesforce_field], value.value_before, field.type),
         false) as must_be_in_salesforce
-from first_since as value
+from judged as value
 left join contact on contact.contact_id = value.hubspot_contact_id
 left join record on record.record_id = contact.bound_id
 left join main.field_mapping as mapping on mapping.property = value.property and mapping.object_type = record.object_type
