@@ -54,7 +54,7 @@ MOST_AT_ONCE = 10_000  # decisions by one click; more is a matter for `bindwatch
 STALE_AFTER_HOURS = 26  # a nightly run that did not come
 _FOLDER = Path(__file__).parent
 _EMAIL = re.compile(r"[^\s@<>,;:\"'()]+@[^\s@<>,;:\"'()]+")
-_RECORD_ID = re.compile(r"\b(?:00Q|003)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
+_RECORD_ID = re.compile(r"\b(?:00Q|003|005)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
 
 
 @dataclass(frozen=True)
@@ -487,7 +487,7 @@ class _Pages:
 
     @pass_context
     def _linked(self, context: Context, text: object) -> Markup:
-        """A text with the Salesforce ids in it as links to the records, and e-mails masked where the policy says so."""
+        """A text with the Salesforce ids in it as links to the records and users, and e-mails masked where the policy says so."""
         plain = str(escape(self._masked(str(text))))
         snapshot: Snapshot | None = context.get("snapshot")
         base = _safe_url(snapshot.policy["salesforce_record_url"]) if snapshot else None

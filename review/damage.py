@@ -41,16 +41,25 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
             moment,
         ),
         "fields": snapshot.query(
-            f"""select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable, count(*) filter (where status = 'back') as back,
-                      count(*) filter (where status = 'edited_later') as edited, count(*) filter (where status in ('of_account', 'contact_gone')) as impossible
-               from ({RESTORABLE}) group by property order by restorable desc, property""",
+            f"""select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable,
+                       count(*) filter (where status = 'back') as back, count(*) filter (where status = 'edited_later') as edited,
+                       count(*) filter (where status in ('of_account', 'contact_gone')) as impossible
+                from ({RESTORABLE}) group by property order by restorable desc, property""",
             moment,
         ),
         "people": snapshot.query(
-            f"""select contact.contact_id, contact.display_name, event.happened_at, event.from_id, event.to_id, event.what,
-                       coalesce(event.overwritten, 0) as overwritten
-                from ({_HAPPENED}) as event inner join published.hubspot_contact as contact on contact.contact_id = event.contact_id
-                order by event.overwritten desc nulls last, event.happened_at desc limit {CONTACTS_AT_ONCE}""",
+            f"""with worst as (
+                    select event.*, contact.display_name
+                    from ({_HAPPENED}) as event inner join published.hubspot_contact as contact on contact.contact_id = event.contact_id
+                    order by event.overwritten desc nulls last, event.happened_at desc limit {CONTACTS_AT_ONCE}
+                )
+                select worst.*, restorable.restorable_until,
+                       (select list({{'property': property, 'before': value_before, 'after': value_after}} order by property)
+                        from published.overwritten_value as value
+                        where value.hubspot_contact_id = worst.contact_id and value.switched_at = worst.happened_at and worst.what = 'switch') as values
+                from worst
+                left join published.restorable_contact as restorable on restorable.hubspot_contact_id = worst.contact_id and worst.what = 'deleted'
+                order by worst.overwritten desc nulls last, worst.happened_at desc""",
             moment,
         ),
         "until": snapshot.query(
@@ -62,13 +71,12 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
 
 
 # Everything that counts as damage: bindings that jumped or followed a merge, records that went, contacts that went with them. Who: the user who
-# modified the record last, which is the one who deleted or merged it, and for a switch the one whose edit made the record the newest.
+# deleted or merged the record, and for a switch the one whose edit made the record the newest.
 _HAPPENED = """
 select 'switch' as what, event.switched_at as happened_at, event.hubspot_contact_id as contact_id, event.from_id, event.to_id,
        event.overwritten_count as overwritten,
-       case when person.last_modified_at between event.switched_at - interval 1 day and event.switched_at then person.last_modified_by_id end as user_id
+       event.edited_by_id as user_id
 from published.switch_event as event
-left join published.salesforce_person as person on person.record_id = event.to_id
 where event.cause in ('duplicate_switch', 'unexplained', 'salesforce_merge') and event.from_id is not null and event.switched_at >= $since
 union all
 select 'gone', departure.departed_at, null, departure.record_id, person.merged_into_id, null, person.last_modified_by_id

@@ -8,6 +8,7 @@
 --   e-mail), unexplained
 -- overwritten_count: values of mapped properties that the switch replaced
 -- is_new: not known to the last proven run; false on the first run
+-- edited_by_id: the Salesforce user whose edit of the new record came last before the switch, at most a day before; null when no pull has it
 create or replace table core.switch_event as
 with email_of_contact as (
     select contact_id as hubspot_contact_id, email from core.hubspot_contact where email is not null
@@ -19,15 +20,26 @@ with email_of_contact as (
 switch as (
     select * from core.binding_history where from_id is not null and to_id is not null
 ),
+record_version as (
+    -- of the records of a switch
+    select record_id, email, system_modstamp, last_modified_by_id, pull_no from raw.salesforce_lead
+    where record_id in (select from_id from switch union select to_id from switch)
+    union all
+    select record_id, email, system_modstamp, last_modified_by_id, pull_no from raw.salesforce_contact
+    where record_id in (select from_id from switch union select to_id from switch)
+),
 email_of_record as (
     -- every e-mail that a record of a switch ever had
-    select distinct version.record_id, main.matching_email(version.email) as email
-    from (
-        select record_id, email from raw.salesforce_lead
-        union all
-        select record_id, email from raw.salesforce_contact
-    ) as version
-    where version.record_id in (select from_id from switch union select to_id from switch)
+    select distinct record_id, main.matching_email(email) as email from record_version
+),
+edit as (
+    select
+        switch.hubspot_contact_id, switch.changed_at,
+        max_by(main.long_id(version.last_modified_by_id), (main.utc(version.system_modstamp), version.pull_no)) as edited_by_id
+    from switch
+    inner join record_version as version on version.record_id = switch.to_id
+    where main.utc(version.system_modstamp) between switch.changed_at - interval 1 day and switch.changed_at
+    group by switch.hubspot_contact_id, switch.changed_at
 ),
 shares_email as (
     select distinct email_of_contact.hubspot_contact_id, email_of_record.record_id
@@ -53,7 +65,8 @@ select
         else 'unexplained'
     end as cause,
     coalesce(overwritten.overwritten_count, 0) as overwritten_count,
-    coalesce(history.pull_no > clock.last_run_pull_no, false) as is_new
+    coalesce(history.pull_no > clock.last_run_pull_no, false) as is_new,
+    edit.edited_by_id
 from core.binding_history as history
 left join core.salesforce_person as from_record on from_record.record_id = history.from_id and from_record.object_type = 'Lead'
 left join core.merge_chain as conversion_chain
@@ -63,6 +76,7 @@ left join shares_email as shares_from
     on shares_from.hubspot_contact_id = history.hubspot_contact_id and shares_from.record_id = history.from_id
 left join shares_email as shares_to
     on shares_to.hubspot_contact_id = history.hubspot_contact_id and shares_to.record_id = history.to_id
+left join edit on edit.hubspot_contact_id = history.hubspot_contact_id and edit.changed_at = history.changed_at
 left join overwritten
     on overwritten.hubspot_contact_id = history.hubspot_contact_id and overwritten.switched_at = history.changed_at
 cross join staging.clock as clock;
