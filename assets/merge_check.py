@@ -28,6 +28,9 @@ _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 _STAGE = """
 create view core.salesforce_person as from published.salesforce_person;
 create view core.hubspot_contact as from published.hubspot_contact;
+create view core.duplicate_cluster as from published.duplicate_cluster;
+create view core.overwrite as from published.overwrite;
+create view core.merge_advice as from published.merge_advice;
 create view core.merge_event as from published.merge_event;
 create view main.field_mapping as from published.field_mapping;
 -- What became of a merge is the run's business; here nothing was carried out yet.
@@ -166,13 +169,15 @@ def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
                select group_id, loser_id from main.merge_plan where group_id is not null
            ),
            sound as (
-               -- one safe master for the whole group, and no row that Salesforce would refuse for another reason than its order
+               -- one safe master for the whole group, and no row that Salesforce would refuse for another reason than its order. A master that the
+               -- plan does not name would be a merge that nobody asked for
                select plan.group_id, min(judged.recommended_master_id) as master_id
                from main.merge_plan as plan
                inner join core.planned_merge as judged on judged.plan = plan.plan and judged.row_no = plan.row_no and judged.loser_id = plan.loser_id
                group by plan.group_id
                having bool_and(judged.verdict in ('safe', 'unsafe') and judged.recommended_master_id is not null)
                   and count(distinct judged.recommended_master_id) = 1
+                  and (plan.group_id, min(judged.recommended_master_id)) in (from member)
            )
            select sound.master_id, member.record_id as loser_id
            from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""

@@ -11,6 +11,7 @@ import pytest
 
 from assets.merge_check import Judgement, judge, judge_dropped_plans
 from assets.merge_plan import load_merge_plans
+from assets.policy import Policy
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from tests.crm import BOUND, RIVAL, Crm, contact_id, lead_id
 from tests.desk.portal import publish
@@ -62,13 +63,85 @@ def test_the_right_way_round_is_safe(home: Path, tmp_path: Path) -> None:
 def test_the_wrong_way_round_is_unsafe_and_names_contact_and_safe_master(home: Path, tmp_path: Path) -> None:
     _, (row,) = ask(home, tmp_path, f"master_id,loser_id\n{RIVAL},{BOUND}\n")
     assert [row[name] for name in ("verdict", "hubspot_contact_id", "bound_id", "recommended_master_id")] == ["unsafe", "101", BOUND, BOUND]
-    assert row["reason"] == f"HubSpot contact 101 is bound to {BOUND}, which would go: its sync breaks until the contact is matched again (rules 33, 36)."
+    assert row["reason"] == f"HubSpot contact 101 is bound to {BOUND}, which would go: its sync breaks (rules 33, 36). " + (
+        "The next sync may match it with the master by e-mail, and bring the master's values."
+    )
 
 
 def test_the_setting_that_deletes_contacts_is_taken_from_the_run(tmp_path: Path) -> None:
     publish(portal(on_lead_deleted="delete"), tmp_path / "home")
     _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{RIVAL},{BOUND}\n")
     assert "the contact is deleted with it" in row["reason"]
+
+
+def beside(home: Path, rival: str = "Lead", **lead: Any) -> None:
+    """Contact 101 is bound to Lead 1 and called CEO there; Lead 2 says Buyer, Lead 3 nothing. All have the same e-mail."""
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    if rival == "Lead":
+        crm.lead(2, **{"fields": {"Title": "Buyer"}, **lead})
+        crm.lead(3)
+    else:
+        crm.salesforce_contact(2, fields={"Title": "Buyer"})
+        crm.salesforce_contact(3)
+    publish(crm, home)
+
+
+def test_a_merge_beside_the_bound_record_is_unsafe_when_the_binding_would_jump_to_other_values(tmp_path: Path) -> None:
+    beside(tmp_path / "home")
+    fixed = tmp_path / "fixed.csv"
+    found, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{RIVAL},{lead_id(3)}\n", fix=fixed)
+    assert [row[name] for name in ("verdict", "hubspot_contact_id", "bound_id", "recommended_master_id")] == ["unsafe", "101", BOUND, BOUND]
+    assert row["reason"].endswith(f"The merge makes {RIVAL} the record updated last: the binding jumps to it (rule 11); at risk: jobtitle.")
+    assert (found.fixed, found.left_out, fixed.read_text("utf-8")) == (0, 1, "master_id,loser_id\n"), "a merge into Lead 1 is one that nobody asked for"
+
+
+def test_a_master_takes_values_from_its_loser_and_the_contact_with_them(tmp_path: Path) -> None:
+    beside(tmp_path / "home")
+    _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{lead_id(3)},{RIVAL}\n")
+    assert (row["verdict"], "at risk: jobtitle" in row["reason"]) == ("unsafe", True)
+
+
+@pytest.mark.parametrize(("master", "loser"), [(RIVAL, lead_id(3)), (lead_id(3), RIVAL)])
+def test_where_the_master_will_have_the_same_values_a_jump_is_said_and_safe(master: str, loser: str, tmp_path: Path) -> None:
+    beside(tmp_path / "home", fields={"Title": "CEO"})
+    _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{master},{loser}\n")
+    assert row["recommended_master_id"] == master and row["verdict"] == "safe" and "no mapped value differs" in row["reason"]
+
+
+def test_a_merge_of_contacts_beside_a_bound_lead_waits_for_its_conversion(tmp_path: Path) -> None:
+    beside(tmp_path / "home", rival="Contact")
+    _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{contact_id(2)},{contact_id(3)}\n")
+    assert (row["verdict"], row["recommended_master_id"]) == ("unsafe", "")
+    assert row["reason"].endswith("First convert the Lead into the Contact.")
+
+
+def test_nothing_jumps_where_bindings_are_sticky(tmp_path: Path) -> None:
+    crm = portal(follow_up="sticky")
+    crm.connection.execute("update raw.salesforce_lead set fields = map {'Title': 'Buyer'} where record_id = ?", [RIVAL])
+    crm.contact("101", bound=BOUND, properties={"jobtitle": "CEO"})
+    publish(crm, tmp_path / "home")
+    _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{RIVAL},{lead_id(3)}\n")
+    assert (row["verdict"], row["reason"]) == ("safe", "No HubSpot contact is bound to either.")
+
+
+def test_a_contact_outside_the_inclusion_list_is_not_deleted_but_cut_off(tmp_path: Path) -> None:
+    publish(portal(on_lead_deleted="delete", inclusion_list_id="7"), tmp_path / "home")
+    _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{RIVAL},{BOUND}\n")
+    assert row["reason"].endswith("its sync breaks (rules 33, 36). It is outside the inclusion list: nothing matches it again (rule 21).")
+
+
+def test_values_that_must_be_entered_first_are_named(tmp_path: Path) -> None:
+    """Under "always use Salesforce" the master may be blank where HubSpot is not; the merge fills it from the loser, and the contact takes that."""
+    crm = Crm()
+    crm.policy = Policy.model_validate({"mapping": [{"hubspot": "jobtitle", "salesforce": "Title", "rule": "always_salesforce"}]})
+    crm.lead(1)
+    crm.lead(2, fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    publish(crm, tmp_path / "home")
+    _, (row,) = ask(tmp_path / "home", tmp_path, f"master_id,loser_id\n{BOUND},{RIVAL}\n")
+    assert row["verdict"] == "safe" and f"First enter HubSpot's jobtitle in {BOUND}: it is blank there, and {RIVAL} would fill it." in row["reason"]
 
 
 def test_a_merge_in_one_row_has_the_worst_verdict_of_its_losers(home: Path, tmp_path: Path) -> None:

@@ -4,31 +4,33 @@
 -- basis: documented
 -- on: core/planned_merge
 --
--- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, merges a Lead with a Contact, or names
--- ids that are unknown, deleted, equal, or that the plan treats in two ways. A row that was carried out fails while the contact that was bound
--- to its loser is without a sync, or deleted, or when the merge replaced values of the contact.
+-- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, makes a binding jump to other values,
+-- merges a Lead with a Contact, or names ids that are unknown, deleted, equal, or that the plan treats in two ways. A row that was carried out fails
+-- while the contact that was bound to its loser is without a sync, or deleted, or when the merge replaced values of the contact.
 -- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
--- are bound, they end on one record (rule 48).
+-- are bound, they end on one record (rule 48). A merge of duplicates beside the bound record makes its master the one updated last (rule 11).
 -- Otherwise: whoever carries the plan out as it is breaks the sync of this contact, or has it deleted.
--- Rests on: rules 35 to 37, 48; F5, F6.
+-- Rests on: rules 11, 35 to 37, 48; F3, F5, F6.
 -- Not: a row that was carried out and left every contact whole.
 -- Steward: change the plan before it is carried out: make the bound record the master. Take the file away when it is no longer planned.
 --
 -- Auf Deutsch: Ein eingereichter Plan zum Zusammenführen würde einen Kontakt beschädigen.
 -- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung des Kontakts ab, oder er wird gelöscht (F6); sind zwei
--- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48).
+-- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48). Werden Dubletten neben dem verknüpften Datensatz zusammengeführt, ist ihr Master
+-- danach der zuletzt geänderte (Regel 11).
 -- Sonst: Wer den Plan so ausführt, unterbricht die Synchronisierung dieses Kontakts oder lässt ihn löschen.
 select
     planned.hubspot_contact_id,
     planned.loser_id as salesforce_id,
     case when planned.master_id is not null then [planned.master_id] end as rival_ids,
     contact.email,
-    planned.lost_fields as fields_at_risk,
+    planned.lost_fields || planned.fields_at_risk as fields_at_risk,
     case when planned.row_no > 0 then format('Row {} of ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason as reason,
     case
         when planned.recommended_master_id = planned.loser_id then format('Make {} the master.', planned.loser_id)
         when planned.result = 'values_lost' then 'Compare these values of the contact, and put back what should have stayed, in Salesforce first.'
         when planned.verdict = 'done' then 'Restore the contact if it was deleted, resync it, and compare its values with the surviving record.'
+        when planned.consequence = 'switch' and planned.recommended_master_id is null then 'Follow the run-book of the cluster instead.'
         when planned.consequence = 'switch' then format('Make {} the master of all of them.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
         else 'Correct the row or take it out.'
@@ -39,6 +41,7 @@ select
         when planned.result = 'values_lost' then 'Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst in Salesforce.'
         when planned.verdict = 'done'
         then 'Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz vergleichen.'
+        when planned.consequence = 'switch' and planned.recommended_master_id is null then 'Stattdessen den Schritten für die Gruppe folgen.'
         when planned.consequence = 'switch' then format('{} zum Master von allen machen.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Zuerst die beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.'
         else 'Die Zeile berichtigen oder herausnehmen.'

@@ -1,7 +1,8 @@
 -- One row: a row of a merge plan that somebody handed in, judged before it is carried out, and looked at again afterwards.
 -- A loser that a contact is bound to makes a merge unsafe, whoever is the master: either nobody is bound to the master and the contact loses its
 -- record (F6, rule 36), or another contact is, and two contacts end on one record (rule 48). That holds for the other losers of the same master,
--- as well; the merge makes the master the record updated last, and the binding jumps to it (rule 11).
+-- as well; the merge makes the master the record updated last, and the binding jumps to it (rule 11). The same happens to a contact that is
+-- bound to a duplicate which the plan leaves out: unsafe, too, where a mapped value differs.
 -- Runs in the warehouse, and on a published snapshot for `bindwatch merge-check`.
 --
 -- plan: the file it came in
@@ -11,13 +12,17 @@
 -- verdict: safe, unsafe, invalid (Salesforce would refuse it, or the plan contradicts itself), unknown (an id that no pull has seen), done
 --   (it was carried out since)
 -- reason: why
--- hubspot_contact_id: the live contact that is bound to the loser, else the one bound to the master, else the one bound to another loser of it
+-- hubspot_contact_id: the live contact that is bound to the loser, else the one bound to the master, else the one bound to another loser of it,
+--   else the one whose binding would jump from a duplicate that the plan leaves out
 -- bound_id: the record it is bound to
--- recommended_master_id: the record that should be the master of all that the plan wants to be one; null when the plan cannot say
+-- recommended_master_id: the record that should be the master of all that the plan wants to be one; null when no merge of theirs is safe.
+--   One that is not among them is advice: people must say whether it is the same person
 -- consequence: what the merge would do to the contact: contact_deleted, sync_broken (by the setting of the portal), switch; null: nothing
 -- result: of a merge that was carried out: as_planned, values_lost (the contact is whole, but the merge brought values into the master that replaced
 --   HubSpot's), pending, moved, sync_broken or contact_deleted; null before
 -- lost_fields: the properties whose value was replaced within two hours of the merge; empty where nothing was, or nobody knows
+-- fields_at_risk: the properties that the jump would change; empty without one
+-- enter_before: the properties whose value in HubSpot must be entered in the master first, because the loser would fill its blank with another
 -- reason_de: the reason in German
 create or replace table core.planned_merge as
 with planned as (
@@ -28,7 +33,11 @@ twice as (
 ),
 holder as (
     -- two contacts on one record are a finding of their own; the one with the least id stands for both
-    select bound_id, min_by(contact_id, (length(contact_id), contact_id)) as contact_id
+    select
+        bound_id,
+        min_by(contact_id, (length(contact_id), contact_id)) as contact_id,
+        min_by(email, (length(contact_id), contact_id)) as email,
+        bool_and(is_in_scope) as is_in_scope
     from core.hubspot_contact
     where state = 'live' and bound_id is not null
     group by bound_id
@@ -49,6 +58,36 @@ held_in_group as (
     ) as member
     inner join holder on holder.bound_id = member.record_id
     group by member.plan, member.group_id
+),
+watching as (
+    -- a contact whose bound record has the master's e-mail, and from which the binding can jump
+    select
+        planned.plan, planned.row_no, planned.master_id, planned.loser_id, cluster.hubspot_contact_id as contact_id, cluster.bound_id,
+        bound.object_type as bound_type, cluster.is_shared_mailbox
+    from planned
+    inner join core.salesforce_person as master on master.record_id = planned.master_id
+    inner join core.duplicate_cluster as cluster on cluster.email = master.email and cluster.risk <> 'latent'
+    inner join core.salesforce_person as bound on bound.record_id = cluster.bound_id and bound.state = 'live'
+),
+jump as (
+    -- what a switch to either of the two would change
+    select
+        watching.plan, watching.row_no, watching.loser_id, overwrite.property, any_value(overwrite.rule) as rule,
+        any_value(overwrite.effect) filter (where overwrite.rival_id = watching.master_id) as of_master,
+        any_value(overwrite.effect) filter (where overwrite.rival_id = watching.loser_id) as of_loser
+    from watching
+    inner join core.overwrite as overwrite
+        on overwrite.hubspot_contact_id = watching.contact_id and list_contains([watching.master_id, watching.loser_id], overwrite.rival_id)
+    where overwrite.is_at_risk
+    group by watching.plan, watching.row_no, watching.loser_id, overwrite.property
+),
+at_risk as (
+    -- a merge fills the master's blanks from the loser. Where a rule lets a blank stand, a blank master and one with HubSpot's value look the same
+    -- here; the worse of the two is taken
+    select plan, row_no, loser_id, list(property order by property) as properties
+    from jump
+    where of_master = 'overwrite' or (of_loser is not null and (of_master is not null or rule <> 'prefer_salesforce'))
+    group by plan, row_no, loser_id
 ),
 carried_out as (
     -- the contacts that are bound to the master of a merge that was carried out
@@ -90,6 +129,15 @@ input as (
         beside.losers,
         case when of_master.contact_id is null and of_loser.contact_id is null then beside.bound_id end as bound_beside_id,
         of_other.contact_id as other_contact_id,
+        case when of_master.contact_id is null and of_loser.contact_id is null and beside.bound_id is null and held_in_group.bound_id is null
+             then watching.contact_id end as watching_contact_id,
+        watching.bound_id as watched_id,
+        watching.bound_type as watched_type,
+        watching.is_shared_mailbox as watches_shared_mailbox,
+        coalesce(at_risk.properties, cast([] as varchar[])) as watched_properties,
+        coalesce(of_loser.is_in_scope, true) as is_in_scope,
+        coalesce(of_loser.email = master.email, false) as master_has_email,
+        coalesce(advice.enter_before, cast([] as varchar[])) as enter_before,
         coalesce(twice.masters > 1, false) as has_two_masters,
         held_in_group.bound_id as group_bound_id,
         coalesce(held_in_group.bound_records, 0) as group_bound_records,
@@ -105,6 +153,10 @@ input as (
     left join holder as of_other on of_other.bound_id = beside.bound_id
     left join twice on twice.plan = planned.plan and twice.loser_id = planned.loser_id
     left join held_in_group on held_in_group.plan = planned.plan and held_in_group.group_id = planned.group_id
+    left join watching on watching.plan = planned.plan and watching.row_no = planned.row_no and watching.loser_id = planned.loser_id
+    left join at_risk on at_risk.plan = planned.plan and at_risk.row_no = planned.row_no and at_risk.loser_id = planned.loser_id
+    left join core.merge_advice as advice
+        on advice.master_id = planned.master_id and advice.loser_id = planned.loser_id and advice.action = 'merge'
     left join lost on lost.plan = planned.plan and lost.row_no = planned.row_no and lost.loser_id = planned.loser_id
     left join (select loser_id, min(outcome) filter (where outcome <> 'safe') as outcome from core.merge_event group by loser_id) as event
         on event.loser_id = planned.loser_id
@@ -119,6 +171,7 @@ judged as (
             when master_type <> loser_type or is_circular or has_two_masters or gone_in_row is not null then 'invalid'
             when master_state <> 'live' or loser_state <> 'live' then 'invalid'
             when loser_contact_id is not null or bound_beside_id is not null then 'unsafe'
+            when watching_contact_id is not null and len(watched_properties) > 0 then 'unsafe'
             else 'safe'
         end as verdict
     from input
@@ -129,7 +182,7 @@ worded as (
         case
             when verdict <> 'unsafe' then null
             when loser_contact_id is null then 'switch'
-            when on_deleted = 'delete' then 'contact_deleted'
+            when on_deleted = 'delete' and is_in_scope then 'contact_deleted'
             else 'sync_broken'
         end as consequence
     from judged
@@ -161,26 +214,49 @@ select
         when gone_in_row is not null then format('Row {} merges one of the two away before.', gone_in_row)
         when master_state <> 'live' then format('The master {} is {}.', master_id, master_state)
         when loser_state <> 'live' then format('The loser {} is {}.', loser_id, loser_state)
-        when consequence = 'switch'
+        when consequence = 'switch' and bound_beside_id is not null
         then format('HubSpot contact {} is bound to {}, another loser of this master. The merge makes {} the record updated last: the binding jumps to it (rule 11).',
             other_contact_id, bound_beside_id, master_id)
+        when watching_contact_id is not null
+        then format('HubSpot contact {} is bound to {}, which has the same e-mail and is not part of this merge. The merge makes {} the record updated last: the binding jumps to it (rule 11)',
+            watching_contact_id, watched_id, master_id)
+            || case
+                when consequence is null then '; no mapped value differs.'
+                else format('; at risk: {}.', array_to_string(watched_properties, ', '))
+                    || case when watched_type <> master_type then ' First convert the Lead into the Contact.' else '' end
+            end
         when consequence is not null
         then format('HubSpot contact {} is bound to {}, which would go: ', loser_contact_id, loser_id)
             || case consequence
                 when 'contact_deleted' then 'the contact is deleted with it, restorable for 90 days (rules 34, 36).'
-                else 'its sync breaks until the contact is matched again (rules 33, 36).'
+                else 'its sync breaks (rules 33, 36).'
+                    || case
+                        when not is_in_scope then ' It is outside the inclusion list: nothing matches it again (rule 21).'
+                        when master_contact_id is not null then ''
+                        when master_has_email then ' The next sync may match it with the master by e-mail, and bring the master''s values.'
+                        else ' The master does not have its e-mail, so the next sync does not find it there.'
+                    end
             end
             || case when master_contact_id is null then '' else format(' HubSpot contact {} is bound to the master: both may end on one record (rule 48).', master_contact_id) end
         when master_contact_id is not null then format('HubSpot contact {} is bound to the master and stays (rule 35).', master_contact_id)
         else 'No HubSpot contact is bound to either.'
     end
+    || case when verdict <> 'safe' or len(enter_before) = 0 then ''
+       else format(' First enter HubSpot''s {} in {}: it is blank there, and {} would fill it.', array_to_string(enter_before, ', '), master_id, loser_id) end
     || case when verdict = 'safe' and losers > 2 then format(' {} losers are several merges in Salesforce: two at a time (rule 37).', losers) else '' end as reason,
-    coalesce(loser_contact_id, master_contact_id, case when bound_beside_id is not null then other_contact_id end) as hubspot_contact_id,
-    case when loser_contact_id is not null then loser_id when master_contact_id is not null then master_id else bound_beside_id end as bound_id,
+    coalesce(loser_contact_id, master_contact_id, case when bound_beside_id is not null then other_contact_id end, watching_contact_id) as hubspot_contact_id,
+    case
+        when loser_contact_id is not null then loser_id
+        when master_contact_id is not null then master_id
+        when bound_beside_id is not null then bound_beside_id
+        when watching_contact_id is not null then watched_id
+    end as bound_id,
     case
         when master_type is null or loser_type is null or master_type <> loser_type or is_circular or has_two_masters then null
         when group_bound_records > 1 then null
-        else coalesce(group_bound_id, master_id)
+        when group_bound_id is not null then group_bound_id
+        when consequence is null then master_id
+        when watched_type = master_type and not watches_shared_mailbox then watched_id
     end as recommended_master_id,
     consequence,
     case
@@ -190,6 +266,8 @@ select
         else 'as_planned'
     end as result,
     coalesce(lost_fields, cast([] as varchar[])) as lost_fields,
+    case when consequence = 'switch' and bound_beside_id is null then watched_properties else cast([] as varchar[]) end as fields_at_risk,
+    enter_before,
     case
         when row_no = 0 then format('Die Datei ist nicht lesbar: {}.', problem)
         when is_malformed then 'Eine der beiden ist keine Salesforce-ID.'
@@ -211,18 +289,34 @@ select
         when gone_in_row is not null then format('Zeile {} führt einen der beiden schon vorher in einen anderen zusammen.', gone_in_row)
         when master_state <> 'live' then format('Der Master {} ist nicht mehr da.', master_id)
         when loser_state <> 'live' then format('Der Verlierer {} ist nicht mehr da.', loser_id)
-        when consequence = 'switch'
+        when consequence = 'switch' and bound_beside_id is not null
         then format('HubSpot-Kontakt {} ist mit {} verknüpft, einem anderen Verlierer dieses Masters. Die Zusammenführung macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11).',
             other_contact_id, bound_beside_id, master_id)
+        when watching_contact_id is not null
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das dieselbe E-Mail hat und nicht Teil dieser Zusammenführung ist. Sie macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11)',
+            watching_contact_id, watched_id, master_id)
+            || case
+                when consequence is null then '; kein zugeordneter Wert ist verschieden.'
+                else format('; gefährdet: {}.', array_to_string(watched_properties, ', '))
+                    || case when watched_type <> master_type then ' Zuerst den Lead in den Contact konvertieren.' else '' end
+            end
         when consequence is not null
         then format('HubSpot-Kontakt {} ist mit {} verknüpft, das verschwinden würde: ', loser_contact_id, loser_id)
             || case consequence
                 when 'contact_deleted' then 'der Kontakt wird mit ihm gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).'
-                else 'seine Synchronisierung bricht ab, bis der Kontakt neu zugeordnet wird (Regeln 33, 36).'
+                else 'seine Synchronisierung bricht ab (Regeln 33, 36).'
+                    || case
+                        when not is_in_scope then ' Er ist außerhalb der Einschlussliste: nichts ordnet ihn neu zu (Regel 21).'
+                        when master_contact_id is not null then ''
+                        when master_has_email then ' Die nächste Synchronisierung kann ihn über die E-Mail dem Master zuordnen und dessen Werte bringen.'
+                        else ' Der Master hat seine E-Mail nicht, also findet ihn die nächste Synchronisierung dort nicht.'
+                    end
             end
             || case when master_contact_id is null then '' else format(' Mit dem Master ist HubSpot-Kontakt {} verknüpft: beide können auf einem Datensatz landen (Regel 48).', master_contact_id) end
         when master_contact_id is not null then format('HubSpot-Kontakt {} ist mit dem Master verknüpft und bleibt es (Regel 35).', master_contact_id)
         else 'Mit keinem der beiden ist ein HubSpot-Kontakt verknüpft.'
     end
+    || case when verdict <> 'safe' or len(enter_before) = 0 then ''
+       else format(' Zuerst {} aus HubSpot in {} eintragen: dort ist es leer, und {} würde es füllen.', array_to_string(enter_before, ', '), master_id, loser_id) end
     || case when verdict = 'safe' and losers > 2 then format(' {} Verlierer sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
 from worded;
