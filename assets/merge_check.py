@@ -28,6 +28,7 @@ _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 _STAGE = """
 create view core.salesforce_person as from published.salesforce_person;
 create view core.hubspot_contact as from published.hubspot_contact;
+create view core.binding as from published.binding;
 create view core.duplicate_cluster as from published.duplicate_cluster;
 create view core.overwrite as from published.overwrite;
 create view core.merge_advice as from published.merge_advice;

@@ -49,45 +49,81 @@ beside as (
     left join holder on holder.bound_id = planned.loser_id and planned.loser_id <> planned.master_id
     group by planned.plan, planned.master_id
 ),
+in_group as (
+    select plan, group_id, master_id as record_id from planned where group_id is not null
+    union
+    select plan, group_id, loser_id from planned where group_id is not null
+),
 held_in_group as (
-    select member.plan, member.group_id, min(holder.bound_id) as bound_id, count(distinct holder.bound_id) as bound_records
-    from (
-        select plan, group_id, master_id as record_id from planned where group_id is not null
-        union
-        select plan, group_id, loser_id from planned where group_id is not null
-    ) as member
-    inner join holder on holder.bound_id = member.record_id
-    group by member.plan, member.group_id
+    select in_group.plan, in_group.group_id, min(holder.bound_id) as bound_id, count(distinct holder.bound_id) as bound_records
+    from in_group
+    inner join holder on holder.bound_id = in_group.record_id
+    group by in_group.plan, in_group.group_id
+),
+candidate as (
+    select hubspot_contact_id as contact_id, bound_id, unnest(candidate_ids) as record_id
+    from core.binding
+    where bound_state = 'live' and len(candidate_ids) > 1
 ),
 watching as (
-    -- a contact whose bound record has the master's e-mail, and from which the binding can jump
+    -- a contact that could be bound to the master, and is bound to a record that the plan does not bring together with it
     select
-        planned.plan, planned.row_no, planned.master_id, planned.loser_id, cluster.hubspot_contact_id as contact_id, cluster.bound_id,
-        bound.object_type as bound_type, cluster.is_shared_mailbox
+        planned.plan, planned.row_no, planned.master_id, planned.loser_id, candidate.contact_id, candidate.bound_id, bound.object_type as bound_type,
+        coalesce(cluster.is_shared_mailbox, false) as is_shared_mailbox,
+        -- values are compared with duplicates by the primary e-mail (core.rival)
+        coalesce(contact.email = master.email and contact.email = loser.email, false) as is_compared
     from planned
     inner join core.salesforce_person as master on master.record_id = planned.master_id
-    inner join core.duplicate_cluster as cluster on cluster.email = master.email and cluster.risk <> 'latent'
-    inner join core.salesforce_person as bound on bound.record_id = cluster.bound_id and bound.state = 'live'
+    inner join core.salesforce_person as loser on loser.record_id = planned.loser_id
+    -- a master without an e-mail takes the loser's
+    inner join candidate on candidate.record_id = case when main.is_blank(master.email_raw) then planned.loser_id else planned.master_id end
+    inner join core.hubspot_contact as contact on contact.contact_id = candidate.contact_id and contact.is_in_scope
+    inner join core.salesforce_person as bound on bound.record_id = candidate.bound_id
+    left join core.duplicate_cluster as cluster on cluster.email = coalesce(master.email, loser.email)
+    left join in_group
+        on in_group.plan = planned.plan and in_group.group_id = planned.group_id and in_group.record_id = candidate.bound_id
+    cross join main.policy as policy
+    where policy.follow_up = 'most_recent' and in_group.record_id is null and planned.group_id is not null
 ),
 jump as (
     -- what a switch to either of the two would change
     select
-        watching.plan, watching.row_no, watching.loser_id, overwrite.property, any_value(overwrite.rule) as rule,
+        watching.plan, watching.row_no, watching.loser_id, watching.contact_id, overwrite.property, any_value(overwrite.rule) as rule,
         any_value(overwrite.effect) filter (where overwrite.rival_id = watching.master_id) as of_master,
         any_value(overwrite.effect) filter (where overwrite.rival_id = watching.loser_id) as of_loser
     from watching
     inner join core.overwrite as overwrite
         on overwrite.hubspot_contact_id = watching.contact_id and list_contains([watching.master_id, watching.loser_id], overwrite.rival_id)
     where overwrite.is_at_risk
-    group by watching.plan, watching.row_no, watching.loser_id, overwrite.property
+    group by watching.plan, watching.row_no, watching.loser_id, watching.contact_id, overwrite.property
 ),
 at_risk as (
     -- a merge fills the master's blanks from the loser. Where a rule lets a blank stand, a blank master and one with HubSpot's value look the same
     -- here; the worse of the two is taken
-    select plan, row_no, loser_id, list(property order by property) as properties
+    select plan, row_no, loser_id, contact_id, list(property order by property) as properties
     from jump
     where of_master = 'overwrite' or (of_loser is not null and (of_master is not null or rule <> 'prefer_salesforce'))
-    group by plan, row_no, loser_id
+    group by plan, row_no, loser_id, contact_id
+),
+watched as (
+    -- of several such contacts the one that loses most
+    select watching.*, coalesce(at_risk.properties, cast([] as varchar[])) as properties
+    from watching
+    left join at_risk
+        on at_risk.plan = watching.plan and at_risk.row_no = watching.row_no and at_risk.loser_id = watching.loser_id
+        and at_risk.contact_id = watching.contact_id
+    qualify row_number() over (
+        partition by watching.plan, watching.row_no, watching.loser_id
+        order by len(at_risk.properties) desc nulls last, watching.is_compared, length(watching.contact_id), watching.contact_id) = 1
+),
+fill as (
+    -- under these rules a master may be blank where HubSpot is not, and the loser would fill it with another value
+    select planned.plan, planned.row_no, planned.loser_id, list(overwrite.property order by overwrite.property) as properties
+    from planned
+    inner join holder on holder.bound_id = planned.master_id
+    inner join core.overwrite as overwrite on overwrite.hubspot_contact_id = holder.contact_id and overwrite.rival_id = planned.loser_id
+    where overwrite.effect = 'overwrite' and overwrite.rule in ('always_salesforce', 'two_way')
+    group by planned.plan, planned.row_no, planned.loser_id
 ),
 carried_out as (
     -- the contacts that are bound to the master of a merge that was carried out
@@ -129,15 +165,21 @@ input as (
         beside.losers,
         case when of_master.contact_id is null and of_loser.contact_id is null then beside.bound_id end as bound_beside_id,
         of_other.contact_id as other_contact_id,
-        case when of_master.contact_id is null and of_loser.contact_id is null and beside.bound_id is null and held_in_group.bound_id is null
-             then watching.contact_id end as watching_contact_id,
-        watching.bound_id as watched_id,
-        watching.bound_type as watched_type,
-        watching.is_shared_mailbox as watches_shared_mailbox,
-        coalesce(at_risk.properties, cast([] as varchar[])) as watched_properties,
+        watched.contact_id as watching_contact_id,
+        watched.bound_id as watched_id,
+        watched.bound_type as watched_type,
+        watched.is_shared_mailbox,
+        watched.is_compared,
+        coalesce(watched.properties, cast([] as varchar[])) as watched_properties,
         coalesce(of_loser.is_in_scope, true) as is_in_scope,
         coalesce(of_loser.email = master.email, false) as master_has_email,
-        coalesce(advice.enter_before, cast([] as varchar[])) as enter_before,
+        case when of_master.contact_id = advice.hubspot_contact_id then advice.enter_before else cast([] as varchar[]) end as enter_before,
+        -- where the run-book has no such step: what the loser would fill if it is blank in the master
+        coalesce(advice.hubspot_contact_id = of_master.contact_id, false) as is_in_run_book,
+        fill.properties as fill_properties,
+        -- values are compared with duplicates by the contact's primary e-mail, and where bindings jump
+        of_master.contact_id is not null and (of_master.email is distinct from loser.email or policy.follow_up = 'sticky')
+            and (select count(*) from main.field_mapping where rule in ('always_salesforce', 'two_way')) > 0 as fill_is_unknown,
         coalesce(twice.masters > 1, false) as has_two_masters,
         held_in_group.bound_id as group_bound_id,
         coalesce(held_in_group.bound_records, 0) as group_bound_records,
@@ -153,8 +195,8 @@ input as (
     left join holder as of_other on of_other.bound_id = beside.bound_id
     left join twice on twice.plan = planned.plan and twice.loser_id = planned.loser_id
     left join held_in_group on held_in_group.plan = planned.plan and held_in_group.group_id = planned.group_id
-    left join watching on watching.plan = planned.plan and watching.row_no = planned.row_no and watching.loser_id = planned.loser_id
-    left join at_risk on at_risk.plan = planned.plan and at_risk.row_no = planned.row_no and at_risk.loser_id = planned.loser_id
+    left join fill on fill.plan = planned.plan and fill.row_no = planned.row_no and fill.loser_id = planned.loser_id
+    left join watched on watched.plan = planned.plan and watched.row_no = planned.row_no and watched.loser_id = planned.loser_id
     left join core.merge_advice as advice
         on advice.master_id = planned.master_id and advice.loser_id = planned.loser_id and advice.action = 'merge'
     left join lost on lost.plan = planned.plan and lost.row_no = planned.row_no and lost.loser_id = planned.loser_id
@@ -171,7 +213,7 @@ judged as (
             when master_type <> loser_type or is_circular or has_two_masters or gone_in_row is not null then 'invalid'
             when master_state <> 'live' or loser_state <> 'live' then 'invalid'
             when loser_contact_id is not null or bound_beside_id is not null then 'unsafe'
-            when watching_contact_id is not null and len(watched_properties) > 0 then 'unsafe'
+            when watching_contact_id is not null and (len(watched_properties) > 0 or not is_compared) then 'unsafe'
             else 'safe'
         end as verdict
     from input
@@ -184,7 +226,10 @@ worded as (
             when loser_contact_id is null then 'switch'
             when on_deleted = 'delete' and is_in_scope then 'contact_deleted'
             else 'sync_broken'
-        end as consequence
+        end as consequence,
+        -- the reason speaks of the contact whose binding would jump from a record beside the plan
+        watching_contact_id is not null and loser_contact_id is null and bound_beside_id is null
+            and (verdict = 'unsafe' or (verdict = 'safe' and master_contact_id is null)) as is_drawn
     from judged
 )
 select
@@ -217,11 +262,12 @@ select
         when consequence = 'switch' and bound_beside_id is not null
         then format('HubSpot contact {} is bound to {}, another loser of this master. The merge makes {} the record updated last: the binding jumps to it (rule 11).',
             other_contact_id, bound_beside_id, master_id)
-        when watching_contact_id is not null
-        then format('HubSpot contact {} is bound to {}, which has the same e-mail and is not part of this merge. The merge makes {} the record updated last: the binding jumps to it (rule 11)',
+        when is_drawn
+        then format('HubSpot contact {} is bound to {}, which is not part of this merge, and has the master''s e-mail. The merge makes {} the record updated last: the binding jumps to it (rule 11)',
             watching_contact_id, watched_id, master_id)
             || case
                 when consequence is null then '; no mapped value differs.'
+                when not is_compared then '. Not all of them have one e-mail: clear up whose is right before anything is merged.'
                 else format('; at risk: {}.', array_to_string(watched_properties, ', '))
                     || case when watched_type <> master_type then ' First convert the Lead into the Contact.' else '' end
             end
@@ -241,22 +287,33 @@ select
         when master_contact_id is not null then format('HubSpot contact {} is bound to the master and stays (rule 35).', master_contact_id)
         else 'No HubSpot contact is bound to either.'
     end
-    || case when verdict <> 'safe' or len(enter_before) = 0 then ''
-       else format(' First enter HubSpot''s {} in {}: it is blank there, and {} would fill it.', array_to_string(enter_before, ', '), master_id, loser_id) end
+    || case
+        when verdict <> 'safe' then ''
+        when len(enter_before) > 0
+        then format(' First enter HubSpot''s {} in {}: it is blank there, and {} would fill it.', array_to_string(enter_before, ', '), master_id, loser_id)
+        when is_in_run_book then ''
+        when fill_is_unknown then format(' What {} would fill in the master was not compared.', loser_id)
+        when fill_properties is not null
+        then format(' Where {} is blank, first enter HubSpot''s {}: {} would fill it.', master_id, array_to_string(fill_properties, ', '), loser_id)
+        else ''
+    end
     || case when verdict = 'safe' and losers > 2 then format(' {} losers are several merges in Salesforce: two at a time (rule 37).', losers) else '' end as reason,
-    coalesce(loser_contact_id, master_contact_id, case when bound_beside_id is not null then other_contact_id end, watching_contact_id) as hubspot_contact_id,
     case
+        when is_drawn then watching_contact_id
+        else coalesce(loser_contact_id, master_contact_id, case when bound_beside_id is not null then other_contact_id end)
+    end as hubspot_contact_id,
+    case
+        when is_drawn then watched_id
         when loser_contact_id is not null then loser_id
         when master_contact_id is not null then master_id
-        when bound_beside_id is not null then bound_beside_id
-        when watching_contact_id is not null then watched_id
+        else bound_beside_id
     end as bound_id,
     case
         when master_type is null or loser_type is null or master_type <> loser_type or is_circular or has_two_masters then null
         when group_bound_records > 1 then null
-        when group_bound_id is not null then group_bound_id
-        when consequence is null then master_id
-        when watched_type = master_type and not watches_shared_mailbox then watched_id
+        when is_drawn and verdict = 'unsafe'
+        then case when group_bound_id is null and watched_type = master_type and is_compared and not is_shared_mailbox then watched_id end
+        else coalesce(group_bound_id, master_id)
     end as recommended_master_id,
     consequence,
     case
@@ -266,7 +323,7 @@ select
         else 'as_planned'
     end as result,
     coalesce(lost_fields, cast([] as varchar[])) as lost_fields,
-    case when consequence = 'switch' and bound_beside_id is null then watched_properties else cast([] as varchar[]) end as fields_at_risk,
+    case when is_drawn then watched_properties else cast([] as varchar[]) end as fields_at_risk,
     enter_before,
     case
         when row_no = 0 then format('Die Datei ist nicht lesbar: {}.', problem)
@@ -292,11 +349,12 @@ select
         when consequence = 'switch' and bound_beside_id is not null
         then format('HubSpot-Kontakt {} ist mit {} verknüpft, einem anderen Verlierer dieses Masters. Die Zusammenführung macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11).',
             other_contact_id, bound_beside_id, master_id)
-        when watching_contact_id is not null
-        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das dieselbe E-Mail hat und nicht Teil dieser Zusammenführung ist. Sie macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11)',
+        when is_drawn
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das nicht Teil dieser Zusammenführung ist, und hat die E-Mail des Masters. Sie macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11)',
             watching_contact_id, watched_id, master_id)
             || case
                 when consequence is null then '; kein zugeordneter Wert ist verschieden.'
+                when not is_compared then '. Sie haben nicht alle dieselbe E-Mail: klären, welche richtig ist, bevor etwas zusammengeführt wird.'
                 else format('; gefährdet: {}.', array_to_string(watched_properties, ', '))
                     || case when watched_type <> master_type then ' Zuerst den Lead in den Contact konvertieren.' else '' end
             end
@@ -316,7 +374,15 @@ select
         when master_contact_id is not null then format('HubSpot-Kontakt {} ist mit dem Master verknüpft und bleibt es (Regel 35).', master_contact_id)
         else 'Mit keinem der beiden ist ein HubSpot-Kontakt verknüpft.'
     end
-    || case when verdict <> 'safe' or len(enter_before) = 0 then ''
-       else format(' Zuerst {} aus HubSpot in {} eintragen: dort ist es leer, und {} würde es füllen.', array_to_string(enter_before, ', '), master_id, loser_id) end
+    || case
+        when verdict <> 'safe' then ''
+        when len(enter_before) > 0
+        then format(' Zuerst {} aus HubSpot in {} eintragen: dort ist es leer, und {} würde es füllen.', array_to_string(enter_before, ', '), master_id, loser_id)
+        when is_in_run_book then ''
+        when fill_is_unknown then format(' Was {} im Master füllen würde, wurde nicht verglichen.', loser_id)
+        when fill_properties is not null
+        then format(' Wo {} leer ist, zuerst {} aus HubSpot eintragen: {} würde es füllen.', master_id, array_to_string(fill_properties, ', '), loser_id)
+        else ''
+    end
     || case when verdict = 'safe' and losers > 2 then format(' {} Verlierer sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
 from worded;
