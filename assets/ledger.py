@@ -1,6 +1,6 @@
-"""The memory of the warehouse: how each run ended, and since when each finding is known.
+"""The memory of the warehouse: how each run ended, since when each finding is known, and what became of planned merges.
 
-Both are written in one transaction at the very end of a run. A run that is killed before leaves no trace here, so the next one finds
+All of it is written in one transaction at the very end of a run. A run that is killed before leaves no trace here, so the next one finds
 exactly what the killed one would have found.
 """
 
@@ -128,6 +128,7 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: 
         if record.verdict != "unproven":
             # the events first: they are what differs from the ledger as it is
             connection.execute("insert into main.finding_event by name from review.finding_event where run_id = ?", [record.run_id])
+            connection.execute("insert into main.planned_merge_event by name from review.planned_merge_event where run_id = ?", [record.run_id])
             _remember_findings(connection)
             _remember_predictions(connection)
 

@@ -46,6 +46,7 @@ TABLES = {
     "prediction_score": "core.prediction_score",
     "finding": "review.finding",
     "finding_event": "review.finding_event",
+    "planned_merge_event": "review.planned_merge_event",
     "contact_detail": "review.contact_detail",
     "record_detail": "review.record_detail",
     "edit": "review.edit",

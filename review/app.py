@@ -44,6 +44,7 @@ from review.desk import Desk, Snapshot, overview, scores, with_names
 from review.filters import chosen, read_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, same_person, sentences, timeline
 from review.language import LANGUAGES, Language, choose_language
+from review.plans import SHOWN, read_plans, write_carried_out
 from review.rules import group_rules, named_rules, read_rules
 from review.run_book import read_steps, write_merges, write_run_book
 
@@ -86,6 +87,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/plans", pages.judge_plan, methods=["POST"]),
         Route("/damage", pages.show_damage),
         Route("/damage.html", pages.print_damage),
+        Route("/export/planned-merges.csv", pages.export_planned_merges),
         Route("/export/restore.zip", pages.export_restore_plan),
         Route("/rules", pages.show_rules),
         Route("/name", pages.show_name, methods=["GET"]),
@@ -238,20 +240,7 @@ class _Pages:
 
     def _plans_page(self, request: Request, judgement: Judgement | None, rows: list[dict[str, str]] | None) -> Response:
         snapshot = self.desk.snapshot()
-        plans = snapshot.query(
-            """select plan, count(*) filter (where verdict = 'safe') as safe, count(*) filter (where verdict = 'unsafe') as unsafe,
-                      count(*) filter (where verdict in ('invalid', 'unknown')) as unusable, count(*) filter (where result = 'as_planned') as done,
-                      count(*) filter (where result = 'pending') as pending,
-                      count(*) filter (where result not in ('as_planned', 'pending')) as damaged
-               from published.planned_merge group by plan order by plan"""
-        )
-        troubles = snapshot.query(
-            """select * from published.planned_merge
-               where verdict in ('unsafe', 'invalid', 'unknown') or result not in ('as_planned', 'pending')
-               order by plan, row_no limit ?""",
-            [PAGE_SIZE],
-        )
-        return self._page(request, "plans.html", snapshot=snapshot, plans=plans, troubles=troubles, judgement=judgement, rows=rows, page_size=PAGE_SIZE)
+        return self._page(request, "plans.html", snapshot=snapshot, judgement=judgement, rows=rows, page_size=SHOWN, **read_plans(snapshot))
 
     def show_damage(self, request: Request) -> Response:
         return self._damage_page(request, printed=False)
@@ -401,6 +390,10 @@ class _Pages:
 
     def export_merges(self, request: Request) -> Response:
         return self._export(request, "merges.csv", lambda snapshot, wanted, path: write_merges(snapshot.worklist, wanted, path))
+
+    def export_planned_merges(self, request: Request) -> Response:
+        """What became of the merges that were planned."""
+        return self._export(request, "planned-merges.csv", lambda snapshot, wanted, path: write_carried_out(snapshot, path))
 
     def export_restore_plan(self, request: Request) -> Response:
         """The files of `bindwatch restore-plan --out`, in one."""

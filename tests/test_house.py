@@ -99,7 +99,8 @@ def test_the_asset_keys_are_known() -> None:
         "core/policy_variant", "core/prediction_score", "core/restorable_contact", "core/restorable_value", "core/rival", "core/salesforce_person",
         "core/switch_event", "hubspot/contact",
         "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",
-        "raw/salesforce_lead", "review/contact_detail", "review/edit", "review/finding", "review/finding_event", "review/record_detail",
+        "raw/salesforce_lead", "review/contact_detail", "review/edit", "review/finding", "review/finding_event", "review/planned_merge_event",
+        "review/record_detail",
         "review/violation", "salesforce/Contact", "salesforce/Lead", "staging/clock", "staging/hubspot_contact",
         "staging/hubspot_merge", "staging/hubspot_property_version", "staging/salesforce_record",
     ]  # fmt: skip
@@ -168,7 +169,8 @@ def test_column_lineage_is_read_from_the_sql() -> None:
     }
     # constants and counts come from no column
     assert without == {
-        "core.candidate.matches_email", "core.candidate.matches_primary_email", "core.duplicate_cluster.size", "core.switch_event.overwritten_count",
+        "core.candidate.matches_email", "core.candidate.matches_primary_email", "core.duplicate_cluster.size", "core.planned_merge.is_taken_away",
+            "core.switch_event.overwritten_count",
         "core.judged_prediction.source", "core.restorable_value.evidence",
         "core.policy_variant.policy", "core.policy_variant.first_sync", "core.policy_variant.follow_up",
         "core.policy_variant.recency", "core.prediction_score.source", "staging.salesforce_record.object_type",

@@ -190,3 +190,111 @@ def test_after_the_merge_values_that_it_replaced_in_hubspot_are_named() -> None:
     assert crm.rows("core.planned_merge")[0]["result"] == "values_lost"
     crm.connection.execute("delete from raw.hubspot_property_version where property = 'fax'")
     assert crm.findings("planned_merge_unsafe") == []
+
+
+def test_a_value_that_somebody_wrote_after_the_merge_is_lost_no_more() -> None:
+    crm = Crm()
+    crm.lead(1, modified=day(28), fields={"Fax": "2"})
+    crm.lead(2, merged_into=BOUND, modified=day(28))
+    crm.contact(bound=BOUND, properties={"fax": "1"}, synced=day(28.01))
+    crm.history("101", "fax", (day(2), "1", "FORM"), (day(28.01), "2"), (day(29), "1", "CRM_UI"))
+    crm.plan((BOUND, RIVAL))
+    assert crm.findings("planned_merge_unsafe") == []
+    assert crm.rows("core.planned_merge")[0]["result"] == "as_planned"
+
+
+def test_a_value_that_was_there_again_before_anybody_looked_was_not_lost() -> None:
+    crm = Crm()
+    crm.lead(1, modified=day(28), fields={"Fax": "1"})
+    crm.lead(2, merged_into=BOUND, modified=day(28))
+    crm.contact(bound=BOUND, properties={"fax": "1"}, synced=day(28.02))
+    crm.history("101", "fax", (day(2), "1", "FORM"), (day(28.01), "2"), (day(28.02), "1"))
+    crm.plan((BOUND, RIVAL))
+    assert crm.findings("planned_merge_unsafe") == []
+
+
+# ── what is remembered of them ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def planned_for_later(master: str = BOUND, loser: str = RIVAL) -> Crm:
+    """Leads 1 to 3, a contact bound to Lead 1, and a plan for two of them that one run has judged."""
+    crm = duplicates()
+    crm.lead(3)
+    crm.contact(bound=BOUND)
+    crm.plan((master, loser))
+    crm.end_run()
+    crm.later()
+    return crm
+
+
+def take_away(crm: Crm) -> None:
+    crm.connection.execute("delete from main.merge_plan")
+
+
+def said(crm: Crm) -> list[tuple[str, str, str | None]]:
+    crm.build()
+    return [(row["run_id"], row["verdict"], row["result"]) for row in crm.rows("from review.planned_merge_event order by happened_at")]
+
+
+def test_what_was_said_of_a_plan_is_remembered_once_and_what_changes_beside_it() -> None:
+    crm = planned_for_later(RIVAL, BOUND)
+    assert said(crm) == [("run 1", "unsafe", None)]
+    crm.end_run(day(31))
+    crm.lead(1, merged_into=RIVAL, modified=day(31 - 10 / 1440))
+    assert said(crm) == [("run 1", "unsafe", None), ("run 3", "done", "pending")]
+    crm.end_run(day(33))
+    assert said(crm)[2:] == [("run 4", "done", "sync_broken")], "carried out against the advice, and what it cost"
+
+
+def test_a_merge_is_looked_at_after_its_plan_was_taken_away() -> None:
+    crm = planned_for_later()
+    take_away(crm)
+    crm.lead(2, merged_into=BOUND, modified=day(30.2))
+    assert said(crm)[1:] == [("run 2", "done", "as_planned")]
+    (row,) = crm.rows("core.planned_merge")
+    assert (row["plan"], row["row_no"], row["is_taken_away"]) == ("plan.csv", 1, True)
+    crm.end_run(day(32))
+    assert said(crm)[2:] == [], "nothing more is to be said"
+    assert crm.rows("core.planned_merge") == []
+
+
+def test_a_broken_contact_stays_a_finding_although_the_plan_was_taken_away() -> None:
+    crm = planned_for_later(RIVAL, BOUND)
+    take_away(crm)
+    crm.lead(1, merged_into=RIVAL, modified=day(28))
+    assert crm.finding("planned_merge_unsafe")["reason"].startswith("Row 1 of plan.csv: The merge was carried out.")
+    crm.end_run(day(32))
+    assert crm.finding("planned_merge_unsafe")["change"] is None
+
+
+def test_a_plan_that_was_taken_away_before_anything_was_merged_is_no_longer_planned() -> None:
+    crm = planned_for_later(RIVAL, BOUND)
+    take_away(crm)
+    assert crm.findings("planned_merge_unsafe") == []
+    assert crm.rows("core.planned_merge") == []
+
+
+def test_a_corrected_plan_is_not_judged_by_what_it_was_before() -> None:
+    """The same file now keeps the bound record; the row that it had yesterday would make its loser one of two masters."""
+    crm = planned_for_later(RIVAL, lead_id(3))
+    take_away(crm)
+    crm.plan((BOUND, lead_id(3)), (BOUND, RIVAL))
+    assert crm.findings("planned_merge_unsafe") == []
+    assert [(row["verdict"], row["is_taken_away"]) for row in crm.rows("core.planned_merge")] == [("safe", False)] * 2
+
+
+def test_nothing_is_remembered_of_a_run_that_proves_nothing() -> None:
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    crm.plan((RIVAL, BOUND))
+    crm.end_run(verdict="unproven")
+    assert crm.rows("main.planned_merge_event") == []
+
+
+def test_a_merge_that_a_plan_lists_twice_is_remembered_once_and_a_file_that_cannot_be_read_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "merge-plans").mkdir()
+    (tmp_path / "merge-plans" / "broken.csv").write_text("nonsense")
+    (tmp_path / "merge-plans" / "plan.csv").write_text(f"master_id,loser_id\n{BOUND},{RIVAL}\n{BOUND},{RIVAL}\n")
+    crm = duplicates()
+    load_merge_plans(crm.connection, tmp_path)
+    assert [row["row_no"] for row in crm.build().rows("review.planned_merge_event")] == [1]

@@ -28,7 +28,7 @@ def test_the_report_says_what_happened_when_by_whom_and_until_when(home: Path, a
     publish(damaged(), home)
     page = ann.open("/damage")
     assert page.texts("//*[@class='figure']") == [
-        "1 contacts jumped", "1 values overwritten", "1 Salesforce records deleted or merged", "1 contacts deleted with them", "1 values can be put back",
+        "1 contact jumped", "1 value overwritten", "1 Salesforce record deleted or merged", "1 contact deleted with them", "1 value can be put back",
     ]  # fmt: skip
     assert "the first record leaves its recycle bin on 13 Apr 2026" in page.text
     assert "the first one is gone for good on 27 Jun 2026" in page.text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assets.merge_plan import load_merge_plans
-from tests.crm import BOUND, RIVAL, Crm, lead_id
+from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
 
 SAFE, UNSAFE = f"master_id,loser_id\n{BOUND},{RIVAL}\n", f"master_id,loser_id\n{RIVAL},{BOUND}\n"
@@ -64,6 +64,29 @@ def test_plans_in_the_folder_are_listed_before_and_after_the_merge(home: Path, a
     assert page.texts("//table/tbody/tr[td='june.csv']/td")[:5] == ["june.csv", "1", "1", "", "1"]
     german = ann.open("/plans", **{"Accept-Language": "de"}).text
     assert "würde verschwinden" in german or "das verschwinden würde" in german
+
+
+def test_what_became_of_planned_merges_is_known_after_the_plan_was_taken_away(home: Path, ann: Visitor) -> None:
+    """Of two merges one was carried out as planned, and one against the advice; the file is gone since the day after."""
+    crm = Crm()
+    for number in (1, 2, 3, 4):
+        crm.lead(number)
+    crm.contact(bound=BOUND)
+    crm.plan((RIVAL, BOUND), (lead_id(4), lead_id(3)), name="=june.csv")
+    crm.end_run()
+    crm.later()
+    crm.lead(1, merged_into=RIVAL, modified=day(29))
+    crm.lead(3, merged_into=lead_id(4), modified=day(29))
+    crm.end_run(day(31))
+    crm.connection.execute("delete from main.merge_plan")
+    publish(crm, home)
+    page = ann.open("/plans")
+    assert page.texts("//div[@class='figure']") == ["2 carried out", "1 as planned", "0 not settled yet", "1 went wrong", "1 against the advice"]
+    assert page.texts("//section[h2='What became of planned merges']//tbody/tr/td[1]") == ["sync broken", "as planned"], "the worst first"
+    exported = rows(Page(ann.session.get(f"{ann.address}/export/planned-merges.csv", timeout=20)))
+    assert [(row["plan"], row["said_before"], row["result"], row["hubspot_contact_id"]) for row in exported] == [
+        ("'=june.csv", "unsafe", "sync_broken", "101"), ("'=june.csv", "safe", "as_planned", "101"),
+    ]  # fmt: skip
 
 
 def test_the_page_can_be_read_without_a_plan_in_any_language(home: Path) -> None:

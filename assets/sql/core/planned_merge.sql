@@ -20,16 +20,33 @@
 -- consequence: what the merge would do to the contact: contact_deleted, sync_broken (by the setting of the portal), switch; null: nothing
 -- result: of a merge that was carried out: as_planned, values_lost (the contact is whole, but the merge brought values into the master that replaced
 --   HubSpot's), pending, moved, sync_broken or contact_deleted; null before
--- lost_fields: the properties whose value was replaced within two hours of the merge; empty where nothing was, or nobody knows
+-- lost_fields: the properties whose value was replaced within two hours of the merge and that nobody wrote since; empty where nothing was, or
+--   nobody knows
 -- fields_at_risk: the properties that the jump would change; empty without one
 -- enter_before: the properties whose value in HubSpot must be entered in the master first, because the loser would fill its blank with another
+-- is_taken_away: its plan is in the folder no more; such rows are here while they have not turned out as planned
 -- reason_de: the reason in German
 create or replace table core.planned_merge as
-with planned as (
+with listed as (
     select *, main.salesforce_id18(master_id) is null or main.salesforce_id18(loser_id) is null as is_malformed from main.merge_plan
 ),
+taken_away as (
+    -- rows that a run judged, and that are in the folder no more: whether they were carried out is looked at until they turned out as planned
+    select remembered.plan, remembered.master_id, remembered.loser_id, arg_max(remembered.row_no, remembered.happened_at) as row_no
+    from main.planned_merge_event as remembered
+    anti join listed
+        on listed.plan = remembered.plan and listed.master_id is not distinct from remembered.master_id
+        and listed.loser_id is not distinct from remembered.loser_id
+    group by remembered.plan, remembered.master_id, remembered.loser_id
+    having arg_max(coalesce(remembered.result, ''), remembered.happened_at) <> 'as_planned'
+),
+planned as (
+    select plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, is_malformed, false as is_taken_away from listed
+    union all
+    select plan, row_no, master_id, loser_id, null, false, null, null, false, true from taken_away
+),
 twice as (
-    select plan, loser_id, count(distinct master_id) as masters from planned group by plan, loser_id
+    select plan, loser_id, count(distinct master_id) as masters from listed group by plan, loser_id
 ),
 holder as (
     -- two contacts on one record are a finding of their own; the one with the least id stands for both
@@ -44,15 +61,15 @@ holder as (
 ),
 beside as (
     -- of each master of a plan: how many losers it has, and one that a contact is bound to
-    select planned.plan, planned.master_id, count(distinct planned.loser_id) as losers, min(holder.bound_id) as bound_id
-    from planned
-    left join holder on holder.bound_id = planned.loser_id and planned.loser_id <> planned.master_id
-    group by planned.plan, planned.master_id
+    select listed.plan, listed.master_id, count(distinct listed.loser_id) as losers, min(holder.bound_id) as bound_id
+    from listed
+    left join holder on holder.bound_id = listed.loser_id and listed.loser_id <> listed.master_id
+    group by listed.plan, listed.master_id
 ),
 in_group as (
-    select plan, group_id, master_id as record_id from planned where group_id is not null
+    select plan, group_id, master_id as record_id from listed where group_id is not null
     union
-    select plan, group_id, loser_id from planned where group_id is not null
+    select plan, group_id, loser_id from listed where group_id is not null
 ),
 held_in_group as (
     select in_group.plan, in_group.group_id, min(holder.bound_id) as bound_id, count(distinct holder.bound_id) as bound_records
@@ -136,19 +153,31 @@ carried_out as (
 property_version as (
     select
         hubspot_contact_id, property, changed_at, value, source_type,
-        lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no) as value_before
+        lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no) as value_before,
+        row_number() over (partition by hubspot_contact_id, property order by changed_at desc, pull_no desc) = 1 as is_latest
     from staging.hubspot_property_version
     where hubspot_contact_id in (select contact_id from carried_out) and property in (select property from main.field_mapping)
 ),
-lost as (
-    select carried_out.plan, carried_out.row_no, carried_out.loser_id, list(distinct version.property order by version.property) as properties
+brought as (
+    -- what the integration wrote after the merge
+    select
+        carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property,
+        first(version.value_before order by version.changed_at) as value_before,
+        last(version.value order by version.changed_at) as value,
+        bool_or(version.is_latest) as is_latest
     from carried_out
     inner join property_version as version
         on version.hubspot_contact_id = carried_out.contact_id
         and version.source_type = 'SALESFORCE'
         and version.changed_at between carried_out.merged_at and carried_out.merged_at + interval 2 hour
-    where not main.is_blank(version.value_before) and main.trim_text(version.value_before) is distinct from main.trim_text(version.value)
-    group by carried_out.plan, carried_out.row_no, carried_out.loser_id
+    group by carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property
+),
+lost as (
+    -- whoever wrote the property later has seen what is there
+    select plan, row_no, loser_id, list(property order by property) as properties
+    from brought
+    where is_latest and not main.is_blank(value_before) and main.trim_text(value_before) is distinct from main.trim_text(value)
+    group by plan, row_no, loser_id
 ),
 input as (
     select
@@ -325,6 +354,7 @@ select
     coalesce(lost_fields, cast([] as varchar[])) as lost_fields,
     case when is_drawn then watched_properties else cast([] as varchar[]) end as fields_at_risk,
     enter_before,
+    is_taken_away,
     case
         when row_no = 0 then format('Die Datei ist nicht lesbar: {}.', problem)
         when is_malformed then 'Eine der beiden ist keine Salesforce-ID.'
@@ -385,4 +415,6 @@ select
         else ''
     end
     || case when verdict = 'safe' and losers > 2 then format(' {} Verlierer sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
-from worded;
+from worded
+-- what is not in the folder and was not carried out is no longer planned
+where not is_taken_away or verdict = 'done';

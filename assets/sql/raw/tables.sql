@@ -108,6 +108,13 @@ create table if not exists main.finding_event (
     run_id varchar not null, happened_at timestamp not null, fingerprint varchar not null, check_name varchar not null, event varchar not null, detail varchar
 );
 
+-- One row: what a proven run said of a row of a merge plan, when it was new or another than before (the columns of review.planned_merge_event).
+-- Nothing is ever removed.
+create table if not exists main.planned_merge_event (
+    run_id varchar not null, happened_at timestamp not null, plan varchar not null, row_no bigint not null, master_id varchar, loser_id varchar,
+    verdict varchar not null, result varchar, hubspot_contact_id varchar, bound_id varchar, lost_fields varchar[]
+);
+
 -- One row: a check in a run, and what the gate said of it.
 create table if not exists main.check_run (
     run_id varchar not null, suite varchar not null, check_name varchar not null,

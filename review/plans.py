@@ -1,0 +1,56 @@
+"""Merge plans at the desk: those that lie in the home's folder, and what became of the ones before."""
+
+from pathlib import Path
+from typing import Any
+
+from review.desk import Snapshot
+
+SHOWN = 100
+
+
+def read_plans(snapshot: Snapshot) -> dict[str, Any]:
+    """The plans in the folder (plans), their rows that need somebody (troubles), and merges that were carried out: their number by what became of
+    them (totals), the worst and latest of them (carried_out, rows as in the export).
+    """
+    return {
+        "plans": snapshot.query(
+            """select plan, count(*) filter (where verdict = 'safe') as safe, count(*) filter (where verdict = 'unsafe') as unsafe,
+                      count(*) filter (where verdict in ('invalid', 'unknown')) as unusable, count(*) filter (where verdict = 'done') as done
+               from published.planned_merge where not is_taken_away group by plan order by plan"""
+        ),
+        "troubles": snapshot.query(
+            "from published.planned_merge where verdict in ('unsafe', 'invalid', 'unknown') order by plan, row_no limit ?", [SHOWN]
+        ),
+        "totals": snapshot.query(
+            f"""select count(*) as merges, count(*) filter (where result = 'as_planned') as as_planned, count(*) filter (where result = 'pending') as pending,
+                       count(*) filter (where result not in ('as_planned', 'pending')) as went_wrong,
+                       count(*) filter (where said_before in ('unsafe', 'invalid', 'unknown')) as against_advice
+                from ({_CARRIED_OUT})"""
+        )[0],
+        "carried_out": snapshot.query(f"from ({_CARRIED_OUT}) {_WORST_FIRST} limit ?", [SHOWN]),
+    }  # fmt: skip
+
+
+def write_carried_out(snapshot: Snapshot, path: Path) -> None:
+    """Every merge of a plan that was carried out, as CSV. Safe to open in a spreadsheet."""
+    target = str(path).replace("'", "''")
+    snapshot.worklist.connection.cursor().execute(
+        f"copy (select * replace (main.safe_cell(plan) as plan) from ({_CARRIED_OUT}) {_WORST_FIRST}) to '{target}' (format csv, header)"
+    )
+
+
+# One row: a merge of a plan that was carried out. said_before: the last verdict before that, null when no run saw the plan before; seen_at: the run
+# that saw it done first; result, lost_fields: as the last run has them.
+_CARRIED_OUT = """
+select
+    plan, arg_max(row_no, happened_at) as row_no, master_id, loser_id,
+    arg_max(verdict, happened_at) filter (where verdict <> 'done') as said_before,
+    min(happened_at) filter (where verdict = 'done') as seen_at,
+    arg_max(result, happened_at) as result,
+    arg_max(hubspot_contact_id, happened_at) as hubspot_contact_id,
+    arg_max(lost_fields, happened_at) as lost_fields
+from published.planned_merge_event
+group by plan, master_id, loser_id
+having bool_or(verdict = 'done')
+"""
+_WORST_FIRST = "order by result = 'as_planned', result = 'pending', seen_at desc, plan, row_no"
