@@ -52,7 +52,7 @@ def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetim
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationProblem(f"{folder} cannot be made: {error.strerror}") from error
-    _copy(snapshot, "select * from deleted order by days_left, hubspot_contact_id", folder / CONTACTS)
+    _copy(snapshot, _CONTACTS, folder / CONTACTS)
     for object_type, name in (("Lead", LEADS), ("Contact", SALESFORCE_CONTACTS)):
         rows = f"""select bound_id, salesforce_field, value_before from restorable
                    where status = 'restore' and must_be_in_salesforce and starts_with(bound_id, '{_PREFIX[object_type]}')"""
@@ -65,6 +65,14 @@ def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetim
     _copy(snapshot, _EVIDENCE, folder / EVIDENCE)
     return _count(snapshot)
 
+
+# The name and as much of the e-mail as finds it in a recycle bin.
+_CONTACTS = """
+select deleted.hubspot_contact_id, main.safe_cell(contact.display_name) as name, main.safe_cell(main.masked_email(contact.email)) as email,
+       deleted.* exclude (hubspot_contact_id)
+from deleted left join published.hubspot_contact as contact on contact.contact_id = deleted.hubspot_contact_id
+order by days_left, deleted.hubspot_contact_id
+"""
 
 _PREFIX = {"Lead": "00Q", "Contact": "003"}
 

@@ -1,9 +1,10 @@
 """What a switch took can be put back; what somebody wrote later, or nobody can put back, is left alone and listed."""
 
 import csv
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hubspot import HubSpot
@@ -26,9 +27,10 @@ from assets.restore_plan import (
 )  # fmt: skip
 from assets.snapshot import open_snapshot
 from sandbox.integration import catch_up
+from sandbox.portal import PortalSettings
 from sandbox.server import SandboxServer
 from sandbox.story import Story
-from sandbox.world import HubSpotContact, SalesforceRecord
+from sandbox.world import INTEGRATION_USER, HubSpotContact, SalesforceRecord
 from tests import live
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
 from tests.desk.portal import publish
@@ -182,8 +184,49 @@ def test_each_action_is_one_file_in_the_layout_of_an_import(tmp_path: Path) -> N
     assert read(tmp_path / "plan" / SALESFORCE_CONTACTS) == read(tmp_path / "plan" / BACKFILLED) == read(tmp_path / "plan" / LEFT_ALONE) == []
     (gone,) = read(tmp_path / "plan" / CONTACTS)
     assert (gone["hubspot_contact_id"], gone["bound_id"], gone["days_left"]) == ("102", lead_id(8), "81")
+    assert (gone["name"], gone["email"]) == ("Ann Lee", "b***@example.com"), "what finds it in the recycle bin"
     (row,) = read(tmp_path / "plan" / EVIDENCE)
     assert (row["status"], row["from_id"], row["to_id"], row["value_before"]) == ("restore", BOUND, RIVAL, "CEO")
+
+
+@pytest.mark.parametrize(("gone_on", "until"), [(20, datetime(2026, 4, 4)), (14, None)])
+def test_a_deleted_contact_says_how_long_its_record_can_be_undeleted(gone_on: int, until: datetime | None) -> None:
+    crm = Crm()
+    crm.lead(8, deleted=True, modified=day(gone_on))
+    crm.contact(bound=lead_id(8), archived_at=day(21))
+    (row,) = crm.build().rows("core.restorable_contact")
+    assert (row["record_restorable_until"], row["live_contact_id"]) == (until, None)
+
+
+def test_a_deleted_contact_whose_e_mail_another_one_has_by_now_says_so() -> None:
+    crm = Crm()
+    crm.lead(8, deleted=True, modified=day(20))
+    crm.contact(bound=lead_id(8), archived_at=day(21))
+    crm.contact("105", bound=crm.lead(9))
+    (row,) = crm.build().rows("core.restorable_contact")
+    assert (row["hubspot_contact_id"], row["live_contact_id"]) == ("101", "105")
+
+
+def test_a_binding_that_was_cleared_and_given_to_another_record_is_put_back_like_a_switch() -> None:
+    crm = Crm()
+    crm.lead(1, merged_into=RIVAL, modified=day(15))
+    crm.lead(2, created=day(3), modified=day(20), fields={"Title": "Buyer"})
+    crm.contact(bound=RIVAL, since=day(20), synced=day(20), properties={"jobtitle": "Buyer"})
+    crm.history("101", "salesforceleadid", (day(2), BOUND), (day(16), ""))
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(20), "Buyer"))
+    row = value(crm)
+    assert (row["status"], row["cause"], row["from_id"], row["to_id"], row["value_before"]) == ("restore", "bound_again", BOUND, RIVAL, "CEO")
+    assert row["source_before"] == "FORM"
+
+
+def test_a_first_binding_and_the_same_record_again_take_nothing_that_a_restore_could_know() -> None:
+    crm = Crm()
+    crm.lead(1, modified=day(20), fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, since=day(20), synced=day(20), properties={"jobtitle": "Buyer"})
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(20), "Buyer"))
+    assert crm.build().rows("core.restorable_value") == []
+    crm.history("101", "salesforceleadid", (day(2), BOUND), (day(16), ""))
+    assert crm.build().rows("core.restorable_value") == []
 
 
 def test_values_are_written_as_they_were_for_an_import_and_safe_for_a_person(tmp_path: Path) -> None:
@@ -219,8 +262,8 @@ def test_the_command_prints_the_evidence_or_writes_a_folder_and_says_3_without_a
 class Damage:
     """So many contacts, each bound to a Lead, with a duplicate that somebody mass-updates; and as many pairs that somebody merges the wrong way."""
 
-    def __init__(self, contacts: int) -> None:
-        self.story = Story([], 1, live.some_days_ago(3))
+    def __init__(self, contacts: int, settings: PortalSettings | None = None) -> None:
+        self.story = Story([], 1, live.some_days_ago(3), settings)
         self.world = self.story.world
         self.contacts: list[HubSpotContact] = []
         self.rivals: list[SalesforceRecord] = []
@@ -235,12 +278,18 @@ class Damage:
         for number in range(contacts):
             fields = {"FirstName": "Ann", "LastName": f"Lee {number}", "Email": f"p{number}@example.com"}
             self.rivals.append(
-                self.world.create_record("Lead", {**fields, "Title": f"Rival {number}", "Phone": f"+1 {number}", "Company": "Globex"}, by="0055e000000Int1AAC")
+                self.world.create_record("Lead", {**fields, "Title": f"Rival {number}", "Phone": f"+1 {number}", "Company": "Globex"}, by=INTEGRATION_USER)
             )
+        self.wait()
         self.before = self.values()
 
     def wait(self, minutes: int = 30) -> None:
         catch_up(self.world, self.story.settings, self.world.now + timedelta(minutes=minutes))
+
+    def merge_the_wrong_way(self) -> None:
+        for contact, rival in zip(self.contacts, self.rivals, strict=True):
+            self.world.merge_records(rival, [self.world.records[contact.bound_id or ""]])
+        self.wait()
 
     def values(self) -> dict[str, dict[str, str]]:
         return {contact.id: {name: contact.value(name) for name in ("jobtitle", "phone", "company")} for contact in self.contacts}
@@ -306,3 +355,85 @@ def test_after_a_mass_update_and_a_mass_merge_every_value_that_can_come_back_is_
 @pytest.mark.filterwarnings("ignore")
 def test_a_thousand_contacts_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_restore(1000, tmp_path, monkeypatch)
+
+
+def check_restore_of_deleted_contacts(contacts: int, binding: Literal["previous", "none"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mass merge the wrong way round, in a portal that deletes the contact of a Lead that goes. binding: what a restored contact is bound to, which
+    HubSpot does not document: the id from before, or nothing.
+    """
+    damage = Damage(contacts, PortalSettings(on_lead_deleted="delete", restored_contact_binding=binding))
+    home = tmp_path / "home"
+    run = live.runner(monkeypatch, home)
+    with live.served(damage.story, tmp_path / "sandbox") as server:
+        run(server)
+        damage.merge_the_wrong_way()
+        assert all(contact.archived_at for contact in damage.contacts)
+        run(server)
+        found = write_plan(open_snapshot(home), tmp_path / "plan")
+        assert (found.deleted, found.values) == (contacts, 0)
+        listed = read(tmp_path / "plan" / CONTACTS)
+        assert {row["hubspot_contact_id"] for row in listed} == {contact.id for contact in damage.contacts}
+        # somebody changes the portal's setting, restores them, and has them synced: the surviving Lead is found by e-mail, and brings its values
+        damage.story.settings = replace(damage.story.settings, on_lead_deleted="keep")
+        for row in listed:
+            contact = damage.world.contacts[row["hubspot_contact_id"]]
+            damage.world.restore_contact(contact, binding == "previous")
+            damage.world.touch_contact(contact)
+        damage.wait()
+        assert all(contact.bound_id == rival.id for contact, rival in zip(damage.contacts, damage.rivals, strict=True))
+        run(server)
+        found = write_plan(open_snapshot(home), tmp_path / "again")
+        assert (found.deleted, found.contacts, found.values) == (0, contacts, contacts * 3)
+        apply(tmp_path / "again", server)
+        damage.wait()
+        assert damage.values() == damage.before
+
+
+@pytest.mark.parametrize("binding", ["previous", "none"])
+@pytest.mark.filterwarnings("ignore")
+def test_contacts_that_a_wrong_merge_deleted_are_restored_with_their_values(
+    binding: Literal["previous", "none"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_restore_of_deleted_contacts(12, binding, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("binding", ["previous", "none"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_thousand_deleted_contacts_are_restored(binding: Literal["previous", "none"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_restore_of_deleted_contacts(1000, binding, tmp_path, monkeypatch)
+
+
+def test_who_also_undeletes_the_records_loses_no_value_at_all() -> None:
+    """Within 15 days: the contacts come out of HubSpot's recycle bin, and their Leads out of Salesforce's."""
+    damage = Damage(5, PortalSettings(on_lead_deleted="delete"))
+    bound = [damage.world.records[contact.bound_id or ""] for contact in damage.contacts]
+    damage.merge_the_wrong_way()
+    damage.story.settings = replace(damage.story.settings, on_lead_deleted="keep")
+    for contact in damage.contacts:
+        damage.world.restore_contact(contact)
+    for record in bound:
+        damage.world.undelete_record(record)
+    damage.wait()
+    assert [contact.bound_id for contact in damage.contacts] == [record.id for record in bound]
+    assert damage.values() == damage.before
+
+
+def test_who_undeletes_the_records_first_gets_a_second_contact() -> None:
+    damage = Damage(1, PortalSettings(on_lead_deleted="delete"))
+    bound = damage.world.records[damage.contacts[0].bound_id or ""]
+    damage.merge_the_wrong_way()
+    damage.world.undelete_record(bound)
+    damage.wait()
+    second = damage.world.contact_with_email("p0@example.com")
+    assert second is not None and second is not damage.contacts[0]
+
+
+def test_who_restores_them_while_the_portal_still_deletes_may_lose_them_again() -> None:
+    damage = Damage(5, PortalSettings(on_lead_deleted="delete", restored_contact_binding="previous"))
+    damage.merge_the_wrong_way()
+    for contact in damage.contacts:
+        damage.world.restore_contact(contact)
+        damage.world.touch_contact(contact)
+    damage.wait()
+    assert all(contact.archived_at for contact in damage.contacts)

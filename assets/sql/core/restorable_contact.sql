@@ -9,7 +9,15 @@
 -- archived_at: when the contact was deleted
 -- restorable_until: when HubSpot purges it
 -- days_left: days until then
+-- record_restorable_until: when Salesforce purges the record (15 days after it went); null when it has
+-- live_contact_id: a live contact that has its e-mail now; HubSpot cannot hold both, so somebody decides which one stays
 create or replace table core.restorable_contact as
+with holder as (
+    select email, min_by(contact_id, (length(contact_id), contact_id)) as contact_id
+    from core.hubspot_contact
+    where state = 'live' and email in (select email from core.hubspot_contact where state = 'archived')
+    group by email
+)
 select
     contact.contact_id as hubspot_contact_id,
     contact.bound_id,
@@ -18,11 +26,14 @@ select
     departure.departed_at,
     contact.archived_at,
     contact.archived_at + interval 90 day as restorable_until,
-    date_diff('day', clock.as_of, contact.archived_at + interval 90 day) as days_left
+    date_diff('day', clock.as_of, contact.archived_at + interval 90 day) as days_left,
+    case when departure.departed_at + interval 15 day > clock.as_of then departure.departed_at + interval 15 day end as record_restorable_until,
+    holder.contact_id as live_contact_id
 from core.hubspot_contact as contact
 inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state in ('deleted', 'merged')
 inner join core.departure as departure on departure.record_id = person.record_id
 cross join staging.clock as clock
+left join holder on holder.email = contact.email
 where contact.state = 'archived'
   and contact.archived_at >= departure.departed_at
   and contact.archived_at + interval 90 day > clock.as_of;
