@@ -23,17 +23,21 @@ log = logging.getLogger("bindwatch.models")
 
 FOLDER = "merge-plans"  # below the home; each run judges what lies there
 
-# Names of columns, without case, and with blanks for underscores and hyphens. An object may stand before "id": master lead id.
-_OBJECT = "(?:(?:salesforce )?(?:lead|contact|record|person))?"
+# Names of columns: without case, with blanks for punctuation, without the name of the tool in front. An object may stand before "id": master lead id.
+_TOOL = re.compile(r"^(?:insycle|demand ?tools|dt|cloudingo|plauti|dupe ?blocker|ringlead) (?=.)")
+_OBJECT = "(?:(?:salesforce )?(?:lead|contact|record|person|datensatz))?"
+_ID = "(?:case ?safe )?(?:ids?)?(?: 1[58])?"
 _MASTER = re.compile(
-    rf"(?:master|winner|winning|survivor|surviving|primary|target|keep|kept) ?{_OBJECT} ?(?:id)?",
+    rf"(?:master|winner|winning|survivor|surviving|primary|target|keep|kept|gewinner|haupt) ?{_OBJECT} ?{_ID}",
 )
 _LOSER = re.compile(
-    rf"(?:loser|losing|duplicate|dup|dupe|victim|secondary|merged|merge|source|non ?master|delete|deleted) ?{_OBJECT} ?(?:ids?)?(?: ?[0-9]+)?",
+    r"(?:loser|losing|duplicate|dup|dupe|victim|secondary|merged|merge|source|non ?master|delete|deleted|verlierer|dublette|duplikat)"
+    rf" ?{_OBJECT} ?{_ID}(?: ?[0-9]+)?",
 )
-_GROUP = re.compile(r"(?:match |duplicate |dupe |merge )?(?:group|set|cluster)(?: ?(?:id|number|no|key|name))?")
-_RECORD = re.compile(rf"{_OBJECT} ?id")
-_FLAG = re.compile(r"(?:is )?(?:master|survivor|winner|primary|keep)(?: record)?(?: flag| ?\?)?")
+_GROUP = re.compile(r"(?:(?:match|duplicate|dupe|merge) )?(?:record )?(?:group|set|cluster|gruppe)(?: duplicate record set)?(?: ?(?:id|number|no|key|name))?")
+_RECORD = re.compile(rf"(?:1[58] (?:digit|character) )?{_OBJECT} ?(?:case ?safe )?id(?: 1[58])?")
+_FLAG = re.compile(r"(?:is )?(?:master|survivor|winner|primary|keep|merge role|record role|role)(?: record)?(?: flag)?")
+_NO = {"", "false", "no", "n", "0", "nein", "falsch", "duplicate", "loser", "non-master", "secondary", "merge"}
 _YES = {"true", "yes", "y", "x", "1", "ja", "wahr", "master", "winner", "survivor", "primary", "keep"}
 _ID_IN_URL = re.compile(r"(?<![A-Za-z0-9])((?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])")
 
@@ -63,7 +67,7 @@ def read_merge_plan(path: Path) -> MergePlan:
         content = path.read_bytes()
     except OSError as error:
         raise PlanProblem(f"it cannot be opened: {error.strerror}") from error
-    lines = _parse(_decode(content))
+    lines = _without_footer(_parse(_decode(content)))
     if not lines:
         raise PlanProblem("line 1: the file is empty")
     header = lines[0][1]
@@ -79,9 +83,15 @@ def read_merge_plan(path: Path) -> MergePlan:
     masters = [place for place, name in enumerate(names) if _MASTER.fullmatch(name)]
     if masters and not place_of_loser and names[masters[0]].replace(" ", "") == "masterrecordid" and "id" in names:
         place_of_loser = [names.index("id")]  # as Salesforce exports its own merged records
-    if masters and place_of_loser:
+    if masters and place_of_loser and not _is_flag(rows, masters[0]):
         return MergePlan(header, rows, _pairs(rows, masters[0], place_of_loser), {})
     return _read_groups(header, rows, names)
+
+
+def _is_flag(rows: list[list[str]], place: int) -> bool:
+    """Says the column yes or no, instead of which record?"""
+    said = {row[place].strip().lower() for row in rows}
+    return bool(said & _YES) and said <= _YES | _NO
 
 
 def _pairs(rows: list[list[str]], master: int, losers: list[int]) -> list[tuple[int, str, str]]:
@@ -96,7 +106,7 @@ def _pairs(rows: list[list[str]], master: int, losers: list[int]) -> list[tuple[
 def _read_groups(header: list[str], rows: list[list[str]], names: list[str]) -> MergePlan:
     group = next((place for place, name in enumerate(names) if _GROUP.fullmatch(name)), None)
     flag = next((place for place, name in enumerate(names) if _FLAG.fullmatch(name)), None)
-    record = next((place for place, name in enumerate(names) if _RECORD.fullmatch(name)), None)
+    record = next((place for pattern in (_RECORD, _LOSER) for place, name in enumerate(names) if pattern.fullmatch(name)), None)
     if group is None or flag is None or record is None:
         missing = [name for name, pattern in (("master_id", _MASTER), ("loser_id", _LOSER)) if not any(pattern.fullmatch(each) for each in names)]
         raise PlanProblem(f"line 1: it has no column {' and no column '.join(missing or ['loser_id'])}")
@@ -151,13 +161,25 @@ def _parse(text: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
+def _without_footer(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Salesforce ends an exported report with its name, who made it and a copyright: sentences, each alone in a row."""
+    end = len(lines)
+    while end > 1 and len(lines[0][1]) > 1 and _is_sentence(*lines[end - 1][1]):
+        end -= 1
+    return lines[:end]
+
+
+def _is_sentence(first: str = "", *others: str) -> bool:
+    return bool(re.search(r"\S\s+\S", first)) and not re.search(r"\b[A-Za-z0-9]{15}", first) and not any(cell.strip() for cell in others)
+
+
 def _column_of_quote(text: str, line: int) -> int:
     lines = text.splitlines()
     return lines[line - 1].find('"') + 1 if line <= len(lines) else 1
 
 
 def _plain(name: str) -> str:
-    return " ".join(re.sub(r"[_\-/]+", " ", name.strip("\ufeff ").lower()).split())
+    return _TOOL.sub("", " ".join(re.sub(r"[_\-/:.#()?]+", " ", name.strip("\ufeff ").lower()).split()))
 
 
 def _tidy(cell: str) -> str:
