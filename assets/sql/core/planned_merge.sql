@@ -48,6 +48,11 @@ planned as (
 twice as (
     select plan, loser_id, count(distinct master_id) as masters from listed group by plan, loser_id
 ),
+named as (
+    select master_id as record_id from planned
+    union
+    select loser_id from planned
+),
 holder as (
     -- two contacts on one record are a finding of their own; the one with the least id stands for both
     select
@@ -56,7 +61,7 @@ holder as (
         min_by(email, (length(contact_id), contact_id)) as email,
         bool_and(is_in_scope) as is_in_scope
     from core.hubspot_contact
-    where state = 'live' and bound_id is not null
+    where state = 'live' and bound_id in (select record_id from named)
     group by bound_id
 ),
 beside as (
@@ -78,9 +83,13 @@ held_in_group as (
     group by in_group.plan, in_group.group_id
 ),
 candidate as (
-    select hubspot_contact_id as contact_id, bound_id, unnest(candidate_ids) as record_id
-    from core.binding
-    where bound_state = 'live' and len(candidate_ids) > 1
+    select contact_id, bound_id, record_id
+    from (
+        select hubspot_contact_id as contact_id, bound_id, unnest(candidate_ids) as record_id
+        from core.binding
+        where bound_state = 'live' and len(candidate_ids) > 1
+    )
+    where record_id in (select record_id from named)
 ),
 watching as (
     -- a contact that could be bound to the master, and is bound to a record that the plan does not bring together with it
