@@ -9,7 +9,8 @@
 -- Otherwise: when the 90 days are over, the contact and all that hung on it are gone for good.
 -- Rests on: rules 34, 36; F6.
 -- Not: a contact archived before its record went (somebody deleted it by hand).
--- Steward: restore it from HubSpot's recycle bin while there is time, then decide which record it belongs to.
+-- Steward: set HubSpot to keep contacts whose record is deleted, then restore it from HubSpot's recycle bin while there is time, and decide which
+-- record it belongs to. Its values come back with a restore plan.
 --
 -- Auf Deutsch: Ein HubSpot-Kontakt wurde zusammen mit seinem Salesforce-Datensatz gelöscht.
 -- Warum: Mit dem Kontakt gehen Verlauf, Einwilligung, Listen und Aktivitäten. Nach 90 Tagen ist er endgültig weg.
@@ -22,10 +23,10 @@ select
     format('The contact was deleted after its record {} was {}. It can be restored for another {} days, until {}.',
         gone.bound_id, case gone.record_state when 'merged' then 'merged away' else 'deleted' end, gone.days_left,
         strftime(gone.restorable_until, '%Y-%m-%d')) as reason,
-    'Restore it from HubSpot''s recycle bin, then decide which record it belongs to.' as action,
+    'Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot''s recycle bin, and decide which record it belongs to.' as action,
     format('Der Kontakt wurde gelöscht, nachdem sein Datensatz {} {} wurde. Er lässt sich noch {} Tage wiederherstellen, bis {}.',
         gone.bound_id, case gone.record_state when 'merged' then 'in einen anderen zusammengeführt' else 'gelöscht' end, gone.days_left,
         strftime(gone.restorable_until, '%d.%m.%Y')) as reason_de,
-    'Aus dem Papierkorb von HubSpot wiederherstellen. Danach entscheiden, zu welchem Datensatz er gehört.' as action_de
+    'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.' as action_de
 from core.restorable_contact as gone
 inner join core.hubspot_contact as contact on contact.contact_id = gone.hubspot_contact_id;

@@ -28,7 +28,7 @@ select
     end as reason,
     case event.outcome
         when 'sync_broken' then 'Resync the contact so that it binds to the survivor, then compare its values.'
-        else 'Restore the contact from HubSpot''s recycle bin, then resync it.'
+        else 'Set HubSpot to keep contacts whose record is deleted, restore the contact from its recycle bin, then resync it.'
     end as action,
     case event.outcome
         when 'sync_broken' then format('{} wurde in {} zusammengeführt, obwohl dieser Kontakt damit verknüpft war. Seine Synchronisierung ist unterbrochen.', event.loser_id, event.winner_id)
@@ -37,7 +37,7 @@ select
     end as reason_de,
     case event.outcome
         when 'sync_broken' then 'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.'
-        else 'Den Kontakt aus dem Papierkorb von HubSpot wiederherstellen. Danach neu synchronisieren.'
+        else 'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält. Den Kontakt aus dem Papierkorb wiederherstellen, danach neu synchronisieren.'
     end as action_de,
     event.outcome as facts
 from core.merge_event as event
