@@ -1,16 +1,21 @@
 """Merges that were judged, carried out in the simulator: a safe one costs nothing, an unsafe one does what was said."""
 
+import csv
 import random
 import re
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
+from assets.merge_check import judge
 from assets.merge_plan import load_merge_plan
 from sandbox.world import MAPPING, SalesforceRecord
+from tests import live
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for
 from tests.test_agreement import worlds
+from tests.test_restore import Damage
 from tests.test_run_book import Portal
 
 
@@ -89,3 +94,34 @@ def test_a_merge_does_what_was_said_of_it(policy: int) -> None:
 @pytest.mark.parametrize("policy", range(144))
 def test_a_merge_does_what_was_said_of_it_under_any_policy(policy: int) -> None:
     check_merges(policy, 100)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_plan_goes_all_the_way_from_the_folder_to_what_became_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody plans to keep the newer one of each pair. Bindwatch turns the plan round; half of it is carried out so, half as it was first."""
+    pairs = Damage(4)
+    home = tmp_path / "home"
+    plan, safe_plan = home / "merge-plans" / "june.csv", tmp_path / "safe.csv"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("".join(["Winner;Loser\n", *(f"{rival.id};{contact.bound_id}\n" for contact, rival in zip(pairs.contacts, pairs.rivals, strict=True))]))
+    run = live.runner(monkeypatch, home)
+    with live.served(pairs.story, tmp_path / "sandbox") as server:
+        assert run(server).verdict == "fail"
+        assert judge(home, plan, tmp_path / "answer.csv", 1e6, safe_plan).counts["unsafe"] == 4
+        with safe_plan.open(newline="") as file:
+            turned = [(row["master_id"], row["loser_id"]) for row in csv.DictReader(file)]
+        assert sorted(turned) == sorted((contact.bound_id, rival.id) for contact, rival in zip(pairs.contacts, pairs.rivals, strict=True))
+        (plan.parent / "safe.csv").write_text(safe_plan.read_text())
+        run(server)
+        for master_id, loser_id in turned[:2]:
+            pairs.world.merge_records(pairs.world.records[master_id], [pairs.world.records[loser_id]])
+        for loser_id, master_id in turned[2:]:
+            pairs.world.merge_records(pairs.world.records[master_id], [pairs.world.records[loser_id]])
+        for path in plan.parent.glob("*.csv"):
+            path.unlink()
+        pairs.wait()
+        run(server)
+    became = {(row["plan"], row["master_id"]): row["result"] for row in live.published(home, "planned_merge_event") if row["result"]}
+    safe = {("safe.csv", master_id): "as_planned" for master_id, _ in turned[:2]}
+    against_advice = {("june.csv", loser_id): "values_lost" for _, loser_id in turned[2:]}
+    assert became == safe | against_advice
