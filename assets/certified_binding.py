@@ -33,9 +33,10 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
             raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
         temporary = folder / ".binding.parquet"
         connection.execute(
-            f"""copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
-                      from core.binding as binding, main.run as run where run.run_id = '{context.run_id}')
-                to '{str(temporary).replace("'", "''")}' (format parquet, compression zstd)"""
+            """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
+                      from core.binding as binding, main.run as run where run.run_id = ?)
+                to ? (format parquet, compression zstd)""",
+            [context.run_id, str(temporary)],
         )
         certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
         temporary.replace(folder / "binding.parquet")

@@ -184,7 +184,7 @@ def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
            from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""
     )
     try:
-        connection.execute(f"copy (from main.fixed order by master_id, loser_id) to '{str(path).replace(chr(39), chr(39) * 2)}' (format csv, header)")
+        connection.execute("copy (from main.fixed order by master_id, loser_id) to ? (format csv, header)", [str(path)])
     except duckdb.IOException as error:
         raise ConfigurationProblem(f"{path} cannot be written.") from error
     row = connection.execute(

@@ -132,7 +132,7 @@ def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
 
 def _copy(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     try:
-        snapshot.execute(f"copy ({query}) to {_literal(str(path))} (format csv, header)")
+        snapshot.execute(f"copy ({query}) to ? (format csv, header)", [str(path)])
     except duckdb.IOException as error:
         raise ConfigurationProblem(f"{path} cannot be written.") from error
 

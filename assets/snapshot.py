@@ -154,7 +154,7 @@ def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], f
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    connection.execute(f"copy ({query}) to '{str(path).replace(chr(39), chr(39) * 2)}' (format parquet, compression zstd)")
+    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd)", [str(path)])
 
 
 def _switch(

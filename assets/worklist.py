@@ -161,8 +161,7 @@ class Worklist:
             cells = {name: f"main.safe_cell({expression})" for name, expression in cells.items()}
         replaced = ", ".join(f"{expression} as {name}" for name, expression in cells.items())
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
-        target = str(path).replace("'", "''")
-        self.query(f"copy (select * replace ({replaced}) from (from worklist {where} order by {_ORDER})) to '{target}' ({options})", values)
+        self.query(f"copy (select * replace ({replaced}) from (from worklist {where} order by {_ORDER})) to $path ({options})", {**values, "path": str(path)})
 
     def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
         """The condition on the view worklist that says this filter, and its values."""

@@ -33,10 +33,7 @@ def read_plans(snapshot: Snapshot) -> dict[str, Any]:
 
 def write_carried_out(snapshot: Snapshot, path: Path) -> None:
     """Every merge of a plan that was carried out, as CSV. Safe to open in a spreadsheet."""
-    target = str(path).replace("'", "''")
-    snapshot.worklist.connection.cursor().execute(
-        f"copy (select * replace (main.safe_cell(plan) as plan) from ({_CARRIED_OUT}) {_WORST_FIRST}) to '{target}' (format csv, header)"
-    )
+    snapshot.query(f"copy (select * replace (main.safe_cell(plan) as plan) from ({_CARRIED_OUT}) {_WORST_FIRST}) to ? (format csv, header)", [str(path)])
 
 
 # One row: a merge of a plan that was carried out. said_before: the last verdict before that, null when no run saw the plan before; seen_at: the run

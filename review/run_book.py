@@ -57,6 +57,5 @@ def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
 
 def _write(worklist: Worklist, wanted: Filter, path: Path, query: str) -> None:
     where, values = worklist.where(wanted)
-    target = str(path).replace("'", "''")
     chosen = f"with chosen as (select distinct email from worklist {where})"
-    worklist.query(f"copy ({chosen} from ({query})) to '{target}' (format csv, header)", values)
+    worklist.query(f"copy ({chosen} from ({query})) to $path (format csv, header)", {**values, "path": str(path)})
