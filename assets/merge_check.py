@@ -1,6 +1,6 @@
 """A merge plan, judged before it is carried out: by `bindwatch merge-check`, by Dagster's sensor, at the desk.
 
-The rules are core/planned_merge.sql, asked on the last published snapshot, so a run may go on meanwhile.
+The rules are core/planned_merge.sql and what it reads of a plan, asked on the last published snapshot, so a run may go on meanwhile.
 """
 
 import csv
@@ -72,7 +72,8 @@ def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | No
     connection.execute((SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8"))
     connection.execute(_STAGE)
     load_merge_plan(connection, plan.name, read.pairs)
-    connection.execute((SQL_FOLDER / "core" / "planned_merge.sql").read_text("utf-8"))
+    for model in ("merge_plan_row", "merge_plan_jump", "merge_plan_loss", "planned_merge"):
+        connection.execute((SQL_FOLDER / "core" / f"{model}.sql").read_text("utf-8"))
     warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC))
     answers = _answers(connection, read, warning)
     _write(out, read, answers)

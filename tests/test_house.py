@@ -94,7 +94,8 @@ def test_the_asset_keys_are_known() -> None:
         "core/backfilled_value", "core/binding", "core/binding_history", "core/candidate", "core/choice", "core/cluster_member", "core/departure",
         "core/duplicate_cluster",
         "core/hubspot_contact",
-        "core/judged_prediction", "core/merge_advice", "core/merge_chain", "core/merge_event", "core/overwrite", "core/overwritten_value", "core/planned_merge",
+        "core/judged_prediction", "core/merge_advice", "core/merge_chain", "core/merge_event", "core/merge_plan_jump",
+        "core/merge_plan_loss", "core/merge_plan_row", "core/overwrite", "core/overwritten_value", "core/planned_merge",
         "core/policy_prediction",
         "core/policy_variant", "core/prediction_score", "core/restorable_contact", "core/restorable_value", "core/rival", "core/salesforce_person",
         "core/switch_event", "hubspot/contact",
@@ -169,7 +170,7 @@ def test_column_lineage_is_read_from_the_sql() -> None:
     }
     # constants and counts come from no column
     assert without == {
-        "core.candidate.matches_email", "core.candidate.matches_primary_email", "core.duplicate_cluster.size", "core.planned_merge.is_taken_away",
+        "core.candidate.matches_email", "core.candidate.matches_primary_email", "core.duplicate_cluster.size", "core.merge_plan_row.is_taken_away",
             "core.switch_event.overwritten_count",
         "core.judged_prediction.source", "core.restorable_value.evidence",
         "core.policy_variant.policy", "core.policy_variant.first_sync", "core.policy_variant.follow_up",

@@ -27,31 +27,18 @@
 -- is_taken_away: its plan is in the folder no more; such rows are here while they have not turned out as planned
 -- reason_de: the reason in German
 create or replace table core.planned_merge as
-with listed as (
-    select *, main.salesforce_id18(master_id) is null or main.salesforce_id18(loser_id) is null as is_malformed from main.merge_plan
-),
-taken_away as (
-    -- rows that a run judged, and that are in the folder no more: whether they were carried out is looked at until they turned out as planned
-    select remembered.plan, remembered.master_id, remembered.loser_id, arg_max(remembered.row_no, remembered.happened_at) as row_no
-    from main.planned_merge_event as remembered
-    anti join listed
-        on listed.plan = remembered.plan and listed.master_id is not distinct from remembered.master_id
-        and listed.loser_id is not distinct from remembered.loser_id
-    group by remembered.plan, remembered.master_id, remembered.loser_id
-    having arg_max(coalesce(remembered.result, ''), remembered.happened_at) <> 'as_planned'
-),
-planned as (
-    select plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, is_malformed, false as is_taken_away from listed
-    union all
-    select plan, row_no, master_id, loser_id, null, false, null, null, false, true from taken_away
-),
-twice as (
-    select plan, loser_id, count(distinct master_id) as masters from listed group by plan, loser_id
+with twice as (
+    select plan, loser_id, count(distinct master_id) as masters from core.merge_plan_row where not is_taken_away group by plan, loser_id
 ),
 named as (
-    select master_id as record_id from planned
+    select master_id as record_id from core.merge_plan_row
     union
-    select loser_id from planned
+    select loser_id from core.merge_plan_row
+),
+person as (
+    select record_id, object_type, state, email, merged_into_id, survivor_id
+    from core.salesforce_person
+    where record_id in (select record_id from named)
 ),
 holder as (
     -- two contacts on one record are a finding of their own; the one with the least id stands for both
@@ -67,14 +54,15 @@ holder as (
 beside as (
     -- of each master of a plan: how many losers it has, and one that a contact is bound to
     select listed.plan, listed.master_id, count(distinct listed.loser_id) as losers, min(holder.bound_id) as bound_id
-    from listed
+    from core.merge_plan_row as listed
     left join holder on holder.bound_id = listed.loser_id and listed.loser_id <> listed.master_id
+    where not listed.is_taken_away
     group by listed.plan, listed.master_id
 ),
 in_group as (
-    select plan, group_id, master_id as record_id from listed where group_id is not null
+    select plan, group_id, master_id as record_id from core.merge_plan_row where group_id is not null
     union
-    select plan, group_id, loser_id from listed where group_id is not null
+    select plan, group_id, loser_id from core.merge_plan_row where group_id is not null
 ),
 held_in_group as (
     select in_group.plan, in_group.group_id, min(holder.bound_id) as bound_id, count(distinct holder.bound_id) as bound_records
@@ -82,111 +70,14 @@ held_in_group as (
     inner join holder on holder.bound_id = in_group.record_id
     group by in_group.plan, in_group.group_id
 ),
-candidate as (
-    select contact_id, bound_id, record_id
-    from (
-        select hubspot_contact_id as contact_id, bound_id, unnest(candidate_ids) as record_id
-        from core.binding
-        where bound_state = 'live' and len(candidate_ids) > 1
-    )
-    where record_id in (select record_id from named)
-),
-watching as (
-    -- a contact that could be bound to the master, and is bound to a record that the plan does not bring together with it
-    select
-        planned.plan, planned.row_no, planned.master_id, planned.loser_id, candidate.contact_id, candidate.bound_id, bound.object_type as bound_type,
-        coalesce(cluster.is_shared_mailbox, false) as is_shared_mailbox,
-        -- values are compared with duplicates by the primary e-mail (core.rival)
-        coalesce(contact.email = master.email and contact.email = loser.email, false) as is_compared
-    from planned
-    inner join core.salesforce_person as master on master.record_id = planned.master_id
-    inner join core.salesforce_person as loser on loser.record_id = planned.loser_id
-    -- a master without an e-mail takes the loser's
-    inner join candidate on candidate.record_id = case when main.is_blank(master.email_raw) then planned.loser_id else planned.master_id end
-    inner join core.hubspot_contact as contact on contact.contact_id = candidate.contact_id and contact.is_in_scope
-    inner join core.salesforce_person as bound on bound.record_id = candidate.bound_id
-    left join core.duplicate_cluster as cluster on cluster.email = coalesce(master.email, loser.email)
-    left join in_group
-        on in_group.plan = planned.plan and in_group.group_id = planned.group_id and in_group.record_id = candidate.bound_id
-    cross join main.policy as policy
-    where policy.follow_up = 'most_recent' and in_group.record_id is null and planned.group_id is not null
-),
-jump as (
-    -- what a switch to either of the two would change
-    select
-        watching.plan, watching.row_no, watching.loser_id, watching.contact_id, overwrite.property, any_value(overwrite.rule) as rule,
-        any_value(overwrite.effect) filter (where overwrite.rival_id = watching.master_id) as of_master,
-        any_value(overwrite.effect) filter (where overwrite.rival_id = watching.loser_id) as of_loser
-    from watching
-    inner join core.overwrite as overwrite
-        on overwrite.hubspot_contact_id = watching.contact_id and list_contains([watching.master_id, watching.loser_id], overwrite.rival_id)
-    where overwrite.is_at_risk
-    group by watching.plan, watching.row_no, watching.loser_id, watching.contact_id, overwrite.property
-),
-at_risk as (
-    -- a merge fills the master's blanks from the loser. Where a rule lets a blank stand, a blank master and one with HubSpot's value look the same
-    -- here; the worse of the two is taken
-    select plan, row_no, loser_id, contact_id, list(property order by property) as properties
-    from jump
-    where of_master = 'overwrite' or (of_loser is not null and (of_master is not null or rule <> 'prefer_salesforce'))
-    group by plan, row_no, loser_id, contact_id
-),
-watched as (
-    -- of several such contacts the one that loses most
-    select watching.*, coalesce(at_risk.properties, cast([] as varchar[])) as properties
-    from watching
-    left join at_risk
-        on at_risk.plan = watching.plan and at_risk.row_no = watching.row_no and at_risk.loser_id = watching.loser_id
-        and at_risk.contact_id = watching.contact_id
-    qualify row_number() over (
-        partition by watching.plan, watching.row_no, watching.loser_id
-        order by len(at_risk.properties) desc nulls last, watching.is_compared, length(watching.contact_id), watching.contact_id) = 1
-),
 fill as (
     -- under these rules a master may be blank where HubSpot is not, and the loser would fill it with another value
     select planned.plan, planned.row_no, planned.loser_id, list(overwrite.property order by overwrite.property) as properties
-    from planned
+    from core.merge_plan_row as planned
     inner join holder on holder.bound_id = planned.master_id
     inner join core.overwrite as overwrite on overwrite.hubspot_contact_id = holder.contact_id and overwrite.rival_id = planned.loser_id
     where overwrite.effect = 'overwrite' and overwrite.rule in ('always_salesforce', 'two_way')
     group by planned.plan, planned.row_no, planned.loser_id
-),
-carried_out as (
-    -- the contacts that are bound to the master of a merge that was carried out
-    select planned.plan, planned.row_no, planned.loser_id, contact.contact_id, departure.merged_at
-    from planned
-    inner join core.salesforce_person as loser on loser.record_id = planned.loser_id and loser.state = 'merged'
-    inner join core.hubspot_contact as contact on contact.bound_id = planned.master_id and contact.state = 'live'
-    inner join (select loser_id, min(merged_at) as merged_at from core.merge_event group by loser_id) as departure on departure.loser_id = planned.loser_id
-),
-property_version as (
-    select
-        hubspot_contact_id, property, changed_at, value, source_type,
-        lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no) as value_before,
-        row_number() over (partition by hubspot_contact_id, property order by changed_at desc, pull_no desc) = 1 as is_latest
-    from staging.hubspot_property_version
-    where hubspot_contact_id in (select contact_id from carried_out) and property in (select property from main.field_mapping)
-),
-brought as (
-    -- what the integration wrote after the merge
-    select
-        carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property,
-        first(version.value_before order by version.changed_at) as value_before,
-        last(version.value order by version.changed_at) as value,
-        bool_or(version.is_latest) as is_latest
-    from carried_out
-    inner join property_version as version
-        on version.hubspot_contact_id = carried_out.contact_id
-        and version.source_type = 'SALESFORCE'
-        and version.changed_at between carried_out.merged_at and carried_out.merged_at + interval 2 hour
-    group by carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property
-),
-lost as (
-    -- whoever wrote the property later has seen what is there
-    select plan, row_no, loser_id, list(property order by property) as properties
-    from brought
-    where is_latest and not main.is_blank(value_before) and main.trim_text(value_before) is distinct from main.trim_text(value)
-    group by plan, row_no, loser_id
 ),
 input as (
     select
@@ -203,7 +94,7 @@ input as (
         beside.losers,
         case when of_master.contact_id is null and of_loser.contact_id is null then beside.bound_id end as bound_beside_id,
         of_other.contact_id as other_contact_id,
-        watched.contact_id as watching_contact_id,
+        watched.hubspot_contact_id as watching_contact_id,
         watched.bound_id as watched_id,
         watched.bound_type as watched_type,
         watched.is_shared_mailbox,
@@ -223,10 +114,10 @@ input as (
         coalesce(held_in_group.bound_records, 0) as group_bound_records,
         case loser.object_type when 'Lead' then policy.on_lead_deleted else policy.on_contact_deleted end as on_deleted,
         event.outcome
-    from planned
+    from core.merge_plan_row as planned
     cross join main.policy as policy
-    left join core.salesforce_person as master on master.record_id = planned.master_id
-    left join core.salesforce_person as loser on loser.record_id = planned.loser_id
+    left join person as master on master.record_id = planned.master_id
+    left join person as loser on loser.record_id = planned.loser_id
     left join holder as of_master on of_master.bound_id = planned.master_id
     left join holder as of_loser on of_loser.bound_id = planned.loser_id
     left join beside on beside.plan = planned.plan and beside.master_id = planned.master_id
@@ -234,10 +125,10 @@ input as (
     left join twice on twice.plan = planned.plan and twice.loser_id = planned.loser_id
     left join held_in_group on held_in_group.plan = planned.plan and held_in_group.group_id = planned.group_id
     left join fill on fill.plan = planned.plan and fill.row_no = planned.row_no and fill.loser_id = planned.loser_id
-    left join watched on watched.plan = planned.plan and watched.row_no = planned.row_no and watched.loser_id = planned.loser_id
+    left join core.merge_plan_jump as watched on watched.plan = planned.plan and watched.row_no = planned.row_no and watched.loser_id = planned.loser_id
     left join core.merge_advice as advice
         on advice.master_id = planned.master_id and advice.loser_id = planned.loser_id and advice.action = 'merge'
-    left join lost on lost.plan = planned.plan and lost.row_no = planned.row_no and lost.loser_id = planned.loser_id
+    left join core.merge_plan_loss as lost on lost.plan = planned.plan and lost.row_no = planned.row_no and lost.loser_id = planned.loser_id
     left join (select loser_id, min(outcome) filter (where outcome <> 'safe') as outcome from core.merge_event group by loser_id) as event
         on event.loser_id = planned.loser_id
 ),

@@ -1,0 +1,30 @@
+-- One row: a merge that is to be judged, or looked at again: a row of a plan in the home's folder, or one that a run judged and whose plan was taken
+-- away since.
+--
+-- plan: the file it came in
+-- row_no: its row there, from 1; 0 stands for a file that cannot be read
+-- master_id: the record that is to stay, 18 characters; as handed in where it is malformed
+-- loser_id: the record that is to go, likewise
+-- group_id: the records that the plan wants to be one, named by the least of their ids; null where it is malformed or taken away
+-- is_circular: the plan leads from the loser back to it
+-- gone_in_row: the row before that merges one of the two away
+-- problem: why the file cannot be read
+-- is_malformed: one of the two is no Salesforce id
+-- is_taken_away: its plan is in the folder no more
+create or replace table core.merge_plan_row as
+with listed as (
+    select *, main.salesforce_id18(master_id) is null or main.salesforce_id18(loser_id) is null as is_malformed from main.merge_plan
+),
+taken_away as (
+    -- rows that a run judged, and that are in the folder no more: whether they were carried out is looked at until they turned out as planned
+    select remembered.plan, remembered.master_id, remembered.loser_id, arg_max(remembered.row_no, remembered.happened_at) as row_no
+    from main.planned_merge_event as remembered
+    anti join listed
+        on listed.plan = remembered.plan and listed.master_id is not distinct from remembered.master_id
+        and listed.loser_id is not distinct from remembered.loser_id
+    group by remembered.plan, remembered.master_id, remembered.loser_id
+    having arg_max(coalesce(remembered.result, ''), remembered.happened_at) <> 'as_planned'
+)
+select plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, is_malformed, false as is_taken_away from listed
+union all
+select plan, row_no, master_id, loser_id, null, false, null, null, false, true from taken_away;
