@@ -33,7 +33,8 @@ def read_plans(snapshot: Snapshot) -> dict[str, Any]:
 
 def write_carried_out(snapshot: Snapshot, path: Path) -> None:
     """Every merge of a plan that was carried out, as CSV. Safe to open in a spreadsheet."""
-    snapshot.query(f"copy (select * replace (main.safe_cell(plan) as plan) from ({_CARRIED_OUT}) {_WORST_FIRST}) to ? (format csv, header)", [str(path)])
+    rows = f"select * replace (main.safe_cell(plan) as plan, array_to_string(lost_fields, ';') as lost_fields) from ({_CARRIED_OUT}) {_WORST_FIRST}"
+    snapshot.query(f"copy ({rows}) to ? (format csv, header)", [str(path)])
 
 
 # One row: a merge of a plan that was carried out. said_before: the last verdict before that, null when no run saw the plan before; seen_at: the run

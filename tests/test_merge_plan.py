@@ -275,6 +275,15 @@ def test_a_broken_contact_stays_a_finding_although_the_plan_was_taken_away() -> 
     assert crm.finding("planned_merge_unsafe")["change"] is None
 
 
+def test_what_nobody_mended_in_90_days_is_no_longer_said_of_a_plan_that_was_taken_away() -> None:
+    crm = planned_for_later(RIVAL, BOUND)
+    take_away(crm)
+    crm.lead(1, merged_into=RIVAL, modified=day(28))
+    crm.end_run(day(30 + 91))
+    assert crm.findings("planned_merge_unsafe") == []
+    assert "merged_into_unbound" in crm.checks_that_fire(), "the contact is a finding as before"
+
+
 def test_a_plan_that_was_taken_away_before_anything_was_merged_is_no_longer_planned() -> None:
     crm = planned_for_later(RIVAL, BOUND)
     take_away(crm)

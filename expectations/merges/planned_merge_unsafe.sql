@@ -6,7 +6,8 @@
 --
 -- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, makes a binding jump to other values,
 -- merges a Lead with a Contact, or names ids that are unknown, deleted, equal, or that the plan treats in two ways. A row that was carried out fails
--- while the contact that was bound to its loser is without a sync, or deleted, or when the merge replaced values of the contact.
+-- while the contact that was bound to its loser is without a sync, or deleted, or while values of the contact that the merge replaced were not
+-- written again; for 90 days also after its file was taken away.
 -- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
 -- are bound, they end on one record (rule 48). A merge of duplicates beside the bound record makes its master the one updated last (rule 11).
 -- Otherwise: whoever carries the plan out as it is breaks the sync of this contact, or has it deleted.

@@ -55,6 +55,17 @@ def troubled() -> Crm:
     return crm
 
 
+def planned(crm: Crm) -> Crm:
+    """A plan as well: a merge that is not safe, one that is, one that was carried out and cut a contact off."""
+    for number in (21, 22, 23, 24):
+        crm.lead(number, email="cy@example.com")
+    crm.lead(25, email="cy@example.com", merged_into=lead_id(21), modified=day(20))
+    crm.contact("103", bound=lead_id(24), email="cy@example.com")
+    crm.contact("104", bound=lead_id(25), email="di@example.com")
+    crm.plan((lead_id(23), lead_id(24)), (BOUND, RIVAL), (lead_id(21), lead_id(25)), name="june-of-the-whole-sales-department.csv")
+    return crm
+
+
 def end_run(crm: Crm, verdict: Verdict = "fail") -> None:
     close_run(crm.connection, summarise_run(crm.connection, verdict, [], []))
 

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from assets.decisions import DecisionStore
 from assets.worklist import STATUSES, Filter, Worklist
 from tests import live
-from tests.desk.portal import publish, pull, served, troubled
+from tests.desk.portal import planned, publish, pull, served, troubled
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -221,6 +221,7 @@ def pages_of(home: Path) -> list[str]:
 
 
 def test_nothing_is_wider_than_a_phone(home: Path, browse: Callable[[str], Open]) -> None:
+    publish(planned(troubled()), home)
     with served(home) as address:
         visit = browse(address)
         for locale in ("en", "de"):
@@ -234,6 +235,7 @@ def test_nothing_is_wider_than_a_phone(home: Path, browse: Callable[[str], Open]
     ("scheme", "width"), [("light", 1280), ("dark", 390), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("light", 390), ("dark", 1280)))]
 )
 def test_axe_finds_no_serious_fault(home: Path, browse: Callable[[str], Open], scheme: str, width: int) -> None:
+    publish(planned(troubled()), home)
     with served(home, token="a-secret-of-some-length") as locked, served(home) as address:
         visit = browse(address)
         page = visit("/", width=width, color_scheme=scheme)

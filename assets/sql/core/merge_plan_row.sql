@@ -16,7 +16,8 @@ with listed as (
     select *, main.salesforce_id18(master_id) is null or main.salesforce_id18(loser_id) is null as is_malformed from main.merge_plan
 ),
 taken_away as (
-    -- rows that a run judged, and that are in the folder no more: whether they were carried out is looked at until they turned out as planned
+    -- rows that a run judged, and that are in the folder no more: they are looked at until they turned out as planned, or nothing new was to be said
+    -- of them for 90 days. Then HubSpot's recycle bin is empty (rule 34)
     select remembered.plan, remembered.master_id, remembered.loser_id, arg_max(remembered.row_no, remembered.happened_at) as row_no
     from main.planned_merge_event as remembered
     anti join listed
@@ -24,6 +25,7 @@ taken_away as (
         and listed.loser_id is not distinct from remembered.loser_id
     group by remembered.plan, remembered.master_id, remembered.loser_id
     having arg_max(coalesce(remembered.result, ''), remembered.happened_at) <> 'as_planned'
+       and max(remembered.happened_at) > (select max(started_at) - interval 90 day from main.current_run)
 )
 select plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, is_malformed, false as is_taken_away from listed
 union all
