@@ -22,6 +22,17 @@ log = logging.getLogger("bindwatch")
 
 ANSWERS = "answers"  # below the folder of plans: what was said of each
 ANSWER = ("verdict", "reason", "hubspot_contact_id", "bound_id", "recommended_master_id")
+_WORDS = {
+    "en": {
+        "reason": "reason", "master": "The master of its group.", "alone": "The row is the only one of its group: there is nothing to merge.",
+        "unproven": "The last run proves nothing: this may be wrong.", "old": "The snapshot is {:.0f} hours old: run again before you merge.",
+    },
+    "de": {
+        "reason": "reason_de", "master": "Der Master seiner Gruppe.", "alone": "Die Zeile ist die einzige ihrer Gruppe: es gibt nichts zusammenzuführen.",
+        "unproven": "Der letzte Lauf beweist nichts: das kann falsch sein.",
+        "old": "Der letzte Lauf ist {:.0f} Stunden her: vor dem Zusammenführen neu abrufen.",
+    },
+}  # fmt: skip
 _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 
 # What the model reads beside the plan, as the snapshot has it.
@@ -57,11 +68,11 @@ class Judgement:
         return all(verdict == "safe" for verdict, rows in self.counts.items() if rows)
 
 
-def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | None = None, now: datetime | None = None) -> Judgement:
+def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | None = None, now: datetime | None = None, language: str = "en") -> Judgement:
     """Writes the answer to `out`: every row of the plan with the columns of ANSWER. fix: where the same merges go, with safe masters.
 
-    oldest_hours: from which age on a snapshot is said to be old. Raises ConfigurationProblem when the plan cannot be read, WarehouseProblem
-    when there is no snapshot.
+    oldest_hours: from which age on a snapshot is said to be old; language: of the reasons, en or de. Raises ConfigurationProblem when the plan
+    cannot be read, WarehouseProblem when there is no snapshot.
     """
     try:
         read = read_merge_plan(plan)
@@ -74,8 +85,9 @@ def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | No
     load_merge_plan(connection, plan.name, read.pairs)
     for model in ("merge_plan_row", "merge_plan_jump", "merge_plan_loss", "planned_merge"):
         connection.execute((SQL_FOLDER / "core" / f"{model}.sql").read_text("utf-8"))
-    warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC))
-    answers = _answers(connection, read, warning)
+    words = _WORDS[language]
+    warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC), words)
+    answers = _answers(connection, read, warning, words)
     _write(out, read, answers)
     fixed, left_out = _fix(connection, fix) if fix else (0, 0)
     counts = {verdict: sum(answer[0] == verdict for answer in answers) for verdict in _WORST_FIRST}
@@ -119,22 +131,22 @@ def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> t
     return judged, json.dumps(now)
 
 
-def _warn(manifest: dict[str, Any], oldest_hours: float, now: datetime) -> str | None:
+def _warn(manifest: dict[str, Any], oldest_hours: float, now: datetime, words: dict[str, str]) -> str | None:
     """What a reader must know about the snapshot."""
     parts = []
     if manifest["verdict"] == "unproven":
-        parts.append("The last run proves nothing: this may be wrong.")
+        parts.append(words["unproven"])
     age = (now - datetime.fromisoformat(manifest["started_at"])).total_seconds() / 3600
     if age > oldest_hours:
-        parts.append(f"The snapshot is {age:,.0f} hours old: run again before you merge.")
+        parts.append(words["old"].format(age))
     return " ".join(parts) or None
 
 
-def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: str | None) -> list[tuple[str, ...]]:
+def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: str | None, words: dict[str, str]) -> list[tuple[str, ...]]:
     """For each row of the plan the values of ANSWER."""
     judged = connection.execute(
-        """select row_no, case verdict when 'done' then 'invalid' else verdict end, reason, coalesce(hubspot_contact_id, ''), coalesce(bound_id, ''),
-                  coalesce(recommended_master_id, '')
+        f"""select row_no, case verdict when 'done' then 'invalid' else verdict end, {words["reason"]}, coalesce(hubspot_contact_id, ''),
+                  coalesce(bound_id, ''), coalesce(recommended_master_id, '')
            from core.planned_merge order by row_no, loser_id"""
     ).fetchall()
     of_row: dict[int, list[tuple[str, ...]]] = {}
@@ -142,8 +154,8 @@ def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: st
         of_row.setdefault(number, []).append(tuple(answer))
     for number, losers in plan.masters.items():
         found = [answer for loser in losers for answer in of_row.get(loser, [])]
-        of_row[number] = [(*_worst(found)[:1], f"The master of its group. {_worst(found)[1]}", *_worst(found)[2:])] if found else []
-    alone = ("invalid", "The row is the only one of its group: there is nothing to merge.", "", "", "")
+        of_row[number] = [(*_worst(found)[:1], f"{words['master']} {_worst(found)[1]}", *_worst(found)[2:])] if found else []
+    alone = ("invalid", words["alone"], "", "", "")
     answers = [_worst(of_row.get(number) or [alone]) for number in range(1, len(plan.rows) + 1)]
     return [(answer[0], f"{answer[1]} {warning}" if warning else answer[1], *answer[2:]) for answer in answers]
 

@@ -226,7 +226,7 @@ class _Pages:
             path, answer, fixed = (Path(folder) / name for name in ("plan.csv", "answer.csv", "fixed.csv"))
             path.write_bytes(plan.file.read())
             try:
-                judgement = judge(self.settings.home, path, answer, self.settings.oldest_snapshot_hours, fixed)
+                judgement = judge(self.settings.home, path, answer, self.settings.oldest_snapshot_hours, fixed, language=_language(request).code)
             except ConfigurationProblem as problem:
                 _flash(request, f"{_language(request).text(words.UNREADABLE_PLAN)} {str(problem).rpartition('merge plan: ')[2]}", is_problem=True)
                 return RedirectResponse("/plans", 303)
@@ -235,7 +235,7 @@ class _Pages:
                 headers = {"Content-Disposition": f'attachment; filename="bindwatch-{name}-plan.csv"'}
                 return Response(content.read_bytes(), media_type="text/csv; charset=utf-8", headers=headers)
             with answer.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if row["verdict"] != "safe"]
+                rows = [{**row, "row_no": str(number)} for number, row in enumerate(csv.DictReader(file), 1) if row["verdict"] != "safe"]
         return self._plans_page(request, judgement, rows)
 
     def _plans_page(self, request: Request, judgement: Judgement | None, rows: list[dict[str, str]] | None) -> Response:

@@ -389,7 +389,7 @@ def check_restore_of_deleted_contacts(contacts: int, binding: Literal["previous"
         assert damage.values() == damage.before
 
 
-@pytest.mark.parametrize("binding", ["previous", "none"])
+@pytest.mark.parametrize("binding", ["none", pytest.param("previous", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")
 def test_contacts_that_a_wrong_merge_deleted_are_restored_with_their_values(
     binding: Literal["previous", "none"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,16 @@ def test_a_plan_is_judged_and_what_is_not_safe_is_said(ann: Visitor) -> None:
     page = send(ann, UNSAFE)
     assert "Do not carry this plan out as it is. 1 unsafe" in page.text
     assert "HubSpot contact 101 is bound to" in page.text
+    assert send(ann, f"{SAFE}{RIVAL},\n").texts("//tr[td]/td[1]")[0] == "2", "the row that somebody looks up in the file"
     assert "Every row is safe. 1 safe" in send(ann, SAFE).text
+
+
+def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
+    ann.session.headers["Accept-Language"] = "de"
+    page = send(ann, UNSAFE)
+    assert f"HubSpot-Kontakt 101 ist mit {BOUND} verknüpft, das verschwinden würde" in page.text
+    assert "Stunden her: vor dem Zusammenführen neu abrufen" in page.text
+    assert "verknüpft" in rows(send(ann, UNSAFE, "csv"))[0]["reason"]
 
 
 def test_the_answer_and_the_safe_plan_come_as_csv(ann: Visitor) -> None:
