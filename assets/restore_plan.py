@@ -35,10 +35,10 @@ class RestorePlan:
     impossible: int
 
 
-def write_evidence(snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None) -> RestorePlan:
-    """Writes every value with its evidence to one file, safe for a spreadsheet. since: only what was replaced then or later (UTC)."""
+def write_values(snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None) -> RestorePlan:
+    """Writes the values to put back with their evidence to one file, safe for a spreadsheet. since: only what was replaced then or later (UTC)."""
     _select(snapshot, since)
-    _copy(snapshot, _EVIDENCE, out)
+    _copy(snapshot, f"from ({_EVIDENCE}) where status = 'restore'", out)
     return _count(snapshot)
 
 

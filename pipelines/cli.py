@@ -142,7 +142,10 @@ def merge_check(
 @app.command(name="restore-plan")
 def restore_plan(
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="One file an action goes there; without it, all values with their evidence are printed.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="One file an action goes there. A name that ends in .csv, and standard output without it, hold the values to put back."
+        ),
     ] = None,
     since: Annotated[datetime | None, typer.Option(help="Only what was replaced or deleted on that day or time (UTC), or later.")] = None,
 ) -> None:
@@ -150,18 +153,18 @@ def restore_plan(
 
     Exit code 0, or 3 without a published snapshot.
     """
-    from assets.restore_plan import RestorePlan, write_evidence, write_plan
+    from assets.restore_plan import RestorePlan, write_plan, write_values
     from assets.snapshot import open_snapshot
     from pipelines.answer import write_answer
     from pipelines.report import print_restore_plan
     from pipelines.settings import home
 
     snapshot = open_snapshot(home())
-    if out is not None:
+    if out is not None and out.suffix.lower() != ".csv":
         print_restore_plan(write_plan(snapshot, out, since), out)
         _leave(0)
     found: list[RestorePlan] = []
-    write_answer(None, lambda path: found.append(write_evidence(snapshot, path, since)))
+    write_answer(out, lambda path: found.append(write_values(snapshot, path, since)))
     print_restore_plan(found[0], None)
     _leave(0)
 

@@ -85,12 +85,12 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
     """What was said of a merge plan, on standard error: standard output holds the answer itself."""
     counts = found.counts
     if found.is_safe:
-        lines = [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {counts['safe']:,} rows."]
+        lines = [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {_amount(counts['safe'], 'row')}."]
     else:
         lines = [f"[bold red]Do not carry {escape(plan.name)} out as it is.[/]"]
-        lines.append(", ".join(f"{rows:,} rows {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")
+        lines.append(", ".join(f"{_amount(rows, 'row')} {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")
     if fix is not None:
-        lines.append(f"{found.fixed:,} merges with safe masters are in {escape(str(fix))}; {found.left_out:,} records of the plan are in none of them.")
+        lines.append(f"Merges with safe masters in {escape(str(fix))}: {found.fixed:,}. Records of the plan that are in none of them: {found.left_out:,}.")
     elif counts["unsafe"]:
         lines.append("[dim]--fix FILE writes the same merges with safe masters.[/]")
     if found.warning:
@@ -99,11 +99,12 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
 
 
 def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
-    """What can be put back, on standard error: standard output holds the evidence itself."""
+    """What can be put back, on standard error: standard output holds the values themselves."""
     lines = [
-        f"[bold]{found.values:,} values of {found.contacts:,} contacts can be put back[/]; {found.corrections:,} must be corrected in Salesforce first.",
-        f"{found.deleted:,} deleted contacts can be restored. {found.backfilled:,} Salesforce fields hold a value of another record.",
-        f"Left alone: {found.edited:,} values that somebody wrote later, {found.back:,} that are back already, "
+        f"[bold]{_amount(found.values, 'value')} of {_amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
+        "Salesforce first.",
+        f"Deleted contacts that can be restored: {found.deleted:,}. Salesforce fields that hold a value of another record: {found.backfilled:,}.",
+        f"Values left alone: {found.edited:,} that somebody wrote later, {found.back:,} that are back already, "
         f"{found.impossible:,} that cannot be put back now.",
     ]
     lines.append(
@@ -160,6 +161,10 @@ def _age_of(moment: str) -> str:
     """How long ago, in words: 3 days, 5 hours, 12 minutes."""
     minutes = int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() // 60)
     count, unit = (minutes // 1440, "day") if minutes >= 1440 else (minutes // 60, "hour") if minutes >= 60 else (minutes, "minute")
+    return _amount(count, unit)
+
+
+def _amount(count: int, unit: str) -> str:
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 

@@ -22,8 +22,8 @@ from assets.restore_plan import (
     RESTORABLE,
     SALESFORCE_CONTACTS,
     RestorePlan,
-    write_evidence,
     write_plan,
+    write_values,
 )  # fmt: skip
 from assets.snapshot import open_snapshot
 from sandbox.integration import catch_up
@@ -238,10 +238,23 @@ def test_values_are_written_as_they_were_for_an_import_and_safe_for_a_person(tmp
     assert read(tmp_path / "plan" / EVIDENCE)[0]["value_before"] == "'=1+1"
 
 
+def test_what_is_printed_are_the_values_to_put_back_and_nothing_else(tmp_path: Path) -> None:
+    crm = jumped()
+    crm.lead(3, created=day(3), modified=day(20), email="bea@example.com", fields={"Title": "Chair"})
+    crm.contact("102", bound=lead_id(3), email="bea@example.com", since=day(20), synced=day(20), properties={"jobtitle": "Chair"})
+    crm.history("102", "salesforceleadid", (day(2), crm.lead(4, email="bea@example.com")))
+    crm.history("102", "jobtitle", (day(2), "CEO", "FORM"), (day(20), "Buyer"), (day(25), "Chair", "CRM_UI"))
+    publish(crm, tmp_path / "home")
+    answer = run_command(tmp_path / "home", "restore-plan", "--out", str(tmp_path / "values.csv"))
+    assert answer.returncode == 0, answer.stderr
+    assert [(row["hubspot_contact_id"], row["status"]) for row in read(tmp_path / "values.csv")] == [("101", "restore")]
+    assert "Values left alone: 1 that somebody wrote later" in answer.stderr
+
+
 def test_what_was_replaced_before_a_day_can_be_left_out(tmp_path: Path) -> None:
     publish(jumped(), tmp_path / "home")
-    assert write_evidence(open_snapshot(tmp_path / "home"), tmp_path / "a.csv", day(20)).values == 1
-    assert write_evidence(open_snapshot(tmp_path / "home"), tmp_path / "a.csv", day(20.1)).values == 0
+    assert write_values(open_snapshot(tmp_path / "home"), tmp_path / "a.csv", day(20)).values == 1
+    assert write_values(open_snapshot(tmp_path / "home"), tmp_path / "a.csv", day(20.1)).values == 0
 
 
 def test_the_command_prints_the_evidence_or_writes_a_folder_and_says_3_without_a_snapshot(tmp_path: Path) -> None:
@@ -250,7 +263,7 @@ def test_the_command_prints_the_evidence_or_writes_a_folder_and_says_3_without_a
     answer = run_command(tmp_path / "home", "restore-plan")
     assert answer.returncode == 0, answer.stderr
     assert [row["value_before"] for row in csv.DictReader(answer.stdout.splitlines())] == ["CEO"]
-    assert "1 values of 1 contacts can be put back" in answer.stderr
+    assert "1 value of 1 contact can be put back" in answer.stderr
     answer = run_command(tmp_path / "home", "restore-plan", "--out", str(tmp_path / "plan"))
     assert (answer.returncode, answer.stdout) == (0, "")
     assert len(list((tmp_path / "plan").glob("*.csv"))) == 7
