@@ -65,7 +65,7 @@ def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem:
     connection = crm.build().connection
     record = summarise_run(connection, "unproven", [], [])
     publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
-    checks = {row["check_name"]: row for row in crm.findings()}
+    checks = {row["check_name"]: row for row in crm.rows("from review.finding where status <> 'resolved'")}
     judged = [CheckRecord(row["suite"], name, "violated", row["severity"], 1, 1) for name, row in checks.items()]
     record = summarise_run(connection, verdict, [], [])
     changes = {"verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
