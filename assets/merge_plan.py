@@ -79,13 +79,21 @@ def read_merge_plan(path: Path) -> MergePlan:
             raise PlanProblem(f"line {line}, column {len(header) + 1}: the row has {len(cells)} cells, the header {len(header)}")
         rows.append([*cells[: len(header)], *[""] * (len(header) - len(cells))])
     names = [_plain(name) for name in header]
-    place_of_loser = [place for place, name in enumerate(names) if _LOSER.fullmatch(name)]
-    masters = [place for place, name in enumerate(names) if _MASTER.fullmatch(name)]
+    place_of_loser = _find(_LOSER, names)
+    masters = _find(_MASTER, names)
     if masters and not place_of_loser and names[masters[0]].replace(" ", "") == "masterrecordid" and "id" in names:
         place_of_loser = [names.index("id")]  # as Salesforce exports its own merged records
     if masters and place_of_loser and not _is_flag(rows, masters[0]):
+        if len(masters) > 1:
+            raise PlanProblem(f"line 1, column {masters[1] + 1}: it has a second column for the master")
         return MergePlan(header, rows, _pairs(rows, masters[0], place_of_loser), {})
     return _read_groups(header, rows, names)
+
+
+def _find(pattern: re.Pattern[str], names: list[str]) -> list[int]:
+    """Where the columns are. Beside "master id" a column "master" holds the name of the record."""
+    places = [place for place, name in enumerate(names) if pattern.fullmatch(name)]
+    return [place for place in places if re.search(r"ids?\b", names[place])] or places
 
 
 def _is_flag(rows: list[list[str]], place: int) -> bool:
@@ -147,12 +155,13 @@ def _decode(content: bytes) -> str:
 def _parse(text: str) -> list[tuple[int, list[str]]]:
     """(line, cells) of every row that is not empty."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=first.count)
+    hint = re.fullmatch(r'"?sep=([,;\t])"?', first.strip(" \r"))  # a line for Excel, in front of the header
+    delimiter = hint[1] if hint else max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, line = [], 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(cell.strip() for cell in cells) and not (hint and not rows and cells[0].startswith("sep=")):
                 rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
