@@ -158,7 +158,8 @@ def _parse(text: str) -> list[tuple[int, list[str]]]:
     hint = re.fullmatch(r'"?sep=([,;\t])"?', first.strip(" \r"))  # a line for Excel, in front of the header
     delimiter = hint[1] if hint else max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows, line = [], 1
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells) and not (hint and not rows and cells[0].startswith("sep=")):

@@ -84,12 +84,10 @@ def print_forecast(found: Forecast) -> None:
 def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
     """What was said of a merge plan, on standard error: standard output holds the answer itself."""
     counts = found.counts
-    if found.is_safe:
-        lines = (
-            [f"[bold yellow]{escape(plan.name)} has no row[/]: nothing was judged."]
-            if not sum(counts.values())
-            else [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {_amount(counts['safe'], 'row')}."]
-        )
+    if not sum(counts.values()):
+        lines = [f"[bold yellow]{escape(plan.name)} has no row[/]: nothing was judged."]
+    elif found.is_safe:
+        lines = [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {_amount(counts['safe'], 'row')}."]
     else:
         lines = [f"[bold red]Do not carry {escape(plan.name)} out as it is.[/]"]
         lines.append(", ".join(f"{_amount(rows, 'row')} {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")

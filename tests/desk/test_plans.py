@@ -30,6 +30,7 @@ def test_a_plan_is_judged_and_what_is_not_safe_is_said(ann: Visitor) -> None:
     assert "HubSpot contact 101 is bound to" in page.text
     assert send(ann, f"{SAFE}{RIVAL},\n").texts("//tr[td]/td[1]")[0] == "2", "the row that somebody looks up in the file"
     assert "Every row is safe. 1 safe" in send(ann, SAFE).text
+    assert "It has no row: nothing was judged." in send(ann, "master_id,loser_id\n").text
 
 
 def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
