@@ -83,7 +83,7 @@ def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | No
     connection.execute((SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8"))
     connection.execute(_STAGE)
     load_merge_plan(connection, plan.name, read.pairs)
-    for model in ("merge_plan_row", "merge_plan_jump", "merge_plan_loss", "planned_merge"):
+    for model in ("merge_plan_row", "merge_plan_record", "merge_plan_jump", "merge_plan_loss", "planned_merge"):
         connection.execute((SQL_FOLDER / "core" / f"{model}.sql").read_text("utf-8"))
     words = _WORDS[language]
     warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC), words)
@@ -178,9 +178,7 @@ def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
     connection.execute(
         """create table main.fixed as
            with member as (
-               select group_id, master_id as record_id from main.merge_plan where group_id is not null
-               union
-               select group_id, loser_id from main.merge_plan where group_id is not null
+               select group_id, record_id from core.merge_plan_record where group_id is not null
            ),
            sound as (
                -- one safe master for the whole group, and no row that Salesforce would refuse for another reason than its order. A master that the

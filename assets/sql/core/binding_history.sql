@@ -7,6 +7,7 @@
 -- changed_at: when
 -- from_id: the record bound until then; null when none
 -- to_id: the record bound from then on; null when cleared
+-- last_id: the record bound last before, also where the binding was cleared in between; null at a first binding
 -- pull_no: the pull that first had it
 create or replace table core.binding_history as
 with id_version as (
@@ -62,7 +63,8 @@ neighbour as (
         *,
         lead(changed_at) over one_history as next_at,
         lag(changed_at) over one_history as previous_at,
-        lag(from_id) over one_history as previous_from_id
+        lag(from_id) over one_history as previous_from_id,
+        last_value(to_id ignore nulls) over (one_history rows between unbounded preceding and 1 preceding) as last_id
     from change
     where from_id is distinct from to_id
     window one_history as (partition by hubspot_contact_id, read_from_id order by changed_at)
@@ -70,21 +72,22 @@ neighbour as (
 joined as (
     -- "cleared" followed by "set" within 5 s: the second row takes over where the first came from, the first goes
     select
-        hubspot_contact_id, read_from_id, changed_at, to_id, pull_no,
+        hubspot_contact_id, read_from_id, changed_at, to_id, pull_no, last_id,
         case when from_id is null and previous_at >= changed_at - interval 5 second then previous_from_id else from_id end as from_id
     from neighbour
     where to_id is not null or next_at is null or next_at > changed_at + interval 5 second
 ),
 every as (
-    select hubspot_contact_id, read_from_id, changed_at, from_id, to_id, pull_no from joined where from_id is distinct from to_id
+    select hubspot_contact_id, read_from_id, changed_at, from_id, to_id, last_id, pull_no from joined where from_id is distinct from to_id
     union all
-    select id_version.hubspot_contact_id, id_version.read_from_id, id_version.changed_at, null as from_id, id_version.id as to_id, id_version.pull_no
+    select id_version.hubspot_contact_id, id_version.read_from_id, id_version.changed_at, null as from_id, id_version.id as to_id, null as last_id,
+        id_version.pull_no
     from id_version
     inner join short_history
         on short_history.hubspot_contact_id = id_version.hubspot_contact_id and short_history.read_from_id = id_version.read_from_id
     where id_version.id <> ''
 )
 -- after a HubSpot merge the same change can be read from two histories
-select hubspot_contact_id, min(read_from_id) as read_from_id, changed_at, from_id, to_id, min(pull_no) as pull_no
+select hubspot_contact_id, min(read_from_id) as read_from_id, changed_at, from_id, to_id, min(last_id) as last_id, min(pull_no) as pull_no
 from every
 group by hubspot_contact_id, changed_at, from_id, to_id;

@@ -11,24 +11,14 @@
 -- is_compared: all three have the contact's primary e-mail, so that their values were compared (core.rival)
 -- properties: what the jump would change; empty where nothing, or where they were not compared
 create or replace table core.merge_plan_jump as
-with named as (
-    select master_id as record_id from core.merge_plan_row
-    union
-    select loser_id from core.merge_plan_row
-),
-in_group as (
-    select plan, group_id, master_id as record_id from core.merge_plan_row where group_id is not null
-    union
-    select plan, group_id, loser_id from core.merge_plan_row where group_id is not null
-),
-candidate as (
+with candidate as (
     select contact_id, bound_id, record_id
     from (
         select hubspot_contact_id as contact_id, bound_id, unnest(candidate_ids) as record_id
         from core.binding
         where bound_state = 'live' and len(candidate_ids) > 1
     )
-    where record_id in (select record_id from named)
+    where record_id in (select record_id from core.merge_plan_record)
 ),
 watching as (
     select
@@ -43,7 +33,7 @@ watching as (
     inner join core.hubspot_contact as contact on contact.contact_id = candidate.contact_id and contact.is_in_scope
     inner join core.salesforce_person as bound on bound.record_id = candidate.bound_id
     left join core.duplicate_cluster as cluster on cluster.email = coalesce(master.email, loser.email)
-    left join in_group
+    left join core.merge_plan_record as in_group
         on in_group.plan = planned.plan and in_group.group_id = planned.group_id and in_group.record_id = candidate.bound_id
     cross join main.policy as policy
     where policy.follow_up = 'most_recent' and in_group.record_id is null and planned.group_id is not null

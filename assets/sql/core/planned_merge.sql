@@ -30,15 +30,10 @@ create or replace table core.planned_merge as
 with twice as (
     select plan, loser_id, count(distinct master_id) as masters from core.merge_plan_row where not is_taken_away group by plan, loser_id
 ),
-named as (
-    select master_id as record_id from core.merge_plan_row
-    union
-    select loser_id from core.merge_plan_row
-),
 person as (
     select record_id, object_type, state, email, merged_into_id, survivor_id
     from core.salesforce_person
-    where record_id in (select record_id from named)
+    where record_id in (select record_id from core.merge_plan_record)
 ),
 holder as (
     -- two contacts on one record are a finding of their own; the one with the least id stands for both
@@ -48,7 +43,7 @@ holder as (
         min_by(email, (length(contact_id), contact_id)) as email,
         bool_and(is_in_scope) as is_in_scope
     from core.hubspot_contact
-    where state = 'live' and bound_id in (select record_id from named)
+    where state = 'live' and bound_id in (select record_id from core.merge_plan_record)
     group by bound_id
 ),
 beside as (
@@ -59,14 +54,9 @@ beside as (
     where not listed.is_taken_away
     group by listed.plan, listed.master_id
 ),
-in_group as (
-    select plan, group_id, master_id as record_id from core.merge_plan_row where group_id is not null
-    union
-    select plan, group_id, loser_id from core.merge_plan_row where group_id is not null
-),
 held_in_group as (
     select in_group.plan, in_group.group_id, min(holder.bound_id) as bound_id, count(distinct holder.bound_id) as bound_records
-    from in_group
+    from core.merge_plan_record as in_group
     inner join holder on holder.bound_id = in_group.record_id
     group by in_group.plan, in_group.group_id
 ),

@@ -30,43 +30,17 @@ with switch as (
     union all
     -- a binding that was cleared, as it may be when a contact comes back from the recycle bin, and given to another record afterwards
     select hubspot_contact_id, changed_at, last_id, to_id, 'bound_again'
-    from (
-        select *, last_value(from_id ignore nulls) over (partition by hubspot_contact_id, read_from_id order by changed_at) as last_id
-        from core.binding_history
-        where hubspot_contact_id in (select hubspot_contact_id from core.switch_event where cause = 'cleared')
-    )
+    from core.binding_history
     where from_id is null and last_id <> to_id
 ),
-bound_again as (
-    select * from switch where cause = 'bound_again'
-),
-version as (
-    select
-        hubspot_contact_id, property, changed_at, value, source_type,
-        lag(value) over one_property as value_before,
-        lag(source_type) over one_property as source_before
-    from staging.hubspot_property_version
-    where hubspot_contact_id in (select hubspot_contact_id from bound_again) and property in (select property from main.field_mapping)
-    window one_property as (partition by hubspot_contact_id, read_from_id, property order by changed_at)
-),
 overwritten as (
-    -- what core.overwritten_value says of switches, and the same for a record that took the place of a cleared one
     select
-        overwritten.hubspot_contact_id, overwritten.property, overwritten.value_before, overwritten.value_after, overwritten.switched_at,
-        switch.cause, switch.from_id, switch.to_id, overwritten.source_before
-    from core.overwritten_value as overwritten
-    inner join switch on switch.hubspot_contact_id = overwritten.hubspot_contact_id and switch.switched_at = overwritten.switched_at
-    union all
-    select distinct
-        switch.hubspot_contact_id, version.property, version.value_before, version.value, switch.switched_at, switch.cause, switch.from_id, switch.to_id,
-        version.source_before
-    from bound_again as switch
-    inner join version
-        on version.hubspot_contact_id = switch.hubspot_contact_id
-        and version.changed_at between switch.switched_at - interval 5 second and switch.switched_at + interval 5 second
-    where version.source_type = 'SALESFORCE'
-      and not main.is_blank(version.value_before)
-      and main.trim_text(version.value_before) is distinct from main.trim_text(version.value)
+        value.hubspot_contact_id, value.property, value.value_before, value.value_after, value.switched_at, switch.cause, switch.from_id, switch.to_id,
+        value.source_before
+    from core.replaced_value as value
+    inner join switch
+        on switch.hubspot_contact_id = value.hubspot_contact_id and switch.switched_at = value.switched_at
+        and value.was_cleared = (switch.cause = 'bound_again')
 ),
 with_history as (
     select distinct hubspot_contact_id, property from overwritten
