@@ -20,7 +20,8 @@ from assets.warehouse import utc_text
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=74)),
 )  # fmt: skip
 def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> dg.MaterializeResult[None]:
-    """One row: a live HubSpot contact and the record it is bound to, as of the last green run. After a red run the last certified one stays.
+    """One row: a live HubSpot contact and the record it is bound to, as of the last green run. After a red run the last certified one stays. Left out is
+    who cannot be told for sure, because a record that cannot be read was accepted.
 
     In $BINDWATCH_HOME/certified/binding.parquet, with the run and the time it was certified in each row; certificate.json beside it says the
     same of the whole file. The published manifest and the verdict in the terminal say how old it is.
@@ -34,7 +35,7 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
         temporary = folder / ".binding.parquet"
         connection.execute(
             """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
-                      from core.binding as binding, main.run as run where run.run_id = ?)
+                      from core.binding as binding, main.run as run where run.run_id = ? and not binding.rests_on_set_aside)
                 to ? (format parquet, compression zstd)""",
             [context.run_id, str(temporary)],
         )

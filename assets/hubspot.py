@@ -3,25 +3,27 @@
 A full pull walks the list endpoint; an increment searches for what changed and reads it in batches, because search returns no history.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from assets.hubspot_portal import HISTORY_PAGE, SEARCH_PAGE, Page, Portal
-from assets.landing import LandedPull, Mode
+from assets.landing import Aside, LandedPull, Mode, aside_of
 from assets.policy import Policy
 from assets.problems import PullProblem
+from assets.retries import Unreadable
 from assets.warehouse import (
-    LoadResult,
     PullContext,
     compare_hubspot_ids,
     contacts_without_history,
     count_landed_contacts,
+    ids_set_aside,
     increment_from,
     load_hubspot_contacts,
     load_hubspot_history,
@@ -31,6 +33,8 @@ from assets.warehouse import (
     report_pull,
 )
 
+T = TypeVar("T")
+
 log = logging.getLogger("bindwatch.pull")
 
 ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
@@ -39,7 +43,7 @@ _REQUIRED = ["email", *ID_PROPERTIES]
 _WELCOME = [
     "hs_additional_emails", "hs_merged_object_ids", "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
-_STAMP = ["lastmodifieddate"]
+_SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
 
 
 @dataclass(frozen=True)
@@ -75,64 +79,97 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
     """Pulls live contacts, archived contacts, and the history of mapped properties where a binding changed or may change; loads each.
 
     Live contacts are pulled incrementally when everything was pulled before with the same properties; a full run on top compares all ids
-    and stamps with what is known. Archived ones always come whole: HubSpot offers no way to ask what was archived since.
+    and stamps with what is known. Archived ones always come whole: HubSpot offers no way to ask what was archived since. Contacts that could
+    not be read are asked for again, each time.
     """
     connection, policy = context.connection, context.policy
     since = increment_from(context, "hubspot", "contact", wanted.asked, policy.pull.hubspot_overlap_minutes)
+    pulls = []
 
-    def open_pull(name: str, mode: Mode, asked: str, watermark_from: datetime | None = None, ids: Sequence[str] = ()) -> LandedPull:
-        pull = context.landing.open("hubspot", name, mode, {"asked": asked, "ids": _digest(ids)}, loaded_pulls(connection), watermark_from)
-        pull.manifest.not_seen = wanted.not_seen
-        pull.begin(portal.clock)
-        return pull
+    def pull(
+        name: str, mode: Mode, asked: str, land: Callable[[LandedPull], None], load: Callable[[LandedPull], T],
+        watermark_from: datetime | None = None, ids: Sequence[str] = (),
+    ) -> T:  # fmt: skip
+        def begin() -> LandedPull:
+            landed = context.landing.open("hubspot", name, mode, {"asked": asked, "ids": _digest(ids)}, loaded_pulls(connection), watermark_from)
+            landed.manifest.not_seen = wanted.not_seen
+            landed.begin(portal.clock)
+            return landed
 
-    def contacts_by_id(name: str, ids: list[str], may_be_gone: bool) -> LandedPull:
-        pull = open_pull(name, "incremental", wanted.asked, ids=ids)
-        if not pull.is_finished:
-            _land_batches(portal, pull, ids, wanted, _HISTORY, may_be_gone)
-        return _loaded(pull, load_hubspot_contacts(connection, pull))
+        landed, loaded = context.bring(begin, land, load)
+        pulls.append(landed)
+        return loaded
 
-    live = open_pull("contact", "incremental" if since else "full", wanted.asked, since)
-    if not live.is_finished:
+    def load_contacts(landed: LandedPull) -> None:
+        report_pull(landed, load_hubspot_contacts(connection, landed))
+
+    def contacts_by_id(name: str, ids: list[str], may_be_gone: bool, archived_too: bool = False) -> None:
+        def land(landed: LandedPull) -> None:
+            _land_batches(portal, landed, ids, wanted, _HISTORY, may_be_gone, archived_too)
+
+        pull(name, "incremental", wanted.asked, land, load_contacts, ids=ids)
+
+    def land_live(landed: LandedPull) -> None:
         if since is None:
-            _land_list(portal, live, wanted, policy.pull.hubspot_slow_answer_ms)
+            _land_list(portal, landed, wanted, policy.pull.hubspot_slow_answer_ms)
         else:
-            _land_changes(portal, live, wanted, since)
-    pulls = [_loaded(live, load_hubspot_contacts(connection, live))]
+            _land_changes(portal, landed, wanted, since)
+
+    pull("contact", "incremental" if since else "full", wanted.asked, land_live, load_contacts, since)
 
     if context.full and since is not None:
-        listed = open_pull("contact_ids", "ids", wanted.asked)
-        if not listed.is_finished:
-            _land_pages(listed, lambda after: portal.list_page(_STAMP, [], False, after))
-            _finish_list(portal, listed)
-        result, differing = compare_hubspot_ids(connection, listed)
-        pulls.append(_loaded(listed, result))
-        if differing:
-            log.info("%s: %s contacts differ from what increments had brought; pulling them", listed.label, f"{len(differing):,}")
-            pulls.append(contacts_by_id("contact_missed", differing, may_be_gone=False))
 
-    archived = open_pull("contact_archived", "full", wanted.asked)
-    if not archived.is_finished:
-        problem = _land_pages(archived, lambda after: portal.list_page(wanted.properties, _HISTORY, True, after), wanted.required)
-        archived.finish(None, problem)
-    pulls.append(_loaded(archived, load_hubspot_contacts(connection, archived)))
+        def land_ids(landed: LandedPull) -> None:
+            _land_pages(landed, lambda after: _sorted_out(*portal.list_ids_page(False, after)))
+            _finish_list(portal, landed)
+
+        def compare(landed: LandedPull) -> list[str]:
+            result, differing = compare_hubspot_ids(connection, landed)
+            report_pull(landed, result)
+            return differing
+
+        if differing := pull("contact_ids", "ids", wanted.asked, land_ids, compare):
+            log.info("HubSpot contact_ids: %s contacts differ from what increments had brought; pulling them", f"{len(differing):,}")
+            contacts_by_id("contact_missed", differing, may_be_gone=False)
+
+    def land_archived(landed: LandedPull) -> None:
+        landed.finish(None, _land_pages(landed, _list_reader(portal, wanted, archived=True), wanted.required))
+
+    def load_archived(landed: LandedPull) -> list[str]:
+        load_contacts(landed)
+        return no_longer_archived(connection, landed)
 
     # restoring a contact need not move its modified stamp, so no search finds it
-    if ids := no_longer_archived(connection, archived):
-        pulls.append(contacts_by_id("contact_restored", ids, may_be_gone=True))
+    if ids := pull("contact_archived", "full", wanted.asked, land_archived, load_archived):
+        contacts_by_id("contact_restored", ids, may_be_gone=True)
+
+    if ids := ids_set_aside(connection, "contact"):
+        contacts_by_id("contact_set_aside", ids, may_be_gone=True, archived_too=True)
 
     if wanted.mapped and (ids := contacts_without_history(connection)):
-        history = open_pull("contact_history", "incremental", _digest(wanted.mapped), ids=ids)
-        if not history.is_finished:
-            _land_batches(portal, history, ids, PropertyList(["hs_object_id"], [], [], []), wanted.mapped, may_be_gone=True)
-        pulls.append(_loaded(history, load_hubspot_history(connection, history, ids)))
+
+        def land_history(landed: LandedPull) -> None:
+            _land_batches(portal, landed, ids, PropertyList(["hs_object_id"], [], [], []), wanted.mapped, may_be_gone=True)
+            if landed.asides:
+                named = ", ".join(aside.id for aside in landed.asides[:5])
+                landed.manifest.not_seen = [*wanted.not_seen, f"the history of mapped properties of {len(landed.asides):,} contacts ({named})"]
+                landed.save()
+
+        def load_history(landed: LandedPull) -> None:
+            report_pull(landed, load_hubspot_history(connection, landed, ids))
+
+        pull("contact_history", "incremental", _digest(wanted.mapped), land_history, load_history, ids=ids)
 
     list_id = policy.policy.inclusion_list_id
     if list_id is not None:
-        members = open_pull("inclusion_list", "full", list_id)
-        if not members.is_finished:
-            members.finish(None, _land_pages(members, lambda after: portal.list_members_page(list_id, after)))
-        pulls.append(_loaded(members, load_list_members(connection, members)))
+
+        def land_members(landed: LandedPull) -> None:
+            landed.finish(None, _land_pages(landed, lambda after: _as_members(*portal.list_members_page(list_id, after))))
+
+        def load_members(landed: LandedPull) -> None:
+            report_pull(landed, load_list_members(connection, landed))
+
+        pull("inclusion_list", "full", list_id, land_members, load_members)
     return pulls
 
 
@@ -140,24 +177,111 @@ def _digest(names: Sequence[str]) -> str:
     return sha256(",".join(names).encode()).hexdigest()[:16]
 
 
-def _loaded(pull: LandedPull, result: LoadResult) -> LandedPull:
-    report_pull(pull, result)
-    return pull
+# ── what came, and what of it can be read ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Contacts that came: the page that holds them, what it parses to, and those set aside, which it does not hold."""
+
+    body: bytes
+    page: dict[str, Any]
+    asides: list[Aside] = field(default_factory=list)
+
+
+def _sorted_out(body: bytes, page: dict[str, Any]) -> _Read:
+    """Sets aside what is no contact: without an id that can be read, or without properties."""
+    bad = [result for result in page["results"] if not _is_contact(result)]
+    if not bad:
+        return _Read(body, page)
+    return _as_read({**page, "results": [result for result in page["results"] if _is_contact(result)]}, [_aside_of(result) for result in bad])
+
+
+def _as_read(page: dict[str, Any], asides: list[Aside]) -> _Read:
+    return _Read(json.dumps(page, ensure_ascii=False).encode("utf-8"), page, asides)
+
+
+def _is_contact(result: Any) -> bool:
+    return isinstance(result, dict) and str(result.get("id") or "").strip().isdigit() and isinstance(result.get("properties"), dict)
+
+
+def _aside_of(result: Any) -> Aside:
+    contact_id = str(result.get("id") or "").strip() if isinstance(result, dict) else ""
+    if not contact_id.isdigit():
+        return aside_of(None, result, "without_id")
+    return aside_of(contact_id, result, "without_properties")
+
+
+def _as_members(body: bytes, page: dict[str, Any]) -> _Read:
+    if any(not isinstance(member, dict) or not str(member.get("recordId") or "").strip() for member in page["results"]):
+        raise PullProblem("HubSpot", "The inclusion list holds a member without an id.", "Run again; if it stays so, report it to HubSpot.")
+    return _Read(body, page)
+
+
+def _read_in_halves(portal: Portal, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> _Read:
+    """Reads contacts whose answer cannot be read together, in ever smaller parts: who cannot be read alone is set aside.
+
+    Raises PullProblem when that is true of the first few, so that it is not the contacts that are to blame.
+    """
+    results: list[Any] = []
+    errors: list[Any] = []
+    asides: list[Aside] = []
+    waiting = [list(ids)]
+    while waiting:
+        part = waiting.pop()
+        try:
+            read = _sorted_out(*portal.read_batch(part, properties, history, archived))
+        except Unreadable as error:
+            if len(part) > 1:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+                continue
+            asides.append(Aside(part[0], error.digest, "no_json"))
+            if len(asides) == _HOPELESS and not results:
+                raise PullProblem(
+                    "HubSpot", f"{portal.access.host} sent half an answer, or one that is no JSON, to every batch read.", "Run again; check HUBSPOT_BASE_URL."
+                ) from error
+            continue
+        results += read.page["results"]
+        errors += read.page.get("errors") or []
+        asides += read.asides
+    return _as_read({"results": results, "errors": errors}, asides)
+
+
+_HOPELESS = 5  # contacts that could not be read, and none that could
 
 
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _land_pages(pull: LandedPull, read: Callable[[str | None], Page], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False) -> str | None:
+def _list_reader(portal: Portal, wanted: PropertyList, archived: bool) -> Callable[[str | None], _Read]:
+    """Reads a page of the list. One that cannot be read is read contact by contact."""
+
+    def read(after: str | None) -> _Read:
+        try:
+            return _sorted_out(*portal.list_page(wanted.properties, _HISTORY, archived, after))
+        except Unreadable:
+            listed = _sorted_out(*portal.list_ids_page(archived, after, HISTORY_PAGE))
+        found = _read_in_halves(portal, _ids_of(listed.page), wanted.properties, _HISTORY, archived)
+        return _as_read({**found.page, "paging": listed.page.get("paging")}, [*listed.asides, *found.asides])
+
+    return read
+
+
+def _ids_of(page: dict[str, Any]) -> list[str]:
+    return [str(result["id"]).strip() for result in page["results"]]
+
+
+def _land_pages(pull: LandedPull, read: Callable[[str | None], _Read], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False) -> str | None:
     """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. Returns what is wrong, or None."""
     while not pull.cursor.get("at_end") and not (pull.pages and until()):
-        body, page = read(pull.cursor.get("after"))
-        cursor = _cursor_behind(page)
+        found = read(pull.cursor.get("after"))
+        cursor = _cursor_behind(found.page)
         if cursor["after"] is not None and cursor["after"] == pull.cursor.get("after"):
             return f"its paging does not move on from {cursor['after']}"
-        if problem := _lacking(page, required):
+        if problem := _lacking(found.page, required):
             return problem
-        pull.write_page(body, ".json", len(page["results"]), cursor)
+        pull.write_page(found.body, ".json", len(found.page["results"]), cursor, found.asides)
         if pull.pages % 20 == 0:
             log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
     return None
@@ -169,21 +293,21 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
     That takes three calls for a hundred contacts instead of two, but several at a time. Returns what is wrong, or None.
     """
 
-    def list_ids(after: str | None) -> dict[str, Any]:
-        return portal.list_page(_STAMP, [], False, after)[1]
+    def list_ids(after: str | None) -> _Read:
+        return _sorted_out(*portal.list_ids_page(False, after))
 
     with ThreadPoolExecutor(1) as ahead:
         listing = ahead.submit(list_ids, pull.cursor.get("after"))
         while not pull.cursor.get("at_end"):
             listed = listing.result()
-            cursor = _cursor_behind(listed)
+            cursor = _cursor_behind(listed.page)
             if cursor["after"] is not None:
                 if cursor["after"] == pull.cursor.get("after"):
                     return f"its paging does not move on from {cursor['after']}"
                 listing = ahead.submit(list_ids, cursor["after"])
-            if problem := _read_batches(portal, pull, [str(result["id"]) for result in listed["results"]], wanted, _HISTORY, lambda _chunk: pull.cursor):
+            if problem := _read_batches(portal, pull, _ids_of(listed.page), wanted, _HISTORY, lambda _chunk: pull.cursor):
                 return problem
-            pull.move(cursor)
+            pull.move(cursor, listed.asides)
             if pull.pages % 20 == 0:
                 log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
     return None
@@ -198,9 +322,7 @@ def _lacking(page: dict[str, Any], required: Sequence[str]) -> str | None:
     """HubSpot answers a property without a value as null. One that is left out altogether was removed or hidden since the pull began."""
     if not required:
         return None
-    values = [result.get("properties") for result in page["results"]]
-    if not all(isinstance(properties, dict) for properties in values):
-        return "an answer holds a contact without properties"
+    values = [result["properties"] for result in page["results"]]
     if not any(value is None for properties in values for value in properties.values()):
         return None  # nothing says that this server tells what is empty
     lacking = sorted({name for properties in values for name in required if name not in properties})
@@ -209,9 +331,8 @@ def _lacking(page: dict[str, Any], required: Sequence[str]) -> str | None:
 
 def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, slow_ms: float) -> None:
     """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help."""
-    problem = _land_pages(
-        pull, lambda after: portal.list_page(wanted.properties, _HISTORY, False, after), wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms
-    )
+    reader = _list_reader(portal, wanted, archived=False)
+    problem = _land_pages(pull, reader, wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms)
     if problem is None and not pull.cursor.get("at_end"):
         problem = _land_listed(portal, pull, wanted)
     if problem:
@@ -275,7 +396,7 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
             if problem:
                 pull.finish(None, problem)
                 return
-            at_end = len(ids) >= int(found["total"])
+            at_end = len(found["results"]) >= int(found["total"])
             if not at_end:
                 searching = ahead.submit(search, ids[-1])
             names = [str(contact_id) for contact_id in ids]
@@ -290,7 +411,10 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
 
 def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], str | None]:
     """Ids of a search page, and what is wrong with it: an answer that is not what was asked for may hide changes."""
-    ids = [int(result["id"]) for result in found["results"]]
+    named = [str(result.get("id") or "").strip() if isinstance(result, dict) else "" for result in found["results"]]
+    if not all(name.isdigit() for name in named):
+        return [], "the search names a contact without an id"
+    ids = [int(name) for name in named]
     at_end = len(ids) >= int(found["total"])
     if any(contact_id <= last for contact_id in ids):
         return ids, "the search returned contacts that it was told to leave out"
@@ -301,38 +425,67 @@ def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], str | Non
     return sorted(ids), None
 
 
-def _land_batches(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, history: list[str], may_be_gone: bool) -> None:
-    """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there."""
+def _land_batches(
+    portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, history: list[str], may_be_gone: bool, archived_too: bool = False
+) -> None:
+    """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there. archived_too: they may be archived."""
     done = int(pull.cursor.get("done", 0))
-    problem = _read_batches(portal, pull, ids[done:], wanted, history, lambda _chunk: {"done": pull.cursor.get("done", 0) + HISTORY_PAGE}, may_be_gone)
+
+    def cursor_behind(_chunk: list[str]) -> dict[str, Any]:
+        return {"done": pull.cursor.get("done", 0) + HISTORY_PAGE}
+
+    problem = _read_batches(portal, pull, ids[done:], wanted, history, cursor_behind, may_be_gone)
+    if archived_too and problem is None:
+        problem = _read_batches(portal, pull, ids, wanted, history, lambda _chunk: pull.cursor, may_be_gone=True, archived=True)
     pull.finish(None, problem)
 
 
 def _read_batches(
     portal: Portal, pull: LandedPull, ids: Sequence[str], wanted: PropertyList, history: Sequence[str], cursor_behind: Callable[[list[str]], dict[str, Any]],
-    may_be_gone: bool = False,
+    may_be_gone: bool = False, archived: bool = False,
 ) -> str | None:  # fmt: skip
     """Adds a page for each batch of contacts. cursor_behind: of a batch's ids. Returns what is wrong, or None."""
-    for chunk, (body, page) in portal.read_batches(ids, wanted.properties, history):
-        if problem := _lacking(page, wanted.required) or (None if may_be_gone else _unanswered(chunk, page)):
+    for chunk, coming in portal.read_batches(ids, wanted.properties, history, archived):
+        try:
+            found = _sorted_out(*coming.result())
+        except Unreadable:
+            found = _read_in_halves(portal, chunk, wanted.properties, history, archived)
+        if problem := _lacking(found.page, wanted.required):
             return problem
-        pull.write_page(body, ".json", len(page["results"]), cursor_behind(chunk))
+        if not may_be_gone and (missing := _unanswered(chunk, found)):
+            if len(missing) > _SINGLES:
+                return f"{len(missing)} contacts that changed were asked for and not answered, {missing[0]} first"
+            found = _ask_again(portal, missing, found, wanted, history)
+        pull.write_page(found.body, ".json", len(found.page["results"]), cursor_behind(chunk), found.asides)
     return None
 
 
-def _unanswered(ids: list[str], page: dict[str, Any]) -> str | None:
-    """Says which contacts a batch was asked for and did not speak of. Those that are gone by now are named in its errors; a contact that was
+def _unanswered(ids: list[str], found: _Read) -> list[str]:
+    """The contacts that a batch was asked for and did not speak of. Those that are gone by now are named in its errors; a contact that was
     merged is answered under the id it became.
     """
-    spoken_of = {str(result["id"]) for result in page["results"]}
-    for result in page["results"]:
-        spoken_of.update(str((result.get("properties") or {}).get("hs_merged_object_ids") or "").split(";"))
+    spoken_of = {*_ids_of(found.page), *(aside.id for aside in found.asides)}
+    for result in found.page["results"]:
+        spoken_of.update(str(result["properties"].get("hs_merged_object_ids") or "").split(";"))
     gone: set[str] = set()
-    for error in page.get("errors") or []:
+    for error in found.page.get("errors") or []:
         if error.get("category") == "OBJECT_NOT_FOUND":
             gone.update(str(contact_id) for contact_id in (error.get("context") or {}).get("ids") or [])
     missing = [contact_id for contact_id in ids if contact_id not in spoken_of and contact_id not in gone]
-    others = spoken_of - set(ids) - {""}
-    if not missing or len(missing) <= len(others):
-        return None
-    return f"{len(missing)} contacts that changed were asked for and not answered, {missing[0]} first"
+    others = {name for name in spoken_of if name.isdigit()} - set(ids)
+    return missing if len(missing) > len(others) else []
+
+
+def _ask_again(portal: Portal, missing: list[str], found: _Read, wanted: PropertyList, history: Sequence[str]) -> _Read:
+    """Asks for contacts one by one that a batch did not speak of. Who is not answered then either is set aside."""
+    results = list(found.page["results"])
+    # what came without an id belongs to one of them
+    asides = [aside for aside in found.asides if not aside.is_unnamed]
+    for contact_id in missing:
+        alone = _read_in_halves(portal, [contact_id], wanted.properties, history)
+        results += alone.page["results"]
+        asides += [aside for aside in alone.asides if not aside.is_unnamed]
+        if _unanswered([contact_id], alone):
+            version = next((aside.version for aside in alone.asides), "unanswered")
+            asides.append(Aside(contact_id, version, "unanswered"))
+    return _as_read({**found.page, "results": results}, asides)

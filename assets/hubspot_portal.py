@@ -26,7 +26,7 @@ from assets.landing import as_loadable
 from assets.pace import Pace
 from assets.policy import Pull
 from assets.problems import PullProblem
-from assets.retries import Again, read_http_date, retry_after, with_patience
+from assets.retries import Again, Unreadable, read_http_date, retry_after, with_patience
 
 PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
@@ -54,6 +54,7 @@ class HubSpotAccess:
 
 class Portal:
     """The calls that Bindwatch makes. Each returns the body as it came and what it parses to, and raises PullProblem when it fails for good.
+    Those that read contacts raise Unreadable when the same answer cannot be read again and again: then one of the contacts may be to blame.
 
     clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took.
     """
@@ -77,45 +78,50 @@ class Portal:
         return {entry["name"] for entry in self._call("the property list", partial(self._properties.get_all, "contacts"))[1]["results"]}
 
     def list_page(self, properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> Page:
-        options: dict[str, Any] = {"limit": HISTORY_PAGE if history else PAGE, "properties": list(properties), "archived": archived}
-        if history:
-            options["properties_with_history"] = list(history)
-        if after:
-            options["after"] = after
-        return self._call("the contact list", partial(self._list.get_page, **options))
+        options = {"properties": list(properties), "properties_with_history": list(history), "archived": archived, **_behind(after)}
+        return self._call("the contact list", partial(self._list.get_page, limit=HISTORY_PAGE, **options), names_contacts=True)
+
+    def list_ids_page(self, archived: bool, after: str | None, limit: int = PAGE) -> Page:
+        """Contacts with their stamps and nothing else. The same `after` names the same place as in list_page."""
+        options = {"properties": ["lastmodifieddate"], "archived": archived, **_behind(after)}
+        return self._call("the list of contact ids", partial(self._list.get_page, limit=limit, **options))
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
         request = PublicObjectSearchRequest(filter_groups=[{"filters": filters}], sorts=["hs_object_id"], properties=["hs_object_id"], limit=limit)
         return self._call("the contact search", partial(self._search.do_search, request), is_search=True)
 
-    def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str]) -> Iterator[tuple[list[str], Page]]:
-        """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
+    def read_batches(
+        self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False
+    ) -> Iterator[tuple[list[str], Future[Page]]]:
+        """Reads contacts by id, several batches at a time. Yields each batch's ids and page to come, in the order of the ids."""
         chunks = [list(ids[start : start + HISTORY_PAGE]) for start in range(0, len(ids), HISTORY_PAGE)]
         waiting: deque[tuple[list[str], Future[Page]]] = deque()
         with ThreadPoolExecutor(_WORKERS) as pool:
             for chunk in chunks:
-                waiting.append((chunk, pool.submit(self._read_batch, chunk, properties, history)))
+                waiting.append((chunk, pool.submit(self.read_batch, chunk, properties, history, archived)))
                 if len(waiting) > _WORKERS:
-                    done, page = waiting.popleft()
-                    yield done, page.result()
-            while waiting:
-                done, page = waiting.popleft()
-                yield done, page.result()
+                    yield waiting.popleft()
+            yield from waiting
 
-    def _read_batch(self, ids: list[str], properties: Sequence[str], history: Sequence[str]) -> Page:
+    def read_batch(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Page:
         request = BatchReadInputSimplePublicObjectId(
             inputs=[{"id": contact_id} for contact_id in ids], properties=list(properties), properties_with_history=list(history)
         )
-        return self._call("the batch read", partial(self._batch.read, request, archived=False))
+        return self._call("the batch read", partial(self._batch.read, request, archived=archived), names_contacts=True)
 
     def list_members_page(self, list_id: str, after: str | None) -> Page:
-        after_option = {"after": after} if after else {}
-        return self._call("the inclusion list", partial(self._members.get_page, list_id, limit=PAGE, **after_option))
+        return self._call("the inclusion list", partial(self._members.get_page, list_id, limit=PAGE, **_behind(after)))
 
-    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False) -> Page:
+    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False, names_contacts: bool = False) -> Page:
         with _problems_in_words(self.access, doing):
-            return with_patience(lambda: self._once(method, is_search), self.access.patience_seconds)
+            try:
+                return with_patience(lambda: self._once(method, is_search), self.access.patience_seconds)
+            except Unreadable as error:
+                if not names_contacts:
+                    raise
+                unreadable = error
+        raise unreadable
 
     def _once(self, method: Callable[..., Any], is_search: bool) -> Page:
         if is_search:
@@ -126,13 +132,10 @@ class Portal:
         try:
             asked_at = time.monotonic()
             response = method(_preload_content=False, _request_timeout=(min(10.0, seconds), seconds))
-            body = as_loadable(response.data)
+            data = response.data
             self.answer_seconds = time.monotonic() - asked_at
-            page = json.loads(body)
         except (HTTPError, OSError) as error:
             raise _again(error, host) from error
-        except ValueError as error:
-            raise Again(f"{host} sent half an answer") from error
         except Exception as error:
             if (status := _status(error)) is None:
                 raise
@@ -144,6 +147,11 @@ class Portal:
                 (self._search_pace if is_search else self._pace).hold(wait if wait is not None else 1.0)
             raise Again(f"{host} answered {status}", wait) from error
         self._learn(response.headers)
+        try:
+            body = as_loadable(data)
+            page = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"{host} sent half an answer, or one that is no JSON", data) from error
         if not isinstance(page, dict) or not isinstance(page.get("results"), list):
             raise Again(f"{host} sent an answer without results")
         return body, page
@@ -156,6 +164,10 @@ class Portal:
             self._pace.tighten(int(most * 10_000 / interval))
         if left == 0:
             self._pace.hold(1.0)
+
+
+def _behind(after: str | None) -> dict[str, Any]:
+    return {"after": after} if after else {}
 
 
 def _number(text: str | None) -> int | None:

@@ -55,10 +55,11 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     with session.step(context.run_id, _retries_left(context)) as connection:
         org = Org(connections.salesforce)
         wanted = salesforce.describe_fields(org, connections.policy)
-        pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
-        for name in salesforce.OBJECTS:
-            pulls = salesforce.pull_object(org, pulling, name, wanted[name])
-            yield _result(connection, f"raw.salesforce_{name.lower()}", pulls)
+        with session.warehouse.landing(connections.policy) as landing:
+            pulling = PullContext(connection, landing, connections.policy, config.full)
+            for name in salesforce.OBJECTS:
+                pulls = salesforce.pull_object(org, pulling, name, wanted[name])
+                yield _result(connection, f"raw.salesforce_{name.lower()}", pulls)
 
 
 @dg.multi_asset(
@@ -75,8 +76,8 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     with session.step(context.run_id, _retries_left(context)) as connection:
         portal = Portal(connections.hubspot, connections.policy.pull)
         wanted = hubspot.read_property_list(portal, connections.policy)
-        pulling = PullContext(connection, session.warehouse.landing(connections.policy), connections.policy, config.full)
-        pulls = hubspot.pull_contacts(portal, pulling, wanted)
+        with session.warehouse.landing(connections.policy) as landing:
+            pulls = hubspot.pull_contacts(portal, PullContext(connection, landing, connections.policy, config.full), wanted)
         yield _result(connection, "raw.hubspot_contact", [pull for pull in pulls if pull.manifest.object != "contact_history"])
         yield _result(connection, "raw.hubspot_property_version", pulls)
 

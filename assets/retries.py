@@ -5,8 +5,11 @@ Neither client library does this well: one retries nothing, the other hides its 
 
 import email.utils
 import logging
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
@@ -18,6 +21,8 @@ T = TypeVar("T")
 
 LONGEST_WAIT = 120  # seconds; who is told to come back later than that gives up and says so
 _CONNECT_ATTEMPTS = 3
+_UNREADABLE_ATTEMPTS = 3  # that bring the same answer
+_GIVEN_AT = re.compile(rb'"(startedAt|completedAt|requestedAt)"\s*:\s*"[^"]*"')
 _backoff = wait_random_exponential(multiplier=0.5, max=20, min=0.2)
 
 
@@ -34,12 +39,32 @@ class Again(Exception):
         super().__init__(reason)
 
 
+class Unreadable(Again):
+    """An answer that cannot be read. body: what arrived; when the same arrives several times, it is not the connection that broke."""
+
+    def __init__(self, reason: str, body: bytes) -> None:
+        self.body = body
+        super().__init__(reason)
+
+    @property
+    def digest(self) -> str:
+        """Of the answer, without the times at which it was given."""
+        return sha256(_GIVEN_AT.sub(b"", self.body)).hexdigest()[:16]
+
+
 def with_patience(call: Callable[[], T], seconds: float) -> T:
-    """Makes a call until it no longer raises Again. Raises the last Again when `seconds` have passed in vain."""
+    """Makes a call until it no longer raises Again. Raises the last Again when `seconds` have passed in vain, or the same unreadable answer came
+    again and again.
+    """
+    unreadable: Counter[str] = Counter()
 
     def give_up(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, Again)
+        if isinstance(error, Unreadable):
+            unreadable[error.digest] += 1
+            if unreadable[error.digest] >= _UNREADABLE_ATTEMPTS:
+                return True
         if error.no_connection:
             return state.attempt_number >= _CONNECT_ATTEMPTS
         return (error.wait or 0) > LONGEST_WAIT or (state.seconds_since_start or 0) >= seconds

@@ -5,22 +5,35 @@ cursor of (SystemModstamp, Id). Both take changes from the watermark on, less an
 """
 
 import csv
+import json
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from assets.landing import LandedPull, Mode, as_loadable
+from assets.landing import Aside, LandedPull, Mode, aside_of
 from assets.policy import Policy, Pull
 from assets.problems import PullProblem
-from assets.retries import Again, with_patience
+from assets.retries import Again, Unreadable, with_patience
 from assets.salesforce_org import Org, Refusal, problems_in_words, short
-from assets.warehouse import PullContext, compare_salesforce_ids, csv_source, increment_from, load_salesforce, loaded_pulls, report_pull
+from assets.salvage import csv_rows
+from assets.warehouse import (
+    PullContext,
+    compare_salesforce_ids,
+    csv_source,
+    ids_set_aside,
+    increment_from,
+    load_salesforce,
+    loaded_pulls,
+    report_pull,
+)
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -36,6 +49,8 @@ _REQUIRED = {
 _IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
 _TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
+_HOPELESS = 5  # records that could not be read, and none that could: it is not the records that are to blame
+_SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
 
@@ -95,38 +110,50 @@ def pull_object(org: Org, context: PullContext, name: str, wanted: FieldList) ->
     """Pulls "Lead" or "Contact" to landing and loads it. Incremental when everything was pulled before with the same fields.
 
     A full run on top compares all ids and stamps with what is known, and reads what differs: so it finds what vanished, and what increments
-    did not bring.
+    did not bring. Records that could not be read are asked for again, each time.
     """
     settings = context.policy.pull
     since = increment_from(context, "salesforce", name, wanted.asked, settings.salesforce_overlap_minutes)
     pulls = [_pull_values(org, context, name, wanted, since)]
     if context.full and since is not None:
         pulls += _compare_ids(org, context, name, wanted)
+    if ids := ids_set_aside(context.connection, name):
+        pulls.append(_pull_by_id(org, context, f"{name}_set_aside", name, wanted, ids))
     return pulls
 
 
 def _pull_values(org: Org, context: PullContext, name: str, wanted: FieldList, since: datetime | None) -> LandedPull:
     soql = f"SELECT {', '.join(wanted.fields)} FROM {name}"
-    pull = _open(context, name, "incremental" if since else "full", {"asked": wanted.asked, "soql": soql}, wanted, since)
     settings = context.policy.pull
-    if not pull.is_finished:
-        pull.begin(org.clock)
+
+    def land(pull: LandedPull) -> None:
         with problems_in_words(org.access, f"the pull of {name}"):
             if since is None:
                 _land_bulk_job(org, pull, soql, wanted.fields, settings)
-            elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
+            elif "job" in pull.cursor or not _land_by_rest(org, pull, name, soql, since, settings.rest_rows):
                 _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {_literal(since)}", wanted.fields, settings)
-    return _loaded(context, pull, name, wanted)
+
+    mode: Mode = "incremental" if since else "full"
+    return _bring(org, context, name, mode, {"asked": wanted.asked, "soql": soql}, land, name, wanted, since)
 
 
-def _open(context: PullContext, name: str, mode: Mode, request: dict[str, str], wanted: FieldList, since: datetime | None = None) -> LandedPull:
-    pull = context.landing.open("salesforce", name, mode, dict(request), loaded_pulls(context.connection), since)
-    pull.manifest.not_seen = wanted.not_seen
+def _bring(
+    org: Org, context: PullContext, pulled: str, mode: Mode, request: dict[str, str], land: Callable[[LandedPull], None], name: str, wanted: FieldList,
+    since: datetime | None = None,
+) -> LandedPull:  # fmt: skip
+    """Lands values of the object `name` as the pull `pulled`, and loads them."""
+
+    def load(pull: LandedPull) -> None:
+        report_pull(pull, load_salesforce(context.connection, pull, name, _header(pull) or wanted.fields, wanted.mapped))
+
+    pull, _ = context.bring(lambda: _begin(org, context, pulled, mode, request, wanted, since), land, load)
     return pull
 
 
-def _loaded(context: PullContext, pull: LandedPull, name: str, wanted: FieldList) -> LandedPull:
-    report_pull(pull, load_salesforce(context.connection, pull, name, _header(pull) or wanted.fields, wanted.mapped))
+def _begin(org: Org, context: PullContext, pulled: str, mode: Mode, request: dict[str, str], wanted: FieldList, since: datetime | None = None) -> LandedPull:
+    pull = context.landing.open("salesforce", pulled, mode, dict(request), loaded_pulls(context.connection), since)
+    pull.manifest.not_seen = wanted.not_seen
+    pull.begin(org.clock)
     return pull
 
 
@@ -137,42 +164,109 @@ def _compare_ids(org: Org, context: PullContext, name: str, wanted: FieldList) -
     """Lists every id with its stamp, and what changes without one; pulls the records that differ from what is known."""
     fields = ["Id", "SystemModstamp", *wanted.stampless]
     soql = f"SELECT {', '.join(fields)} FROM {name}"
-    listed = _open(context, f"{name}_ids", "ids", {"asked": wanted.asked, "soql": soql}, wanted)
-    if not listed.is_finished:
-        listed.begin(org.clock)
+
+    def land(pull: LandedPull) -> None:
         with problems_in_words(org.access, f"the comparison of the ids of {name}"):
-            _land_bulk_job(org, listed, soql, fields, context.policy.pull)
-    result, differing = compare_salesforce_ids(context.connection, listed, name, fields)
-    report_pull(listed, result)
+            _land_bulk_job(org, pull, soql, fields, context.policy.pull)
+
+    def load(pull: LandedPull) -> list[str]:
+        result, differing = compare_salesforce_ids(context.connection, pull, name, fields)
+        report_pull(pull, result)
+        return differing
+
+    request = {"asked": wanted.asked, "soql": soql}
+    listed, differing = context.bring(lambda: _begin(org, context, f"{name}_ids", "ids", request, wanted), land, load)
     if not differing:
         return [listed]
     log.info("%s: %s records differ from what increments had brought; pulling them", listed.label, f"{len(differing):,}")
     if len(differing) > context.policy.pull.rest_rows:
         return [listed, _pull_values(org, context, name, wanted, None)]
-    digest = sha256(",".join(differing).encode()).hexdigest()[:16]
-    missed = _open(context, f"{name}_missed", "incremental", {"asked": wanted.asked, "ids": digest}, wanted)
-    if not missed.is_finished:
-        missed.begin(org.clock)
-        with problems_in_words(org.access, f"the records of {name} that differ"):
-            _land_by_id(org, missed, f"SELECT {', '.join(wanted.fields)} FROM {name}", differing)
-    return [listed, _loaded(context, missed, name, wanted)]
+    return [listed, _pull_by_id(org, context, f"{name}_missed", name, wanted, differing)]
 
 
-def _land_by_id(org: Org, pull: LandedPull, soql: str, ids: Sequence[str]) -> None:
-    for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
-        wanted = ids[start : start + _IDS_OF_A_QUERY]
-        quoted = ", ".join(f"'{record_id}'" for record_id in wanted)
-        body, page = org.query_all(f"{soql} WHERE Id IN ({quoted})")
+# ── by id ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pull_by_id(org: Org, context: PullContext, pulled: str, name: str, wanted: FieldList, ids: Sequence[str]) -> LandedPull:
+    soql = f"SELECT {', '.join(wanted.fields)} FROM {name}"
+
+    def land(pull: LandedPull) -> None:
+        with problems_in_words(org.access, f"records of {name} by their ids"):
+            for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
+                found = _read_by_id(org, soql, ids[start : start + _IDS_OF_A_QUERY])
+                pull.write_page(found.body, ".json", len(found.records), {"done": start + _IDS_OF_A_QUERY}, found.asides)
+            pull.finish(None)
+
+    digest = sha256(",".join(ids).encode()).hexdigest()[:16]
+    return _bring(org, context, pulled, "incremental", {"asked": wanted.asked, "ids": digest}, land, name, wanted)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Records that came by REST: the page that holds them, what it parses to, and those set aside, which it does not hold."""
+
+    body: bytes
+    records: list[dict[str, Any]]
+    asides: list[Aside]
+
+
+def _sorted_out(body: bytes, page: dict[str, Any]) -> _Read:
+    """Sets aside what is no record, or cannot be placed: without an id, or with a stamp that cannot be read."""
+    asides = []
+    records = []
+    for record in page["records"]:
+        record_id = record.get("Id") if isinstance(record, dict) else None
+        if not isinstance(record_id, str) or not record_id.strip():
+            asides.append(aside_of(None, record, "without_id"))
+        elif _moment(record.get("SystemModstamp")) is None:
+            asides.append(aside_of(record_id, record, "modified_stamp"))
+        else:
+            records.append(record)
+    return _as_read(records, asides) if asides else _Read(body, records, [])
+
+
+def _as_read(records: list[dict[str, Any]], asides: list[Aside]) -> _Read:
+    return _Read(json.dumps({"records": records}, ensure_ascii=False).encode("utf-8"), records, asides)
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+
+
+def _read_by_id(org: Org, soql: str, ids: Sequence[str]) -> _Read:
+    """Reads records by their ids; those whose answer cannot be read together in ever smaller parts. Who cannot be read alone is set aside."""
+    records: list[dict[str, Any]] = []
+    asides: list[Aside] = []
+    waiting = [list(ids)]
+    while waiting:
+        part = waiting.pop()
+        quoted = ", ".join(f"'{record_id}'" for record_id in part)
+        try:
+            body, page = org.query_all(f"{soql} WHERE Id IN ({quoted})")
+        except Unreadable as error:
+            if len(part) > 1:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+                continue
+            asides.append(Aside(part[0], error.digest, "no_json"))
+            if len(asides) == _HOPELESS and not records:
+                raise
+            continue
         if not page["done"]:
-            raise PullProblem("Salesforce", f"A query for {len(wanted)} ids did not come in one page.", "Run again; if it stays so, report it.")
-        pull.write_page(as_loadable(body), ".json", len(page["records"]), {"done": start + _IDS_OF_A_QUERY})
-    pull.finish(None)
+            raise PullProblem("Salesforce", f"A query for {len(part)} ids did not come in one page.", "Run again; if it stays so, report it.")
+        found = _sorted_out(body, page)
+        records += found.records
+        asides += found.asides
+    return _as_read(records, asides)
 
 
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: int) -> bool:
+def _land_by_rest(org: Org, pull: LandedPull, name: str, soql: str, since: datetime, most: int) -> bool:
     """Walks the changes in the order of (SystemModstamp, Id). Returns False, with nothing landed, when they are more than `most`."""
     forgotten = 0
     while True:
@@ -182,8 +276,14 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         where = f"SystemModstamp >= {_literal(since)}"
         if place:
             where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
+        changes = f"WHERE {where} ORDER BY SystemModstamp, Id"
+        is_readable = True
         try:
-            body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
+            try:
+                body, page = org.query_all(f"{soql} {changes}")
+            except Unreadable:
+                is_readable = False
+                body, page = org.query_all(f"SELECT Id, SystemModstamp FROM {name} {changes}")
         except Refusal as refusal:
             if pull.pages or refusal.status not in _TOO_MUCH_FOR_REST:
                 raise
@@ -192,9 +292,16 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         if not pull.pages and int(page["totalSize"]) > most:
             return False
         expected = pull.rows + int(page["totalSize"])
+        if not is_readable:
+            _land_singly(org, pull, soql, _sorted_out(body, page))
+            if page["done"]:
+                pull.finish(expected)
+                return True
+            continue
         try:
             while True:
-                pull.write_page(as_loadable(body), ".json", len(page["records"]), _place_behind(page["records"], pull.cursor))
+                found = _sorted_out(body, page)
+                pull.write_page(found.body, ".json", len(found.records), _place_behind(found.records, pull.cursor), found.asides)
                 if page["done"]:
                     pull.finish(expected)
                     return True
@@ -204,9 +311,26 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
             if refusal.status not in (400, 404) or (forgotten > _FORGOTTEN and not pull.cursor.get("is_ordered")):
                 raise
             log.warning("%s: the org has forgotten the query (%s); going on from the last record", pull.label, refusal.code or refusal.status)
+        except Unreadable:
+            if not pull.cursor.get("is_ordered"):
+                raise
 
 
-def _place_behind(records: list[dict[str, str]], before: dict[str, object]) -> dict[str, object]:
+def _land_singly(org: Org, pull: LandedPull, soql: str, listed: _Read) -> None:
+    """Lands the records of a page that cannot be read as a whole. listed: their ids and stamps."""
+    ids = [record["Id"] for record in listed.records]
+    records: list[dict[str, Any]] = []
+    asides = list(listed.asides)
+    for start in range(0, len(ids), _IDS_OF_A_QUERY):
+        found = _read_by_id(org, soql, ids[start : start + _IDS_OF_A_QUERY])
+        records += found.records
+        asides += found.asides
+    spoken_of = {record["Id"] for record in records} | {aside.id for aside in asides}
+    asides += [Aside(record_id, "unanswered", "unanswered") for record_id in ids if record_id not in spoken_of]
+    pull.write_page(_as_read(records, []).body, ".json", len(records), _place_behind(listed.records, pull.cursor), asides)
+
+
+def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> dict[str, object]:
     """The cursor behind a page: (stamp, id) of its last record, as SOQL literals; and whether all pages so far came in that order."""
     places = [(_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
     if before:
@@ -278,14 +402,20 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
 def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int) -> str | None:
     """Returns what is wrong with the pages, in words; None when nothing is."""
     page = pull.folder / "tmp.csv"
+    came: Counter[str] = Counter()
 
     def download() -> tuple[int, str]:
         announced, following = org.download(pull.cursor["job"], pull.cursor["locator"], page_rows, page)
         _make_valid_utf8(page)
         rows = _count_rows(page)
         if rows != announced:
-            raise Again(f"a result page announced {announced} rows, {rows} arrived")
-        return rows, following
+            with page.open("rb") as file:
+                digest = file_digest(file, "sha256").hexdigest()
+            came[digest] += 1
+            # the load sets aside the rows of such a page that cannot be read
+            if came[digest] < _SAME_PAGE or len(csv_rows(page, len(fields), announced)) != announced:
+                raise Again(f"a result page announced {announced} rows, {'as many as can be read' if rows is None else rows} arrived")
+        return announced, following
 
     while not pull.cursor.get("at_end"):
         try:
@@ -326,12 +456,16 @@ def _make_valid_utf8(path: Path) -> None:
         mended.replace(path)
 
 
-def _count_rows(path: Path) -> int:
+def _count_rows(path: Path) -> int | None:
+    """None when the page cannot be read as a whole."""
     columns = _page_header(path)
     if not columns:
         return 0
     with duckdb.connect() as connection:
-        row = connection.execute(f"select count(*) from {csv_source([path], columns)}").fetchone()
+        try:
+            row = connection.execute(f"select count(*) from {csv_source([path], columns)}").fetchone()
+        except duckdb.InvalidInputException:
+            return None
     return int(row[0]) if row else 0
 
 
@@ -342,5 +476,5 @@ def _page_header(path: Path) -> list[str]:
 
 def _header(pull: LandedPull) -> list[str]:
     """Columns of a pull's bulk pages; empty when it has none, or came by REST."""
-    paths = [path for path in pull.page_paths() if path.suffix == ".csv"]
+    paths = [page.path for page in pull.pages_with_rows() if page.path.suffix == ".csv"]
     return _page_header(paths[0]) if paths else []

@@ -20,7 +20,7 @@ from simple_salesforce.api import Salesforce
 from urllib3.exceptions import NewConnectionError
 
 from assets.problems import PullProblem
-from assets.retries import Again, read_http_date, retry_after, with_patience
+from assets.retries import Again, Unreadable, read_http_date, retry_after, with_patience
 
 API_VERSION = "64.0"
 _PASSING = {420, 429, 500, 502, 503, 504}
@@ -242,7 +242,7 @@ def _parsed(answer: requests.Response) -> Any:
     except ValueError as error:
         if answer.content.lstrip().startswith(b"<"):
             raise Refusal(answer.status_code, "", "it answers with a web page, not with data") from error
-        raise Again(f"{urlsplit(answer.url).netloc} sent half an answer") from error
+        raise Unreadable(f"{urlsplit(answer.url).netloc} sent half an answer, or one that is no JSON", answer.content) from error
 
 
 def _body(answer: requests.Response) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import duckdb
 
-from assets.landing import LandedPull, Landing
+from assets.landing import UNNAMED, Aside, LandedPull, Landing, Page, aside_of
 from assets.policy import CheckSetting, Policy
 from assets.problems import WarehouseProblem
+from assets.salvage import csv_rows, json_records, write_csv, write_json
 from assets.sqlfile import CheckFile
 
 log = logging.getLogger("bindwatch.pull")
@@ -45,6 +47,7 @@ CONTACT_HISTORY = """STRUCT(id VARCHAR,
     "propertiesWithHistory" MAP(VARCHAR, STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)[]))"""
 CONTACT_STAMP = """STRUCT(id VARCHAR, "updatedAt" VARCHAR)"""
 LIST_MEMBER = """STRUCT("recordId" VARCHAR)"""
+MOST_ASKED_AGAIN = 1000  # records that could not be read are asked for by id in every run: so many at most
 PAGES_AT_ONCE = 200  # a page is up to 200 kB of JSON, and DuckDB would hold two thousand of them at a time
 
 
@@ -56,6 +59,39 @@ class PullContext:
     landing: Landing
     policy: Policy
     full: bool
+
+    def bring(self, begin: Callable[[], LandedPull], land: Callable[[LandedPull], None], load: Callable[[LandedPull], T]) -> tuple[LandedPull, T]:
+        """Brings a pull to disk and into the warehouse. What was landed and cannot be loaded is set aside and pulled again, once: a CRM that is well
+        makes good what a disk has lost. begin: goes on with a pull, or begins one.
+        """
+        pull = begin()
+        try:
+            if not pull.is_finished:
+                land(pull)
+            return pull, load(pull)
+        except _CANNOT_BE_LOADED as problem:
+            self.landing.discard(pull, f"cannot be loaded ({_in_words(problem)}); it is pulled again")
+        pull = begin()
+        try:
+            land(pull)
+            return pull, load(pull)
+        except _CANNOT_BE_LOADED as problem:
+            pull.finish(pull.manifest.expected_rows, f"what arrived cannot be loaded ({_in_words(problem)})")
+            return pull, load(pull)
+
+
+class LoadProblem(Exception):
+    """What was landed is not what it should be. Says how, without the contents of a record."""
+
+
+# An error of these kinds is about what was read, and about nothing else.
+_CANNOT_BE_READ = (duckdb.DataError, duckdb.InvalidInputException)
+_CANNOT_BE_LOADED = (LoadProblem, duckdb.IntegrityError, *_CANNOT_BE_READ)
+
+
+def _in_words(problem: Exception) -> str:
+    """DuckDB's own words quote the row."""
+    return str(problem) if isinstance(problem, LoadProblem) else type(problem).__name__
 
 
 @dataclass(frozen=True)
@@ -226,12 +262,21 @@ def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
 
 
+def ids_set_aside(connection: duckdb.DuckDBPyConnection, object_name: str) -> list[str]:
+    """Records of "Lead", "Contact" or "contact" that could not be read and can be asked for again, by their ids."""
+    rows = connection.execute(
+        f"select id from raw.set_aside where object = ? and not starts_with(id, '{UNNAMED}') order by length(id), id limit {MOST_ASKED_AGAIN}", [object_name]
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str], mapped: dict[str, str]) -> LoadResult:
     """Loads a pull of values of "Lead" or "Contact": one transaction, each version once.
 
     columns: the header of bulk pages, or the fields that were asked for by REST; mapped: the mapped fields and their types in Salesforce.
 
-    An incomplete pull is only noted. Loading the same pull twice changes nothing.
+    An incomplete pull is only noted. Loading the same pull twice changes nothing. A record that cannot be read is set aside, and its last good version
+    stays in force. Raises LoadProblem when the pages are not what was noted of them.
     """
     source = {field: _quote(field) for field in columns}
     if "Name" not in source:  # where the user cannot see it, the parts of it do
@@ -244,13 +289,18 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, nam
         return f"""
             select coalesce(main.salesforce_id18(id), trim(id)) as record_id, *, main.salesforce_id18(id) is null as id_is_malformed from (
                 select {known}, {fields} as fields from {_salesforce_source(paths, columns, mapped)}
-            ) where coalesce(trim(id), '') <> ''"""
+            )"""
+
+    stamps = {"SystemModstamp": "modified_stamp", "CreatedDate": "created_stamp"}
+    without_stamp = [f"when main.utc({SALESFORCE_COLUMNS[field]}) is null then '{why}'" for field, why in stamps.items() if field in columns]
+    unusable = f"case when coalesce(record_id, '') = '' then 'without_id' {' '.join(without_stamp)} end"
 
     def load() -> LoadResult:
+        return _load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", _Reader("Id", "records", columns, incoming, unusable), name)
+
+    with transaction(connection):
         connection.execute("delete from raw.salesforce_field where object_type = ?", [name])
         connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[name, field, kind] for field, kind in mapped.items()])
-        return _load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", incoming, name)
-
     return _in_little_memory(connection, pull.rows + count_rows(connection, RAW_TABLES[name]), load)
 
 
@@ -270,36 +320,70 @@ def compare_salesforce_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPu
 
     columns: Id, SystemModstamp, and fields that change without a stamp. Returns also the ids of records that are new or differ, in order.
     """
-    listed = "select null as record_id, null as stamp where false"
-    others: list[str] = []
-    if pull.page_paths():
-        others = [_quote(field) for field in columns if field not in ("Id", "SystemModstamp")]
-        listed = f"""
-            select coalesce(main.salesforce_id18("Id"), trim("Id")) as record_id, "SystemModstamp" as stamp{"".join(f", {field}" for field in others)}
-            from {csv_source(pull.page_paths(), columns)}"""
+    others = [_quote(field) for field in columns if field not in ("Id", "SystemModstamp")]
+
+    def listed(paths: list[Path]) -> str:
+        return f"""
+            select coalesce(main.salesforce_id18("Id"), trim("Id")) as id, "SystemModstamp" as stamp{"".join(f", {field}" for field in others)}
+            from {csv_source(paths, columns)}"""
+
+    shape = f"id varchar, stamp varchar{''.join(f', {field} varchar' for field in others)}"
     differs = "".join(f" or nullif(listed.{field}, '') is distinct from known.fields[{_literal(field[1:-1])}]" for field in others)
+    query = f"""
+        with known as (
+            select record_id, max_by(system_modstamp, pull_no) as stamp, max_by(fields, pull_no) as fields from {RAW_TABLES[name]} group by record_id
+        )
+        select distinct listed.id from incoming as listed left join known on known.record_id = listed.id
+        where known.record_id is null or main.utc(listed.stamp) is distinct from main.utc(known.stamp){differs}
+        order by listed.id"""
+    return _compare_ids(connection, pull, shape, _Reader("Id", "", columns, listed, _WITHOUT_ID), RAW_TABLES[name], "record_id", name, query)
+
+
+def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
+    """Holds all ids and stamps of live contacts against what is known, and notes which ids are missing or back.
+
+    Returns also the ids of contacts that are new or differ, in order.
+    """
+
+    def listed(paths: list[Path]) -> str:
+        return f'select contact.id as id, contact."updatedAt" as stamp from ({_from_pages(paths, CONTACT_STAMP)}) as page(contact)'
+
+    query = """
+        with known as (
+            select id, max_by(updated_at, pull_no) as stamp, max_by(archived, pull_no) as archived from raw.hubspot_contact group by id
+        )
+        select distinct listed.id, length(listed.id) from incoming as listed left join known on known.id = listed.id
+        where known.id is null or known.archived or main.utc(listed.stamp) is distinct from main.utc(known.stamp)
+        order by length(listed.id), listed.id"""
+    reader = _Reader("id", "results", [], listed, _WITHOUT_ID)
+    return _compare_ids(connection, pull, "id varchar, stamp varchar", reader, "raw.hubspot_contact", "id", "contact", query)
+
+
+def _compare_ids(
+    connection: duckdb.DuckDBPyConnection, pull: LandedPull, shape: str, reader: "_Reader", table: str, key: str, tracked: str, query: str
+) -> tuple[LoadResult, list[str]]:
+    """query: for the ids in `incoming` (columns `shape`) that are new or differ."""
+    if not _can_be_loaded(connection, pull):
+        return LoadResult(pull.rows, 0), []
+    _stage(connection, pull, f"create or replace temp table incoming ({shape})", reader)
     with transaction(connection):
-        if not _can_be_loaded(connection, pull):
-            return LoadResult(pull.rows, 0), []
         pull_no = _next_pull_no(connection)
-        connection.execute(f"create or replace temp table listed as {listed}")
-        _load_presence(connection, "listed", "record_id", RAW_TABLES[name], "record_id", pull_no, name, names_all=True)
-        differing = connection.execute(
-            f"""with known as (
-                    select record_id, max_by(system_modstamp, pull_no) as stamp, max_by(fields, pull_no) as fields from {RAW_TABLES[name]} group by record_id
-                )
-                select distinct listed.record_id from listed left join known on known.record_id = listed.record_id
-                where known.record_id is null or main.utc(listed.stamp) is distinct from main.utc(known.stamp){differs}
-                order by listed.record_id"""
-        ).fetchall()
+        _load_presence(connection, "id", table, key, pull_no, tracked, names_all=True)
+        # whoever has an id was asked for above, or is now; what had none came again, or is gone
+        unnamed = f"starts_with(id, '{UNNAMED}')"
+        connection.execute(f"delete from raw.set_aside where object = ? and {unnamed}", [tracked])
+        connection.execute(f"insert into raw.set_aside by name select ? as object, *, {pull_no} as pull_no from aside where {unnamed}", [tracked])
+        differing = connection.execute(query).fetchall()
         result = LoadResult(pull.rows, 0)
         _note_pull(connection, pull, result, None)
-        connection.execute("drop table listed")
         return result, [row[0] for row in differing]
 
 
 def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
-    """Loads a pull of contacts, live or archived: their versions and the history entries that came with them."""
+    """Loads a pull of contacts, live or archived: their versions and the history entries that came with them.
+
+    A contact that cannot be read is set aside, and its last good version stays in force. Raises LoadProblem when the pages are not what was noted.
+    """
 
     def incoming(paths: list[Path]) -> str:
         return f"""
@@ -308,50 +392,31 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPul
                 contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
             from ({_from_pages(paths, CONTACT_VALUES)}) as page(contact)"""
 
+    unusable = """case
+        when coalesce(id, '') = '' then 'without_id'
+        when properties is null then 'without_properties'
+        when main.utc(coalesce(properties['lastmodifieddate'], updated_at)) is null then 'modified_stamp' end"""
+
     def load() -> LoadResult:
-        result = _load_versions(connection, pull, "raw.hubspot_contact", "id", "updated_at", incoming, "contact")
-        _load_history(connection, pull)
-        return result
+        return _load_versions(
+            connection, pull, "raw.hubspot_contact", "id", "updated_at", _Reader("id", "results", [], incoming, unusable), "contact", with_history=True
+        )
 
     return _in_little_memory(connection, pull.rows + count_rows(connection, "raw.hubspot_contact"), load)
 
 
-def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
-    """Holds all ids and stamps of live contacts against what is known, and notes which ids are missing or back.
-
-    Returns also the ids of contacts that are new or differ, in order.
-    """
-    with transaction(connection):
-        if not _can_be_loaded(connection, pull):
-            return LoadResult(pull.rows, 0), []
-        pull_no = _next_pull_no(connection)
-        connection.execute("create or replace temp table listed (id varchar, stamp varchar)")
-        for pages in _some_at_a_time(pull.page_paths()):
-            connection.execute(f'insert into listed select contact.id, contact."updatedAt" from ({_from_pages(pages, CONTACT_STAMP)}) as page(contact)')
-        _load_presence(connection, "listed", "id", "raw.hubspot_contact", "id", pull_no, "contact", names_all=True)
-        differing = connection.execute(
-            """with known as (
-                   select id, max_by(updated_at, pull_no) as stamp, max_by(archived, pull_no) as archived from raw.hubspot_contact group by id
-               )
-               select distinct listed.id, length(listed.id) from listed left join known on known.id = listed.id
-               where known.id is null or known.archived or main.utc(listed.stamp) is distinct from main.utc(known.stamp)
-               order by length(listed.id), listed.id"""
-        ).fetchall()
-        result = LoadResult(pull.rows, 0)
-        _note_pull(connection, pull, result, None)
-        connection.execute("drop table listed")
-        return result, [row[0] for row in differing]
-
-
 def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull, contact_ids: list[str]) -> LoadResult:
-    """Loads the history of mapped properties, and notes of which contacts it was read, with or without entries."""
+    """Loads the history of mapped properties, and notes of which contacts it was read, with or without entries. contact_ids: that were asked for."""
+    if not _can_be_loaded(connection, pull):
+        return LoadResult(pull.rows, 0)
+    unread = {aside.id for aside in [*pull.asides, *_stage_history(connection, pull)]}
     with transaction(connection):
-        result = LoadResult(pull.rows, 0)
-        if _note_pull(connection, pull, result, None) and pull.manifest.complete:
-            result = LoadResult(pull.rows, _load_history(connection, pull))
-            connection.execute("update raw.pull set new_versions = ? where pull_id = ?", [result.new_versions, pull.manifest.pull_id])
-            connection.execute("insert into raw.hubspot_history_read select unnest(cast(? as varchar[])), (select max(pull_no) from raw.pull)", [contact_ids])
-        return result
+        _note_pull(connection, pull, LoadResult(pull.rows, 0), None)
+        result = LoadResult(pull.rows, _load_history(connection))
+        connection.execute("update raw.pull set new_versions = ? where pull_id = ?", [result.new_versions, pull.manifest.pull_id])
+        read = [contact_id for contact_id in contact_ids if contact_id not in unread]
+        connection.execute("insert into raw.hubspot_history_read select unnest(cast(? as varchar[])), (select max(pull_no) from raw.pull)", [read])
+    return result
 
 
 def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -393,76 +458,206 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]
 
 def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
     """Replaces the members of the inclusion list."""
+    if not _can_be_loaded(connection, pull):
+        return LoadResult(pull.rows, 0)
+
+    def listed(paths: list[Path]) -> str:
+        return f'select member."recordId" as id from ({_from_pages(paths, LIST_MEMBER)}) as page(member)'
+
+    _stage(connection, pull, "create or replace temp table incoming (id varchar)", _Reader("recordId", "results", [], listed, _WITHOUT_ID))
     with transaction(connection):
-        result = LoadResult(pull.manifest.rows, 0)
-        if _note_pull(connection, pull, result, None) and pull.manifest.complete:
-            connection.execute("delete from raw.hubspot_list_member")
-            if pull.page_paths():
-                connection.execute(
-                    f"""insert into raw.hubspot_list_member
-                        select distinct member."recordId", (select max(pull_no) from raw.pull)
-                        from ({_from_pages(pull.page_paths(), LIST_MEMBER)}) as page(member)"""
-                )
+        result = LoadResult(pull.rows, 0)
+        _note_pull(connection, pull, result, None)
+        connection.execute("delete from raw.hubspot_list_member")
+        connection.execute("insert into raw.hubspot_list_member select distinct id, (select max(pull_no) from raw.pull) from incoming")
         return result
 
 
 def count_landed_contacts(pull: LandedPull) -> int:
-    """How many different contacts the pages of a pull hold."""
+    """How many different contacts came, those set aside included."""
     with duckdb.connect() as connection:
-        connection.execute("create table listed (id varchar)")
-        for pages in _some_at_a_time(pull.page_paths()):
-            connection.execute(f"insert into listed select contact.id from ({_from_pages(pages, 'STRUCT(id VARCHAR)')}) as page(contact)")
-        return _count(connection, "select count(distinct id) from listed")
+        _stage_ids(connection, pull)
+        return _count(connection, "select count(distinct id) from (select id from incoming union all select id from aside)")
 
 
 def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> list[str]:
     """Contacts last seen archived that a complete pull of the archived ones does not have: restored (or purged, after 90 days)."""
     if not archived.manifest.complete:
         return []
-    landed = f"select contact.id from ({_from_pages(archived.page_paths(), 'STRUCT(id VARCHAR)')}) as page(contact)"
-    if not archived.page_paths():
-        landed = "select null where false"
-    query = f"""
+    _stage_ids(connection, archived)
+    query = """
         select id from raw.hubspot_contact
         group by id
         having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > now()::timestamp - interval 95 day
-           and id not in ({landed})
+           and id not in (select id from incoming) and id not in (select id from aside)
         order by length(id), id"""
     return [row[0] for row in connection.execute(query).fetchall()]
 
 
 def _in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, work: Callable[[], T]) -> T:
-    """Works in one transaction. What does not fit into little memory is spilled; what cannot be spilled is done again with all there is.
+    """Works with little memory. What does not fit is spilled; what cannot be spilled is done again with all there is.
 
-    rows: that are looked at.
+    rows: that are looked at. work: leaves nothing behind when it fails.
     """
     if rows <= LOAD_ROWS:
         connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
         try:
-            with transaction(connection):
-                return work()
+            return work()
         except duckdb.OutOfMemoryException:
             log.info("%s rows take more memory than %s", f"{rows:,}", LOAD_MEMORY)
         finally:
             connection.execute(f"set memory_limit = '{MEMORY}'")
-    with transaction(connection):
-        return work()
+    return work()
+
+
+# ── reading pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How the records of a pull are read.
+
+    id_name: of the field that holds a record's id; list_name: of the list that holds the records of a JSON page; columns: the header of a CSV page;
+    query: for the columns of `incoming` over some pages; unusable: an expression over these columns that says why a row cannot be used (see Aside), or null.
+    """
+
+    id_name: str
+    list_name: str
+    columns: list[str]
+    query: Callable[[list[Path]], str]
+    unusable: str
+
+
+_WITHOUT_ID = "case when coalesce(id, '') = '' then 'without_id' end"
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, pull: LandedPull, create: str, reader: _Reader, counts: bool = True) -> list[Aside]:
+    """Reads the pages of a pull into the temporary table `incoming`, and who was set aside into `aside` (id, version, reason). Returns those whom the
+    load set aside.
+
+    counts: one row is one record, so that what was read is held against what was noted. Raises LoadProblem when it is not as much.
+    """
+    connection.execute(create)
+    asides: list[Aside] = []
+    pages = pull.pages_with_rows()
+    for start in range(0, len(pages), PAGES_AT_ONCE):
+        asides += _read_pages(connection, pages[start : start + PAGES_AT_ONCE], reader, counts)
+    if counts:
+        read = count_rows(connection, "incoming")
+        if read + len(asides) + len(pull.asides) != pull.rows:
+            raise LoadProblem(f"{pull.rows:,} rows were noted, {read:,} can be read")
+    named = [*pull.asides, *asides]
+    connection.execute(
+        """create or replace temp table aside as
+           select id, max(version) as version, max(reason) as reason
+           from (select unnest(?::varchar[]) as id, unnest(?::varchar[]) as version, unnest(?::varchar[]) as reason)
+           group by id""",
+        [[aside.id for aside in named], [aside.version for aside in named], [aside.reason for aside in named]],
+    )
+    if named and pull.manifest.source == "salesforce":
+        connection.execute("update aside set id = coalesce(main.salesforce_id18(id), id)")
+    return asides
+
+
+def _stage_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> None:
+    def ids(paths: list[Path]) -> str:
+        return f"select contact.id as id from ({_from_pages(paths, 'STRUCT(id VARCHAR)')}) as page(contact)"
+
+    _stage(connection, pull, "create or replace temp table incoming (id varchar)", _Reader("id", "results", [], ids, _WITHOUT_ID))
+
+
+def _read_pages(connection: duckdb.DuckDBPyConnection, pages: list[Page], reader: _Reader, counts: bool) -> list[Aside]:
+    """Adds the records of some pages to `incoming`. Where that fails, page by page; where a page fails, record by record."""
+    if _add(connection, reader, [page.path for page in pages], sum(page.rows for page in pages) if counts else None):
+        return []
+    if len(pages) > 1:
+        middle = len(pages) // 2
+        return _read_pages(connection, pages[:middle], reader, counts) + _read_pages(connection, pages[middle:], reader, counts)
+    return _read_records(connection, pages[0], reader, counts)
+
+
+def _read_records(connection: duckdb.DuckDBPyConnection, page: Page, reader: _Reader, counts: bool) -> list[Aside]:
+    """Adds the records of a page that cannot be read as a whole, and returns those that cannot be read alone.
+
+    Raises LoadProblem when the page does not hold the records that were noted.
+    """
+    is_csv = page.path.suffix == ".csv"
+    try:
+        records: list[Any] = csv_rows(page.path, len(reader.columns), page.rows) if is_csv else json_records(page.path, reader.list_name)
+    except ValueError as error:
+        raise LoadProblem(f"{page.path.name} cannot be read") from error
+    if len(records) != page.rows:
+        raise LoadProblem(f"{page.path.name} holds {len(records):,} rows instead of {page.rows:,}")
+    asides = []
+    waiting = [records]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"part{page.path.suffix}"
+        while waiting:
+            part = waiting.pop()
+            if is_csv:
+                is_whole = all(len(row) == len(reader.columns) for row in part)
+                write_csv(path, reader.columns, [row for row in part if len(row) == len(reader.columns)])
+            else:
+                is_whole = True
+                write_json(path, reader.list_name, part)
+            if is_whole and _add(connection, reader, [path], len(part) if counts else None):
+                continue
+            if len(part) > 1:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+                continue
+            asides.append(_aside_of(part[0], reader, _why_unusable(connection, reader, path) if is_whole else "columns"))
+    return asides
+
+
+def _aside_of(record: Any, reader: _Reader, why: str) -> Aside:
+    if isinstance(record, list):
+        place = reader.columns.index(reader.id_name)
+        record_id = record[place] if place < len(record) else ""
+    else:
+        record_id = str(record.get(reader.id_name) or "") if isinstance(record, dict) else ""
+    # it becomes part of a query
+    return aside_of(record_id if record_id.isalnum() and record_id.isascii() else None, record, why)
+
+
+def _add(connection: duckdb.DuckDBPyConnection, reader: _Reader, paths: list[Path], expected: int | None) -> bool:
+    """Adds all records of some pages to `incoming`, or none: False when one cannot be read or used, or they are not as many as expected."""
+    last = _count(connection, "select coalesce(max(rowid), -1) from incoming")
+    try:
+        added = _count(connection, f"insert into incoming by name {reader.query(paths)}")
+    except _CANNOT_BE_READ:
+        return False
+    if expected in (None, added) and not _count(connection, f"select count(*) from incoming where rowid > {last} and ({reader.unusable}) is not null"):
+        return True
+    connection.execute(f"delete from incoming where rowid > {last}")
+    return False
+
+
+def _why_unusable(connection: duckdb.DuckDBPyConnection, reader: _Reader, path: Path) -> str:
+    """Why the only record of a page cannot be used."""
+    try:
+        row = connection.execute(f"select {reader.unusable} from ((from incoming limit 0) union all by name {reader.query([path])})").fetchone()
+    except _CANNOT_BE_READ:
+        return "values"
+    return str(row[0]) if row and row[0] else "values"
+
+
+# ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _load_versions(
-    connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, incoming: Callable[[list[Path]], str], tracked: str
+    connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, reader: _Reader, tracked: str, with_history: bool = False
 ) -> LoadResult:
     """Adds what is new to a raw table.
 
-    incoming: a query over pages with the table's columns but the last two; tracked: the object whose presence the pull speaks about.
+    reader: its query has the table's columns but the last two; tracked: the object whose presence the pull speaks about.
     """
     manifest = pull.manifest
     if not _can_be_loaded(connection, pull):
         return LoadResult(manifest.rows, 0)
-    pull_no = _next_pull_no(connection)
-    connection.execute(f"create or replace temp table incoming as select * exclude (pull_no) from {table} limit 0")
-    for pages in _some_at_a_time(pull.page_paths()):
-        connection.execute(f"insert into incoming by name select *, hash(v) as content_hash from ({incoming(pages)}) as v")
+    if with_history:
+        _stage_history(connection, pull)
+    _stage(connection, pull, f"create or replace temp table incoming as select * exclude (content_hash, pull_no) from {table} limit 0", reader)
     # a record that moved while we paged comes twice: the later state counts
     connection.execute(
         f"""delete from incoming where rowid in (
@@ -471,22 +666,39 @@ def _load_versions(
                     from incoming where {key} in (select {key} from incoming group by {key} having count(*) > 1)
                 ) where place > 1)"""
     )
-    connection.execute(
-        f"""insert into {table} by name
-            select incoming.*, {pull_no} as pull_no from incoming
-            left join (select {key}, max_by(content_hash, pull_no) as content_hash from {table} group by {key}) as latest
-                on latest.{key} = incoming.{key} and latest.content_hash = incoming.content_hash
-            where latest.{key} is null"""
-    )
-    new_versions = _count(connection, f"select count(*) from {table} where pull_no = {pull_no}")
-    # the list of archived contacts names them all, and says nothing about the others
-    names_all = manifest.mode == "full" and manifest.object == tracked
-    _load_presence(connection, "incoming", key, table, key, pull_no, tracked, names_all)
-    highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
-    result = LoadResult(pull.rows, new_versions)
-    _note_pull(connection, pull, result, highest[0] if highest else None)
-    connection.execute("drop table incoming")
+    with transaction(connection):
+        pull_no = _next_pull_no(connection)
+        connection.execute(
+            f"""insert into {table} by name
+                select incoming.*, {pull_no} as pull_no from (select *, hash(v) as content_hash from incoming as v) as incoming
+                left join (select {key}, max_by(content_hash, pull_no) as content_hash from {table} group by {key}) as latest
+                    on latest.{key} = incoming.{key} and latest.content_hash = incoming.content_hash
+                where latest.{key} is null"""
+        )
+        new_versions = _count(connection, f"select count(*) from {table} where pull_no = {pull_no}")
+        # the list of archived contacts names them all, and says nothing about the others
+        names_all = manifest.mode == "full" and manifest.object == tracked
+        _load_presence(connection, key, table, key, pull_no, tracked, names_all)
+        _load_asides(connection, pull, key, pull_no, tracked, names_all)
+        highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
+        result = LoadResult(pull.rows, new_versions)
+        _note_pull(connection, pull, result, highest[0] if highest else None)
+        if with_history:
+            _load_history(connection)
+        connection.execute("drop table incoming")
     return result
+
+
+def _load_asides(connection: duckdb.DuckDBPyConnection, pull: LandedPull, key: str, pull_no: int, tracked: str, names_all: bool) -> None:
+    """Notes who was set aside, and who no longer is: a good version came, or it was asked for again and is gone."""
+    asked_again = ids_set_aside(connection, tracked) if pull.manifest.object == f"{tracked}_set_aside" else []
+    connection.execute(
+        f"""delete from raw.set_aside
+            where object = $object and ($names_all or list_contains($asked_again, id) or id in (select {key} from incoming))""",
+        {"object": tracked, "names_all": names_all, "asked_again": asked_again},
+    )
+    connection.execute("delete from raw.set_aside where object = ? and id in (select id from aside)", [tracked])
+    connection.execute(f"insert into raw.set_aside by name select ? as object, *, {pull_no} as pull_no from aside", [tracked])
 
 
 def _can_be_loaded(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> bool:
@@ -498,15 +710,14 @@ def _can_be_loaded(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> b
     return pull.manifest.complete
 
 
-def _load_presence(
-    connection: duckdb.DuckDBPyConnection, source: str, source_key: str, table: str, key: str, pull_no: int, tracked: str, names_all: bool
-) -> None:
-    """Notes ids that are back, and, where the source names all ids there are, those known before that it misses."""
+def _load_presence(connection: duckdb.DuckDBPyConnection, incoming_key: str, table: str, key: str, pull_no: int, tracked: str, names_all: bool) -> None:
+    """Notes ids that are back, and, where the pull names all ids there are, those known before that it misses. Who was set aside is there."""
+    here = f"(select {incoming_key} as id from incoming union all select id from aside)"
     connection.execute(
         f"""insert into raw.presence
             select object, id, {pull_no}, true
             from (select object, id, max_by(present, pull_no) as present from raw.presence where object = ? group by object, id) as seen
-            where not present and exists (select 1 from {source} where {source}.{source_key} = seen.id)""",
+            where not present and exists (select 1 from {here} as here where here.id = seen.id)""",
         [tracked],
     )
     if names_all:
@@ -515,29 +726,36 @@ def _load_presence(
                 select ?, known.{key}, {pull_no}, false
                 from (select distinct {key} from {table} where pull_no < {pull_no}) as known
                 left join (select id, max_by(present, pull_no) as present from raw.presence where object = ? group by id) as seen on seen.id = known.{key}
-                where not exists (select 1 from {source} where {source}.{source_key} = known.{key}) and coalesce(seen.present, true)""",
+                where not exists (select 1 from {here} as here where here.id = known.{key}) and coalesce(seen.present, true)""",
             [tracked, tracked],
         )
 
 
-def _load_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> int:
-    """Adds the entries that are new. Returns how many."""
-    if not pull.manifest.complete:
-        return 0
-    connection.execute("create or replace temp table entry as select * exclude (pull_no) from raw.hubspot_property_version limit 0")
-    for pages in _some_at_a_time(pull.page_paths()):
-        connection.execute(
-            f"""insert into entry
-                select contact_id, property, version."value", version."timestamp", version."sourceType", version."sourceId"
+def _stage_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> list[Aside]:
+    """Reads the history entries of a pull into the temporary table `entry`. Returns the contacts whose history cannot be read."""
+
+    def entries(paths: list[Path]) -> str:
+        return f"""
+            select contact_id, property, version."value" as value, version."timestamp" as changed_at, version."sourceType" as source_type,
+                version."sourceId" as source_id
+            from (
+                select contact_id, history.key as property, unnest(history.value) as version
                 from (
-                    select contact_id, history.key as property, unnest(history.value) as version
-                    from (
-                        select contact.id as contact_id, unnest(map_entries(contact."propertiesWithHistory")) as history
-                        from ({_from_pages(pages, CONTACT_HISTORY)}) as page(contact)
-                    )
+                    select contact.id as contact_id, unnest(map_entries(contact."propertiesWithHistory")) as history
+                    from ({_from_pages(paths, CONTACT_HISTORY)}) as page(contact)
                 )
-                where version."timestamp" is not null"""
-        )
+            )
+            where contact_id is not null and version."timestamp" is not null"""
+
+    shape = "create or replace temp table incoming as select * exclude (pull_no) from raw.hubspot_property_version limit 0"
+    asides = _stage(connection, pull, shape, _Reader("id", "results", [], entries, "cast(null as varchar)"), counts=False)
+    connection.execute("drop table if exists entry")
+    connection.execute("alter table incoming rename to entry")
+    return asides
+
+
+def _load_history(connection: duckdb.DuckDBPyConnection) -> int:
+    """Adds the entries that are new. Returns how many."""
     row = connection.execute(
         """insert into raw.hubspot_property_version
            select distinct entry.*, (select max(pull_no) from raw.pull)
@@ -549,11 +767,6 @@ def _load_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> in
     ).fetchone()
     connection.execute("drop table entry")
     return int(row[0]) if row else 0
-
-
-def _some_at_a_time(paths: list[Path]) -> Iterator[list[Path]]:
-    for start in range(0, len(paths), PAGES_AT_ONCE):
-        yield paths[start : start + PAGES_AT_ONCE]
 
 
 def _from_pages(paths: list[Path], kind: str, name: str = "results") -> str:

@@ -49,15 +49,16 @@ def pull_and_build(
     warehouse = Warehouse(home)
     with warehouse.connect() as connection:
         begin_run(connection, datetime.now(UTC).isoformat(), datetime.now(UTC))
-        context = PullContext(connection, warehouse.landing(policy), policy, full)
         try:
-            org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
-            wanted = salesforce.describe_fields(org, policy)
-            for name in salesforce.OBJECTS:
-                salesforce.pull_object(org, context, name, wanted[name])
-            e = server.environment
-            portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
-            hubspot.pull_contacts(portal, context, hubspot.read_property_list(portal, policy))
+            with warehouse.landing(policy) as landing:
+                context = PullContext(connection, landing, policy, full)
+                org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
+                wanted = salesforce.describe_fields(org, policy)
+                for name in salesforce.OBJECTS:
+                    salesforce.pull_object(org, context, name, wanted[name])
+                e = server.environment
+                portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
+                hubspot.pull_contacts(portal, context, hubspot.read_property_list(portal, policy))
         except PullProblem as problem:
             return Outcome({}, str(problem))
         files = checks()

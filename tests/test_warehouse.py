@@ -102,12 +102,26 @@ def test_without_the_field_name_a_person_is_called_by_its_parts(landing: Landing
 def test_an_interrupted_pull_is_gone_on_with_only_when_it_asks_the_same_and_is_fresh(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
     begun = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
     begun.write_page(b"{}", ".json", 1, {"after": "7"})
+    begun.sync()
     again = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
     assert (again.manifest.pull_id, again.cursor, again.rows) == (begun.manifest.pull_id, {"after": "7"}, 1)
     assert landing.open("hubspot", "contact", "full", {"asked": "y"}, set()).manifest.pull_id != begun.manifest.pull_id
-    begun.manifest.started_at -= timedelta(hours=2)
+
+
+@pytest.mark.parametrize(("hours_since_last_page", "is_gone_on_with"), [(0.9, True), (1.1, False)])
+def test_a_pull_is_gone_on_with_for_a_while_after_its_last_page_however_long_ago_it_began(
+    landing: Landing, hours_since_last_page: float, is_gone_on_with: bool
+) -> None:
+    begun = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
+    begun.write_page(b"{}", ".json", 1, {"after": "7"})
+    begun.sync()
+    begun.manifest.started_at -= timedelta(hours=30)
     begun.save()
-    assert landing.open("hubspot", "contact", "full", {"asked": "x"}, set()).manifest.pull_id != begun.manifest.pull_id
+    note = json.loads((begun.folder / "pages.jsonl").read_text())
+    note["at"] = (datetime.now(UTC) - timedelta(hours=hours_since_last_page)).isoformat()
+    (begun.folder / "pages.jsonl").write_text(json.dumps(note) + "\n")
+    again = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
+    assert (again.manifest.pull_id == begun.manifest.pull_id) is is_gone_on_with
 
 
 def test_a_complete_pull_that_was_not_loaded_is_taken_up_and_a_loaded_one_is_not(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:

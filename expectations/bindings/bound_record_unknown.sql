@@ -9,7 +9,7 @@
 -- The contact syncs to nothing.
 -- Otherwise: the contact syncs to nothing, and nobody notices.
 -- Rests on: rule 18.
--- Not: a damaged id (id_malformed).
+-- Not: a damaged id (id_malformed); a record that arrived and cannot be read (pull_incomplete, record_set_aside).
 -- Steward: open the id in Salesforce as an administrator; share the record with the integration user, or clear the id and resync.
 --
 -- Auf Deutsch: Ein Kontakt ist mit einem Salesforce-Datensatz verknüpft, den niemand je gesehen hat.
@@ -26,4 +26,5 @@ select
     format('Er ist mit {} verknüpft; diese ID ist in keinem vollständigen Abruf dieser Salesforce-Org.', binding.bound_id) as reason_de,
     'Die ID in Salesforce als Administrator öffnen. Gibt es sie, den Datensatz für den Integrationsbenutzer freigeben; gibt es sie nicht, den Kontakt neu synchronisieren.' as action_de
 from core.binding as binding
-where binding.bound_state = 'unknown' and binding.bound_id is not null;
+where binding.bound_state = 'unknown' and binding.bound_id is not null
+  and binding.bound_id not in (select record_id from core.record_set_aside);

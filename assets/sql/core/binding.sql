@@ -12,8 +12,19 @@
 -- confidence: high, medium or low
 -- candidate_ids: all records it could be bound to, oldest first
 -- switch_is_possible: the policy lets a duplicate take over, and the contact is in the inclusion list
+-- rests_on_set_aside: it, its bound record or one of its candidates cannot be read, and a person accepted that
 create or replace table core.binding as
-with sole as (
+with accepted as (
+    select record_id from core.record_set_aside where is_accepted
+),
+set_aside as (
+    select candidate.hubspot_contact_id from core.candidate as candidate inner join accepted on accepted.record_id = candidate.record_id
+    union
+    select contact.contact_id
+    from core.hubspot_contact as contact
+    inner join accepted on accepted.record_id in (contact.bound_id, contact.contact_id)
+),
+sole as (
     -- most contacts have one candidate
     select hubspot_contact_id, min(record_id) as record_id, bool_or(matches_email) as matches_email, bool_or(is_bound) as is_bound
     from core.candidate
@@ -39,6 +50,7 @@ input as (
         coalesce(choice.oldest_id, case when sole.matches_email then sole.record_id end) as oldest_id,
         coalesce(choice.oldest_contact_first_id, case when sole.matches_email then sole.record_id end) as oldest_contact_first_id,
         case policy.recency when 'last_modified_date' then choice.newest_by_modified else choice.newest_by_modstamp end as newest,
+        set_aside.hubspot_contact_id is not null as rests_on_set_aside,
         policy.first_sync,
         policy.follow_up,
         policy.create_object,
@@ -51,6 +63,7 @@ input as (
         on heir.record_id = coalesce(converted.survivor_id, converted.record_id) and heir.state = 'live'
     left join sole on sole.hubspot_contact_id = contact.contact_id
     left join core.choice as choice on choice.hubspot_contact_id = contact.contact_id
+    left join set_aside on set_aside.hubspot_contact_id = contact.contact_id
     cross join main.policy as policy
     where contact.state = 'live'
 ),
@@ -58,6 +71,7 @@ branch as (
     select
         *,
         case
+            when rests_on_set_aside then '0'
             when email is null then '1'
             when not is_in_scope then '2'
             when bound_state = 'live' then
@@ -79,6 +93,7 @@ decided as (
     select
         *,
         case
+            when branch = '0' then 'ambiguous'
             when branch = '1' then case when bound_state = 'live' then 'keep' else 'none' end
             when branch = '2' then case when bound_id is not null then 'keep' else 'none' end
             when branch in ('3 alone', '3 sticky', '3 settled') then 'keep'
@@ -108,7 +123,7 @@ select
         when branch = '2' then 21
         when branch in ('3 alone', '3 settled') then 15
         when branch in ('3 sticky', '3 switch') then 11
-        when branch = '3 tie' then 17
+        when branch in ('0', '3 tie') then 17
         when branch = '4' then 29
         when is_lost then 33
         when matching = 0 then 6
@@ -116,11 +131,12 @@ select
         else 7
     end as rule,
     case
-        when branch = '3 tie' or (branch = '5' and is_lost) then 'inferred'
+        when branch in ('0', '3 tie') or (branch = '5' and is_lost) then 'inferred'
         when branch = '5' and matching > 1 then 'observed'
         else 'documented'
     end as basis,
     case
+        when branch = '0' then 'low'
         when branch in ('1', '3 alone') then 'high'
         when branch in ('2', '3 settled', '3 switch', '4') then 'medium'
         when branch in ('3 sticky', '3 tie') or is_lost then 'low'
@@ -129,5 +145,6 @@ select
         else 'low'
     end as confidence,
     candidate_ids,
-    follow_up = 'most_recent' and is_in_scope as switch_is_possible
+    follow_up = 'most_recent' and is_in_scope as switch_is_possible,
+    rests_on_set_aside
 from decided;

@@ -123,3 +123,35 @@ create or replace macro main.safe_cell(text_value) as
         then chr(39) || text_value
         else text_value
     end;
+
+-- Why a record that arrived cannot be read, as the end of a sentence.
+create or replace macro main.why_unreadable(reason) as
+    case reason
+        when 'without_id' then 'it came without an id'
+        when 'without_properties' then 'it came without properties'
+        when 'no_json' then 'the answer about it is no valid JSON'
+        when 'unanswered' then 'it was asked for, and the answer does not hold it'
+        when 'modified_stamp' then 'its modified stamp is no time'
+        when 'created_stamp' then 'its creation stamp is no time'
+        when 'columns' then 'its row has too few or too many columns'
+        else 'one of its values does not load'
+    end;
+
+create or replace macro main.why_unreadable_de(reason) as
+    case reason
+        when 'without_id' then 'er kam ohne ID'
+        when 'without_properties' then 'er kam ohne Eigenschaften'
+        when 'no_json' then 'die Antwort zu ihm ist kein gültiges JSON'
+        when 'unanswered' then 'er wurde angefragt, und die Antwort enthält ihn nicht'
+        when 'modified_stamp' then 'sein Änderungszeitpunkt ist keiner'
+        when 'created_stamp' then 'sein Anlagezeitpunkt ist keiner'
+        when 'columns' then 'seine Zeile hat zu wenige oder zu viele Spalten'
+        else 'einer seiner Werte lässt sich nicht laden'
+    end;
+
+-- A set-aside record as people call it.
+create or replace macro main.name_of_record(object_type, record_id) as
+    case object_type when 'contact' then 'HubSpot contact ' else object_type || ' ' end || record_id;
+
+create or replace macro main.name_of_record_de(object_type, record_id) as
+    case object_type when 'contact' then 'HubSpot-Kontakt ' else object_type || ' ' end || record_id;

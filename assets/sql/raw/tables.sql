@@ -80,6 +80,22 @@ create table if not exists raw.presence (
     id varchar not null, pull_no bigint not null, present boolean not null
 );
 
+-- One row: a record that arrived and cannot be read. It costs no other record; its last good version, if there is one, stays in force. The row goes
+-- when a good version comes.
+create table if not exists raw.set_aside (
+    object varchar not null,        -- Lead, Contact, contact
+    id varchar not null,            -- 18 characters, a contact's id, or unnamed-… where it came without one
+    version varchar not null,       -- of what came: changes when the record does
+    reason varchar not null,        -- without_id, without_properties, no_json, unanswered, modified_stamp, created_stamp, columns, values
+    pull_no bigint not null
+);
+
+-- One row: a person accepted that a record cannot be read. It holds for this version of what came.
+create table if not exists main.accepted_record (
+    object varchar not null, id varchar not null, version varchar not null,
+    accepted_at timestamp not null, accepted_by varchar not null
+);
+
 -- One row: a guarded run that ended with a verdict.
 create table if not exists main.run (
     run_id varchar primary key, started_at timestamp not null, finished_at timestamp not null,
