@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from assets.files import sync_file, write_whole
 from assets.session import Session
 from assets.snapshot import describe_file, publish_verdict
 from assets.warehouse import utc_text
@@ -40,9 +41,9 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
             [context.run_id, str(temporary)],
         )
         certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
+        sync_file(temporary)
         temporary.replace(folder / "binding.parquet")
-        temporary.write_text(json.dumps(certificate), "utf-8")
-        temporary.replace(folder / "certificate.json")
+        write_whole(folder / "certificate.json", json.dumps(certificate))
         publish_verdict(connection, session.warehouse.home, {}, {})
     return dg.MaterializeResult(
         metadata={

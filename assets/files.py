@@ -1,9 +1,11 @@
 """Files that survive a power cut: written whole or not at all, and set aside instead of trusted when they cannot be read."""
 
+import json
 import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("bindwatch")
 
@@ -33,6 +35,17 @@ def sync_file(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Has the names in a folder on the disk when this returns. A file that was synced can still lose its name in a power cut."""
     sync_file(folder)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of our own holds; None when there is none. One that cannot be read is set aside, and counts as none."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:  # no JSON, or no UTF-8
+        set_aside(path, "cannot be read")
+        return None
 
 
 def set_aside(path: Path, why: str) -> Path:

@@ -144,7 +144,7 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
         contacts_by_id("contact_restored", ids, may_be_gone=True)
 
     if ids := ids_set_aside(connection, "contact"):
-        contacts_by_id("contact_set_aside", ids, may_be_gone=True, archived_too=True)
+        contacts_by_id("contact_set_aside", ids, may_be_gone=False, archived_too=True)
 
     if wanted.mapped and (ids := contacts_without_history(connection)):
 

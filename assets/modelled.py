@@ -14,6 +14,7 @@ import duckdb
 
 from assets.coverage import read_coverage, unseen_histories
 from assets.decisions import write_decisions
+from assets.files import read_json, write_whole
 from assets.ledger import memory_with, set_baseline, summarise_run
 from assets.merge_plan import load_merge_plans
 from assets.models import BuiltTable, build_models
@@ -115,19 +116,16 @@ def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Cal
     """Column lineage of every table. It takes seconds to work out and changes only with the SQL files, so it is kept beside the warehouse."""
     version = sha256("".join(file.text for file in files).encode()).hexdigest()
     path = warehouse.home / "column_lineage.json"
-    if path.exists():
-        kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if kept["version"] == version:
-            return dict(kept["tables"])
+    kept = read_json(path)
+    if isinstance(kept, dict) and kept.get("version") == version:
+        return dict(kept["tables"])
     if version not in _lineage_of:
         schema = read_schema()
         _lineage_of[version] = {
             file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files
         }
     tables = _lineage_of[version]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"version": version, "tables": tables}), "utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps({"version": version, "tables": tables}))
     return tables
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import duckdb
 
+from assets.files import read_json, set_aside, sync_file, sync_folder, write_whole
 from assets.problems import WarehouseProblem
 from assets.warehouse import SQL_FOLDER
 
@@ -74,19 +75,22 @@ def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, memory: di
 
 
 def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], changes: dict[str, Any]) -> Path | None:
-    """Publishes the current snapshot again with a new manifest and memory; the other files are the same. None without a snapshot.
+    """Publishes the current snapshot again with a new manifest and memory; the other files are the same. None without a snapshot, or when its
+    manifest cannot be read: then it is set aside.
 
     memory: as in publish_tables; changes: what to replace in the manifest.
     """
     current = current_folder(home)
     if current is None:
         return None
+    if (manifest := _parse_manifest(current)) is None:
+        set_aside(current, "has a manifest that cannot be read")
+        return None
     folder = _new_folder(home)
     for path in current.glob("*.parquet"):
         if path.stem not in memory:
             os.link(path, folder / path.name)
     _write_all(connection, memory, folder)
-    manifest = read_manifest(current)
     known = {name: file for name, file in manifest["files"].items() if Path(name).stem not in memory}
     return _switch(connection, home, folder, {**manifest, **changes}, known)
 
@@ -106,17 +110,32 @@ def published_folder(home: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    """Raises WarehouseProblem when it cannot be read."""
+    manifest = _parse_manifest(folder)
+    if manifest is None:
+        raise WarehouseProblem(f"The snapshot in {folder} is damaged: its manifest.json cannot be read. `bindwatch run` publishes a new one.")
     return manifest
+
+
+def _parse_manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except ValueError:
+        return None
+    return manifest if isinstance(manifest, dict) and {"run_id", "verdict", "files"} <= manifest.keys() else None
 
 
 def read_certificate(home: Path) -> dict[str, Any] | None:
     """Of certified/binding.parquet: run_id, certified_at (UTC), rows, sha256. None when nothing was ever certified."""
     path = home / "certified" / "certificate.json"
-    if not path.exists():
+    certificate = read_json(path)
+    if certificate is None:
         return None
-    certificate: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return certificate
+    binding = home / "certified" / "binding.parquet"
+    if isinstance(certificate, dict) and binding.exists() and certificate.get("sha256") == _digest(binding):
+        return certificate
+    set_aside(path, "does not fit the certified bindings beside it, so nothing is certified until the next green run")
+    return None
 
 
 def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
@@ -135,7 +154,10 @@ def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
     connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
     connection.execute("create schema published")
     for path in folder.glob("*.parquet"):
-        connection.execute(f"create view published.{path.stem} as from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+        try:
+            connection.execute(f"create view published.{path.stem} as from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+        except duckdb.InvalidInputException as error:
+            raise WarehouseProblem(f"The snapshot in {folder} is damaged: {path.name} cannot be read. `bindwatch run` publishes a new one.") from error
     missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
     if missing:
         raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")
@@ -163,11 +185,15 @@ def _switch(
     """known: what the manifest says of files that are the same as before."""
     manifest["files"] = {path.name: known.get(path.name) or describe_file(connection, path) for path in sorted(folder.glob("*.parquet"))}
     manifest["certified"] = read_certificate(home)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
+    for path in folder.glob("*.parquet"):
+        sync_file(path)
+    write_whole(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     published = home / "published"
+    sync_folder(published)
     link = published / f".current-{uuid.uuid4().hex[:6]}"
     link.symlink_to(folder.name)
     link.replace(published / "current")
+    sync_folder(published)
     _remove_old(published, keep=[folder.name])
     return folder
 
@@ -175,8 +201,12 @@ def _switch(
 def describe_file(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
     """Rows and sha256 of a Parquet file."""
     row = connection.execute("select sum(num_rows) from parquet_file_metadata(?)", [str(path)]).fetchone()
+    return {"rows": int(row[0]) if row else 0, "sha256": _digest(path)}
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return {"rows": int(row[0]) if row else 0, "sha256": file_digest(file, "sha256").hexdigest()}
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _remove_old(published: Path, keep: Sequence[str]) -> None:

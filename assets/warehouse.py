@@ -19,7 +19,7 @@ import duckdb
 
 from assets.landing import UNNAMED, Aside, LandedPull, Landing, Page, aside_of
 from assets.policy import CheckSetting, Policy
-from assets.problems import WarehouseProblem
+from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.salvage import csv_rows, json_records, write_csv, write_json
 from assets.sqlfile import CheckFile
 
@@ -268,6 +268,27 @@ def ids_set_aside(connection: duckdb.DuckDBPyConnection, object_name: str) -> li
         f"select id from raw.set_aside where object = ? and not starts_with(id, '{UNNAMED}') order by length(id), id limit {MOST_ASKED_AGAIN}", [object_name]
     ).fetchall()
     return [row[0] for row in rows]
+
+
+def accept_records(connection: duckdb.DuckDBPyConnection, given: Sequence[str], who: str) -> None:
+    """Notes that a person accepts that these records cannot be read. Holds until what arrives of them is another.
+
+    given: ids as people write them. Raises ConfigurationProblem, and notes nothing, when one of them is not in question.
+    """
+    found: dict[str, str | None] = {}
+    for name in given:
+        row = connection.execute("select id from raw.set_aside where id = coalesce(main.salesforce_id18($name), trim($name))", {"name": name}).fetchone()
+        found[name] = row[0] if row else None
+    if missing := [name for name, record_id in found.items() if record_id is None]:
+        where = "`bindwatch findings --check pull_incomplete` names those that are."
+        raise ConfigurationProblem("\n".join(f"--accept-record {name}: no record of that id is set aside. {where}" for name in missing))
+    ids = list(found.values())
+    with transaction(connection):
+        connection.execute("delete from main.accepted_record where id in (select unnest(?::varchar[]))", [ids])
+        connection.execute(
+            "insert into main.accepted_record select object, id, version, ?, ? from raw.set_aside where id in (select unnest(?::varchar[]))",
+            [_naive(datetime.now(UTC)), who, ids],
+        )
 
 
 def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str], mapped: dict[str, str]) -> LoadResult:

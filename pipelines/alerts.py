@@ -7,10 +7,9 @@ e-mail address and no name, only ids.
 import fcntl
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from assets.files import read_json, set_aside, write_whole
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem
 from assets.snapshot import current_folder, open_folder, read_manifest
@@ -64,7 +64,7 @@ def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[De
     addresses = _addresses(urls)
     with _locked(home / "alerts.lock"):
         path = home / "alerts.json"
-        told = Told(**json.loads(path.read_text("utf-8"))) if path.exists() else Told()
+        told = _read_told(path)
         messages = [message for message in _due(home, policy, told, dead_runs) if message.kind in policy.alerts.on]
         told.pending += [{"title": message.title, "body": message.body, "attempts": 0, "waiting": list(addresses)} for message in messages]
         _keep(path, told)  # before sending: rather a message that comes twice than one that never does
@@ -217,7 +217,14 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _read_told(path: Path) -> Told:
+    """What was told. When that cannot be read the present state is told once more."""
+    kept = read_json(path)
+    if kept is not None and not (isinstance(kept, dict) and kept.keys() <= {field.name for field in fields(Told)}):
+        set_aside(path, "does not say what was told")
+        kept = None
+    return Told(**kept) if kept else Told()
+
+
 def _keep(path: Path, told: Told) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(told)), "utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(asdict(told)))

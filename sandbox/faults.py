@@ -91,6 +91,7 @@ class Faults:
     asked: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     on_request: Callable[[str], None] | None = None  # called before each request is answered
+    on_answer: Callable[[str, bytes], bytes] | None = None  # called with the line of a request and the answer; returns what is sent instead
     page_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by path, while a repeated record is asked for
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -140,6 +141,8 @@ class FaultyApp:
         else:
             await self.app(scope, receive, answer.record)
         answer.body = self._spoil(scope["path"], answer.body, set(hits))
+        if self.faults.on_answer:
+            answer.body = self.faults.on_answer(line, answer.body)
         await answer.send(send, cut="cut" in hits, half="half" in hits)
 
     def _spoil(self, path: str, body: bytes, kinds: set[str]) -> bytes:
