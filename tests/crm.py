@@ -150,6 +150,13 @@ class Crm:
             },
         )  # fmt: skip
 
+    def set_aside(self, record_id: str, accepted_by: str | None = None, reason: str = "modified_stamp", version: str = "v1") -> None:
+        """A record arrived and cannot be read. accepted_by: who said, of the version v1, that runs may go on without it."""
+        object_type = {"00Q": "Lead", "003": "Contact"}.get(record_id[:3], "contact")
+        self.connection.execute("insert into raw.set_aside values (?, ?, ?, ?, ?)", [object_type, record_id, version, reason, self.pull_no])
+        if accepted_by:
+            self.connection.execute("insert into main.accepted_record values (?, ?, 'v1', ?, ?)", [object_type, record_id, day(29), accepted_by])
+
     def later(self) -> None:
         """What follows comes with a later pull of the same run."""
         self.pull("hubspot", "contact")

@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from assets import hubspot, salesforce
+from assets.coverage import read_coverage
 from assets.hubspot_portal import HubSpotAccess, Portal
+from assets.ledger import close_run, memory_with, summarise_run
 from assets.models import build_models
 from assets.policy import Policy
 from assets.problems import PullProblem
 from assets.salesforce_org import Org, SalesforceAccess
-from assets.snapshot import TABLES
+from assets.snapshot import TABLES, Verdict, publish_tables, publish_verdict
 from assets.warehouse import PullContext, Warehouse, begin_run, write_policy
 from expectations.gate import checks
 from sandbox.server import SandboxServer
@@ -42,9 +46,10 @@ def access_to(server: SandboxServer, **changes: Any) -> SalesforceAccess:
 
 
 def pull_and_build(
-    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None, **settings: Any
-) -> Outcome:
-    """knobs: of the policy; settings: of its section [pull]."""
+    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None,
+    builds: bool = True, publishes: bool = False, **settings: Any,
+) -> Outcome:  # fmt: skip
+    """knobs: of the policy; builds, publishes: whether the models are built, and published and remembered; settings: of the section [pull]."""
     policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}})
     warehouse = Warehouse(home)
     with warehouse.connect() as connection:
@@ -61,11 +66,40 @@ def pull_and_build(
                 hubspot.pull_contacts(portal, context, hubspot.read_property_list(portal, policy))
         except PullProblem as problem:
             return Outcome({}, str(problem))
+        if not builds:
+            incomplete = [f"{row[0]}: {row[1]}" for row in connection.execute("select object, problem from raw.pull where not complete").fetchall()]
+            return Outcome({}, "; ".join(incomplete) or None)
         files = checks()
         write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], files)
         build_models(connection, files)
         unproven = [row[0] for row in connection.execute("select reason from review.finding where severity = 'unproven'").fetchall()]
+        if publishes:
+            _publish(connection, home, "unproven" if unproven else "fail")
         return Outcome({} if unproven else _tables(connection), "; ".join(unproven) or None)
+
+
+def _publish(connection: duckdb.DuckDBPyConnection, home: Path, verdict: Verdict) -> None:
+    """What the steps `models` and `gate` leave behind, in their order."""
+    record = summarise_run(connection, "unproven", [], [])
+    manifest = {"run_id": record.run_id, "verdict": "unproven", "coverage": read_coverage(connection)}
+    publish_tables(connection, home, memory_with(record), manifest)
+    record = summarise_run(connection, verdict, [], [])
+    publish_verdict(connection, home, memory_with(record), {"verdict": verdict})
+    close_run(connection, record)
+
+
+def pull_and_publish(home: Path, server: SandboxServer) -> Outcome:
+    return pull_and_build(home, server, publishes=True)
+
+
+def raw_versions(home: Path) -> list[object]:
+    """Everything in raw, but for the numbers of the pulls."""
+    rows: list[object] = []
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        for table in ("salesforce_lead", "salesforce_contact", "hubspot_contact", "hubspot_property_version"):
+            found = connection.execute(f"select cast(t as varchar) from (select * exclude (pull_no) from raw.{table}) as t").fetchall()
+            rows += [(table, *row) for row in found]
+    return sorted(rows, key=str)
 
 
 def _tables(connection: Any) -> dict[str, list[str]]:

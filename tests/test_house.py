@@ -97,7 +97,7 @@ def test_the_asset_keys_are_known() -> None:
         "core/judged_prediction", "core/merge_advice", "core/merge_chain", "core/merge_event", "core/merge_plan_jump",
         "core/merge_plan_loss", "core/merge_plan_record", "core/merge_plan_row", "core/overwrite", "core/overwritten_value", "core/planned_merge",
         "core/policy_prediction",
-        "core/policy_variant", "core/prediction_score", "core/replaced_value", "core/restorable_contact",
+        "core/policy_variant", "core/prediction_score", "core/record_set_aside", "core/replaced_value", "core/restorable_contact",
         "core/restorable_value", "core/rival", "core/salesforce_person",
         "core/switch_event", "hubspot/contact",
         "published/certified_binding", "published/snapshot", "raw/hubspot_contact", "raw/hubspot_property_version", "raw/pull", "raw/salesforce_contact",

@@ -275,3 +275,58 @@ def test_of_two_ids_the_one_written_last_counts_and_the_contact_id_when_that_is_
             crm.history("101", "salesforceleadid", (lead_since, OLD))
             crm.history("101", "salesforcecontactid", (contact_since, OTHER))
         assert crm.binding()["bound_id"] == expected
+
+
+# ── branch 0: a record that cannot be read, accepted by a person ─────────────────────────────────────────────────────────────────
+
+NOTHING_CERTAIN = ("ambiguous", None, 17, "inferred", "low")
+
+
+def test_nothing_is_certain_about_a_contact_whose_bound_record_cannot_be_read() -> None:
+    crm = two_leads()
+    crm.contact(bound=OLD)
+    crm.set_aside(OLD, accepted_by="ann")
+    row = crm.binding()
+    assert told(row) == NOTHING_CERTAIN
+    assert (row["bound_id"], row["candidate_ids"], row["rests_on_set_aside"]) == (OLD, [OLD, NEW], True)
+
+
+def test_nothing_is_certain_about_a_contact_with_a_candidate_that_cannot_be_read_and_all_about_its_neighbour() -> None:
+    crm = two_leads()
+    crm.contact(bound=OLD)
+    crm.contact("102", bound=crm.lead(5, email="bob@example.com"), email="bob@example.com")
+    crm.set_aside(NEW, accepted_by="ann")
+    assert told(crm.binding()) == NOTHING_CERTAIN
+    assert told(crm.binding("102"))[0] == "keep"
+
+
+@pytest.mark.parametrize(("knobs", "email"), [({"follow_up": "sticky"}, ANN), ({"inclusion_list_id": "7"}, ANN), ({}, "")])
+def test_a_record_that_cannot_be_read_comes_before_every_other_reason(knobs: dict[str, Any], email: str) -> None:
+    crm = two_leads(**knobs)
+    crm.contact(bound=OLD, email=email)
+    crm.set_aside(OLD, accepted_by="ann")
+    assert told(crm.binding()) == NOTHING_CERTAIN
+
+
+def test_a_record_of_which_no_version_could_ever_be_read_is_not_unknown_to_the_org() -> None:
+    crm = Crm()
+    crm.contact(bound=OLD)
+    crm.set_aside(OLD, accepted_by="ann")
+    row = crm.binding()
+    assert (told(row), row["bound_state"], row["candidate_ids"]) == (NOTHING_CERTAIN, "unknown", [])
+    assert crm.findings("bound_record_unknown") == []
+
+
+def test_nothing_is_certain_about_a_contact_that_cannot_be_read_itself() -> None:
+    crm = Crm()
+    crm.contact(bound=crm.lead(1))
+    crm.set_aside("101", accepted_by="ann")
+    assert told(crm.binding()) == NOTHING_CERTAIN
+
+
+@pytest.mark.parametrize("accepted_version", [None, "another"])
+def test_a_record_that_nobody_accepted_changes_no_prediction(accepted_version: str | None) -> None:
+    crm = Crm()
+    crm.contact(bound=crm.lead(1))
+    crm.set_aside(OLD, accepted_by="ann" if accepted_version else None, version=accepted_version or "v1")
+    assert told(crm.binding())[0] == "keep"

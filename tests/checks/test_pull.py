@@ -30,6 +30,33 @@ def test_pull_incomplete_accepts_an_empty_but_complete_pull() -> None:
     assert Crm().findings("pull_incomplete") == []
 
 
+@pytest.mark.parametrize(("record_id", "field"), [(BOUND, "salesforce_id"), (contact_id(1), "salesforce_id"), ("101", "hubspot_contact_id")])
+def test_pull_incomplete_names_a_record_that_cannot_be_read_until_somebody_accepts_it(record_id: str, field: str) -> None:
+    crm = Crm()
+    crm.set_aside(record_id)
+    finding = one(crm, "pull_incomplete")
+    assert (finding["severity"], finding[field]) == ("unproven", record_id)
+    assert f"{record_id} arrived and cannot be read: its modified stamp is no time" in finding["reason"]
+    assert f"--accept-record {record_id}" in finding["action"]
+    assert crm.findings("record_set_aside") == []
+
+
+def test_record_set_aside_fires_for_a_record_that_a_person_accepted() -> None:
+    crm = Crm()
+    crm.set_aside(BOUND, accepted_by="ann")
+    finding = one(crm, "record_set_aside")
+    assert (finding["severity"], finding["salesforce_id"]) == ("warn", BOUND)
+    assert "ann accepted that on 2026-03-29" in finding["reason"]
+    assert crm.findings("pull_incomplete") == []
+
+
+def test_record_set_aside_ends_when_the_record_changes() -> None:
+    crm = Crm()
+    crm.set_aside(BOUND, accepted_by="ann", version="v2")
+    assert crm.findings("record_set_aside") == []
+    assert one(crm, "pull_incomplete")["salesforce_id"] == BOUND
+
+
 @pytest.mark.parametrize("name", ["Lead", "Contact"])
 def test_pull_gap_fires_when_salesforce_was_not_pulled_for_longer_than_it_keeps_deletions(name: str) -> None:
     crm = Crm()
