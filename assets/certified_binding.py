@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import dagster as dg
 
+from assets.files import share_like_parent
+from assets.progress import doing
 from assets.session import Session
 from assets.snapshot import describe_file, publish_verdict
 from assets.warehouse import utc_text
@@ -26,8 +28,9 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
     same of the whole file. The published manifest and the verdict in the terminal say how old it is.
     """
     folder = session.warehouse.home / "certified"
-    folder.mkdir(exist_ok=True)
     with session.step(context.run_id) as connection:
+        doing("the certified bindings were being written")
+        folder.mkdir(exist_ok=True)
         green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone()
         if green is None:
             raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
@@ -39,8 +42,10 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
             [context.run_id, str(temporary)],
         )
         certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
+        share_like_parent(temporary)
         temporary.replace(folder / "binding.parquet")
         temporary.write_text(json.dumps(certificate), "utf-8")
+        share_like_parent(temporary)
         temporary.replace(folder / "certificate.json")
         publish_verdict(connection, session.warehouse.home, {}, {})
     return dg.MaterializeResult(

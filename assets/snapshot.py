@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import duckdb
 
+from assets.files import share_like_parent
 from assets.problems import WarehouseProblem
 from assets.warehouse import SQL_FOLDER
 
@@ -164,6 +165,8 @@ def _switch(
     manifest["files"] = {path.name: known.get(path.name) or describe_file(connection, path) for path in sorted(folder.glob("*.parquet"))}
     manifest["certified"] = read_certificate(home)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
+    for path in (folder, *folder.iterdir()):
+        share_like_parent(path)
     published = home / "published"
     link = published / f".current-{uuid.uuid4().hex[:6]}"
     link.symlink_to(folder.name)

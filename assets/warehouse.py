@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import duckdb
 
 from assets.landing import LandedPull, Landing
+from assets.machine import machine_fault
 from assets.policy import CheckSetting, Policy
-from assets.problems import WarehouseProblem
+from assets.problems import WarehouseProblem, said
 from assets.sqlfile import CheckFile
 
 log = logging.getLogger("bindwatch.pull")
@@ -95,7 +96,9 @@ class Warehouse:
         try:
             connection = duckdb.connect(str(self.path))
         except duckdb.IOException as error:
-            raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}") from error
+            if (fault := machine_fault(error, self.home)) is not None:
+                raise fault from error
+            raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB: {said(error)}") from error
         try:
             connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")
             _prepare(connection)

@@ -6,10 +6,9 @@ import dagster as dg
 
 from assets.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
 from assets.merge_plan import FOLDER
-from assets.policy import read_policy
 from assets.problems import WarehouseProblem
 from pipelines.alerts import DeadRun, tell
-from pipelines.settings import alert_urls, home, read_environment
+from pipelines.settings import alert_urls, home, policy_for_reading
 
 _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _LOOK_BACK = timedelta(days=2)
@@ -21,7 +20,7 @@ _LOOK_BACK = timedelta(days=2)
     "completed, recovery to green.",
 )  # fmt: skip
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    policy = read_policy(read_environment().bindwatch_config)
+    policy = policy_for_reading()
     urls = alert_urls(policy)
     if not urls:
         return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
@@ -35,7 +34,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     "planned_merge_unsafe, and writes the answer to merge-plans/answers. The next run makes its findings of it.",
 )  # fmt: skip
 def merge_plans(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    hours = read_policy(read_environment().bindwatch_config).merges.oldest_snapshot_hours
+    hours = policy_for_reading().merges.oldest_snapshot_hours
     try:
         judged, seen = judge_dropped_plans(home(), hours, context.cursor)
     except WarehouseProblem as problem:
