@@ -35,6 +35,7 @@ def run(full: Annotated[bool, typer.Option("--full", help="Compare all ids and s
 
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
     """
+    progress.doing("the run was being prepared", "Nothing had begun: run it again.")
     from pipelines import ending
     from pipelines.guarded_run import execute
     from pipelines.report import print_verdict, show_progress

@@ -53,15 +53,17 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     """Runs a command and ends the process. command: returns its exit code, or raises a Problem; it imports what it needs when it is called."""
     settle()
     _open_streams()
-    progress.listen()
-    threading.Thread(target=_watch, name="signals", daemon=True).start()
-    code = 3
     try:
-        code = _checked(command())
-        progress.end_if_told()
-    except BaseException as error:
-        code = _explain(error)
-    _leave(code)
+        try:
+            progress.listen()
+            threading.Thread(target=_watch, name="signals", daemon=True).start()
+            code = _checked(command())
+            progress.end_if_told()
+        except BaseException as error:
+            code = _explain(error)
+        _leave(code)
+    except BaseException as error:  # a signal while the ending was being told; the handler raises once, so this is the last one
+        _leave(_explain(error))
 
 
 def decide(code: int) -> None:
