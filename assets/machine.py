@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,9 +28,16 @@ _TEXTS: tuple[tuple[str, Kind], ...] = (
     ("bad_alloc", "memory"), ("can't start new thread", "memory"), ("resource temporarily unavailable", "memory"),
     ("input/output error", "disk"), ("disk i/o error", "disk"), ("no usable temporary directory", "temporary"),
 )  # fmt: skip
-# Whose texts are about the machine and not about data. An error of a query that quotes a record could hold any of the words above.
-_SPEAKERS = ("duckdb", "_duckdb", "sqlite3", "sqlalchemy", "dagster", "builtins")
-_ABOUT_MACHINE = re.compile(r"IO|Internal|OutOfMemory|Operational|OSError|Error$|FileNotFound|Permission|Fatal|Connection|Runtime")
+# Errors whose texts are about the machine and not about data: those of a query that quotes a record could hold any of the words above.
+_ABOUT_MACHINE = {
+    "IOException",
+    "FatalException",
+    "InternalException",
+    "TransactionException",
+    "ConnectionException",
+    "PermissionException",
+    "OperationalError",
+}
 _PATH = re.compile(r"""["'](/[^"']+)["']|(?<!\S)(/[^\s"':]+)""")
 
 
@@ -92,8 +98,7 @@ def _kind(error: BaseException) -> Kind | None:
         return "room" if "max_temp_directory_size" in str(error) else "memory"
     if isinstance(error, OSError) and error.errno is not None:
         return _ERRNOS.get(error.errno) or ("temporary" if "usable temporary directory" in str(error) else None)
-    speaker = type(error).__module__.split(".")[0]
-    if isinstance(error, sqlite3.Error) or (speaker in _SPEAKERS and _ABOUT_MACHINE.search(type(error).__name__)):
+    if type(error).__name__ in _ABOUT_MACHINE or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
         return _kind_of_text(str(error))
     return None
 
