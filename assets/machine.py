@@ -29,15 +29,7 @@ _TEXTS: tuple[tuple[str, Kind], ...] = (
     ("input/output error", "disk"), ("disk i/o error", "disk"), ("no usable temporary directory", "temporary"),
 )  # fmt: skip
 # Errors whose texts are about the machine and not about data: those of a query that quotes a record could hold any of the words above.
-_ABOUT_MACHINE = {
-    "IOException",
-    "FatalException",
-    "InternalException",
-    "TransactionException",
-    "ConnectionException",
-    "PermissionException",
-    "OperationalError",
-}
+_ABOUT_MACHINE = set("IOException FatalException InternalException TransactionException ConnectionException PermissionException OperationalError".split())
 _PATH = re.compile(r"""["'](/[^"']+)["']|(?<!\S)(/[^\s"':]+)""")
 
 

@@ -93,9 +93,12 @@ class Warehouse:
         Raises WarehouseProblem when another process holds the file or a newer Bindwatch wrote it.
         """
         self.home.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
         try:
             connection = duckdb.connect(str(self.path))
         except duckdb.IOException as error:
+            if is_new:  # a full disk cut its beginning off, and nothing could open that again
+                self.path.unlink(missing_ok=True)
             if (fault := machine_fault(error, self.home)) is not None:
                 raise fault from error
             raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB: {said(error)}") from error

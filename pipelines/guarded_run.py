@@ -116,8 +116,8 @@ def _reason(error: SerializableErrorInfo) -> str:
     while (cause := told[-1].cause or told[-1].context) is not None:
         told.append(cause)
     for one in told:
-        if one.cls_name in _OWN_PROBLEMS:
-            return one.message.partition(": ")[2]
+        if one.cls_name in _OWN_PROBLEMS or one.cls_name == dg.Failure.__name__:
+            return one.message.partition(": ")[2].strip()
     fault = fault_in_texts([one.message for one in told], home())
     return str(fault) if fault else f"Unexpected {told[-1].cls_name}: {said(told[-1].message.partition(': ')[2])}."
 
