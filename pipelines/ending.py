@@ -10,6 +10,7 @@ libraries make of the exception. Nothing heavy is imported here: a signal may co
 import io
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -79,6 +80,8 @@ def serve(seconds: float = PATIENCE) -> None:
     """This command serves from now on: a signal is how it ends well. seconds: how long it may take to stop."""
     global _serving  # noqa: PLW0603
     _serving = seconds
+    # servers know how to stop for a SIGTERM, and take an exception out of the blue for a fault
+    signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
 
 
 def tell(text: str) -> None:

@@ -4,7 +4,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.server import SandboxServer
-from tests.command import SIGNALS, Ended, Signalled, call, environment_of, fork, manifest, start
+from tests.command import SIGNALS, Ended, Signalled, call, environment_of, fork, hear_signals, manifest, start
 from tests.live import ROOT, served, snapshot, story_of
 
 INT, TERM, HUP = SIGNALS
@@ -182,3 +183,130 @@ def _with_closed_output(arguments: list[str], environment: dict[str, str]) -> En
         ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     return Ended(answer.returncode, answer.stdout, answer.stderr)
+
+
+# ── commands that serve, and the one that starts a server ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_server_that_is_told_to_end_has_done_its_work(tmp_path: Path, number: int) -> None:
+    options = ["--people", "0", "--salesforce-port", "0", "--hubspot-port", "0", "--folder", str(tmp_path / "sandbox")]
+    for arguments, begins in ((["review", "--port", "0"], "The steward's desk"), (["sandbox", *options], "Point Bindwatch")):
+        process = start(arguments, environment_of(tmp_path / "home", {}))
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(begins):
+            assert process.poll() is None
+        if arguments[0] == "sandbox":
+            _wait_for((tmp_path / "sandbox" / "environment").exists)
+        time.sleep(0.3)  # sockets listen already; now they are served
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, ""), arguments
+        shutil.rmtree(tmp_path / "sandbox", ignore_errors=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_demo_that_is_ended_leaves_no_sandbox_behind(tmp_path: Path, number: int) -> None:
+    home = tmp_path / "home"
+    process = start(["demo", "--people", "50"], environment_of(home, {}))
+    _wait_for((home / "sandbox" / "environment").exists)
+    assert _processes_that_name(home / "sandbox")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (3 if number == signal.SIGTERM else -signal.SIGKILL), err
+    assert number == signal.SIGKILL or err.splitlines()[-1].startswith("Interrupted by SIGTERM while ")
+    _wait_for(lambda: not _processes_that_name(home / "sandbox"))
+
+
+def _processes_that_name(path: Path) -> list[str]:
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(path).encode() in command.read_bytes():
+                found.append(command.parent.name)
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+# ── the one place ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "words"),
+    [
+        ("return 0", 0, ""),
+        ("return 1", 1, ""),
+        ("return None", 3, "without saying how it went (None)"),
+        ("return True", 3, "without saying how it went (True)"),
+        ("return 130", 3, "without saying how it went (130)"),
+        ("return '0'", 3, "without saying how it went ('0')"),
+        ("raise SystemExit(0)", 3, "A library ended the command"),
+        ("raise SystemExit", 3, "A library ended the command"),
+        ("raise ConfigurationProblem('set X')", 2, "Nothing was done:\n\nset X"),
+        ("raise WarehouseProblem('no snapshot')", 3, "no snapshot"),
+        ("raise MachineProblem('no room')", 3, "no room"),
+        ("raise KeyError('jane.doe@corp.example')", 3, "Unexpected KeyError"),
+        ("raise GeneratorExit", 3, "Unexpected GeneratorExit"),
+        ("raise KeyboardInterrupt", 3, "Interrupted by a signal"),
+        ("decide(0); raise KeyError", 0, ""),
+        ("decide(1); os.kill(os.getpid(), 15); time.sleep(9)", 1, ""),
+        ("os.kill(os.getpid(), 15); return 0", 3, "Interrupted by SIGTERM"),
+        ("swallow(); return 0", 3, "Interrupted by SIGINT"),
+        ("serve(); os.kill(os.getpid(), 1); time.sleep(9)", 0, ""),
+        ("os.close(2); print('x', file=sys.stderr); return 0", 0, ""),
+        ("signal.signal(15, signal.SIG_DFL); signal.signal(15, lambda *_: None); os.kill(os.getpid(), 15); ending.PATIENCE = 0.5; time.sleep(9)", 3, "SIGTERM"),
+    ],
+)  # fmt: skip
+def test_each_way_to_end_has_its_code_and_its_words(tmp_path: Path, ending: str, code: int, words: str) -> None:
+    script = f"""
+import os, signal, sys, time
+from assets.problems import *
+from pipelines import ending
+from pipelines.ending import decide, run_command, serve
+def swallow():
+    try:
+        os.kill(os.getpid(), 2)
+        time.sleep(1)
+    except BaseException:
+        pass
+ending.PATIENCE = 0.5
+def command():
+    {ending}
+run_command(command)
+"""
+    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30, preexec_fn=hear_signals)
+    assert (answer.returncode, words in answer.stderr) == (code, True), answer.stderr
+    assert words or not answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert "corp.example" not in answer.stderr
+
+
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(tmp_path: Path) -> None:
+    for name, number in (("INT", 2), ("HUP", 1)):
+        script = f"""
+import os, signal, sys, time
+signal.signal({number}, signal.SIG_IGN)
+from pipelines.ending import run_command
+from dagster._utils.interrupts import raise_interrupts_as
+def command():
+    with raise_interrupts_as(KeyboardInterrupt):
+        os.kill(os.getpid(), {number})
+        time.sleep(0.2)
+    os.kill(os.getpid(), {number})
+    time.sleep(0.2)
+    print("went on", flush=True)
+    os.kill(os.getpid(), 15)
+    time.sleep(9)
+run_command(command)
+"""
+        answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        assert (answer.returncode, answer.stdout) == (3, "went on\n"), (name, answer.stderr)
+        assert "Interrupted by SIGTERM" in answer.stderr
