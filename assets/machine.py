@@ -25,7 +25,7 @@ _TEXTS: tuple[tuple[str, Kind], ...] = (
     ("permission denied", "permission"), ("operation not permitted", "permission"), ("read-only file system", "permission"),
     ("readonly database", "permission"), ("unable to open database file", "permission"),
     ("too many open files", "descriptors"), ("out of memory", "memory"), ("failed to allocate", "memory"), ("cannot allocate memory", "memory"),
-    ("bad_alloc", "memory"), ("can't start new thread", "memory"), ("resource temporarily unavailable", "memory"),
+    ("bad_alloc", "memory"), ("failed to map segment", "memory"), ("can't start new thread", "memory"), ("resource temporarily unavailable", "memory"),
     ("input/output error", "disk"), ("disk i/o error", "disk"), ("no usable temporary directory", "temporary"),
 )  # fmt: skip
 # Errors whose texts are about the machine and not about data: those of a query that quotes a record could hold any of the words above.
@@ -90,7 +90,7 @@ def _kind(error: BaseException) -> Kind | None:
         return "room" if "max_temp_directory_size" in str(error) else "memory"
     if isinstance(error, OSError) and error.errno is not None:
         return _ERRNOS.get(error.errno) or ("temporary" if "usable temporary directory" in str(error) else None)
-    if type(error).__name__ in _ABOUT_MACHINE or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+    if type(error).__name__ in _ABOUT_MACHINE or isinstance(error, ImportError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
         return _kind_of_text(str(error))
     return None
 

@@ -16,8 +16,11 @@ from pipelines.guarded_run import prepare_instance
 from pipelines.settings import home
 
 _STOPS_WITHIN = 20.0  # seconds: Dagster ends four processes in their order
-# Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind.
-_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+# Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind. Dagster ends
+# what it started with SIGINT, which is kept out where this was started in the background.
+_WITH_PARENT = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 15); signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def serve_dagster(port: int) -> int:
@@ -44,7 +47,7 @@ def serve_dagster(port: int) -> int:
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOPS_WITHIN - 2)
     with suppress(ProcessLookupError):  # what it started and did not end

@@ -40,6 +40,7 @@ def told(error: BaseException) -> MachineProblem:
         (OSError(errno.EROFS, "Read-only file system", "/somewhere/home/x"), "BINDWATCH_HOME", 2),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n", 3),
         (MemoryError(), "memory", 3),
+        (ImportError("_rust.so: failed to map segment from shared object"), "memory", 3),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate"), "memory", 3),
         (duckdb.OutOfMemoryException("failed to offload data block (max_temp_directory_size exceeded)"), "No room is left", 3),
         (duckdb.IOException('IO Error: Could not write file "/tmp/a.duckdb": No space left on device'), "disk of /tmp", 3),
