@@ -88,10 +88,11 @@ def prepare_home(home: Path, readers_group: str | None) -> None:
     group = grp.getgrnam(readers_group).gr_gid if readers_group else None
     for name in READABLE:
         folder = home / name
-        folder.mkdir(exist_ok=True)
         if group is None:
-            folder.chmod(folder.stat().st_mode & 0o700)
+            if folder.exists():
+                folder.chmod(folder.stat().st_mode & 0o700)
         else:
+            folder.mkdir(exist_ok=True)
             for path in (folder, *(path for path in folder.rglob("*") if not path.is_symlink())):
                 _share(path, group)
     if group is not None:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 from assets.files import prepare_home, replaced
 from assets.policy import Policy
-from assets.problems import ConfigurationProblem, presentable, said
+from assets.problems import ConfigurationProblem, UnexpectedProblem, presentable, said
 from assets.salesforce_org import short
 from pipelines.alerts import tell
 from pipelines.settings import read_connections
@@ -145,6 +147,22 @@ class FailingCheck:
         suite["expectations"][-1]["kwargs"]["unexpected_rows_query"] = f"select cast('{value[:9]}' || '{value[9:]}' as integer) as number from {{batch}}"
         (self.folder / "core.json").write_text(json.dumps(suite), "utf-8")
         gate.TABLE_SUITES = self.folder
+
+
+def test_what_a_sensor_stumbles_over_is_kept_without_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import sensors
+
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+
+    def quote(*_arguments: object) -> None:
+        raise ValueError(f"row: 17, {NAME}, {EMAIL}")
+
+    monkeypatch.setattr(sensors, "judge_dropped_plans", quote)
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(UnexpectedProblem) as raised:
+        sensors.merge_plans.evaluate_tick(dg.build_sensor_context(instance=instance))
+    kept = str(serializable_error_info_from_exc_info((type(raised.value), raised.value, raised.tb)))
+    assert "Unexpected ValueError at tests/test_privacy.py" in kept
+    assert not personal(kept, [NAME, "annabel"], [EMAIL])
 
 
 def test_the_hooks_of_these_tests_can_be_sent_to_another_process() -> None:
