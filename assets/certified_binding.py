@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from assets.files import sync_file, write_whole
+from assets.files import share_like_parent, sync_file, write_whole
+from assets.progress import doing
 from assets.session import Session
 from assets.snapshot import describe_file, publish_verdict
 from assets.warehouse import utc_text
@@ -28,8 +29,9 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
     same of the whole file. The published manifest and the verdict in the terminal say how old it is.
     """
     folder = session.warehouse.home / "certified"
-    folder.mkdir(exist_ok=True)
     with session.step(context.run_id) as connection:
+        doing("the certified bindings were being written")
+        folder.mkdir(exist_ok=True)
         green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone()
         if green is None:
             raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
@@ -42,8 +44,10 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
         )
         certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
         sync_file(temporary)
+        share_like_parent(temporary)
         temporary.replace(folder / "binding.parquet")
         write_whole(folder / "certificate.json", json.dumps(certificate))
+        share_like_parent(folder / "certificate.json")
         publish_verdict(connection, session.warehouse.home, {}, {})
     return dg.MaterializeResult(
         metadata={

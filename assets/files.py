@@ -1,11 +1,16 @@
-"""Files that survive a power cut: written whole or not at all, and set aside instead of trusted when they cannot be read."""
+"""Files that survive a power cut: written whole or not at all, and set aside instead of trusted when they cannot be read. And who may read them."""
 
+import grp
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from assets.problems import ConfigurationProblem
 
 log = logging.getLogger("bindwatch")
 
@@ -57,3 +62,70 @@ def set_aside(path: Path, why: str) -> Path:
     path.rename(aside)
     log.warning("%s %s; it was set aside as %s", path, why, aside.name)
     return aside
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Where to write what is to become `path`, in one step and when nothing went wrong. What is no ordinary file (a FIFO, a device) is written into.
+
+    Raises ConfigurationProblem when it cannot be written.
+    """
+    target = path.resolve()
+    is_special = os.path.lexists(target) and not target.is_file() and not target.is_dir()
+    temporary = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        if not is_special:
+            temporary.touch(0o600)
+        yield temporary
+        if not is_special:
+            temporary.replace(target)
+    except OSError as error:
+        if error.filename in (None, str(temporary), str(target), os.fspath(temporary)):
+            raise ConfigurationProblem(f"{path} cannot be written: {error.strerror}.") from error
+        raise
+    finally:
+        if not is_special:
+            temporary.unlink(missing_ok=True)
+
+
+# ── who may read ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+READABLE = ("published", "certified")  # what a group of readers may have of a home
+
+
+def prepare_home(home: Path, readers_group: str | None) -> None:
+    """Sees to it that nobody reads a home but its user and, of published/ and certified/, the group of readers; tells who else can.
+
+    readers_group: a Unix group that this user can give files to, or None.
+    """
+    group = grp.getgrnam(readers_group).gr_gid if readers_group else None
+    for name in READABLE:
+        folder = home / name
+        if group is None:
+            if folder.exists():
+                folder.chmod(folder.stat().st_mode & 0o700)
+        else:
+            folder.mkdir(exist_ok=True)
+            for path in (folder, *(path for path in folder.rglob("*") if not path.is_symlink())):
+                _share(path, group)
+    if group is not None:
+        for path in home.iterdir():
+            if path.name not in READABLE and not path.is_symlink() and path.stat().st_mode & 0o077:
+                path.chmod(path.stat().st_mode & 0o700)
+        os.chown(home, -1, group)
+        home.chmod(home.stat().st_mode & 0o7777 | 0o010)
+    wanted = 0o710 if group is not None else 0o700
+    if home.stat().st_mode & 0o777 & ~wanted:
+        log.warning("%s can be read by other users of this machine, and holds personal data: chmod %o %s", home, wanted, home)
+
+
+def share_like_parent(path: Path) -> None:
+    """Lets those read a new file or folder in published/ or certified/ who may read the folder it is in."""
+    above = path.parent.stat()
+    if above.st_mode & 0o040:
+        _share(path, above.st_gid)
+
+
+def _share(path: Path, group: int) -> None:
+    os.chown(path, -1, group)
+    path.chmod(0o750 if path.is_dir() else 0o640)

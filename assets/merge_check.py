@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from assets.files import replaced
 from assets.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
 from assets.problems import ConfigurationProblem
 from assets.snapshot import current_folder, open_folder, published_folder, read_manifest
@@ -194,10 +195,8 @@ def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
            select sound.master_id, member.record_id as loser_id
            from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""
     )
-    try:
-        connection.execute("copy (from main.fixed order by master_id, loser_id) to ? (format csv, header)", [str(path)])
-    except duckdb.IOException as error:
-        raise ConfigurationProblem(f"{path} cannot be written.") from error
+    with replaced(path) as target:
+        connection.execute("copy (from main.fixed order by master_id, loser_id) to ? (format csv, header)", [str(target)])
     row = connection.execute(
         """select (select count(*) from main.fixed),
                   (select count(distinct loser_id) from main.merge_plan

@@ -18,6 +18,7 @@ from assets.files import read_json, write_whole
 from assets.ledger import memory_with, set_baseline, summarise_run
 from assets.merge_plan import load_merge_plans
 from assets.models import BuiltTable, build_models
+from assets.progress import doing
 from assets.session import Session
 from assets.snapshot import publish_tables
 from assets.sqlfile import CheckFile, SqlFile, model_files
@@ -49,8 +50,9 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
     @dg.multi_asset(name="models", specs=specs)
     def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
         """Builds every SQL table from raw, runs every check, and publishes the snapshot."""
-        connections = session.connections
         with session.step(context.run_id) as connection:
+            connections = session.connections
+            doing("the tables were being built")
             write_policy(connection, connections.policy, connections.salesforce.instance_url, checks)
             set_baseline(connection, connections.policy.gate.fail_on)
             write_decisions(connection, session.decisions.read())
@@ -58,7 +60,9 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             built = build_models(connection, checks)
             record = summarise_run(connection, "unproven", [], [])
             home = session.warehouse.home
+            doing("the snapshot was being published")
             publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, utc_text(record.started_at)))
+            doing("what was built was being told to Dagster")
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
             yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": count_rows(connection, "raw.pull")})
             lineage = _cached_lineage(session.warehouse, files, lambda: _schema(connection))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import duckdb
 
+from assets.problems import UnexpectedProblem, said
+from assets.progress import told_to_end
 from assets.sqlfile import CheckFile, SqlFile, model_files
 from assets.warehouse import SQL_FOLDER, count_rows, transaction
 
@@ -58,7 +60,9 @@ def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: st
     try:
         connection.execute(statement)
     except duckdb.Error as error:
-        raise RuntimeError(f"{file.path.parent.name}/{file.path.name} failed: {error}") from error
+        if told_to_end() or isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException)):
+            raise  # nothing that the file could be blamed for
+        raise UnexpectedProblem(f"{file.path.parent.name}/{file.path.name} failed: {said(error)}") from error
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, file: SqlFile, seconds: float) -> BuiltTable:

@@ -121,6 +121,7 @@ class Gate(Section):
 
 class Privacy(Section):
     mask_emails: bool = Field(True, description="Show e-mails as a***@example.com wherever a person looks.")
+    readers_group: str | None = Field(None, description="Unix group that may read published/ and certified/. Without one, only Bindwatch's own user can.")
 
 
 class Pull(Section):
@@ -200,14 +201,16 @@ def masked_email(email: str) -> str:
 
 
 def read_policy(path: Path) -> Policy:
-    """Reads `bindwatch.toml`. A file that is not there means: all defaults.
-
-    Raises ConfigurationProblem, which names every wrong entry at once.
-    """
-    if not path.exists():
-        return Policy()
+    """Reads `bindwatch.toml`. Raises ConfigurationProblem when it is not there, or with every wrong entry at once."""
     try:
         return Policy.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigurationProblem(
+            f"There is no policy file {path.absolute()}. It says how your portal is set up: copy bindwatch.toml from the checkout, go through it, and start "
+            "Bindwatch in its folder, or name it in BINDWATCH_CONFIG."
+        ) from error
+    except OSError as error:
+        raise ConfigurationProblem(f"The policy file {path.absolute()} cannot be read: {error.strerror}. BINDWATCH_CONFIG names another one.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationProblem(f"{path} is not a readable TOML file: {error}") from error
     except ValidationError as error:

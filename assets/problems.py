@@ -1,7 +1,16 @@
 """What can go wrong, in words for the person who has to mend it. Messages carry no secret and no e-mail address.
 
-Each class says with which exit code a command ends that meets it; pipelines/ending.py is the one place that looks.
+Each class says with which exit code a command ends that meets it; pipelines/ending.py is the one place that looks. What a library says may quote
+a record, so none of its words leave this file but through `said`.
 """
+
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+_PACKAGES = ("assets", "expectations", "pipelines", "review", "sandbox", "benchmarks", "tests")
 
 
 class Problem(Exception):
@@ -40,3 +49,62 @@ class MachineProblem(Problem):
     def __init__(self, text: str, exit_code: int = 3) -> None:
         self.exit_code = exit_code
         super().__init__(text)
+
+
+class UnexpectedProblem(Problem):
+    """Nobody expected it: most likely a bug in Bindwatch. The message was made with `said`."""
+
+
+# ── what libraries say ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_EMAIL = re.compile(r"[^\s@<>,;:\"'()\[\]{}=/]+@[^\s@<>,;:\"'()\[\]{}=/]+")
+_QUOTED = re.compile(r"""["'`“”‘’«»].*["'`“”‘’«»]|["'`“”‘’«»].*$""")  # from the first quote to the last: what is quoted may hold quotes
+_DATA = re.compile(r"\b(?:input|original line|key|data|rows?|values?|detail|parameters|hint)\b\s*[:(=\[{].*", re.IGNORECASE)
+_ABOUT_SQL = re.compile(r"^(?:\([\w.]+\) )?(?:Binder|Catalog|Parser) Error: ")
+
+
+def without_emails(text: str) -> str:
+    """The same text with *** for every e-mail address."""
+    return _EMAIL.sub("***", text)
+
+
+def said(text: object) -> str:
+    """What a library said, as far as it cannot quote a record: its first line, without what is quoted and what looks like data.
+
+    What DuckDB says about a statement it does not understand stays, because our statements hold no data.
+    """
+    line = next((line.strip() for line in str(text).splitlines() if line.strip()), "")
+    if not _ABOUT_SQL.match(line):
+        line = _DATA.sub("…", _QUOTED.sub("…", line))
+    return without_emails(line)[:300]
+
+
+def presentable(error: BaseException) -> str:
+    """An exception that nobody expected, in one line without data: its class, where in our code it arose, and what its library said."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
+    where = f" at {Path(frames[-1].filename).relative_to(_ROOT)}:{frames[-1].lineno}" if frames else ""
+    words = str(error) if isinstance(error, Problem) else said(error)
+    return f"{type(error).__name__}{where}" + (f": {words}" if words else "")
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an exception came through, a line a frame, without a word of any library."""
+    return [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what led to it, each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__]
+
+
+def _is_ours(filename: str) -> bool:
+    path = Path(filename)
+    return path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _PACKAGES

@@ -10,6 +10,7 @@ from assets import hubspot, salesforce
 from assets.coverage import read_coverage
 from assets.hubspot_portal import Portal
 from assets.landing import LandedPull
+from assets.progress import doing
 from assets.salesforce_org import Org
 from assets.session import Session
 from assets.warehouse import PullContext, count_rows
@@ -51,8 +52,9 @@ def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
 )
 def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
-    connections = session.connections
     with session.step(context.run_id, _retries_left(context)) as connection:
+        connections = session.connections
+        doing("Salesforce was being pulled", kept=None)
         org = Org(connections.salesforce)
         wanted = salesforce.describe_fields(org, connections.policy)
         with session.warehouse.landing(connections.policy) as landing:
@@ -72,8 +74,9 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
 )  # fmt: skip
 def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
-    connections = session.connections
     with session.step(context.run_id, _retries_left(context)) as connection:
+        connections = session.connections
+        doing("HubSpot was being pulled", kept=None)
         portal = Portal(connections.hubspot, connections.policy.pull)
         wanted = hubspot.read_property_list(portal, connections.policy)
         with session.warehouse.landing(connections.policy) as landing:

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from urllib3.exceptions import NewConnectionError
 
-from assets.problems import PullProblem
+from assets.problems import PullProblem, without_emails
 from assets.retries import Again, Unreadable, read_http_date, retry_after, with_patience
 
 API_VERSION = "64.0"
@@ -257,7 +257,7 @@ def _body(answer: requests.Response) -> dict[str, Any]:
 
 
 def _refusal(answer: requests.Response) -> Refusal:
-    """Salesforce's error code and message. The message of a malformed query quotes the query, which holds field names only."""
+    """Salesforce's error code, and its message as far as it names fields and objects: it may quote a value, or the user."""
     body = _body(answer)
     return Refusal(answer.status_code, str(body.get("errorCode") or body.get("error") or ""), short(body.get("message") or body.get("error_description") or ""))
 
@@ -323,5 +323,11 @@ def _remedy(refusal: Refusal) -> str:
     return remedies.get(refusal.status, "Run again later.")
 
 
+_QUOTED = re.compile(r"""(?<!\w)(["'])(.*?)\1(?!\w)""")  # a quote inside a word is none: O'Brien
+_API_NAME = re.compile(r"[A-Za-z]\w*(?:\.\w+)*")
+
+
 def short(text: object) -> str:
-    return " ".join(str(text).split())[:300]
+    """A message in one line, without e-mail addresses and without quoted values; names of fields and objects stay."""
+    line = _QUOTED.sub(lambda quoted: quoted[0] if _API_NAME.fullmatch(quoted[2]) else "…", " ".join(str(text).split()))
+    return without_emails(line)[:300]

@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage
 from assets.decisions import DecisionStore
+from assets.files import prepare_home
 from assets.hubspot_portal import HubSpotAccess
 from assets.ledger import close_run, memory_with, summarise_run
+from assets.machine import in_words
 from assets.policy import Policy
-from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
+from assets.problems import PullProblem, UnexpectedProblem, presentable
+from assets.progress import Interrupted, interruption, told_to_end, undisturbed
 from assets.retries import Again
 from assets.salesforce_org import SalesforceAccess
 from assets.snapshot import publish_verdict
@@ -47,31 +51,48 @@ class Session:
     def connections(self) -> Connections:
         if self._connections is None:
             self._connections = self.read_connections()
+            prepare_home(self.warehouse.home, self._connections.policy.privacy.readers_group)
         return self._connections
 
     @contextmanager
     def step(self, run_id: str, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the warehouse for one step. What goes wrong inside ends the run as unproven: it is recorded, published and raised.
 
-        Failed checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not
-        answer for the moment; nothing else gets better by waiting.
+        It is raised in our words alone: Dagster keeps an exception with all that led to it, and the text of a library may quote a record. Failed
+        checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not answer for
+        the moment; nothing else gets better by waiting. A signal is told as it is, and nothing begins again.
         """
-        with self.warehouse.connect() as connection:
-            begin_run(connection, run_id, datetime.now(UTC))
-            try:
-                yield connection
-            except dg.Failure:
-                raise
-            except Exception as error:
-                if retries_left > 0 and isinstance(error, PullProblem) and isinstance(error.__cause__, Again):
-                    log.warning("%s Trying again in %d seconds.", error, RETRY_SECONDS)
-                    raise dg.RetryRequested(max_retries=retries_left, seconds_to_wait=RETRY_SECONDS) from error
-                known = isinstance(error, (ConfigurationProblem, PullProblem, WarehouseProblem))
-                problem = str(error) if known else f"Unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                self.record_failure(connection, problem)
-                if known:
-                    raise dg.Failure(description=problem, allow_retries=False) from error
-                raise
+        try:
+            with self.warehouse.connect() as connection:
+                begin_run(connection, run_id, datetime.now(UTC))
+                try:
+                    yield connection
+                except (dg.Failure, GeneratorExit):
+                    raise
+                except BaseException as error:
+                    if not _may_be_tried_again(error, retries_left):
+                        with undisturbed():
+                            self._record(connection, str(_in_words(error, self.warehouse.home)))
+                    raise
+        except (dg.Failure, GeneratorExit):
+            raise
+        except BaseException as error:
+            problem = _in_words(error, self.warehouse.home)
+            if isinstance(problem, Interrupted):
+                raise problem from None
+            failure = dg.Failure(description=str(problem), allow_retries=False)
+            if not _may_be_tried_again(error, retries_left):
+                raise failure from None
+            log.warning("%s Trying again in %d seconds.", problem, RETRY_SECONDS)
+            failure.__suppress_context__ = True
+            raise dg.RetryRequested(max_retries=retries_left, seconds_to_wait=RETRY_SECONDS) from failure
+
+    def _record(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
+        """Records why a step failed, as far as that can be done: what keeps a step from its work may keep this from its, too."""
+        try:
+            self.record_failure(connection, problem)
+        except Exception as error:
+            log.error("That this run failed could not be recorded: %s", in_words(error, self.warehouse.home) or presentable(error))
 
     def record_failure(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
         """Ends the run as unproven, in the warehouse and in the published manifest. The tables published before stay as they are."""
@@ -85,3 +106,14 @@ class Session:
             },
         )  # fmt: skip
         close_run(connection, record)
+
+
+def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:
+    return retries_left > 0 and isinstance(error, PullProblem) and isinstance(error.__cause__, Again) and told_to_end() is None
+
+
+def _in_words(error: BaseException, home: Path) -> BaseException:
+    """What went wrong, in words that may be kept: an Interrupted, or a Problem."""
+    if told_to_end() or isinstance(error, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        return Interrupted(interruption())
+    return in_words(error, home) or UnexpectedProblem(f"Unexpected {presentable(error)}")

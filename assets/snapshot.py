@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from assets.files import read_json, set_aside, sync_file, sync_folder, write_whole
+from assets.files import read_json, set_aside, share_like_parent, sync_file, sync_folder, write_whole
 from assets.problems import WarehouseProblem
 from assets.warehouse import SQL_FOLDER
 
@@ -188,6 +188,8 @@ def _switch(
     for path in folder.glob("*.parquet"):
         sync_file(path)
     write_whole(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    for path in (folder, *folder.iterdir()):
+        share_like_parent(path)
     published = home / "published"
     sync_folder(published)
     link = published / f".current-{uuid.uuid4().hex[:6]}"

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import duckdb
 
 from assets.landing import UNNAMED, Aside, LandedPull, Landing, Page, aside_of
+from assets.machine import machine_fault
 from assets.policy import CheckSetting, Policy
-from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.problems import ConfigurationProblem, WarehouseProblem, said
 from assets.salvage import csv_rows, json_records, write_csv, write_json
 from assets.sqlfile import CheckFile
 
@@ -128,10 +129,15 @@ class Warehouse:
         Raises WarehouseProblem when another process holds the file or a newer Bindwatch wrote it.
         """
         self.home.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
         try:
             connection = duckdb.connect(str(self.path))
         except duckdb.IOException as error:
-            raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB says: {error}") from error
+            if is_new:  # a full disk cut its beginning off, and nothing could open that again
+                self.path.unlink(missing_ok=True)
+            if (fault := machine_fault(error, self.home)) is not None:
+                raise fault from error
+            raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB: {said(error)}") from error
         try:
             connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")
             _prepare(connection)

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_baseline, read_trends, summarise_run
 from assets.modelled import PULLED
 from assets.policy import Policy, masked_email
+from assets.progress import doing
 from assets.session import Session
 from assets.snapshot import Verdict, publish_verdict, read_certificate
 from assets.warehouse import utc_text
@@ -37,7 +38,9 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
     """
     with session.step(context.run.run_id) as connection:
         policy = session.connections.policy
+        doing("the gate was judging")
         outcomes = evaluate(connection, policy)
+        doing("the verdict was being published")
         verdict = judge(outcomes)
         violated = [outcome.name for outcome in outcomes if outcome.blocks]
         not_evaluated = [outcome.name for outcome in outcomes if outcome.state == "not_evaluated"]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import duckdb
 
 from assets.policy import Policy
+from assets.problems import said
 from assets.sqlfile import CheckFile, check_files
 
 log = logging.getLogger("bindwatch.gate")
@@ -164,8 +165,7 @@ def _problem(result: dict[str, Any]) -> str | None:
     info = result.get("exception_info") or {}
     for shape in (info, *(value for value in info.values() if isinstance(value, dict))):
         if shape.get("raised_exception") or shape.get("exception_message"):
-            # the query follows on further lines
-            return str(shape.get("exception_message")).strip().splitlines()[0]
+            return said(shape.get("exception_message"))
     if not result["success"] and not result.get("result"):
         return "Great Expectations returned no result"
     return None

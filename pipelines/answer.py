@@ -6,20 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from assets.problems import ConfigurationProblem
+from assets.files import replaced
 
 
 def write_answer(out: Path | None, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a file, and brings it to `out`, or to standard output. Raises ConfigurationProblem when `out` cannot be written."""
+    """Has `write` fill a file, and brings it to `out`, whole or not at all, or to standard output. Raises ConfigurationProblem when `out` cannot be written."""
     with TemporaryDirectory() as folder:
         answer = Path(folder) / "answer"
         write(answer)
-        if out is not None:
-            try:
-                shutil.copyfile(answer, out)
-            except OSError as error:
-                raise ConfigurationProblem(f"{out} cannot be written: {error.strerror}") from error
-            return
         with answer.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.flush()
+            if out is None:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+                sys.stdout.flush()
+                return
+            with replaced(out) as path, path.open("wb") as copy:
+                shutil.copyfileobj(file, copy)

@@ -1,16 +1,22 @@
-"""The command line. `bindwatch --help` lists what it can do."""
+"""The command line. `bindwatch --help` lists what it can do.
 
-import os
+Each command returns its exit code or raises a Problem; pipelines/ending.py makes an ending of it.
+"""
+
 import sys
-import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets import progress
+from assets.problems import ConfigurationProblem
 from pipelines.decide import decide
+from pipelines.main import main
+
+__all__ = ["app", "main"]  # whoever starts `pipelines.cli:main` gets the same
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Guards the native HubSpot–Salesforce integration.")
 
@@ -18,30 +24,38 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(decide, name="decide")
 
 
+@app.callback()
+def begin(context: typer.Context) -> None:
+    progress.doing(f"`bindwatch {context.invoked_subcommand}` was at work", "It did not end its work: call it again.")
+
+
 @app.command()
-def run(full: Annotated[bool, typer.Option("--full", help="Compare all ids and stamps, too: only that finds what vanished.")] = False) -> None:
+def run(full: Annotated[bool, typer.Option("--full", help="Compare all ids and stamps, too: only that finds what vanished.")] = False) -> int:
     """Pull both CRMs, build every table, publish, and let the gate judge.
 
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
     """
+    progress.doing("the run was being prepared", "Nothing had begun: run it again.")
+    from pipelines import ending
     from pipelines.guarded_run import execute
     from pipelines.report import print_verdict, show_progress
 
     show_progress()
     result = execute(full)
+    ending.decide(result.exit_code)
     print_verdict(result)
-    _leave(result.exit_code)
+    return result.exit_code
 
 
 @app.command()
 def demo(
     people: Annotated[int, typer.Option(help="How many people the two CRMs know.", min=50)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
-) -> None:
+) -> int:
     """Start the sandbox, run twice with some days of events in between, and show what came out. Needs no account."""
     from pipelines.demo import run_demo
 
-    _leave(run_demo(people, seed))
+    return run_demo(people, seed)
 
 
 @app.command()
@@ -60,7 +74,7 @@ def findings(
     export: Annotated[str | None, typer.Option(metavar="csv|json|parquet", help="Write all matches in this format instead of the table.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the export goes; standard output without it.")] = None,
     show_emails: Annotated[bool, typer.Option("--show-emails", help="Full e-mails in the export, although the policy masks them.")] = False,
-) -> None:
+) -> int:
     """List the findings of the last run, with what was decided since: the most urgent first.
 
     Exit code 0, or 2 for a filter that makes no sense, 3 without a published snapshot.
@@ -73,37 +87,36 @@ def findings(
         tuple(check or ()), tuple(suite or ()), tuple(severity or ()), () if "all" in chosen else chosen, tuple(owner or ()), new, since, email, id, text
     )
     show_findings(wanted, limit, export, out, show_emails)
-    _leave(0)
+    return 0
 
 
 @app.command()
-def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message to every address instead.")] = False) -> None:
+def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message to every address instead.")] = False) -> int:
     """Tell the addresses in BINDWATCH_ALERT_URLS what happened since the last time. Dagster's sensor does the same by itself.
 
     Exit code 0, or 2 when an address is missing or not understood, 3 when one does not take the test message.
     """
-    from assets.policy import read_policy
     from pipelines.alerts import send_test, tell
     from pipelines.guarded_run import prepare_instance
     from pipelines.sensors import read_dead_runs
-    from pipelines.settings import alert_urls, home, read_environment
+    from pipelines.settings import alert_urls, home, policy_for_reading
 
-    policy = read_policy(read_environment().bindwatch_config)
+    policy = policy_for_reading()
     urls = alert_urls(policy)
     if not urls:
         raise ConfigurationProblem("BINDWATCH_ALERT_URLS is not set: it holds the addresses of alerts, such as mailto://… or slack://…")
     if test:
         problems = send_test(urls)
         print("\n".join(problems) or f"{len(urls)} told.")
-        _leave(3 if problems else 0)
+        return 3 if problems else 0
     with prepare_instance() as instance:
         messages = tell(home(), policy, urls, read_dead_runs(instance))
     print("\n".join(message.title for message in messages) or "Nothing new.")
-    _leave(0)
+    return 0
 
 
 @app.command()
-def backtest() -> None:
+def backtest() -> int:
     """Score every policy on the portal's own history: which one says best what the integration did?
 
     Exit code 0, or 3 without a published snapshot.
@@ -113,7 +126,7 @@ def backtest() -> None:
     from pipelines.settings import home
 
     compare_policies(open_snapshot(home()))
-    _leave(0)
+    return 0
 
 
 @app.command(name="merge-check")
@@ -121,22 +134,21 @@ def merge_check(
     plan: Annotated[Path, typer.Argument(metavar="PLAN.csv", help="What is to be merged: master_id, loser_id, or as merge tools write it.")],
     out: Annotated[Path | None, typer.Option(help="Where the answer goes; standard output without it.")] = None,
     fix: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the same merges with safe masters there.")] = None,
-) -> None:
+) -> int:
     """Judge a merge plan before it is carried out: which rows would break a contact, and which master would be safe.
 
     Exit code 0: every row is safe. 1: at least one is not. 2: the plan cannot be read. 3: no usable snapshot.
     """
     from assets.merge_check import Judgement, judge
-    from assets.policy import read_policy
     from pipelines.answer import write_answer
     from pipelines.report import print_judgement
-    from pipelines.settings import home, read_environment
+    from pipelines.settings import home, policy_for_reading
 
-    oldest = read_policy(read_environment().bindwatch_config).merges.oldest_snapshot_hours
+    oldest = policy_for_reading().merges.oldest_snapshot_hours
     found: list[Judgement] = []
     write_answer(out, lambda path: found.append(judge(home(), plan, path, oldest, fix)))
     print_judgement(found[0], plan, fix)
-    _leave(0 if found[0].is_safe else 1)
+    return 0 if found[0].is_safe else 1
 
 
 @app.command(name="restore-plan")
@@ -148,7 +160,7 @@ def restore_plan(
         ),
     ] = None,
     since: Annotated[datetime | None, typer.Option(help="Only what was replaced or deleted on that day or time (UTC), or later.")] = None,
-) -> None:
+) -> int:
     """What switches and wrong merges took from contacts, as files that put it back. Nothing is written to a CRM.
 
     Exit code 0, or 3 without a published snapshot.
@@ -162,18 +174,18 @@ def restore_plan(
     snapshot = open_snapshot(home())
     if out is not None and out.suffix.lower() != ".csv":
         print_restore_plan(write_plan(snapshot, out, since), out)
-        _leave(0)
+        return 0
     found: list[RestorePlan] = []
     write_answer(out, lambda path: found.append(write_values(snapshot, path, since)))
     print_restore_plan(found[0], None)
-    _leave(0)
+    return 0
 
 
 @app.command(name="what-if")
 def what_if(
     touched: Annotated[Path, typer.Argument(metavar="TOUCHED.csv", help="Salesforce ids (15 or 18 characters) that an import or a flow is about to edit.")],
     out: Annotated[Path | None, typer.Option(help="Where the answer goes; standard output without it.")] = None,
-) -> None:
+) -> int:
     """Before an import or a mass update: which contacts would jump to another record, and which values would change?
 
     Exit code 0: no contact would jump. 1: at least one would, or might. 2: the list cannot be read. 3: no usable snapshot.
@@ -185,14 +197,14 @@ def what_if(
 
     found = forecast(open_snapshot(home()), touched, out)
     print_forecast(found)
-    _leave(0 if found.is_safe else 1)
+    return 0 if found.is_safe else 1
 
 
 @app.command()
 def review(
     host: Annotated[str, typer.Option(help="Address to listen on. Others than this machine's own need a token or a proxy.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the desk.", min=0, max=65535)] = 8000,
-) -> None:
+) -> int:
     """Open the steward's desk: what is wrong, why, what to do, and who does it. Reads the last published snapshot, also while a run writes.
 
     Exit code 0, or 2 when it would be open to others, or the address is taken.
@@ -200,7 +212,7 @@ def review(
     from pipelines.review import serve_desk
 
     serve_desk(host, port)
-    _leave(0)
+    return 0
 
 
 @app.command()
@@ -222,10 +234,13 @@ def sandbox(
         list[str] | None, typer.Option(help='What goes wrong, as "429 path=search after=1 times=3 seconds=2". An unknown kind lists them all.')
     ] = None,
     hide: Annotated[list[str] | None, typer.Option(help="A Salesforce field (Lead.Fax) or HubSpot property that the integration user cannot see.")] = None,
-) -> None:
+    while_stdin_is_open: Annotated[bool, typer.Option("--while-stdin-is-open", hidden=True)] = False,  # the demo's: it ends with whoever started it
+) -> int:
     """Serve both CRMs on this machine, for trying things out."""
+    import threading
     from datetime import UTC, datetime, timedelta
 
+    from pipelines import ending
     from sandbox.faults import parse_fault
     from sandbox.people import make_people, read_people
     from sandbox.portal import read_portal
@@ -245,48 +260,21 @@ def sandbox(
     folder.mkdir(parents=True, exist_ok=True)
     server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None)
     server.faults.ask(faults)
+    ending.serve()
+    if while_stdin_is_open:
+        threading.Thread(target=_stop_without_stdin, args=[server.stop], daemon=True).start()
     server.serve()
+    return 0
+
+
+def _stop_without_stdin(stop: Callable[[], None]) -> None:
+    sys.stdin.buffer.read()
+    stop()
 
 
 @app.command()
-def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
+def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> int:
     """Open the Dagster UI on the instance that `run` and `demo` use."""
-    from pipelines.guarded_run import prepare_instance
-    from pipelines.settings import home
+    from pipelines.dev import serve_dagster
 
-    os.environ.setdefault("BINDWATCH_HOME", str(home()))
-    with prepare_instance():
-        print(f"Dagster UI: http://127.0.0.1:{port}   (data in {home()})", flush=True)
-    root = Path(__file__).parent.parent
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)])
-
-
-def _leave(code: int) -> NoReturn:
-    """Ends the process at once. DuckDB and Great Expectations together print a page of leaked references in an orderly interpreter exit."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def main() -> None:
-    """Entry point: turns problems into words and exit codes. A traceback means a bug, and exit code 3."""
-    try:
-        app(standalone_mode=False)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        print("Interrupted. The next run goes on from the last whole page.", file=sys.stderr)
-        sys.exit(3)
-    except ConfigurationProblem as error:
-        print(f"Nothing was done:\n\n{error}", file=sys.stderr)
-        sys.exit(2)
-    except WarehouseProblem as error:
-        print(error, file=sys.stderr)
-        sys.exit(3)
-    except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors
-            error.show()
-            sys.exit(2)
-        traceback.print_exc()
-        print("This is a bug in Bindwatch. The run proves nothing.", file=sys.stderr)
-        sys.exit(3)
+    return serve_dagster(port)

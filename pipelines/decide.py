@@ -1,6 +1,7 @@
 """`bindwatch decide …`: what people decide about findings. Each decision is kept with who and when; the next run takes it into account."""
 
 import getpass
+import os
 import sys
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -20,15 +21,15 @@ Reason = Annotated[str | None, typer.Option(help="Why.")]
 
 
 @decide.command()
-def acknowledge(findings: Fingerprints, reason: Reason = None, by: By = None) -> None:
+def acknowledge(findings: Fingerprints, reason: Reason = None, by: By = None) -> int:
     """Somebody has seen it. It still counts for the gate."""
-    _record("acknowledge", findings, by, reason=reason)
+    return _record("acknowledge", findings, by, reason=reason)
 
 
 @decide.command()
-def assign(findings: Fingerprints, to: Annotated[str, typer.Option(help='Who takes care of it; "" for nobody.')], reason: Reason = None, by: By = None) -> None:
+def assign(findings: Fingerprints, to: Annotated[str, typer.Option(help='Who takes care of it; "" for nobody.')], reason: Reason = None, by: By = None) -> int:
     """Somebody takes care of it. It stays theirs when the facts change."""
-    _record("assign", findings, by, reason=reason, owner=to.strip() or None)
+    return _record("assign", findings, by, reason=reason, owner=to.strip() or None)
 
 
 @decide.command()
@@ -37,26 +38,26 @@ def waive(
     reason: Annotated[str, typer.Option(help="Why it may stay.")],
     until: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Until the end of that day (UTC).")],
     by: By = None,
-) -> None:
+) -> int:
     """It may stay for a while: the gate does not count it until that day, or until its facts change."""
     if not reason.strip():
         raise ConfigurationProblem("A waiver needs a reason: who reads it in a year must understand it.")
-    _record("waive", findings, by, reason=reason.strip(), until=_end_of(until))
+    return _record("waive", findings, by, reason=reason.strip(), until=_end_of(until))
 
 
 @decide.command()
-def undo(findings: Fingerprints, reason: Reason = None, by: By = None) -> None:
+def undo(findings: Fingerprints, reason: Reason = None, by: By = None) -> int:
     """Take the last decision about it back."""
-    _record("undo", findings, by, reason=reason)
+    return _record("undo", findings, by, reason=reason)
 
 
-def _record(action: "Action", given: list[str], by: str | None, reason: str | None = None, owner: str | None = None, until: datetime | None = None) -> None:
+def _record(action: "Action", given: list[str], by: str | None, reason: str | None = None, owner: str | None = None, until: datetime | None = None) -> int:
     from assets.decisions import Decision, has_decision, objection
     from assets.worklist import Worklist
     from pipelines.report import stdout
     from pipelines.settings import home, open_decisions, read_environment
 
-    who = (by or read_environment().bindwatch_user or getpass.getuser()).strip()
+    who = (by or read_environment().bindwatch_user or _logged_in()).strip()
     worklist = Worklist(home(), open_decisions())
     texts = [line.split()[0] for line in sys.stdin if line.strip()] if given == ["-"] else given
     if not texts:
@@ -69,6 +70,15 @@ def _record(action: "Action", given: list[str], by: str | None, reason: str | No
     for finding in findings:
         about = f"HubSpot contact {finding['hubspot_contact_id']}" if finding["hubspot_contact_id"] else finding["salesforce_id"] or "the run"
         stdout.print(f"{finding['fingerprint'][:8]}  {finding['check_name']}  {about}: {_PAST[action]}{_what(owner, until, action)} by {who}", markup=False)
+    return 0
+
+
+def _logged_in() -> str:
+    """The name of who is logged in; the number, where it has no name."""
+    try:
+        return getpass.getuser()
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 _OBJECTIONS = {

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets import process
 from assets.certified_binding import certified_binding
 from assets.modelled import model_assets
 from assets.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, salesforce_records
@@ -13,6 +14,8 @@ from expectations.asset_checks import gate
 from expectations.gate import checks
 from pipelines.sensors import alerts, merge_plans
 from pipelines.settings import home, open_decisions, read_connections
+
+process.settle()  # in the processes that Dagster starts for this code location
 
 
 @dg.resource(description="One run on one home folder: the lock, the warehouse, the connections.")

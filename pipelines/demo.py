@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from assets.machine import check_home
+from assets.problems import Problem
+from assets.progress import doing, undisturbed
+from pipelines.ending import decide
 from pipelines.guarded_run import DEMO_MARK, execute
 from pipelines.report import print_verdict, show_progress, stdout
-from pipelines.settings import home
+from pipelines.settings import home, is_default_home
 
 _ROOT = Path(__file__).parent.parent
 _DAYS = 4
@@ -22,6 +26,7 @@ _DAYS = 4
 def run_demo(people: int, seed: int) -> int:
     """Returns the exit code: 0 when the demo worked; the gate inside it is expected to fail."""
     folder = home()
+    check_home(folder, is_default_home())
     if (folder / "warehouse.duckdb").exists() and not (folder / DEMO_MARK).exists():
         print(f"{folder} holds data of real CRMs. Set BINDWATCH_HOME to another folder for the demo.", file=sys.stderr)
         return 2
@@ -41,34 +46,40 @@ def run_demo(people: int, seed: int) -> int:
         stdout.rule("[bold]First run: everything is pulled")
         first = execute()
         stdout.print(f"First run: [bold]{first.verdict}[/]. What it found is the state the portal was in.")
+        doing("days passed in the sandbox", "Nothing of the demo is needed: start it again.")
         stdout.rule(f"[bold]{_DAYS} days pass: edits, forms, conversions, merges, deletions")
         advance(environment["HUBSPOT_BASE_URL"], _DAYS)
         stdout.rule("[bold]Second run: what changed is pulled")
         second = execute()
+    worked = first.manifest is not None and second.manifest is not None and "unproven" not in (first.verdict, second.verdict)
+    code = 0 if worked else 3
+    decide(code)
     print_verdict(second)
     stdout.print(f"[dim]The demo took {time.monotonic() - started:.0f} s.[/]")
-    worked = first.manifest is not None and second.manifest is not None and "unproven" not in (first.verdict, second.verdict)
-    return 0 if worked else 3
+    return code
 
 
 @contextmanager
 def running_sandbox(folder: Path, people: int, seed: int, days_ago: float, *options: str) -> Iterator[dict[str, str]]:
     """Starts `bindwatch sandbox` as a process of its own on free ports. Yields the environment that points Bindwatch at it."""
     command = [
-        sys.executable, "-c", "from pipelines.cli import main; main()", "sandbox", "--people", str(people), "--seed", str(seed), "--days-ago", str(days_ago),
-        "--folder", str(folder), "--salesforce-port", "0", "--hubspot-port", "0", *options,
+        sys.executable, "-c", "from pipelines.main import main; main()", "sandbox", "--people", str(people), "--seed", str(seed),
+        "--days-ago", str(days_ago), "--folder", str(folder), "--salesforce-port", "0", "--hubspot-port", "0", "--while-stdin-is-open", *options,
     ]  # fmt: skip
     (folder / "environment").unlink(missing_ok=True)
-    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL)
+    # Its standard input ends when this process does, in whatever way; then it ends, too. In a session of its own, so that Ctrl-C does not end it
+    # while the run still asks.
+    process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         yield _wait_for_environment(folder / "environment", process)
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with undisturbed():
+            process.terminate()
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def advance(hubspot_url: str, days: float) -> None:
@@ -82,8 +93,8 @@ def _wait_for_environment(path: Path, process: "subprocess.Popen[bytes]") -> dic
     deadline = time.monotonic() + 120
     while not path.exists():
         if process.poll() is not None:
-            raise RuntimeError(f"the sandbox ended with exit code {process.returncode}")
+            raise Problem(f"The sandbox ended before it served (exit code {process.returncode}); what it said stands above.")
         if time.monotonic() > deadline:
-            raise RuntimeError("the sandbox did not start within two minutes")
+            raise Problem("The sandbox did not start within two minutes. Is the machine busy? Try again.")
         time.sleep(0.05)
     return dict(line.split("=", 1) for line in path.read_text("utf-8").splitlines())

@@ -6,13 +6,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from assets.policy import masked_email, read_policy
+from assets.policy import masked_email
 from assets.problems import ConfigurationProblem
 from assets.worklist import FORMATS, Filter, Worklist, check_values
 from expectations.gate import checks
 from pipelines.answer import write_answer
 from pipelines.report import stderr, stdout
-from pipelines.settings import home, open_decisions, read_environment
+from pipelines.settings import home, open_decisions, policy_for_reading
 
 _COLOURS = {"block": "red", "unproven": "yellow", "warn": "blue"}
 
@@ -27,7 +27,7 @@ def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | No
         raise ConfigurationProblem(f"There is no format {export!r}: {', '.join(FORMATS)}.")
     if out is not None and export is None:
         raise ConfigurationProblem("--out needs --export: say in which format.")
-    masked = read_policy(read_environment().bindwatch_config).privacy.mask_emails and not show_emails
+    masked = policy_for_reading().privacy.mask_emails and not show_emails
     worklist = Worklist(home(), open_decisions())
     if export is not None:
         write_answer(out, lambda path: worklist.export(wanted, export, path, masked))

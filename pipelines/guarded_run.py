@@ -8,17 +8,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
-from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
+from assets import problems
+from assets.machine import check_home, fault_in_texts
+from assets.problems import ConfigurationProblem, WarehouseProblem, said
+from assets.progress import doing, end_if_told
 from assets.snapshot import current_folder, open_folder, read_manifest
 from assets.warehouse import Warehouse
-from pipelines.settings import home, read_connections
+from pipelines.settings import home, is_default_home, read_connections
 
 log = logging.getLogger("bindwatch")
 
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 EXIT_CODES = {"pass": 0, "fail": 1, "unproven": 3}
-_OWN_PROBLEMS = {problem.__name__ for problem in (ConfigurationProblem, PullProblem, WarehouseProblem)}
+_OWN_PROBLEMS = {name for name, value in vars(problems).items() if isinstance(value, type) and issubclass(value, problems.Problem)}
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,12 @@ def prepare_instance() -> dg.DagsterInstance:
 
 
 def execute(full: bool = False) -> RunResult:
-    """Runs the job. Raises ConfigurationProblem before anything starts when settings are missing or wrong."""
+    """Runs the job. Raises ConfigurationProblem or MachineProblem before anything starts when settings are missing or wrong, or the home cannot be written;
+    Interrupted when a signal ended it.
+    """
+    doing("the run was being prepared", "Nothing had begun: run it again.")
     connections = read_connections()
+    check_home(home(), is_default_home())
     if (home() / DEMO_MARK).exists() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
         raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
     from pipelines.definitions import defs
@@ -65,6 +73,7 @@ def execute(full: bool = False) -> RunResult:
             raise_on_error=False,
             run_config={"ops": options, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+    end_if_told()
     return _read_result(result)
 
 
@@ -93,14 +102,24 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
     """Why the run failed: one sentence for each step, or the reason why none began."""
     reasons = []
     for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
         if event.is_step_failure and event.step_failure_data.user_failure_data and event.step_failure_data.user_failure_data.description:
             reasons.append(event.step_failure_data.user_failure_data.description)
-        elif event.is_step_failure or event.event_type is dg.DagsterEventType.RESOURCE_INIT_FAILURE:
-            error = getattr(event.event_specific_data, "error", None)
-            while error is not None and error.cls_name not in _OWN_PROBLEMS and error.cause is not None:
-                error = error.cause
-            reasons.append(error.message.partition(": ")[2] if error else "")
-    return " ".join(" ".join(dict.fromkeys(reasons)).split()) or "The run did not start."
+        elif isinstance(error, SerializableErrorInfo):
+            reasons.append(_reason(error))
+    return " ".join(" ".join(dict.fromkeys(reasons)).split()) or "The run did not start, and Dagster does not say why: its log in `bindwatch dev` may."
+
+
+def _reason(error: SerializableErrorInfo) -> str:
+    """Why something failed of which Dagster kept only the words: one of our problems, a fault of the machine, or as much as can be shown."""
+    told = [error]
+    while (cause := told[-1].cause or told[-1].context) is not None:
+        told.append(cause)
+    for one in told:
+        if one.cls_name in _OWN_PROBLEMS or one.cls_name == dg.Failure.__name__:
+            return one.message.partition(": ")[2].strip()
+    fault = fault_in_texts([one.message for one in told], home())
+    return str(fault) if fault else f"Unexpected {told[-1].cls_name}: {said(told[-1].message.partition(': ')[2])}."
 
 
 def read_worst_findings(folder: Path) -> list[dict[str, Any]]:

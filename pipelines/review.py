@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import uvicorn
 
-from assets.policy import read_policy
 from assets.problems import ConfigurationProblem
-from pipelines.settings import home, open_decisions, read_environment
+from pipelines.ending import serve
+from pipelines.settings import home, open_decisions, policy_for_reading, read_environment
 from review.access import Entrance, tidy_name
 from review.app import Settings, create_app
 
@@ -16,7 +16,7 @@ from review.app import Settings, create_app
 def serve_desk(host: str, port: int) -> None:
     """Serves until it is stopped. Raises ConfigurationProblem when the desk would be open to others, or the address cannot be had."""
     environment = read_environment()
-    policy = read_policy(environment.bindwatch_config)
+    policy = policy_for_reading()
     token = environment.bindwatch_desk_token
     entrance = Entrance(
         host=host,
@@ -28,6 +28,7 @@ def serve_desk(host: str, port: int) -> None:
     )
     app = create_app(Settings(home(), open_decisions, entrance, policy.privacy.mask_emails, policy.merges.oldest_snapshot_hours))
     listener = _listen(host, port)
+    serve()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     print(f"The steward's desk: http://{shown}:{listener.getsockname()[1]}   (snapshot in {home()}; Ctrl-C ends it)", flush=True)

@@ -1,15 +1,17 @@
 """Dagster's sensors: one tells alerts, one judges merge plans that somebody drops into the home. Neither starts a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from assets.machine import in_words
 from assets.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
 from assets.merge_plan import FOLDER
-from assets.policy import read_policy
-from assets.problems import WarehouseProblem
+from assets.problems import UnexpectedProblem, WarehouseProblem, presentable
 from pipelines.alerts import DeadRun, tell
-from pipelines.settings import alert_urls, home, read_environment
+from pipelines.settings import alert_urls, home, policy_for_reading
 
 _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _LOOK_BACK = timedelta(days=2)
@@ -21,11 +23,12 @@ _LOOK_BACK = timedelta(days=2)
     "completed, recovery to green.",
 )  # fmt: skip
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    policy = read_policy(read_environment().bindwatch_config)
-    urls = alert_urls(policy)
-    if not urls:
-        return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
-    messages = tell(home(), policy, urls, read_dead_runs(context.instance))
+    with _in_our_words():
+        policy = policy_for_reading()
+        urls = alert_urls(policy)
+        if not urls:
+            return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
+        messages = tell(home(), policy, urls, read_dead_runs(context.instance))
     return dg.SkipReason(f"Told: {'; '.join(message.title for message in messages)}." if messages else "Nothing new.")
 
 
@@ -35,15 +38,24 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     "planned_merge_unsafe, and writes the answer to merge-plans/answers. The next run makes its findings of it.",
 )  # fmt: skip
 def merge_plans(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    hours = read_policy(read_environment().bindwatch_config).merges.oldest_snapshot_hours
     try:
-        judged, seen = judge_dropped_plans(home(), hours, context.cursor)
+        with _in_our_words():
+            judged, seen = judge_dropped_plans(home(), policy_for_reading().merges.oldest_snapshot_hours, context.cursor)
     except WarehouseProblem as problem:
         return dg.SkipReason(str(problem))
     if not judged:
         context.update_cursor(seen)
         return dg.SkipReason("No new merge plan.")
     return dg.SensorResult(asset_events=[_evaluation(judged)], cursor=seen)
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Dagster keeps what a sensor raises, and the text of a library may quote a record."""
+    try:
+        yield
+    except Exception as error:
+        raise in_words(error, home()) or UnexpectedProblem(f"Unexpected {presentable(error)}") from None
 
 
 def _evaluation(judged: list[JudgedPlan]) -> dg.AssetCheckEvaluation:

@@ -1,6 +1,9 @@
 """Settings from the environment. Secrets only ever come from here; bindwatch.toml holds none."""
 
+import grp
 import logging
+import os
+import sys
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError
@@ -61,6 +64,23 @@ def read_environment() -> Environment:
         raise ConfigurationProblem("\n".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())) from error
 
 
+def is_default_home() -> bool:
+    """Did nobody say where the home is to be?"""
+    return not os.environ.get("BINDWATCH_HOME")
+
+
+def policy_for_reading() -> Policy:
+    """The policy, for a command that can do without: then everything is as safe as can be, which is the default. A file that was named and is not there
+    is said. Raises ConfigurationProblem for a wrong one.
+    """
+    path = read_environment().bindwatch_config
+    if path.exists():
+        return read_policy(path)
+    if os.environ.get("BINDWATCH_CONFIG"):
+        print(f"BINDWATCH_CONFIG is {path}: there is no such file, so every setting is the default (e-mails are masked).", file=sys.stderr)
+    return Policy()
+
+
 def home() -> Path:
     """$BINDWATCH_HOME as an absolute path."""
     return read_environment().bindwatch_home.absolute()
@@ -87,6 +107,7 @@ def read_connections() -> Connections:
         problems.append(str(problem))
     else:
         problems += _wrong_checks(policy, env.bindwatch_config)
+        problems += _wrong_group(policy.privacy.readers_group, env.bindwatch_config)
     problems += _missing(env)
     problems += _wrong(env)
     private_key = None
@@ -135,6 +156,20 @@ def _wrong_checks(policy: Policy, path: Path) -> list[str]:
         elif known[name].default_severity == "unproven" and setting.severity is not None:
             problems.append(f"{locate(path, ('checks', name, 'severity'))}: cannot be changed, because without it a run on partial data would look green")
     return problems
+
+
+def _wrong_group(name: str | None, path: Path) -> list[str]:
+    """A group of readers that cannot be given files to read."""
+    if name is None:
+        return []
+    place = locate(path, ("privacy", "readers_group"))
+    try:
+        group = grp.getgrnam(name).gr_gid
+    except KeyError:
+        return [f"{place}: there is no group {name!r} on this machine"]
+    if os.geteuid() != 0 and group not in {os.getegid(), *os.getgroups()}:
+        return [f"{place}: the user that runs Bindwatch is no member of the group {name!r}, so it cannot give files to it"]
+    return []
 
 
 def _trusted_authorities(env: Environment) -> str | None:

@@ -1,0 +1,60 @@
+"""`bindwatch dev`: Dagster's UI and daemon as a process of their own, on the instance that `run` and `demo` use."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from assets import progress
+from assets.problems import Problem
+from pipelines import ending
+from pipelines.guarded_run import prepare_instance
+from pipelines.settings import home
+
+_STOPS_WITHIN = 20.0  # seconds: Dagster ends four processes in their order
+# Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind. Dagster ends
+# what it started with SIGINT, which is kept out where this was started in the background.
+_WITH_PARENT = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 15); signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def serve_dagster(port: int) -> int:
+    """Serves until it is stopped. Raises Problem when Dagster ends before it served."""
+    os.environ.setdefault("BINDWATCH_HOME", str(home()))
+    with prepare_instance():
+        print(f"Dagster UI: http://127.0.0.1:{port}   (data in {home()})", flush=True)
+    root = Path(__file__).parent.parent
+    dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-c", _WITH_PARENT, *dagster] if sys.platform == "linux" else dagster
+    # a session of its own: a terminal that closes or Ctrl-C tells this process alone, which then ends that one in order
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        while not _answers(port) and process.poll() is None:
+            time.sleep(0.5)
+        if process.poll() is None:
+            ending.serve(_STOPS_WITHIN)
+            process.wait()
+        raise Problem(f"Dagster ended by itself (exit code {process.returncode}); what it said stands above. Is port {port} taken? --port takes another one.")
+    finally:
+        with progress.undisturbed():
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOPS_WITHIN - 2)
+    with suppress(ProcessLookupError):  # what it started and did not end
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
