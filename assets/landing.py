@@ -25,6 +25,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ValidationError
 
+from assets import progress
 from assets.files import UNUSABLE, set_aside, sync_file, sync_folder, write_whole
 
 log = logging.getLogger("bindwatch.pull")
@@ -264,6 +265,7 @@ class LandedPull:
 
     def _note(self, note: dict[str, Any]) -> None:
         note["at"] = _now().isoformat()
+        progress.now.rows += note["rows"]
         self._lot.append(note)
         self._lot_bytes += note["bytes"]
         self._count(note)
