@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from assets.files import sealed
 from assets.session import Session
 from assets.snapshot import describe_file, publish_verdict
 from assets.warehouse import utc_text
@@ -40,7 +41,7 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
         )
         certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
         temporary.replace(folder / "binding.parquet")
-        temporary.write_text(json.dumps(certificate), "utf-8")
+        temporary.write_text(json.dumps(sealed(certificate)), "utf-8")
         temporary.replace(folder / "certificate.json")
         publish_verdict(connection, session.warehouse.home, {}, {})
     return dg.MaterializeResult(

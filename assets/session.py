@@ -10,11 +10,12 @@ import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage
+from assets.damage import is_damage
 from assets.decisions import DecisionStore
 from assets.hubspot_portal import HubSpotAccess
 from assets.ledger import close_run, memory_with, summarise_run
 from assets.policy import Policy
-from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
+from assets.problems import ConfigurationProblem, DamagedWarehouse, PullProblem, WarehouseProblem
 from assets.retries import Again
 from assets.salesforce_org import SalesforceAccess
 from assets.snapshot import publish_verdict
@@ -56,13 +57,15 @@ class Session:
         Failed checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not
         answer for the moment; nothing else gets better by waiting.
         """
-        with self.warehouse.connect() as connection:
+        with self._told_when_damaged(run_id), self.warehouse.connect() as connection:
             begin_run(connection, run_id, datetime.now(UTC))
             try:
                 yield connection
             except dg.Failure:
                 raise
             except Exception as error:
+                if is_damage(error, self.warehouse.path):
+                    raise  # nothing can be recorded in it
                 if retries_left > 0 and isinstance(error, PullProblem) and isinstance(error.__cause__, Again):
                     log.warning("%s Trying again in %d seconds.", error, RETRY_SECONDS)
                     raise dg.RetryRequested(max_retries=retries_left, seconds_to_wait=RETRY_SECONDS) from error
@@ -72,6 +75,16 @@ class Session:
                 if known:
                     raise dg.Failure(description=problem, allow_retries=False) from error
                 raise
+
+    @contextmanager
+    def _told_when_damaged(self, run_id: str) -> Iterator[None]:
+        """A run on a damaged warehouse cannot record how it ended. It still takes back the verdict that is published, and says why."""
+        try:
+            yield
+        except DamagedWarehouse as damage:
+            changes = {"run_id": run_id, "verdict": "unproven", "problem": str(damage), "checks": [], "waivers_lapsed": None, "baseline": None}
+            publish_verdict(duckdb.connect(), self.warehouse.home, {}, changes)
+            raise dg.Failure(description=str(damage), allow_retries=False) from damage
 
     def record_failure(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
         """Ends the run as unproven, in the warehouse and in the published manifest. The tables published before stay as they are."""

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import duckdb
 
+from assets.files import sealed
 from assets.problems import WarehouseProblem
 from assets.warehouse import SQL_FOLDER
 
@@ -163,7 +164,7 @@ def _switch(
     """known: what the manifest says of files that are the same as before."""
     manifest["files"] = {path.name: known.get(path.name) or describe_file(connection, path) for path in sorted(folder.glob("*.parquet"))}
     manifest["certified"] = read_certificate(home)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest), indent=1, ensure_ascii=False), "utf-8")
     published = home / "published"
     link = published / f".current-{uuid.uuid4().hex[:6]}"
     link.symlink_to(folder.name)
