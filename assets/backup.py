@@ -292,12 +292,18 @@ def _save_state(home: Path, folder: Path, connection: duckdb.DuckDBPyConnection 
     elif log_of(path).exists():
         with closing(open_file(path)) as opened:
             opened.execute("checkpoint")
+    _remove_state(folder)  # of a run that was killed while it copied
     check_room(folder, path.stat().st_size + (1 << 20))
     files = {name: file for part in OF_THE_RUN for name, file in copy_part(home, folder, part, go_on).items()}
     what = damage_of(folder / WAREHOUSE)
     if what is not None:
         raise damaged(path, what)
     return files
+
+
+def _remove_state(folder: Path) -> None:
+    for name in OF_THE_RUN:
+        shutil.rmtree(folder / name, ignore_errors=True) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
 
 
 def _state_of(path: Path) -> dict[str, Any]:
@@ -307,7 +313,7 @@ def _state_of(path: Path) -> dict[str, Any]:
         run = connection.execute("select run_id, verdict, finished_at from main.run order by finished_at desc limit 1").fetchone()
     return {
         "schema": schema[0] if schema else None,
-        "run": {"run_id": run[0], "verdict": run[1], "as_of": f"{run[2]:%Y-%m-%dT%H:%M:%SZ}"} if run else None,
+        "run": {"run_id": run[0], "verdict": run[1], "ended_at": f"{run[2]:%Y-%m-%dT%H:%M:%SZ}"} if run else None,
     }
 
 
@@ -401,6 +407,8 @@ def _read_answer(path: Path) -> dict[str, dict[str, Any]]:
 def answer_requests(home: Path, connection: duckdb.DuckDBPyConnection) -> None:
     """In the process of a run, after a commit: makes the backups that were asked for. Whatever goes wrong is told to who asked, and no harm to the run."""
     for request in sorted((home / REQUESTS).glob("*.json")):
+        if request.with_suffix(".answer").exists():
+            continue  # whoever asked has not read it yet
         try:
             _answer(home, connection, request)
         except Exception as error:  # a run does not end because of a backup
@@ -424,8 +432,7 @@ def _answer(home: Path, connection: duckdb.DuckDBPyConnection, request: Path) ->
         files = _save_state(home, folder, connection, go_on)
     except _Withdrawn:
         log.info("the backup in %s is no longer wanted: stopped", folder)
-        for name in OF_THE_RUN:
-            shutil.rmtree(folder / name, ignore_errors=True) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
+        _remove_state(folder)
         return
     except Problem as error:
         problem, exit_code = str(error), error.exit_code

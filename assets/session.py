@@ -82,7 +82,14 @@ class Session:
         try:
             yield
         except DamagedWarehouse as damage:
-            changes = {"run_id": run_id, "verdict": "unproven", "problem": str(damage), "checks": [], "waivers_lapsed": None, "baseline": None}
+            changes: dict[str, object] = {
+                "run_id": run_id,
+                "verdict": "unproven",
+                "problem": str(damage),
+                "checks": [],
+                "waivers_lapsed": None,
+                "baseline": None,
+            }
             publish_verdict(duckdb.connect(), self.warehouse.home, {}, changes)
             raise dg.Failure(description=str(damage), allow_retries=False) from damage
 

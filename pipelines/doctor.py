@@ -401,7 +401,11 @@ def _ask_hubspot(connections: Connections, clocks: dict[str, timedelta]) -> str:
 
 def _look_at_clocks(clocks: dict[str, Any]) -> str:
     unknown = [name for name in ("Salesforce", "HubSpot") if name not in clocks]
-    wrong = [f"{abs(away)} {'ahead of' if away > timedelta(0) else 'behind'} {name}" for name, away in clocks.items() if abs(away) > MOST_CLOCK_DIFFERENCE]
+    wrong = [
+        f"{timedelta(seconds=round(abs(away).total_seconds()))} {'ahead of' if away > timedelta(0) else 'behind'} {name}"
+        for name, away in clocks.items()
+        if abs(away) > MOST_CLOCK_DIFFERENCE
+    ]
     if wrong:
         raise _Mend(f"this machine is {', '.join(wrong)}", "Switch on time synchronisation (NTP): tokens and retention are reckoned by this clock.")
     if unknown:

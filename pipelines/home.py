@@ -59,4 +59,4 @@ def restore(folder: Path, yes: bool) -> None:
 
 def _state(manifest: dict[str, object]) -> str:
     run = manifest["run"]
-    return f"Its last run ended {run['as_of']} with {run['verdict']}." if isinstance(run, dict) else "No run has ended in it."
+    return f"Its last run ended {run['ended_at']} with {run['verdict']}." if isinstance(run, dict) else "No run has ended in it."

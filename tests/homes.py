@@ -1,0 +1,134 @@
+"""Homes for tests of backups: one that runs have written, copied for each test, and ways to look at and to damage it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from assets.decisions import Decision, DecisionStore
+from assets.warehouse import Warehouse
+from assets.worklist import Filter, Worklist
+from sandbox.story import Story
+from tests.live import ROOT, served, some_days_ago
+
+POLICY = ROOT / "sandbox" / "bindwatch.toml"
+
+
+@dataclass(frozen=True)
+class Portal:
+    """A home after a green run and a decision, and the CRMs behind it."""
+
+    home: Path
+    environment: dict[str, str]
+    story: Story
+
+
+@contextmanager
+def lived_in(folder: Path) -> Iterator[Portal]:
+    """A clean portal, two runs, a waiver, a certificate, a merge plan. Its CRMs have the time of this machine."""
+    from tests.live import runner
+
+    story = Story([], 1, some_days_ago(0))
+    for number in range(30):
+        story.world.create_record("Contact", {"FirstName": "Ann", "LastName": f"Lee {number}", "Email": f"ann{number}@example.com"})
+    from sandbox.integration import poll
+
+    poll(story.world, story.settings)
+    home = folder / "home"
+    with pytest.MonkeyPatch.context() as patch, served(story, folder / "sandbox") as server:
+        run = runner(patch, home)
+        assert run(server).exit_code == 0
+        story.world.create_contact({"email": "bob@example.com", "salesforceleadid": "00Q9z00000Gone1AAA"}, "IMPORT")
+        assert run(server).exit_code == 1
+        store = DecisionStore(home)
+        (finding,) = Worklist(home, store).find(Filter(checks=("bound_record_unknown",)))
+        store.record([Decision("waive", "Ann", finding, reason="a former org", waived_until=datetime(2099, 1, 1))])
+        (home / "merge-plans").mkdir()
+        (home / "merge-plans" / "plan.csv").write_text("master_id,loser_id\n")
+        home.chmod(0o700)
+        yield Portal(home, server.environment, story)
+
+
+def tables(home: Path) -> dict[str, Any]:
+    """Every table of the warehouse and of the decisions: how many rows, and a checksum of all values."""
+    with closing(duckdb.connect(str(home / "warehouse.duckdb"), read_only=True)) as connection:
+        names = connection.execute("select schema_name || '.' || table_name from duckdb_tables() order by 1").fetchall()
+        found: dict[str, Any] = {name: connection.execute(f"select count(*), bit_xor(hash(t)) from {name} as t").fetchone() for (name,) in names}
+    return found | {"decisions": DecisionStore(home).read()}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder with a checksum, every link with its target; the lock, which is empty, left out."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name == "run.lock":
+            continue
+        name = str(path.relative_to(folder))
+        found[name] = str(path.readlink()) if path.is_symlink() else "folder" if path.is_dir() else sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def damage(path: Path, at: float, length: int = 64) -> None:
+    """Turns over the bits of a range of a file; at: 0 its beginning, 1 its end."""
+    content = bytearray(path.read_bytes())
+    start = min(int(at * len(content)), max(0, len(content) - length))
+    for place in range(start, min(start + length, len(content))):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A disk of its own with so many bytes. Skips where this process may not mount one."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"this process may not mount a small disk: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def in_child(work: Callable[[], int]) -> int:
+    """Does something in a forked process, and returns its exit code; 99 when it raised."""
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def interrupted_run(home: Path, table: str = "left_over") -> Path:
+    """A process that is killed after a commit leaves its log beside the warehouse. Returns the log."""
+
+    def work() -> int:
+        with Warehouse(home).connect() as connection:
+            connection.execute(f"create table main.{table} as select range as x, repeat('abc', 20) as s from range(2000)")
+            os._exit(0)
+
+    assert in_child(work) == 0
+    log = home / "warehouse.duckdb.wal"
+    assert log.stat().st_size > 10_000
+    return log
+
+
+def copy_of(home: Path, to: Path) -> Path:
+    shutil.copytree(home, to, symlinks=True)
+    return to
+
+
+def days(number: float) -> timedelta:
+    return timedelta(days=number)
