@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from assets.damage import LAST_BACKUP, damage_of, damaged, log_of, missing, open_file, sign_of_runs
+from assets.decisions import is_damage
 from assets.files import is_sealed, sealed, sync_file, sync_folder, write_whole
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem
 
@@ -164,8 +165,9 @@ def _new_folder(folder: Path, home: Path) -> Iterator[None]:
         raise BackupProblem(
             f"{folder} is inside the home {home}: what takes the home would take the backup. Name a folder elsewhere, on another disk if you can."
         )
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made: list[Path] = []
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         if folder.is_dir() and any(folder.iterdir()):
             half = "" if (folder / MANIFEST).exists() or not (folder / WAREHOUSE).exists() else " It holds a backup that was not finished: remove it."
             raise BackupProblem(f"{folder} is not empty.{half} Nothing was written. Name a new folder.")
@@ -323,9 +325,11 @@ def _save_decisions(store: "DecisionStore", folder: Path) -> tuple[dict[str, dic
     try:
         count = store.save(target)
     except sqlite3.DatabaseError as error:
-        raise DamagedWarehouse(
-            f"{store.where} cannot be read ({error}), so no backup was made. Put decisions.sqlite of the last backup in its place."
-        ) from error
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        if is_damage(error):
+            raise DamagedWarehouse(f"{store.where} is damaged ({error}): no backup was made. Put {DECISIONS} of the last backup in its place.") from error
+        raise MachineProblem(f"{store.where} cannot be read ({error}): no backup was made. Give access to it, and try again.") from error
     if count is None:
         return {}, ["No decisions: nobody has decided anything in this home."]
     target.chmod(0o600)

@@ -5,6 +5,7 @@ file is read block by block, as DuckDB 2 lays it out: three heads of 4 kB, then 
 """
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +46,6 @@ _NOT_THE_FILE = (
 class _Head:
     """What the current of the two heads says. free: where the list of blocks without contents begins; blocks: how many there are."""
 
-    iteration: int
     free: int
     blocks: int
     size: int
@@ -56,6 +56,33 @@ def damage_of(path: Path) -> str | None:
 
     Blocks that hold nothing, and those that were written after the last checkpoint, do not count. Raises OSError when it cannot be read.
     """
+    head = _read_head(path)
+    if isinstance(head, str):
+        return head
+    free = _free_blocks(path, head)
+    bad = [number for number in _bad_blocks(path, head) if number not in free]
+    if not bad:
+        return None
+    return f"{len(bad)} of its {head.blocks:,} blocks cannot be read, the first at byte {_FIRST_BLOCK + bad[0] * head.size:,}{_ending(path, head, bad)}"
+
+
+def cut_of(path: Path) -> str | None:
+    """The same, for a file that lacks its end or its beginning only: that is seen at once. DuckDB would open it, and write on."""
+    head = _read_head(path)
+    if isinstance(head, str):
+        return head
+    first = max(0, path.stat().st_size - _FIRST_BLOCK) // head.size  # that is not there as a whole
+    lost = sorted(set(range(first, head.blocks)) - _free_blocks(path, head))
+    return f"{len(lost)} of its {head.blocks:,} blocks cannot be read{_ending(path, head, lost)}" if lost else None
+
+
+def _ending(path: Path, head: _Head, bad: list[int]) -> str:
+    cut = sum(_FIRST_BLOCK + (number + 1) * head.size > path.stat().st_size for number in bad)
+    return f", {cut} of them behind the end of the file" if cut else ""
+
+
+def _read_head(path: Path) -> _Head | str:
+    """The current head, or why there is none."""
     length = path.stat().st_size
     if length == 0:
         return "it is empty (0 bytes)"
@@ -65,21 +92,10 @@ def damage_of(path: Path) -> str | None:
         return f"it ends after {length:,} bytes"
     if any(not _is_whole(head) for head in heads) or heads[0][_SUM : _SUM + 4] != b"DUCK":
         return "its head is not that of a DuckDB file"
-    head = max((_read_head(heads[1]), _read_head(heads[2])), key=lambda one: one.iteration)
-    if not (_HEAD < head.size <= _LARGEST_BLOCK and head.size % _HEAD == 0):
+    _, _, free, blocks, size = max(struct.unpack_from("<5Q", one, _SUM) for one in heads[1:])  # that of the later checkpoint counts
+    if not (_HEAD < size <= _LARGEST_BLOCK and size % _HEAD == 0):
         return "its head makes no sense"
-    free = _free_blocks(path, head)
-    bad = [number for number in _bad_blocks(path, head) if number not in free]
-    if not bad:
-        return None
-    cut = sum(_FIRST_BLOCK + (number + 1) * head.size > length for number in bad)
-    ends = f", {cut} of them behind the end of the file" if cut else ""
-    return f"{len(bad)} of its {head.blocks:,} blocks cannot be read, the first at byte {_FIRST_BLOCK + bad[0] * head.size:,}{ends}"
-
-
-def _read_head(head: bytes) -> _Head:
-    iteration, _meta, free, blocks, size = struct.unpack_from("<5Q", head, _SUM)
-    return _Head(iteration, free, blocks, size)
+    return _Head(free, blocks, size)
 
 
 def _is_whole(block: bytes) -> bool:
@@ -138,6 +154,8 @@ def open_file(path: Path) -> duckdb.DuckDBPyConnection:
     what the interrupted run had added since is still in landing, or is pulled again, because the watermarks stand in the same file.
     Raises DamagedWarehouse, or WarehouseProblem when another program holds the file or the machine keeps it from us.
     """
+    if os.access(path, os.R_OK) and path.is_file() and (what := cut_of(path)) is not None:
+        raise damaged(path, what)
     try:
         return duckdb.connect(str(path))
     except duckdb.Error as error:

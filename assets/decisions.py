@@ -190,6 +190,11 @@ def copy_sqlite(source: Path, target: Path) -> None:
                 writer.execute("pragma journal_mode = delete")  # one file, that needs no other beside it
 
 
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Is the file damaged? Else something keeps us from it: no room, no permission, another process."""
+    return str(getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
 def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same decisions, each with is_undone: a later one took it back. rows: every decision in their order, or all about one finding."""
     standing: dict[str, list[dict[str, Any]]] = {}

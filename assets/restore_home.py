@@ -36,7 +36,7 @@ from assets.backup import (
     read_backup,
 )  # fmt: skip
 from assets.damage import LAST_BACKUP, MARK, damage_of
-from assets.decisions import copy_sqlite
+from assets.decisions import copy_sqlite, is_damage
 from assets.files import sync_folder, write_whole
 from assets.problems import MachineProblem, WarehouseProblem
 
@@ -218,7 +218,7 @@ def _replace_decisions(home: Path, staged: Path, replaced: Path, is_new: bool) -
         try:
             copy_sqlite(path, copy)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
+            if not is_damage(error):
                 raise
             copy.unlink(missing_ok=True)
             is_new_file = True

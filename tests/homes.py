@@ -17,8 +17,10 @@ import pytest
 from assets.decisions import Decision, DecisionStore
 from assets.warehouse import Warehouse
 from assets.worklist import Filter, Worklist
+from sandbox.integration import poll
 from sandbox.story import Story
-from tests.live import ROOT, served, some_days_ago
+from sandbox.world import id18
+from tests.live import ROOT, runner, served, some_days_ago
 
 POLICY = ROOT / "sandbox" / "bindwatch.toml"
 
@@ -35,19 +37,15 @@ class Portal:
 @contextmanager
 def lived_in(folder: Path) -> Iterator[Portal]:
     """A clean portal, two runs, a waiver, a certificate, a merge plan. Its CRMs have the time of this machine."""
-    from tests.live import runner
-
     story = Story([], 1, some_days_ago(0))
     for number in range(30):
         story.world.create_record("Contact", {"FirstName": "Ann", "LastName": f"Lee {number}", "Email": f"ann{number}@example.com"})
-    from sandbox.integration import poll
-
     poll(story.world, story.settings)
     home = folder / "home"
     with pytest.MonkeyPatch.context() as patch, served(story, folder / "sandbox") as server:
         run = runner(patch, home)
         assert run(server).exit_code == 0
-        story.world.create_contact({"email": "bob@example.com", "salesforceleadid": "00Q9z00000Gone1AAA"}, "IMPORT")
+        story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
         assert run(server).exit_code == 1
         store = DecisionStore(home)
         (finding,) = Worklist(home, store).find(Filter(checks=("bound_record_unknown",)))
