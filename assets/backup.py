@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from assets.damage import LAST_BACKUP, damage_of, damaged, log_of, missing, open_file, sign_of_runs
+from assets.damage import CHECKSUM, LAST_BACKUP, damage_of, damaged, log_of, missing, noted_checksum, open_file, sign_of_runs
 from assets.decisions import is_damage
 from assets.files import is_sealed, sealed, sync_file, sync_folder, write_whole
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem
@@ -292,6 +292,7 @@ def _save_state(home: Path, folder: Path, connection: duckdb.DuckDBPyConnection 
     elif not path.exists():
         raise BackupProblem(f"No run has taken place in {home}: nothing to back up. Is BINDWATCH_HOME the folder that your runs write?")
     elif log_of(path).exists():
+        (home / CHECKSUM).unlink(missing_ok=True)
         with closing(open_file(path)) as opened:
             opened.execute("checkpoint")
     _remove_state(folder)  # of a run that was killed while it copied
@@ -300,6 +301,8 @@ def _save_state(home: Path, folder: Path, connection: duckdb.DuckDBPyConnection 
     what = damage_of(folder / WAREHOUSE)
     if what is not None:
         raise damaged(path, what)
+    if connection is None and noted_checksum(home) not in (None, files[WAREHOUSE]["sha256"]):
+        log.warning("%s was changed since the last run left it, by another program or by a failing disk. It was saved as it is.", path)
     return files
 
 

@@ -5,16 +5,20 @@ file is read block by block, as DuckDB 2 lays it out: three heads of 4 kB, then 
 """
 
 import json
+import logging
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 
 import duckdb
 
-from assets.files import set_aside
+from assets.files import set_aside, write_whole
 from assets.problems import DamagedWarehouse, WarehouseProblem
+
+log = logging.getLogger("bindwatch")
 
 LAST_BACKUP = "last-backup.json"  # in the home: when and where the last backup was made
 MARK = "home.json"  # in the home, from the moment it has a warehouse
@@ -137,6 +141,39 @@ def _free_blocks(path: Path, head: _Head) -> frozenset[int]:
         return frozenset()
     count = int.from_bytes(content[:8], "little")
     return frozenset(struct.unpack_from(f"<{count}Q", content, 8)) if 8 + 8 * count <= len(content) else frozenset()
+
+
+# ── the file as it was left ──────────────────────────────────────────────────────────────────────────────────────────────────────
+#
+# DuckDB's checksum cannot tell two equal words from two others that are equal (it xors them). So who held the lock notes the checksum of the
+# whole file when it is done, as `sha256sum -c` reads it, and who opens the file for writing takes the note away.
+
+CHECKSUM = "warehouse.sha256"
+
+
+def note_checksum(path: Path) -> None:
+    """Notes what the file is now, unless it was noted since it was last opened, or a log beside it says that it is not all."""
+    note = path.with_name(CHECKSUM)
+    try:
+        if path.is_file() and not note.exists() and not log_of(path).exists():
+            write_whole(note, checksum_line(checksum_of(path)), 0o600)
+    except OSError as error:
+        log.warning("the checksum of %s could not be noted (%s): damage to it may be seen later", path, error.strerror)
+
+
+def checksum_line(digest: str) -> str:
+    return f"{digest}  warehouse.duckdb\n"
+
+
+def checksum_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def noted_checksum(home: Path) -> str | None:
+    """The checksum that the warehouse had when the last run left it; None when nothing is known of it."""
+    note = home / CHECKSUM
+    return note.read_text("utf-8", "replace").partition(" ")[0] if note.exists() else None
 
 
 # ── opening, and errors in words ─────────────────────────────────────────────────────────────────────────────────────────────────

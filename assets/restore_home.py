@@ -35,7 +35,7 @@ from assets.backup import (
     note_backup,
     read_backup,
 )  # fmt: skip
-from assets.damage import LAST_BACKUP, MARK, damage_of
+from assets.damage import CHECKSUM, LAST_BACKUP, MARK, checksum_line, damage_of
 from assets.decisions import copy_sqlite, is_damage
 from assets.files import sync_folder, write_whole
 from assets.problems import MachineProblem, WarehouseProblem
@@ -52,7 +52,7 @@ STAGED, REPLACED = "restoring-", "replaced-"
 # What a home is made of. Of these, what the backup has takes the place of what is there; what it has not is set aside, too: pulls in landing
 # and the published snapshot are of the replaced warehouse. Dagster's history, the key of the desk and the lock stay.
 _SIDECARS = tuple(f"{DECISIONS}{ending}" for ending in ("-journal", "-wal", "-shm"))
-_PARTS = ("published", "landing", f"{WAREHOUSE}.wal", f"{WAREHOUSE}.tmp", WAREHOUSE, "certified", *OF_PEOPLE, RESTORED_POLICY, MARK)
+_PARTS = ("published", "landing", f"{WAREHOUSE}.wal", f"{WAREHOUSE}.tmp", WAREHOUSE, "certified", *OF_PEOPLE, RESTORED_POLICY, CHECKSUM, MARK)
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def _stage(home: Path, folder: Path, manifest: dict[str, Any], staged: Path, wit
         if found != said:
             raise BackupProblem(f"{folder / name} could not be copied as it was saved: the disk of one of them may be failing. Nothing was changed.")
     write_whole(staged / MARK, json.dumps({"restored_from": str(folder), "made_at": manifest["made_at"]}), 0o600)
+    write_whole(staged / CHECKSUM, checksum_line(manifest["files"][WAREHOUSE]["sha256"]), 0o600)
     for path in [*staged.rglob("*"), staged]:
         as_owner_of(home, path)
         if path.is_dir():

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from assets.backup import REQUESTS, answer_requests
-from assets.damage import MARK, damage_of, damaged, is_damage, log_of, missing, open_file, sign_of_runs
+from assets.damage import CHECKSUM, MARK, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
 from assets.files import sync_file, sync_folder, write_whole
 from assets.landing import LandedPull, Landing
 from assets.policy import CheckSetting, Policy
@@ -89,7 +89,10 @@ class Warehouse:
                 raise HomeInUse(f"Another run is going on in {self.home}. Wait for it to end, then run again.") from error
             if (self.home / RESTORING).exists():
                 finish_restore(self.home)
-            yield
+            try:
+                yield
+            finally:
+                note_checksum(self.path)
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -104,6 +107,7 @@ class Warehouse:
         if not (self.home / MARK).exists():
             write_whole(self.home / MARK, json.dumps({"first_warehouse_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}))
         connection = open_file(self.path)
+        (self.home / CHECKSUM).unlink(missing_ok=True)
         _homes[id(connection)] = self.home
         try:
             connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")

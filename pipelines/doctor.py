@@ -19,12 +19,13 @@ from typing import Any, Literal
 import duckdb
 
 from assets.backup import DECISIONS, MANIFEST, describe, in_words
-from assets.damage import damage_of, log_of, missing, read_last_backup, sign_of_runs, way_back
+from assets.damage import checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.files import UNUSABLE, is_sealed
 from assets.hubspot_portal import Portal
 from assets.policy import read_policy
-from assets.problems import ConfigurationProblem, Problem
+from assets.problems import ConfigurationProblem, Problem, PullProblem
 from assets.restore_home import REPLACED, RESTORING, STAGED, read_tables
+from assets.retries import Again
 from assets.salesforce_org import Org
 from assets.session import Connections
 from assets.snapshot import current_folder
@@ -110,6 +111,8 @@ def _look(name: str, look: Callable[[], str]) -> Finding:
     except OSError as error:
         what = f"{error.filename or name}: {error.strerror or type(error).__name__} (this process is user {os.geteuid()})"
         return Finding(name, "not_checked", what, "Give this user access to it, or run as the user that owns the home.")
+    except PullProblem as error:
+        return Finding(name, "not_checked" if isinstance(error.__cause__, Again) else "mend", error.what, error.remedy)
     except Problem as error:
         return Finding(name, "not_checked", str(error), "Mend that, then look again.")
     except Exception as error:  # a look that fails is told, and keeps no other from being taken
@@ -175,6 +178,8 @@ def _look_at_warehouse(place: Path) -> str:
         what = damage_of(path)
         if what is not None:
             raise _Mend(f"{path} is damaged: {what}", way_back(place))
+        if noted_checksum(place) not in (None, checksum_of(path)):
+            raise _Mend(f"{path} was changed since the last run left it, by another program or by a failing disk", way_back(place))
         try:
             with closing(duckdb.connect(str(path), read_only=True)) as connection:
                 connection.execute("set memory_limit = '60%'")

@@ -17,6 +17,7 @@ import pytest
 from assets.decisions import Decision, DecisionStore
 from assets.warehouse import Warehouse
 from assets.worklist import Filter, Worklist
+from pipelines.guarded_run import RunResult
 from sandbox.integration import poll
 from sandbox.story import Story
 from sandbox.world import id18
@@ -30,30 +31,35 @@ class Portal:
     """A home after a green run and a decision, and the CRMs behind it."""
 
     home: Path
+    policy: Path
     environment: dict[str, str]
     story: Story
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> RunResult:
+        """A run on a copy of the home, against the same CRMs."""
+        return runner(monkeypatch, home, self.policy)(self)  # type: ignore[arg-type]  # of a server it needs the environment
 
 
 @contextmanager
 def lived_in(folder: Path) -> Iterator[Portal]:
-    """A clean portal, two runs, a waiver, a certificate, a merge plan. Its CRMs have the time of this machine."""
+    """A portal with one finding, which warns: a run, a waiver, a certificate, a merge plan. Its CRMs have the time of this machine."""
     story = Story([], 1, some_days_ago(0))
     for number in range(30):
         story.world.create_record("Contact", {"FirstName": "Ann", "LastName": f"Lee {number}", "Email": f"ann{number}@example.com"})
     poll(story.world, story.settings)
-    home = folder / "home"
+    story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
+    policy = folder / "bindwatch.toml"
+    policy.write_text('[checks.bound_record_unknown]\nseverity = "warn"\n')
     with pytest.MonkeyPatch.context() as patch, served(story, folder / "sandbox") as server:
-        run = runner(patch, home)
-        assert run(server).exit_code == 0
-        story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
-        assert run(server).exit_code == 1
-        store = DecisionStore(home)
-        (finding,) = Worklist(home, store).find(Filter(checks=("bound_record_unknown",)))
+        portal = Portal(folder / "home", policy, server.environment, story)
+        assert portal.run(patch, portal.home).exit_code == 0
+        store = DecisionStore(portal.home)
+        (finding,) = Worklist(portal.home, store).find(Filter(checks=("bound_record_unknown",)))
         store.record([Decision("waive", "Ann", finding, reason="a former org", waived_until=datetime(2099, 1, 1))])
-        (home / "merge-plans").mkdir()
-        (home / "merge-plans" / "plan.csv").write_text("master_id,loser_id\n")
-        home.chmod(0o700)
-        yield Portal(home, server.environment, story)
+        (portal.home / "merge-plans").mkdir()
+        (portal.home / "merge-plans" / "plan.csv").write_text("master_id,loser_id\n")
+        portal.home.chmod(0o700)
+        yield portal
 
 
 def tables(home: Path) -> dict[str, Any]:
@@ -76,11 +82,11 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def damage(path: Path, at: float, length: int = 64) -> None:
-    """Turns over the bits of a range of a file; at: 0 its beginning, 1 its end."""
+    """Changes every byte of a range of a file; at: 0 its beginning, 1 its end."""
     content = bytearray(path.read_bytes())
     start = min(int(at * len(content)), max(0, len(content) - length))
     for place in range(start, min(start + length, len(content))):
-        content[place] ^= 0xFF
+        content[place] ^= 1 + place * 7 % 255
     path.write_bytes(content)
 
 
