@@ -82,15 +82,15 @@ class Session:
         try:
             yield
         except DamagedWarehouse as damage:
-            changes: dict[str, object] = {
-                "run_id": run_id,
-                "verdict": "unproven",
-                "problem": str(damage),
-                "checks": [],
-                "waivers_lapsed": None,
-                "baseline": None,
-            }
-            publish_verdict(duckdb.connect(), self.warehouse.home, {}, changes)
+            now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            changes = {
+                "run_id": run_id, "verdict": "unproven", "started_at": now, "finished_at": now, "problem": str(damage), "checks": [],
+                "coverage": {"salesforce": [], "hubspot": []}, "waivers_lapsed": None, "baseline": None,
+            }  # fmt: skip
+            try:
+                publish_verdict(duckdb.connect(), self.warehouse.home, {}, changes)
+            except (OSError, ValueError) as error:
+                log.warning("the verdict could not be published: %s", error)
             raise dg.Failure(description=str(damage), allow_retries=False) from damage
 
     def record_failure(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
