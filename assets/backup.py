@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from assets.damage import CHECKSUM, LAST_BACKUP, damage_of, damaged, log_of, missing, noted_checksum, open_file, sign_of_runs
-from assets.decisions import is_damage
+from assets.damage import CHECKSUM, LAST_BACKUP, damage_of, damaged, log_of, missing, note_checksum, noted_checksum, open_file, sign_of_runs
+from assets.decisions import is_damaged_sqlite
 from assets.files import is_sealed, sealed, sync_file, sync_folder, write_whole
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem
 
@@ -295,6 +295,7 @@ def _save_state(home: Path, folder: Path, connection: duckdb.DuckDBPyConnection 
         (home / CHECKSUM).unlink(missing_ok=True)
         with closing(open_file(path)) as opened:
             opened.execute("checkpoint")
+        note_checksum(path)
     _remove_state(folder)  # of a run that was killed while it copied
     check_room(folder, path.stat().st_size + (1 << 20))
     files = {name: file for part in OF_THE_RUN for name, file in copy_part(home, folder, part, go_on).items()}
@@ -330,7 +331,7 @@ def _save_decisions(store: "DecisionStore", folder: Path) -> tuple[dict[str, dic
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
-        if is_damage(error):
+        if is_damaged_sqlite(error):
             raise DamagedWarehouse(f"{store.where} is damaged ({error}): no backup was made. Put {DECISIONS} of the last backup in its place.") from error
         raise MachineProblem(f"{store.where} cannot be read ({error}): no backup was made. Give access to it, and try again.") from error
     if count is None:

@@ -136,7 +136,7 @@ class DecisionStore:
             rows = [dict(row) for row in connection.execute(sa.select(_decision).order_by(_decision.c.decision_no)).mappings()]
         source.dispose()
         with self._connection() as connection:
-            if self._engine.dialect.name == "postgresql":
+            if add_to_empty and self._engine.dialect.name == "postgresql":
                 connection.execute(sa.text(f"lock table {_decision.name} in share row exclusive mode"))
             held = {row["decision_no"]: dict(row) for row in connection.execute(sa.select(_decision)).mappings()}
             if held or not add_to_empty or not rows:
@@ -190,7 +190,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
                 writer.execute("pragma journal_mode = delete")  # one file, that needs no other beside it
 
 
-def is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damaged_sqlite(error: sqlite3.DatabaseError) -> bool:
     """Is the file damaged? Else something keeps us from it: no room, no permission, another process."""
     return str(getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 

@@ -36,7 +36,7 @@ from assets.backup import (
     read_backup,
 )  # fmt: skip
 from assets.damage import CHECKSUM, LAST_BACKUP, MARK, checksum_line, damage_of
-from assets.decisions import copy_sqlite, is_damage
+from assets.decisions import copy_sqlite, is_damaged_sqlite
 from assets.files import sync_folder, write_whole
 from assets.problems import MachineProblem, WarehouseProblem
 
@@ -166,8 +166,14 @@ def _remove_leftovers(home: Path) -> None:
 
 def finish_restore(home: Path) -> None:
     """Goes on with a restore that counts, from wherever it is. The caller holds the lock of the home."""
-    note = json.loads((home / RESTORING).read_text("utf-8"))
-    staged, replaced = home / note["staged"], home / note["replaced"]
+    try:
+        note = json.loads((home / RESTORING).read_text("utf-8"))
+        staged, replaced = home / note["staged"], home / note["replaced"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MachineProblem(
+            f"{home / RESTORING} is damaged, so a restore that was interrupted cannot go on. What is to be put in place is in {home}/{STAGED}…, what was there "
+            f"before in {home}/{REPLACED}…. Move both and {RESTORING} away, and run `bindwatch restore-home` again."
+        ) from error
     try:
         replaced.mkdir(0o700, exist_ok=True)
         as_owner_of(home, replaced)
@@ -219,7 +225,7 @@ def _replace_decisions(home: Path, staged: Path, replaced: Path, is_new: bool) -
         try:
             copy_sqlite(path, copy)
         except sqlite3.DatabaseError as error:
-            if not is_damage(error):
+            if not is_damaged_sqlite(error):
                 raise
             copy.unlink(missing_ok=True)
             is_new_file = True

@@ -83,7 +83,7 @@ class Session:
             yield
         except DamagedWarehouse as damage:
             now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            changes = {
+            changes: dict[str, object] = {
                 "run_id": run_id, "verdict": "unproven", "started_at": now, "finished_at": now, "problem": str(damage), "checks": [],
                 "coverage": {"salesforce": [], "hubspot": []}, "waivers_lapsed": None, "baseline": None,
             }  # fmt: skip

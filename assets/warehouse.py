@@ -74,6 +74,7 @@ class Warehouse:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.path = home / "warehouse.duckdb"
+        self._was_opened = False  # for writing, since the lock was taken
 
     def landing(self, policy: Policy) -> Landing:
         return Landing(self.home / "landing", timedelta(hours=policy.pull.resume_hours))
@@ -92,7 +93,8 @@ class Warehouse:
             try:
                 yield
             finally:
-                note_checksum(self.path)
+                if self._was_opened:
+                    note_checksum(self.path)
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -108,6 +110,7 @@ class Warehouse:
             write_whole(self.home / MARK, json.dumps({"first_warehouse_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}))
         connection = open_file(self.path)
         (self.home / CHECKSUM).unlink(missing_ok=True)
+        self._was_opened = True
         _homes[id(connection)] = self.home
         try:
             connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")

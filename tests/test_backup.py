@@ -788,3 +788,9 @@ def test_a_block_that_turns_out_damaged_in_a_run_ends_it_unproven_with_the_way_b
     assert "is damaged" in (result.problem or "") and "bindwatch restore-home" in (result.problem or "")
     manifest = check_manifest(home)
     assert (manifest["verdict"], manifest["run_id"]) == ("unproven", result.run_id)
+
+
+def test_a_note_of_an_interrupted_restore_that_is_damaged_is_named(small: Path) -> None:
+    (small / "restoring.json").write_text("{")
+    with pytest.raises(MachineProblem, match=r"restoring\.json is damaged"), Warehouse(small).guard():
+        pass
