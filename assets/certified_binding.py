@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from assets.files import share_like_parent, sync_file, write_whole
+from assets.files import sealed, share_like_parent, sync_file, write_whole
 from assets.progress import doing
 from assets.session import Session
 from assets.snapshot import describe_file, publish_verdict
@@ -46,7 +46,7 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
         sync_file(temporary)
         share_like_parent(temporary)
         temporary.replace(folder / "binding.parquet")
-        write_whole(folder / "certificate.json", json.dumps(certificate))
+        write_whole(folder / "certificate.json", json.dumps(sealed(certificate)))
         share_like_parent(folder / "certificate.json")
         publish_verdict(connection, session.warehouse.home, {}, {})
     return dg.MaterializeResult(

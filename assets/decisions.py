@@ -4,8 +4,9 @@ It is a database of its own, because people decide while a run holds the warehou
 force follows from the decisions in their order; taking one back is a decision, too.
 """
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -52,11 +53,15 @@ class Decision:
 
 
 class DecisionStore:
-    """url: an SQLAlchemy URL; without one, decisions.sqlite in the home. Raises ConfigurationProblem when the URL cannot be used."""
+    """url: an SQLAlchemy URL; without one, decisions.sqlite in the home. Raises ConfigurationProblem when the URL cannot be used.
 
-    def __init__(self, home: Path, url: str | None = None) -> None:
+    create: makes the home when it is not there.
+    """
+
+    def __init__(self, home: Path, url: str | None = None, create: bool = True) -> None:
         if url is None:
-            home.mkdir(parents=True, exist_ok=True)
+            if create:
+                home.mkdir(parents=True, exist_ok=True)
             url = f"sqlite:///{home / 'decisions.sqlite'}"
         try:
             # waits for another process that is writing; a connection that the server closed meanwhile is opened anew
@@ -90,6 +95,59 @@ class DecisionStore:
         """The decisions that came after that one, in their order. Whether one was taken back is known with those before: mark_undone."""
         return self._rows(sa.select(_decision).where(_decision.c.decision_no > decision_no).order_by(_decision.c.decision_no))
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Are the decisions kept on a server, not in the home?"""
+        return self._engine.dialect.name != "sqlite"
+
+    @property
+    def where(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True) if self.is_elsewhere else str(self._engine.url.database)
+
+    def save(self, target: Path) -> int | None:
+        """Writes all decisions of one moment to a new SQLite file. Returns how many; None when there is no store yet. Never makes one.
+
+        Raises sqlite3.DatabaseError when the file in the home is damaged.
+        """
+        if self.is_elsewhere:
+            rows = self._rows(sa.select(_decision).order_by(_decision.c.decision_no))
+            copy = sa.create_engine(f"sqlite:///{target}")
+            _metadata.create_all(copy)
+            with copy.begin() as connection:
+                if rows:
+                    connection.execute(sa.insert(_decision), rows)
+            copy.dispose()
+            return len(rows)
+        if not Path(self.where).exists():
+            return None
+        copy_sqlite(Path(self.where), target)
+        with closing(sqlite3.connect(target)) as copied:
+            has_table = copied.execute("select 1 from sqlite_master where name = ?", [_decision.name]).fetchone()
+            return int(copied.execute(f"select count(*) from {_decision.name}").fetchone()[0]) if has_table else 0
+
+    def missing_from(self, saved: Path, add_to_empty: bool = False) -> int:
+        """How many decisions of a saved file this store does not hold as they were saved.
+
+        add_to_empty: a store without any decision takes them all, with their numbers, in one transaction. Nothing is ever added to others,
+        because a number that is taken there belongs to another decision.
+        """
+        source = sa.create_engine(f"sqlite:///{saved}")
+        with source.connect() as connection:
+            rows = [dict(row) for row in connection.execute(sa.select(_decision).order_by(_decision.c.decision_no)).mappings()]
+        source.dispose()
+        with self._connection() as connection:
+            if add_to_empty and self._engine.dialect.name == "postgresql":
+                connection.execute(sa.text(f"lock table {_decision.name} in share row exclusive mode"))
+            held = {row["decision_no"]: dict(row) for row in connection.execute(sa.select(_decision)).mappings()}
+            if held or not add_to_empty or not rows:
+                return sum(held.get(row["decision_no"]) != row for row in rows)
+            connection.execute(sa.insert(_decision), rows)
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(
+                    sa.text(f"select setval(pg_get_serial_sequence('{_decision.name}', 'decision_no'), :highest)"), {"highest": rows[-1]["decision_no"]}
+                )
+        return 0
+
     def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         with self._connection() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
@@ -114,6 +172,27 @@ class DecisionStore:
             # the message of the driver may name the server, never the password
             detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             raise WarehouseProblem(f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}") from error
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copies a SQLite database as it is at one moment, what stands in its journal included, over what the other file holds.
+
+    A process that has the other file open sees the new content from its next statement on. Raises sqlite3.DatabaseError when the source is
+    damaged; the other file is then as it was.
+    """
+    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, timeout=30)) as reader:
+        (answer,) = reader.execute("pragma integrity_check(1)").fetchone()
+        if answer != "ok":
+            raise sqlite3.DatabaseError(answer)
+        with closing(sqlite3.connect(target, timeout=30)) as writer:
+            reader.backup(writer)
+            if writer.execute("pragma journal_mode").fetchone()[0] == "wal":
+                writer.execute("pragma journal_mode = delete")  # one file, that needs no other beside it
+
+
+def is_damaged_sqlite(error: sqlite3.DatabaseError) -> bool:
+    """Is the file damaged? Else something keeps us from it: no room, no permission, another process."""
+    return str(getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

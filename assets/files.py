@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from assets.problems import ConfigurationProblem
 
 log = logging.getLogger("bindwatch")
 
+_SEAL = "checksum"
 UNUSABLE = ".unusable-"  # in the name of a file or folder that was set aside
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Replaces a file in one step, and has it on the disk when this returns: a reader, or a power cut, meets the old content or the new."""
+def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Replaces a file in one step, and has it on the disk when this returns: a reader, or a power cut, meets the old content or the new.
+
+    mode: of the file, less the umask.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
@@ -51,6 +57,21 @@ def read_json(path: Path) -> Any:
     except ValueError:  # no JSON, or no UTF-8
         set_aside(path, "cannot be read")
         return None
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with a checksum of itself, so that who reads it later knows whether it is still what was written."""
+    rest = {name: value for name, value in content.items() if name != _SEAL}
+    return {**rest, _SEAL: _checksum(rest)}
+
+
+def is_sealed(content: Any) -> bool:
+    """Is this what `sealed` returned?"""
+    return isinstance(content, dict) and content.get(_SEAL) == _checksum({name: value for name, value in content.items() if name != _SEAL})
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def set_aside(path: Path, why: str) -> Path:

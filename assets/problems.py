@@ -40,6 +40,14 @@ class WarehouseProblem(Problem):
     """The warehouse file cannot be opened: another process holds it, it is damaged, or a newer version of Bindwatch wrote it."""
 
 
+class DamagedWarehouse(WarehouseProblem):
+    """The warehouse file is damaged or gone. The message names the way back."""
+
+
+class HomeInUse(WarehouseProblem):
+    """Another run, or a backup or check, is going on in the home."""
+
+
 class MachineProblem(Problem):
     """The machine cannot do what is asked of it: no room on a disk, no permission, no memory, no descriptors.
 

@@ -11,13 +11,14 @@ import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage
+from assets.damage import is_damage
 from assets.decisions import DecisionStore
 from assets.files import prepare_home
 from assets.hubspot_portal import HubSpotAccess
 from assets.ledger import close_run, memory_with, summarise_run
 from assets.machine import in_words
 from assets.policy import Policy
-from assets.problems import PullProblem, UnexpectedProblem, presentable
+from assets.problems import DamagedWarehouse, PullProblem, UnexpectedProblem, presentable
 from assets.progress import Interrupted, interruption, told_to_end, undisturbed
 from assets.retries import Again
 from assets.salesforce_org import SalesforceAccess
@@ -70,7 +71,7 @@ class Session:
                 except (dg.Failure, GeneratorExit):
                     raise
                 except BaseException as error:
-                    if not _may_be_tried_again(error, retries_left):
+                    if not _may_be_tried_again(error, retries_left) and not is_damage(error, self.warehouse.path):
                         with undisturbed():
                             self._record(connection, str(_in_words(error, self.warehouse.home)))
                     raise
@@ -80,6 +81,8 @@ class Session:
             problem = _in_words(error, self.warehouse.home)
             if isinstance(problem, Interrupted):
                 raise problem from None
+            if isinstance(problem, DamagedWarehouse):
+                self._take_back_verdict(run_id, str(problem))
             failure = dg.Failure(description=str(problem), allow_retries=False)
             if not _may_be_tried_again(error, retries_left):
                 raise failure from None
@@ -93,6 +96,19 @@ class Session:
             self.record_failure(connection, problem)
         except Exception as error:
             log.error("That this run failed could not be recorded: %s", in_words(error, self.warehouse.home) or presentable(error))
+
+    def _take_back_verdict(self, run_id: str, problem: str) -> None:
+        """A run on a damaged warehouse cannot record how it ended there. The verdict that is published is taken back all the same."""
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        changes: dict[str, object] = {
+            "run_id": run_id, "verdict": "unproven", "started_at": now, "finished_at": now, "problem": problem, "checks": [],
+            "coverage": {"salesforce": [], "hubspot": []}, "waivers_lapsed": None, "baseline": None,
+        }  # fmt: skip
+        try:
+            with duckdb.connect() as connection:
+                publish_verdict(connection, self.warehouse.home, {}, changes)
+        except (OSError, ValueError) as error:
+            log.error("The verdict that was published before could not be taken back: %s", in_words(error, self.warehouse.home) or presentable(error))
 
     def record_failure(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
         """Ends the run as unproven, in the warehouse and in the published manifest. The tables published before stay as they are."""

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from assets.files import read_json, set_aside, share_like_parent, sync_file, sync_folder, write_whole
+from assets.files import read_json, sealed, set_aside, share_like_parent, sync_file, sync_folder, write_whole
 from assets.problems import WarehouseProblem
 from assets.warehouse import SQL_FOLDER
 
@@ -187,7 +187,7 @@ def _switch(
     manifest["certified"] = read_certificate(home)
     for path in folder.glob("*.parquet"):
         sync_file(path)
-    write_whole(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    write_whole(folder / "manifest.json", json.dumps(sealed(manifest), indent=1, ensure_ascii=False))
     for path in (folder, *folder.iterdir()):
         share_like_parent(path)
     published = home / "published"

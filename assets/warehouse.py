@@ -8,7 +8,7 @@ import fcntl
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,13 @@ from typing import Any, TypeVar
 
 import duckdb
 
+from assets.backup import REQUESTS, answer_requests
+from assets.damage import CHECKSUM, MARK, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
+from assets.files import sync_file, sync_folder, write_whole
 from assets.landing import UNNAMED, Aside, LandedPull, Landing, Page, aside_of
-from assets.machine import machine_fault
 from assets.policy import CheckSetting, Policy
-from assets.problems import ConfigurationProblem, WarehouseProblem, said
+from assets.problems import ConfigurationProblem, HomeInUse, WarehouseProblem
+from assets.restore_home import RESTORING, finish_restore
 from assets.salvage import csv_rows, json_records, write_csv, write_json
 from assets.sqlfile import CheckFile
 
@@ -107,6 +110,7 @@ class Warehouse:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.path = home / "warehouse.duckdb"
+        self._was_opened = False  # for writing, since the lock was taken
 
     def landing(self, policy: Policy) -> Landing:
         return Landing(self.home / "landing", timedelta(hours=policy.pull.resume_hours))
@@ -119,31 +123,57 @@ class Warehouse:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise WarehouseProblem(f"Another run is going on in {self.home}. Wait for it to end, then run again.") from error
-            yield
+                raise HomeInUse(f"Another run is going on in {self.home}. Wait for it to end, then run again.") from error
+            if (self.home / RESTORING).exists():
+                finish_restore(self.home)
+            try:
+                yield
+            finally:
+                if self._was_opened:
+                    note_checksum(self.path)
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the file for reading and writing, with the raw tables and the shared macros in place.
 
-        Raises WarehouseProblem when another process holds the file or a newer Bindwatch wrote it.
+        Raises WarehouseProblem when another process holds the file or a newer Bindwatch wrote it, and DamagedWarehouse when it is damaged or
+        gone, also when that shows only later, in what is done with the connection.
         """
         self.home.mkdir(parents=True, exist_ok=True)
-        is_new = not self.path.exists()
-        try:
-            connection = duckdb.connect(str(self.path))
-        except duckdb.IOException as error:
-            if is_new:  # a full disk cut its beginning off, and nothing could open that again
-                self.path.unlink(missing_ok=True)
-            if (fault := machine_fault(error, self.home)) is not None:
-                raise fault from error
-            raise WarehouseProblem(f"{self.path} cannot be opened. If a DuckDB shell has it open, close it and run again. DuckDB: {said(error)}") from error
+        if not self.path.exists() or (self.path.stat().st_size == 0 and sign_of_runs(self.home) is None):
+            self._create()
+        if not (self.home / MARK).exists():
+            write_whole(self.home / MARK, json.dumps({"first_warehouse_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}))
+        connection = open_file(self.path)
+        (self.home / CHECKSUM).unlink(missing_ok=True)
+        self._was_opened = True
+        _homes[id(connection)] = self.home
         try:
             connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")
             _prepare(connection)
             yield connection
+        except Exception as error:
+            if not isinstance(error, WarehouseProblem) and is_damage(error, self.path):
+                raise damaged(self.path, damage_of(self.path) or str(error).splitlines()[0]) from error
+            raise
         finally:
-            connection.close()
+            del _homes[id(connection)]
+            with suppress(duckdb.Error):  # a database that DuckDB has given up on cannot be closed in order; what was wrong is being raised
+                connection.close()
+
+    def _create(self) -> None:
+        """Makes the file under another name first: one that is there is whole, so an empty one is never taken for a new one."""
+        sign = sign_of_runs(self.home)
+        if sign is not None:
+            raise missing(self.path, sign)
+        temporary = self.path.with_name(f"{self.path.name}.new")
+        for left_over in (temporary, log_of(temporary)):
+            left_over.unlink(missing_ok=True)
+        with duckdb.connect(str(temporary)) as connection:
+            _prepare(connection)
+        sync_file(temporary)
+        temporary.replace(self.path)
+        sync_folder(self.home)
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
@@ -163,15 +193,22 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute((SQL_FOLDER / "raw" / f"{name}.sql").read_text("utf-8"))
 
 
+_homes: dict[int, Path] = {}  # whose warehouse an open connection is
+
+
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("begin")
     try:
         yield
     except BaseException:
-        connection.execute("rollback")
+        with suppress(duckdb.Error):  # of a database that DuckDB has given up on; the error that is raised says why
+            connection.execute("rollback")
         raise
     connection.execute("commit")
+    home = _homes.get(id(connection))
+    if home is not None and (home / REQUESTS).exists():
+        answer_requests(home, connection)
 
 
 # ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -181,6 +181,46 @@ def restore_plan(
     return 0
 
 
+@app.command()
+def backup(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder outside the home.")]) -> int:
+    """Save the home: warehouse, decisions, certified bindings, merge plans and policy, with checksums.
+
+    While a run goes on, that run makes it at its next commit.
+
+    Exit code 0. 2: the folder is not empty or not writable, or there is nothing to save. 3: it could not be completed.
+    """
+    from pipelines.home import save_home
+
+    save_home(folder.absolute())
+    return 0
+
+
+@app.command(name="restore-home")
+def restore_home(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `bindwatch backup` made.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Put a backup in the place of the home. It is verified before anything is changed, and what it replaces is kept.
+
+    Exit code 0. 2: not a backup, or a damaged one. 3: it could not be completed. In both cases nothing was changed.
+    """
+    from pipelines.home import restore
+
+    restore(folder.absolute(), yes)
+    return 0
+
+
+@app.command()
+def doctor(json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False) -> int:
+    """Look over the home: every block and file of it, the machine, the settings, both CRMs, the last backup.
+
+    Exit code 0: all is well. 1: something is to be mended, or could not be checked.
+    """
+    from pipelines.doctor import examine, print_findings
+
+    return print_findings(examine(), json)
+
+
 @app.command(name="what-if")
 def what_if(
     touched: Annotated[Path, typer.Argument(metavar="TOUCHED.csv", help="Salesforce ids (15 or 18 characters) that an import or a flow is about to edit.")],

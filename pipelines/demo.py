@@ -32,7 +32,7 @@ def run_demo(people: int, seed: int) -> int:
         return 2
     for name in ("landing", "published", "certified", "sandbox"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json"):
+    for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", "warehouse.sha256", "last-backup.json"):
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DEMO_MARK).touch()

@@ -86,14 +86,22 @@ def home() -> Path:
     return read_environment().bindwatch_home.absolute()
 
 
+def dagster_home() -> Path:
+    """$DAGSTER_HOME, or dagster/ in the home."""
+    return Path(os.environ.get("DAGSTER_HOME") or home() / "dagster").absolute()
+
+
 def alert_urls(policy: Policy) -> list[str]:
     """The addresses in BINDWATCH_ALERT_URLS, separated by white space, and those of the policy; each once."""
     return list(dict.fromkeys([*(_reveal(read_environment().bindwatch_alert_urls) or "").split(), *policy.alerts.urls]))
 
 
-def open_decisions() -> DecisionStore:
-    """The decisions store at BINDWATCH_DECISIONS_URL, or in the home. Raises ConfigurationProblem when the URL cannot be used."""
-    return DecisionStore(home(), _reveal(read_environment().bindwatch_decisions_url))
+def open_decisions(create: bool = True) -> DecisionStore:
+    """The decisions store at BINDWATCH_DECISIONS_URL, or in the home. Raises ConfigurationProblem when the URL cannot be used.
+
+    create: makes the home when it is not there.
+    """
+    return DecisionStore(home(), _reveal(read_environment().bindwatch_decisions_url), create)
 
 
 def read_connections() -> Connections:
@@ -106,10 +114,10 @@ def read_connections() -> Connections:
     except ConfigurationProblem as problem:
         problems.append(str(problem))
     else:
-        problems += _wrong_checks(policy, env.bindwatch_config)
+        problems += wrong_checks(policy, env.bindwatch_config)
         problems += _wrong_group(policy.privacy.readers_group, env.bindwatch_config)
-    problems += _missing(env)
-    problems += _wrong(env)
+    problems += missing_settings(env)
+    problems += wrong_settings(env)
     private_key = None
     if env.salesforce_private_key_file is not None and env.salesforce_client_secret is None and env.salesforce_access_token is None:
         try:
@@ -145,7 +153,7 @@ def read_connections() -> Connections:
     )
 
 
-def _wrong_checks(policy: Policy, path: Path) -> list[str]:
+def wrong_checks(policy: Policy, path: Path) -> list[str]:
     known = {check.name: check for check in checks()}
     problems = []
     for name, setting in policy.checks.items():
@@ -188,7 +196,7 @@ def _trusted_authorities(env: Environment) -> str | None:
     return str(merged)
 
 
-def _missing(env: Environment) -> list[str]:
+def missing_settings(env: Environment) -> list[str]:
     needed = []
     if not env.salesforce_instance_url:
         needed.append("SALESFORCE_INSTANCE_URL")
@@ -208,7 +216,7 @@ def _missing(env: Environment) -> list[str]:
     return problems
 
 
-def _wrong(env: Environment) -> list[str]:
+def wrong_settings(env: Environment) -> list[str]:
     problems = []
     for name, value, schemes in (
         ("SALESFORCE_INSTANCE_URL", env.salesforce_instance_url, ("https://",)),

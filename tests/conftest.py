@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.homes import Portal, lived_in
 from tests.postgres import Server, running_postgres
+
+
+@pytest.fixture(scope="session")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    """A home that a run has written, and the CRMs behind it. A test works on a copy."""
+    with lived_in(tmp_path_factory.mktemp("portal")) as portal:
+        yield portal
 
 
 @pytest.fixture(scope="session")
