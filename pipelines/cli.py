@@ -30,7 +30,13 @@ def begin(context: typer.Context) -> None:
 
 
 @app.command()
-def run(full: Annotated[bool, typer.Option("--full", help="Compare all ids and stamps, too: only that finds what vanished.")] = False) -> int:
+def run(
+    full: Annotated[bool, typer.Option("--full", help="Compare all ids and stamps, too: only that finds what vanished.")] = False,
+    accept_record: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A record that cannot be read (the finding pull_incomplete names it): go on without it until it changes."),
+    ] = None,
+) -> int:
     """Pull both CRMs, build every table, publish, and let the gate judge.
 
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
@@ -41,7 +47,7 @@ def run(full: Annotated[bool, typer.Option("--full", help="Compare all ids and s
     from pipelines.report import print_verdict, show_progress
 
     show_progress()
-    result = execute(full)
+    result = execute(full, accept_record or ())
     ending.decide(result.exit_code)
     print_verdict(result)
     return result.exit_code

@@ -1,7 +1,5 @@
 """`bindwatch decide …`: what people decide about findings. Each decision is kept with who and when; the next run takes it into account."""
 
-import getpass
-import os
 import sys
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -55,9 +53,9 @@ def _record(action: "Action", given: list[str], by: str | None, reason: str | No
     from assets.decisions import Decision, has_decision, objection
     from assets.worklist import Worklist
     from pipelines.report import stdout
-    from pipelines.settings import home, open_decisions, read_environment
+    from pipelines.settings import home, open_decisions, who_acts
 
-    who = (by or read_environment().bindwatch_user or _logged_in()).strip()
+    who = (by or who_acts()).strip()
     worklist = Worklist(home(), open_decisions())
     texts = [line.split()[0] for line in sys.stdin if line.strip()] if given == ["-"] else given
     if not texts:
@@ -71,14 +69,6 @@ def _record(action: "Action", given: list[str], by: str | None, reason: str | No
         about = f"HubSpot contact {finding['hubspot_contact_id']}" if finding["hubspot_contact_id"] else finding["salesforce_id"] or "the run"
         stdout.print(f"{finding['fingerprint'][:8]}  {finding['check_name']}  {about}: {_PAST[action]}{_what(owner, until, action)} by {who}", markup=False)
     return 0
-
-
-def _logged_in() -> str:
-    """The name of who is logged in; the number, where it has no name."""
-    try:
-        return getpass.getuser()
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 _OBJECTIONS = {

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from assets.machine import check_home, fault_in_texts
 from assets.problems import ConfigurationProblem, WarehouseProblem, said
 from assets.progress import doing, end_if_told
 from assets.snapshot import current_folder, open_folder, read_manifest
-from assets.warehouse import Warehouse
-from pipelines.settings import home, is_default_home, read_connections
+from assets.warehouse import Warehouse, accept_records
+from pipelines.dagster_home import histories_of, prepare_folder
+from pipelines.settings import home, is_default_home, read_connections, who_acts
 
 log = logging.getLogger("bindwatch")
 
@@ -40,33 +42,30 @@ class RunResult:
 
 
 def prepare_instance() -> dg.DagsterInstance:
-    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster.
-
-    Its dagster.yaml is made once, and then belongs to whoever runs it. Where BINDWATCH_DAGSTER_POSTGRES_URL is set at that moment, runs and
-    events are kept there.
-    """
-    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home() / "dagster")))
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "dagster.yaml").exists():
-        names = ["dagster.yaml", *(["dagster-postgres.yaml"] if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else [])]
-        text = "".join((Path(__file__).parent / name).read_text("utf-8") for name in names)
-        (folder / "dagster.yaml").write_text(text, "utf-8")
+    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster."""
+    own = home() / "dagster"
+    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(own)))
+    prepare_folder(folder, is_ours=folder == own)
     return dg.DagsterInstance.get()
 
 
-def execute(full: bool = False) -> RunResult:
-    """Runs the job. Raises ConfigurationProblem or MachineProblem before anything starts when settings are missing or wrong, or the home cannot be written;
-    Interrupted when a signal ended it.
+def execute(full: bool = False, accepted: Sequence[str] = ()) -> RunResult:
+    """Runs the job.
+
+    accepted: ids of records that cannot be read and that a person accepts. Raises ConfigurationProblem or MachineProblem before anything starts when
+    settings are missing or wrong, an id is not in question, or the home cannot be written; Interrupted when a signal ended it.
     """
     doing("the run was being prepared", "Nothing had begun: run it again.")
     connections = read_connections()
     check_home(home(), is_default_home())
     if (home() / DEMO_MARK).exists() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
         raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
+    if accepted:
+        _accept(accepted)
     from pipelines.definitions import defs
 
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
-    with prepare_instance() as instance:
+    with histories_of(home() / "dagster"), prepare_instance() as instance:
         _end_dead_runs(instance)
         result = defs.resolve_job_def("guarded_run").execute_in_process(
             instance=instance,
@@ -75,6 +74,14 @@ def execute(full: bool = False) -> RunResult:
         )
     end_if_told()
     return _read_result(result)
+
+
+def _accept(ids: Sequence[str]) -> None:
+    warehouse = Warehouse(home())
+    if not warehouse.path.exists():
+        raise ConfigurationProblem(f"--accept-record {ids[0]}: no run has taken place in {home()}, so no record is in question.")
+    with warehouse.guard(), warehouse.connect() as connection:
+        accept_records(connection, ids, who_acts())
 
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:

@@ -1,5 +1,6 @@
 """Settings from the environment. Secrets only ever come from here; bindwatch.toml holds none."""
 
+import getpass
 import grp
 import logging
 import os
@@ -89,6 +90,17 @@ def home() -> Path:
 def dagster_home() -> Path:
     """$DAGSTER_HOME, or dagster/ in the home."""
     return Path(os.environ.get("DAGSTER_HOME") or home() / "dagster").absolute()
+
+
+def who_acts() -> str:
+    """Who decides on the command line: BINDWATCH_USER, or the name of who is logged in; the number, where it has no name."""
+    named = read_environment().bindwatch_user
+    if named:
+        return named.strip()
+    try:
+        return getpass.getuser()
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def alert_urls(policy: Policy) -> list[str]:

@@ -1,0 +1,95 @@
+"""Dagster's own files in a home: its settings, and the history of runs and events. Nobody's memory depends on them, so damage to them ends no run."""
+
+import os
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+import yaml
+
+from assets.files import set_aside, write_whole
+from assets.problems import WarehouseProblem
+
+_SMALL = 32 << 20  # bytes: a database of up to so many is read as a whole at every start, a larger one only at its ends
+
+
+def prepare_folder(folder: Path, is_ours: bool) -> None:
+    """Makes the folder and its dagster.yaml, once: then it belongs to whoever runs it. Where BINDWATCH_DAGSTER_POSTGRES_URL is set at that moment,
+    runs and events are kept there.
+
+    is_ours: it lies in the home. What cannot be read any more is set aside there and made anew; of a Dagster that serves others, too, nothing is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if is_ours and settings.exists() and not _is_yaml(settings):
+        set_aside(settings, "cannot be read, so it is made anew as it was at first")
+    if not settings.exists():
+        names = ["dagster.yaml", *(["dagster-postgres.yaml"] if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else [])]
+        write_whole(settings, "".join((Path(__file__).parent / name).read_text("utf-8") for name in names))
+    for database in _databases(folder) if is_ours else ():
+        if (damage := damage_of(database)) is not None:
+            set_aside_database(database, f"is damaged ({damage}): earlier runs are no longer shown in Dagster")
+
+
+@contextmanager
+def histories_of(folder: Path) -> Iterator[None]:
+    """Damage deep inside a history shows when Dagster comes upon it. Raises WarehouseProblem then, and the next run begins with a new one."""
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        text = str(error.orig)
+        if not isinstance(error.orig, sqlite3.DatabaseError) or not any(words in text for words in ("malformed", "not a database")):
+            raise
+        for database in _databases(folder):
+            set_aside_database(database, "is damaged, or belongs to one that is")
+        raise WarehouseProblem(f"Dagster's history in {folder} is damaged. It was set aside: run again, what has arrived stays.") from error
+
+
+def set_aside_database(database: Path, why: str) -> None:
+    """A SQLite file and what belongs to it: a log that is left behind would be replayed into the next one."""
+    set_aside(database, why)
+    for suffix in ("-wal", "-shm", "-journal"):
+        if (beside := database.with_name(f"{database.name}{suffix}")).exists():
+            set_aside(beside, "belongs to it")
+
+
+def damage_of(database: Path) -> str | None:
+    """What is wrong with a SQLite file, in words; None when nothing is, or nothing that shows at its ends."""
+    size = database.stat().st_size
+    if size == 0:
+        return None  # SQLite takes it for a new one
+    with database.open("rb") as file:
+        head = file.read(100)
+    if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
+        return "it does not begin as a SQLite file"
+    page = struct.unpack(">H", head[16:18])[0]
+    pages, changed, counted_at = struct.unpack(">I", head[28:32])[0], head[24:28], head[92:96]
+    if changed == counted_at and pages * (65536 if page == 1 else page) > size:
+        return "its end is missing"
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            connection.execute("select count(*) from sqlite_master").fetchone()
+            if size <= _SMALL:
+                (said,) = connection.execute("pragma quick_check(1)").fetchone()
+                return None if said == "ok" else "not all of it can be read"
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            return None  # it is locked, or a log beside it has to be replayed first
+        return "not all of it can be read"
+    return None
+
+
+def _databases(folder: Path) -> Iterator[Path]:
+    for name in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
+        if (folder / name).exists():
+            yield folder / name
+
+
+def _is_yaml(path: Path) -> bool:
+    try:
+        return bool(yaml.safe_load(path.read_text("utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
