@@ -88,6 +88,15 @@ def fork(arguments: list[str], environment: dict[str, str], folder: Path, hook: 
     return Ended(process.exitcode, out, err, seconds)
 
 
+def kill_after(seconds: float, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+    """Starts a command in a forked process and kills it, as a power cut does."""
+    process = FORKED.Process(target=_forked, args=(arguments, environment, folder, None, ROOT, True))
+    process.start()
+    process.join(seconds)
+    process.kill()
+    process.join()
+
+
 def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hook: Hook | None, cwd: Path, dagster_on_disk: bool) -> None:
     for number, name in ((1, "out"), (2, "err")):
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,11 +103,8 @@ def _moments(home: Path, server: SandboxServer, stage: str, folder: Path) -> lis
         now = time.time()
         copy = folder / f"{next(numbers):03d}"
         shutil.copytree(home, copy, symlinks=True)
-        written = tuple(
-            sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file() and not path.is_symlink() and path.stat().st_mtime > now - 1)
-        )
-        if written:
-            moments.append(Moment(stage, doing, copy, written))
+        if written := written_since(copy, now - 1):
+            moments.append(Moment(stage, doing, copy, tuple(written)))
 
     published = count()
 
@@ -124,6 +121,10 @@ def _moments(home: Path, server: SandboxServer, stage: str, folder: Path) -> lis
     server.faults.on_request = None
     stop_here("after the run")
     return moments
+
+
+def written_since(home: Path, moment: float) -> list[str]:
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and not path.is_symlink() and path.stat().st_mtime > moment)
 
 
 def damage(path: Path, kind: str, dice: random.Random) -> None:
@@ -145,19 +146,25 @@ def damage(path: Path, kind: str, dice: random.Random) -> None:
             file.write(bytes(size - start))
 
 
-def one_fault(scene: Scene, seed: int, tally: Tally) -> None:
-    """Cuts the power at a moment, and looks at what the next runs make of it."""
-    dice = random.Random(seed)
-    moment = dice.choice(scene.moments)
-    hit = dice.sample(moment.written, k=min(len(moment.written), dice.choice((1, 1, 2, 3))))
-    home = scene.folder / f"home-{os.getpid()}"
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.copytree(moment.home, home, symlinks=True)
+def damage_some(home: Path, written: Sequence[str], dice: random.Random, tally: Tally) -> tuple[list[str], str]:
+    """Damages one to three of the files. Returns which, and what was done to them in words."""
+    hit = dice.sample(written, k=min(len(written), dice.choice((1, 1, 2, 3))))
     kinds = [dice.choice(KINDS) for _ in hit]
     for name, kind in zip(hit, kinds, strict=True):
         damage(home / name, kind, dice)
         tally.faults[kind] += 1
-    what = f"seed {seed}, {moment.stage}, {moment.doing}: {', '.join(f'{name} {kind}' for name, kind in zip(hit, kinds, strict=True))}"
+    return hit, ", ".join(f"{name} {kind}" for name, kind in zip(hit, kinds, strict=True))
+
+
+def one_fault(scene: Scene, seed: int, tally: Tally) -> None:
+    """Cuts the power at a moment, and looks at what the next runs make of it."""
+    dice = random.Random(seed)
+    moment = dice.choice(scene.moments)
+    home = scene.folder / f"home-{os.getpid()}"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(moment.home, home, symlinks=True)
+    hit, done = damage_some(home, moment.written, dice, tally)
+    what = f"seed {seed}, {moment.stage}, {moment.doing}: {done}"
     is_built = seed % BUILT_EVERY == 0
     publishes = is_built or any(name.startswith(("published", "certified")) for name in hit)
     problem = _run(scene, home, publishes)

@@ -18,6 +18,7 @@ from assets.warehouse import Warehouse, accept_records
 from sandbox.integration import poll
 from sandbox.server import SandboxServer
 from sandbox.story import Story
+from tests.command import Ended, environment_of, fork
 from tests.live import served, some_days_ago
 from tests.pulls import Outcome, pull_and_build
 
@@ -329,3 +330,31 @@ def test_odd_titles_arrive_through_every_interface(portal: Portal) -> None:
         assert [titles[record.id] for record in records] == ODD[:PEOPLE]
         titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
         assert [titles[contact.id] for contact in contacts] == ODD[:PEOPLE]
+
+
+# ── the real command ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_command_names_the_record_takes_the_acceptance_and_certifies_everybody_else(portal: Portal, tmp_path: Path) -> None:
+    environment = {**environment_of(portal.home, portal.server.environment), "BINDWATCH_USER": "ann"}
+
+    def run(*arguments: str) -> Ended:
+        return fork(["run", *arguments], environment, tmp_path / "output")
+
+    assert run("--accept-record", portal.lead).code == 2
+    assert run().code == 0
+    assert run("--accept-record", portal.lead).code == 2
+    portal.touch()
+    for contact in portal.story.world.contacts.values():
+        portal.story.world.touch_contact(contact)
+    poll(portal.story.world, portal.story.settings)
+    portal.spoil(BAD_RECORDS["no JSON"])
+    unproven = run()
+    assert unproven.code == 3
+    assert f"--accept-record {portal.lead}" in unproven.out
+    accepted = run("--accept-record", portal.lead)
+    assert (accepted.code, "record_set_aside" in accepted.out) == (0, True)
+    with duckdb.connect() as connection:
+        certified = connection.execute("select hubspot_contact_id from read_parquet(?)", [f"{portal.home}/certified/binding.parquet"]).fetchall()
+    assert {row[0] for row in certified} == portal.story.world.contacts.keys() - {portal.contact}
+    assert run().code == 0
