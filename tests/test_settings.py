@@ -22,6 +22,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("SALESFORCE_", "HUBSPOT_", "BINDWATCH_")) or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
             monkeypatch.delenv(name)
+    (tmp_path / "bindwatch.toml").touch()
     monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "bindwatch.toml"))
 
 
@@ -97,7 +98,7 @@ def test_the_policy_file_of_the_checkout_is_the_defaults() -> None:
 
 
 def bindwatch(*arguments: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    clean = {"PATH": os.environ["PATH"], "BINDWATCH_HOME": str(home), "BINDWATCH_CONFIG": str(home / "none.toml"), **environment}
+    clean = {"PATH": os.environ["PATH"], "BINDWATCH_HOME": str(home), "BINDWATCH_CONFIG": str(ROOT / "bindwatch.toml"), **environment}
     code = "from pipelines.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False, timeout=120)
 
