@@ -491,6 +491,7 @@ def command(home: Path, *arguments: str, **environment: str) -> "subprocess.Pope
     return subprocess.Popen(
         [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments], cwd=ROOT, env=values, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background of a shell
     )  # fmt: skip
 
 
