@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from assets.problems import ConfigurationProblem, DamagedWarehouse, HomeInUse, MachineProblem, PullProblem, WarehouseProblem
+from assets.problems import ConfigurationProblem, PullProblem, WarehouseProblem
 from assets.snapshot import current_folder, open_folder, read_manifest
 from assets.warehouse import Warehouse
 from pipelines.settings import home, read_connections
@@ -18,7 +18,7 @@ log = logging.getLogger("bindwatch")
 
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 EXIT_CODES = {"pass": 0, "fail": 1, "unproven": 3}
-_OWN_PROBLEMS = {problem.__name__ for problem in (ConfigurationProblem, PullProblem, WarehouseProblem, DamagedWarehouse, HomeInUse, MachineProblem)}
+_OWN_PROBLEMS = {problem.__name__ for problem in (ConfigurationProblem, PullProblem, WarehouseProblem)}
 
 
 @dataclass(frozen=True)
