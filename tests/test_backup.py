@@ -488,8 +488,10 @@ def test_the_request_of_a_process_that_died_is_not_answered(small: Path, tmp_pat
 
 def command(home: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     values = {"PATH": "/usr/bin:/bin", "BINDWATCH_HOME": str(home), "BINDWATCH_CONFIG": str(POLICY), **environment}
+    # Ctrl-C is ignored by what a shell starts in the background, and by its children: the tests may be such children
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipelines.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments], cwd=ROOT, env=values, stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=values, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
