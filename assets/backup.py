@@ -33,7 +33,7 @@ import duckdb
 from assets.damage import CHECKSUM, LAST_BACKUP, damage_of, damaged, log_of, missing, note_checksum, noted_checksum, open_file, sign_of_runs
 from assets.decisions import is_damaged_sqlite
 from assets.files import is_sealed, sealed, sync_file, sync_folder, write_whole
-from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem
+from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem, said
 
 if TYPE_CHECKING:
     from assets.decisions import DecisionStore
@@ -420,7 +420,7 @@ def answer_requests(home: Path, connection: duckdb.DuckDBPyConnection) -> None:
         try:
             _answer(home, connection, request)
         except Exception as error:  # a run does not end because of a backup
-            log.warning("a backup that was asked for in %s could not be answered (%s: %s)", request, type(error).__name__, error)
+            log.warning("a backup that was asked for in %s could not be answered (%s: %s)", request, type(error).__name__, said(error))
 
 
 def _answer(home: Path, connection: duckdb.DuckDBPyConnection, request: Path) -> None:
@@ -449,7 +449,7 @@ def _answer(home: Path, connection: duckdb.DuckDBPyConnection, request: Path) ->
     except duckdb.TransactionException:
         return  # another cursor of this run reads: after the next commit, then
     except duckdb.Error as error:
-        problem = f"The run could not save its warehouse: {str(error).splitlines()[0]}"
+        problem = f"The run could not save its warehouse: {type(error).__name__} {said(error)}"
     log.info("a backup was asked for: %s", f"the warehouse was copied to {folder}" if problem is None else problem)
     if request.exists():
         write_whole(request.with_suffix(".answer"), json.dumps({"files": files, "problem": problem, "exit_code": exit_code}), 0o600)
@@ -461,7 +461,7 @@ def _answer(home: Path, connection: duckdb.DuckDBPyConnection, request: Path) ->
 def read_backup(folder: Path) -> dict[str, Any]:
     """The manifest of a backup, after every file of it was held against its size and checksum. Raises BackupProblem when one does not fit."""
     manifest = _read_manifest(folder)
-    for name, said in manifest["files"].items():
+    for name, noted in manifest["files"].items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise BackupProblem(f"{folder} is not whole: {name} is missing. Nothing was changed. Take another backup.")
@@ -469,10 +469,10 @@ def read_backup(folder: Path) -> dict[str, Any]:
             found = describe(path)
         except OSError as error:
             raise BackupProblem(f"{path} cannot be read ({error.strerror}). Nothing was changed.") from error
-        if found != said:
+        if found != noted:
             how = (
-                f"has {found['bytes']:,} bytes instead of {said['bytes']:,}"
-                if found["bytes"] != said["bytes"]
+                f"has {found['bytes']:,} bytes instead of {noted['bytes']:,}"
+                if found["bytes"] != noted["bytes"]
                 else "has another checksum than when it was saved"
             )
             raise BackupProblem(f"{folder} is damaged: {name} {how}. Nothing was changed. Take another backup.")

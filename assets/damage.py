@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from assets.files import set_aside, write_whole
-from assets.problems import DamagedWarehouse, WarehouseProblem
+from assets.problems import DamagedWarehouse, WarehouseProblem, said
 
 log = logging.getLogger("bindwatch")
 
@@ -218,10 +218,10 @@ def _is_of_the_log(error: duckdb.Error, path: Path) -> bool:
 def _in_words(error: duckdb.Error, path: Path) -> WarehouseProblem:
     text = str(error)
     if "lock on file" in text:
-        return WarehouseProblem(f"{path} is open in another program. If it is a DuckDB shell, close it and run again. DuckDB says: {text}")
+        return WarehouseProblem(f"{path} is open in another program. If it is a DuckDB shell, close it and run again. DuckDB says: {said(text)}")
     if is_damage(error, path):
-        return damaged(path, damage_of(path) or text.splitlines()[0])
-    return WarehouseProblem(f"{path} cannot be opened. Nothing was changed. DuckDB says: {text}")
+        return damaged(path, damage_of(path) or said(text))
+    return WarehouseProblem(f"{path} cannot be opened. Nothing was changed. DuckDB says: {said(text)}")
 
 
 def is_damage(error: BaseException | None, path: Path) -> bool:

@@ -22,7 +22,7 @@ from assets.damage import CHECKSUM, MARK, damage_of, damaged, is_damage, log_of,
 from assets.files import sync_file, sync_folder, write_whole
 from assets.landing import UNNAMED, Aside, LandedPull, Landing, Page, aside_of
 from assets.policy import CheckSetting, Policy
-from assets.problems import ConfigurationProblem, HomeInUse, WarehouseProblem
+from assets.problems import ConfigurationProblem, HomeInUse, WarehouseProblem, said
 from assets.restore_home import RESTORING, finish_restore
 from assets.salvage import csv_rows, json_records, write_csv, write_json
 from assets.sqlfile import CheckFile
@@ -154,7 +154,7 @@ class Warehouse:
             yield connection
         except Exception as error:
             if not isinstance(error, WarehouseProblem) and is_damage(error, self.path):
-                raise damaged(self.path, damage_of(self.path) or str(error).splitlines()[0]) from error
+                raise damaged(self.path, damage_of(self.path) or said(error)) from error
             raise
         finally:
             del _homes[id(connection)]
