@@ -134,7 +134,7 @@ class Pull(Section):
     hubspot_requests_per_10_seconds: int = Field(190, ge=1, description="HubSpot's limit for Professional and Enterprise.")
     hubspot_searches_per_second: int = Field(5, ge=1, description="HubSpot's limit for search requests of one account.")
     hubspot_slow_answer_ms: float = Field(80, ge=0, description="From this on, a full pull of contacts reads several batches at a time.")
-    resume_hours: float = Field(6, ge=0, description="An interrupted pull is gone on with for this long; after that it starts over.")
+    resume_hours: float = Field(6, ge=0, description="An interrupted pull is gone on with for this long after its last page; then it starts over.")
     keep_landing_days: float = Field(7, ge=0, description="Loaded pages are removed from landing after this time. Raw keeps every version.")
     timeout_seconds: float = Field(60, gt=0, description="How long to wait for an answer.")
     patience_seconds: float = Field(60, gt=0, description="How long a call that fails for the moment is made again.")

@@ -219,7 +219,7 @@ def _sorted_out(body: bytes, page: dict[str, Any]) -> _Read:
         if not isinstance(record_id, str) or not record_id.strip():
             asides.append(aside_of(None, record, "without_id"))
         elif _moment(record.get("SystemModstamp")) is None:
-            asides.append(aside_of(record_id, record, "modified_stamp"))
+            asides.append(aside_of(record_id if record_id.isalnum() else None, record, "modified_stamp"))  # it becomes part of a query
         else:
             records.append(record)
     return _as_read(records, asides) if asides else _Read(body, records, [])
