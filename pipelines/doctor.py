@@ -22,7 +22,7 @@ from assets.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.damage import checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.files import UNUSABLE, is_sealed
 from assets.hubspot_portal import Portal
-from assets.policy import read_policy
+from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem, Problem, PullProblem
 from assets.restore_home import REPLACED, RESTORING, STAGED, read_tables
 from assets.retries import Again
@@ -374,7 +374,7 @@ def _look_at_environment() -> str:
 def _look_at_crms() -> list[Finding]:
     """One real call to each, and whether their clocks agree with that of this machine."""
     try:
-        connections = read_connections()
+        connections = read_connections(_any_policy())
     except (ConfigurationProblem, OSError) as error:
         found = "the settings are not complete" if isinstance(error, ConfigurationProblem) else str(error)
         return [Finding(name, "not_checked", found, "See policy and environment.") for name in ("Salesforce", "HubSpot", "clock")]
@@ -384,6 +384,14 @@ def _look_at_crms() -> list[Finding]:
         _look("HubSpot", lambda: _ask_hubspot(connections, clocks)),
         _look("clock", lambda: _look_at_clocks(clocks)),
     ]
+
+
+def _any_policy() -> Policy:
+    """Whether the CRMs answer does not depend on the policy, so one that is not there or wrong keeps nobody from asking."""
+    try:
+        return read_policy(read_environment().bindwatch_config)
+    except ConfigurationProblem:
+        return Policy()
 
 
 def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from assets.backup import BackupProblem, back_up, in_words
-from assets.problems import Problem
+from assets.progress import doing
 from assets.restore_home import check_backup, restore_home
 from assets.warehouse import SCHEMA_VERSION, Warehouse
 from pipelines.settings import home, open_decisions, read_environment
@@ -29,11 +29,8 @@ def _show_warnings() -> None:
 def save_home(folder: Path) -> None:
     """Raises Problem when there is no backup in `folder` in the end."""
     _show_warnings()
-    warehouse = Warehouse(home())
-    try:
-        made = back_up(warehouse, folder, _policy(), open_decisions(create=False), _say)
-    except KeyboardInterrupt:
-        raise Problem(f"Interrupted: the request was withdrawn, and no backup was made in {folder}.") from None
+    doing(f"the home was being saved in {folder}", "No backup was made, and the request for one was withdrawn: call it again.")
+    made = back_up(Warehouse(home()), folder, _policy(), open_decisions(create=False), _say)
     for note in made.notes:
         _say(note)
     print(f"{home()} was saved in {folder}: {len(made.manifest['files'])} files, {in_words(made.bytes)}. {_state(made.manifest)}")
@@ -50,6 +47,7 @@ def restore(folder: Path, yes: bool) -> None:
             raise BackupProblem("Nothing was changed: nobody can be asked here. Give --yes.")
         if not typer.confirm(f"Put it in the place of {target}? What is there now is kept beside it"):
             raise BackupProblem("Nothing was changed.")
+    doing("the home was being replaced", "It is the old one or the new one: the next run, or `bindwatch restore-home`, finishes what was begun.")
     done = restore_home(Warehouse(target), folder, manifest, _policy(), open_decisions(create=False))
     for note in done.notes:
         _say(note)

@@ -116,18 +116,21 @@ def open_decisions(create: bool = True) -> DecisionStore:
     return DecisionStore(home(), _reveal(read_environment().bindwatch_decisions_url), create)
 
 
-def read_connections() -> Connections:
-    """Everything needed to reach both CRMs. Raises ConfigurationProblem that names all that is missing or wrong at once."""
+def read_connections(policy: Policy | None = None) -> Connections:
+    """Everything needed to reach both CRMs. Raises ConfigurationProblem that names all that is missing or wrong at once.
+
+    policy: to reach them with, whatever the policy file says.
+    """
     env = read_environment()
     problems = []
-    policy = None
-    try:
-        policy = read_policy(env.bindwatch_config)
-    except ConfigurationProblem as problem:
-        problems.append(str(problem))
-    else:
-        problems += wrong_checks(policy, env.bindwatch_config)
-        problems += _wrong_group(policy.privacy.readers_group, env.bindwatch_config)
+    if policy is None:
+        try:
+            policy = read_policy(env.bindwatch_config)
+        except ConfigurationProblem as problem:
+            problems.append(str(problem))
+        else:
+            problems += wrong_checks(policy, env.bindwatch_config)
+            problems += _wrong_group(policy.privacy.readers_group, env.bindwatch_config)
     problems += missing_settings(env)
     problems += wrong_settings(env)
     private_key = None

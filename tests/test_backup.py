@@ -507,7 +507,8 @@ def test_interrupting_the_waiting_command_withdraws_its_request(small: Path, tmp
         _, errors = waiting.communicate(timeout=20)
         run.commits()
     assert waiting.returncode == 3
-    assert "the request was withdrawn" in errors
+    assert "Interrupted by SIGINT while the home was being saved in" in errors
+    assert "the request for one was withdrawn" in errors
     assert not (tmp_path / "backup").exists()
     assert not (small / "backup-requests").exists()
 
