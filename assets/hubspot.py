@@ -43,6 +43,7 @@ _REQUIRED = ["email", *ID_PROPERTIES]
 _WELCOME = [
     "hs_additional_emails", "hs_merged_object_ids", "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
+_HOPELESS = 5  # contacts that could not be read, and none that could: it is not the contacts that are to blame
 _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
 
 
@@ -164,7 +165,8 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
     if list_id is not None:
 
         def land_members(landed: LandedPull) -> None:
-            landed.finish(None, _land_pages(landed, lambda after: _as_members(*portal.list_members_page(list_id, after))))
+            problem = _land_pages(landed, lambda after: _as_members(*portal.list_members_page(list_id, after)))
+            landed.finish(None, problem or (f"{len(landed.asides):,} of its members came without an id" if landed.asides else None))
 
         def load_members(landed: LandedPull) -> None:
             report_pull(landed, load_list_members(connection, landed))
@@ -213,9 +215,9 @@ def _aside_of(result: Any) -> Aside:
 
 
 def _as_members(body: bytes, page: dict[str, Any]) -> _Read:
-    if any(not isinstance(member, dict) or not str(member.get("recordId") or "").strip() for member in page["results"]):
-        raise PullProblem("HubSpot", "The inclusion list holds a member without an id.", "Run again; if it stays so, report it to HubSpot.")
-    return _Read(body, page)
+    """Members of the inclusion list."""
+    nameless = [member for member in page["results"] if not isinstance(member, dict) or not str(member.get("recordId") or "").strip()]
+    return _Read(body, page, [aside_of(None, member, "without_id") for member in nameless])
 
 
 def _read_in_halves(portal: Portal, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> _Read:
@@ -246,9 +248,6 @@ def _read_in_halves(portal: Portal, ids: Sequence[str], properties: Sequence[str
         errors += read.page.get("errors") or []
         asides += read.asides
     return _as_read({"results": results, "errors": errors}, asides)
-
-
-_HOPELESS = 5  # contacts that could not be read, and none that could
 
 
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -392,11 +391,13 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
         at_end = False
         while not at_end:
             found = searching.result()[1]
-            ids, problem = _changed_ids(found, last)
+            ids, nameless, problem = _changed_ids(found, last)
             if problem:
                 pull.finish(None, problem)
                 return
             at_end = len(found["results"]) >= int(found["total"])
+            if nameless:
+                pull.move(pull.cursor, nameless)
             if not at_end:
                 searching = ahead.submit(search, ids[-1])
             names = [str(contact_id) for contact_id in ids]
@@ -409,20 +410,20 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
     pull.finish(None)
 
 
-def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], str | None]:
-    """Ids of a search page, and what is wrong with it: an answer that is not what was asked for may hide changes."""
+def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], list[Aside], str | None]:
+    """Ids of a search page, what came without one, and what is wrong with the page: an answer that is not what was asked for may hide changes."""
     named = [str(result.get("id") or "").strip() if isinstance(result, dict) else "" for result in found["results"]]
-    if not all(name.isdigit() for name in named):
-        return [], "the search names a contact without an id"
-    ids = [int(name) for name in named]
-    at_end = len(ids) >= int(found["total"])
+    ids = [int(name) for name in named if name.isdigit()]
+    nameless = [aside_of(None, result, "without_id") for name, result in zip(named, found["results"], strict=True) if not name.isdigit()]
+    at_end = len(named) >= int(found["total"])
+    problem = None
     if any(contact_id <= last for contact_id in ids):
-        return ids, "the search returned contacts that it was told to leave out"
-    if ids != sorted(ids) and not at_end:  # when all are here, their order does not matter
-        return ids, "the search did not sort by id, so some changes may be missing"
-    if not ids and not at_end:
-        return ids, f"the search counts {found['total']} changed contacts above id {last} and returned none"
-    return sorted(ids), None
+        problem = "the search returned contacts that it was told to leave out"
+    elif ids != sorted(ids) and not at_end:  # when all are here, their order does not matter
+        problem = "the search did not sort by id, so some changes may be missing"
+    elif not ids and not at_end:
+        problem = f"the search counts {found['total']} changed contacts above id {last} and returned none"
+    return sorted(ids), nameless, problem
 
 
 def _land_batches(

@@ -7,6 +7,7 @@ No interpreter is started for a fault: worlds, servers and the moments to stop a
 """
 
 import argparse
+import logging
 import os
 import random
 import shutil
@@ -214,7 +215,9 @@ def some_faults(seeds: range, folder: Path) -> Tally:
     """So many seeds, in this process."""
     tally = Tally()
     with scene(folder) as stage:
-        for seed in seeds:
+        for done, seed in enumerate(seeds):
+            if done and done % 250 == 0:
+                print(f"{done:,} faults, {tally.unproven.total():,} unproven, wrong: {tally.failures or 'none'}", file=sys.stderr, flush=True)
             one_fault(stage, seed, tally)
             if len(tally.failures) >= 20:
                 break
@@ -222,6 +225,7 @@ def some_faults(seeds: range, folder: Path) -> Tally:
 
 
 def _work(first: int, last: int, step: int) -> Tally:
+    logging.disable(logging.WARNING)  # each file that is set aside is told
     with tempfile.TemporaryDirectory() as folder:
         return some_faults(range(first, last, step), Path(folder))
 

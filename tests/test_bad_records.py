@@ -194,6 +194,28 @@ def test_a_contact_that_goes_bad_keeps_its_last_good_version_until_a_good_one_co
     assert mended.tables == portal.run(portal.home.parent / "other").tables
 
 
+def test_a_search_result_without_an_id_costs_no_other_contact(portal: Portal) -> None:
+    portal.run()
+    portal.touch()
+
+    def spoil(_: Portal, line: str, body: bytes) -> bytes:
+        if "/search" not in line:
+            return body
+        answer = json.loads(body)
+        for result in answer["results"]:
+            if result["id"] == portal.contact:
+                result["id"] = None
+        return json.dumps(answer).encode()
+
+    portal.spoil(spoil)
+    assert "unnamed-" in (portal.run().problem or "")
+    titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
+    assert titles.pop(portal.contact) == "Clerk"
+    assert set(titles.values()) == {"Chief"}
+    portal.server.faults.on_answer = None
+    assert portal.run(full=True).problem is None
+
+
 # ── records of Salesforce ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
