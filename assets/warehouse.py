@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -189,8 +190,14 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
         log.info("the warehouse was brought to schema %d", next_version)
     if version is None:
         connection.execute("insert into main.schema_version values (?)", [SCHEMA_VERSION])
-    for name in ("tables", "macros"):
-        connection.execute((SQL_FOLDER / "raw" / f"{name}.sql").read_text("utf-8"))
+    # they stay in the file, and making them again takes longer than all else of an opening: only when they are others
+    statements = "".join((SQL_FOLDER / "raw" / f"{name}.sql").read_text("utf-8") for name in ("tables", "macros"))
+    digest = sha256(statements.encode()).hexdigest()
+    connection.execute("create table if not exists main.prepared (digest varchar not null)")
+    if connection.execute("select 1 from main.prepared where digest = ?", [digest]).fetchone() is None:
+        connection.execute(statements)
+        connection.execute("delete from main.prepared")
+        connection.execute("insert into main.prepared values (?)", [digest])
 
 
 _homes: dict[int, Path] = {}  # whose warehouse an open connection is

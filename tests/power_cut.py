@@ -24,6 +24,7 @@ from itertools import count
 from pathlib import Path
 from unittest import mock
 
+from assets import salesforce
 from assets.problems import Problem
 from assets.snapshot import current_folder
 from sandbox.server import SandboxServer
@@ -167,7 +168,7 @@ def one_fault(scene: Scene, seed: int, tally: Tally) -> None:
     hit, done = damage_some(home, moment.written, dice, tally)
     what = f"seed {seed}, {moment.stage}, {moment.doing}: {done}"
     is_built = seed % BUILT_EVERY == 0
-    publishes = is_built or any(name.startswith(("published", "certified")) for name in hit)
+    publishes = is_built or (seed % 4 == 0 and any(name.startswith(("published", "certified")) for name in hit))
     problem = _run(scene, home, publishes)
     if problem is not None:
         tally.unproven[", ".join(sorted({_kind_of_file(name) for name in hit}))] += 1
@@ -226,6 +227,7 @@ def some_faults(seeds: range, folder: Path) -> Tally:
 
 def _work(first: int, last: int, step: int) -> Tally:
     logging.disable(logging.WARNING)  # each file that is set aside is told
+    salesforce.time.sleep = lambda seconds: None  # type: ignore[attr-defined]  # for a job that is done when it is looked at again
     with tempfile.TemporaryDirectory() as folder:
         return some_faults(range(first, last, step), Path(folder))
 
