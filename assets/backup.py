@@ -96,7 +96,7 @@ def back_up(warehouse: "Warehouse", folder: Path, policy: Path, store: "Decision
         decisions, notes = _save_decisions(store, folder)
         files |= decisions
         if POLICY not in files:
-            notes.append(f"There is no policy at {policy}: the defaults are in force, and the backup holds none.")
+            notes.append(f"There is no policy at {policy}, so the backup holds none: `bindwatch run` needs one.")
         state = _state_of(folder / WAREHOUSE)
         manifest = sealed(
             {

@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from assets.problems import DamagedWarehouse, WarehouseProblem, said
 log = logging.getLogger("bindwatch")
 
 LAST_BACKUP = "last-backup.json"  # in the home: when and where the last backup was made
-MARK = "home.json"  # in the home, from the moment it has a warehouse
+MARK = "home.json"  # in the home, from the moment a run has ended in it
 
 _HEAD = 4096
 _FIRST_BLOCK = 3 * _HEAD
@@ -274,11 +275,13 @@ def read_last_backup(home: Path) -> dict[str, str] | None:
 
 
 def sign_of_runs(home: Path) -> str | None:
-    """What shows that this home had a warehouse once; None before the first run."""
-    for name in (MARK, "warehouse.duckdb.wal"):
-        if (home / name).exists():
-            return name
-    for name in ("published", "certified", "landing"):
-        if (home / name).is_dir() and any((home / name).iterdir()):
-            return name
-    return None
+    """What shows that a run has ended in this home, so that its warehouse holds what no CRM can give back; None before that."""
+    if (home / MARK).exists():
+        return MARK
+    return next((name for name in ("published", "certified") if (home / name).is_dir() and any((home / name).iterdir())), None)
+
+
+def note_end_of_run(home: Path) -> None:
+    """A run has ended: from now on a warehouse that is damaged or gone is not begun anew in silence."""
+    if not (home / MARK).exists():
+        write_whole(home / MARK, json.dumps({"first_run_ended_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}), 0o600)

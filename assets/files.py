@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError:  # no JSON, or no UTF-8
+    except (ValueError, IsADirectoryError):  # no JSON, no UTF-8, no file
         set_aside(path, "cannot be read")
         return None
 
@@ -114,6 +114,11 @@ def replaced(path: Path) -> Iterator[Path]:
 READABLE = ("published", "certified")  # what a group of readers may have of a home
 
 
+def home_mode(readers_group: str | None) -> int:
+    """What a home may allow to whom: a group of readers may enter it, and nobody else."""
+    return 0o710 if readers_group else 0o700
+
+
 def prepare_home(home: Path, readers_group: str | None) -> None:
     """Sees to it that nobody reads a home but its user and, of published/ and certified/, the group of readers; tells who else can.
 
@@ -135,7 +140,7 @@ def prepare_home(home: Path, readers_group: str | None) -> None:
                 path.chmod(path.stat().st_mode & 0o700)
         os.chown(home, -1, group)
         home.chmod(home.stat().st_mode & 0o7777 | 0o010)
-    wanted = 0o710 if group is not None else 0o700
+    wanted = home_mode(readers_group)
     if home.stat().st_mode & 0o777 & ~wanted:
         log.warning("%s can be read by other users of this machine, and holds personal data: chmod %o %s", home, wanted, home)
 

@@ -17,7 +17,7 @@ from assets.hubspot_portal import HISTORY_PAGE, SEARCH_PAGE, Page, Portal
 from assets.landing import Aside, LandedPull, Mode, aside_of
 from assets.policy import Policy
 from assets.problems import PullProblem
-from assets.retries import Unreadable
+from assets.salvage import id_in
 from assets.warehouse import (
     PullContext,
     compare_hubspot_ids,
@@ -43,7 +43,6 @@ _REQUIRED = ["email", *ID_PROPERTIES]
 _WELCOME = [
     "hs_additional_emails", "hs_merged_object_ids", "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
-_HOPELESS = 5  # contacts that could not be read, and none that could: it is not the contacts that are to blame
 _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
 
 
@@ -121,7 +120,7 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
     if context.full and since is not None:
 
         def land_ids(landed: LandedPull) -> None:
-            _land_pages(landed, lambda after: _sorted_out(*portal.list_ids_page(False, after)))
+            _land_pages(portal, landed, lambda after: _sorted_out(*portal.list_ids_page(after)))
             _finish_list(portal, landed)
 
         def compare(landed: LandedPull) -> list[str]:
@@ -134,7 +133,7 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
             contacts_by_id("contact_missed", differing, may_be_gone=False)
 
     def land_archived(landed: LandedPull) -> None:
-        landed.finish(None, _land_pages(landed, _list_reader(portal, wanted, archived=True), wanted.required))
+        landed.finish(None, _land_pages(portal, landed, lambda after: _list_page(portal, wanted, True, after), wanted.required))
 
     def load_archived(landed: LandedPull) -> list[str]:
         load_contacts(landed)
@@ -165,7 +164,7 @@ def pull_contacts(portal: Portal, context: PullContext, wanted: PropertyList) ->
     if list_id is not None:
 
         def land_members(landed: LandedPull) -> None:
-            problem = _land_pages(landed, lambda after: _as_members(*portal.list_members_page(list_id, after)))
+            problem = _land_pages(portal, landed, lambda after: _as_members(*portal.list_members_page(list_id, after)))
             landed.finish(None, problem or (f"{len(landed.asides):,} of its members came without an id" if landed.asides else None))
 
         def load_members(landed: LandedPull) -> None:
@@ -204,14 +203,23 @@ def _as_read(page: dict[str, Any], asides: list[Aside]) -> _Read:
 
 
 def _is_contact(result: Any) -> bool:
-    return isinstance(result, dict) and str(result.get("id") or "").strip().isdigit() and isinstance(result.get("properties"), dict)
+    return isinstance(result, dict) and _id_of(result).isdigit() and isinstance(result.get("properties"), dict)
 
 
 def _aside_of(result: Any) -> Aside:
-    contact_id = str(result.get("id") or "").strip() if isinstance(result, dict) else ""
+    contact_id = _id_of(result)
+    if isinstance(result, str):
+        return aside_of(contact_id if contact_id.isdigit() else None, result, "no_json")
     if not contact_id.isdigit():
         return aside_of(None, result, "without_id")
     return aside_of(contact_id, result, "without_properties")
+
+
+def _id_of(result: Any) -> str:
+    """The id of a contact as it came, or as it can be seen in the text of one that is no JSON; empty when there is none."""
+    if isinstance(result, str):
+        return id_in(result, "id") or ""
+    return str(result.get("id") or "") if isinstance(result, dict) else ""
 
 
 def _as_members(body: bytes, page: dict[str, Any]) -> _Read:
@@ -220,65 +228,28 @@ def _as_members(body: bytes, page: dict[str, Any]) -> _Read:
     return _Read(body, page, [aside_of(None, member, "without_id") for member in nameless])
 
 
-def _read_in_halves(portal: Portal, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> _Read:
-    """Reads contacts whose answer cannot be read together, in ever smaller parts: who cannot be read alone is set aside.
-
-    Raises PullProblem when that is true of the first few, so that it is not the contacts that are to blame.
-    """
-    results: list[Any] = []
-    errors: list[Any] = []
-    asides: list[Aside] = []
-    waiting = [list(ids)]
-    while waiting:
-        part = waiting.pop()
-        try:
-            read = _sorted_out(*portal.read_batch(part, properties, history, archived))
-        except Unreadable as error:
-            if len(part) > 1:
-                middle = len(part) // 2
-                waiting += [part[middle:], part[:middle]]
-                continue
-            asides.append(Aside(part[0], error.digest, "no_json"))
-            if len(asides) == _HOPELESS and not results:
-                raise PullProblem(
-                    "HubSpot", f"{portal.access.host} sent half an answer, or one that is no JSON, to every batch read.", "Run again; check HUBSPOT_BASE_URL."
-                ) from error
-            continue
-        results += read.page["results"]
-        errors += read.page.get("errors") or []
-        asides += read.asides
-    return _as_read({"results": results, "errors": errors}, asides)
-
-
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _list_reader(portal: Portal, wanted: PropertyList, archived: bool) -> Callable[[str | None], _Read]:
-    """Reads a page of the list. One that cannot be read is read contact by contact."""
-
-    def read(after: str | None) -> _Read:
-        try:
-            return _sorted_out(*portal.list_page(wanted.properties, _HISTORY, archived, after))
-        except Unreadable:
-            listed = _sorted_out(*portal.list_ids_page(archived, after, HISTORY_PAGE))
-        found = _read_in_halves(portal, _ids_of(listed.page), wanted.properties, _HISTORY, archived)
-        return _as_read({**found.page, "paging": listed.page.get("paging")}, [*listed.asides, *found.asides])
-
-    return read
+def _list_page(portal: Portal, wanted: PropertyList, archived: bool, after: str | None) -> _Read:
+    return _sorted_out(*portal.list_page(wanted.properties, _HISTORY, archived, after))
 
 
 def _ids_of(page: dict[str, Any]) -> list[str]:
-    return [str(result["id"]).strip() for result in page["results"]]
+    return [str(result["id"]) for result in page["results"]]
 
 
-def _land_pages(pull: LandedPull, read: Callable[[str | None], _Read], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False) -> str | None:
+def _land_pages(
+    portal: Portal, pull: LandedPull, read: Callable[[str | None], _Read], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False
+) -> str | None:
     """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. Returns what is wrong, or None."""
     while not pull.cursor.get("at_end") and not (pull.pages and until()):
         found = read(pull.cursor.get("after"))
         cursor = _cursor_behind(found.page)
         if cursor["after"] is not None and cursor["after"] == pull.cursor.get("after"):
             return f"its paging does not move on from {cursor['after']}"
-        if problem := _lacking(found.page, required):
+        found, problem = _with_all(portal, found, required)
+        if problem:
             return problem
         pull.write_page(found.body, ".json", len(found.page["results"]), cursor, found.asides)
         if pull.pages % 20 == 0:
@@ -293,7 +264,7 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
     """
 
     def list_ids(after: str | None) -> _Read:
-        return _sorted_out(*portal.list_ids_page(False, after))
+        return _sorted_out(*portal.list_ids_page(after))
 
     with ThreadPoolExecutor(1) as ahead:
         listing = ahead.submit(list_ids, pull.cursor.get("after"))
@@ -317,21 +288,30 @@ def _cursor_behind(page: dict[str, Any]) -> dict[str, Any]:
     return {"after": None if after is None else str(after), "at_end": after is None}
 
 
-def _lacking(page: dict[str, Any], required: Sequence[str]) -> str | None:
-    """HubSpot answers a property without a value as null. One that is left out altogether was removed or hidden since the pull began."""
-    if not required:
-        return None
-    values = [result["properties"] for result in page["results"]]
-    if not any(value is None for properties in values for value in properties.values()):
-        return None  # nothing says that this server tells what is empty
-    lacking = sorted({name for properties in values for name in required if name not in properties})
-    return f"an answer lacks {', '.join(lacking)}, which was asked for: were properties changed during the pull?" if lacking else None
+def _with_all(portal: Portal, found: _Read, required: Sequence[str]) -> tuple[_Read, str | None]:
+    """HubSpot answers a property without a value as null. One that all contacts of a page lack was removed or hidden since the pull began: then this is
+    what is wrong, in words. A contact that alone lacks one is set aside, and so is one that has none at all.
+    """
+    results = found.page["results"]
+    portal.sends_nulls = portal.sends_nulls or any(value is None for result in results for value in result["properties"].values())
+    lacking = [[name for name in required if name not in result["properties"]] for result in results]
+    if not portal.sends_nulls:  # a server may leave out what is empty
+        lacking = [names if len(names) == len(required) else [] for names in lacking]
+    gone = sorted(set(lacking[0]).intersection(*lacking[1:])) if len(results) > 1 else []
+    if gone:
+        return found, f"an answer lacks {', '.join(gone)}, which was asked for: were properties changed during the pull?"
+    if not any(lacking):
+        return found, None
+    good = [result for result, names in zip(results, lacking, strict=True) if not names]
+    bad = [aside_of(str(result["id"]), result, "without_properties") for result, names in zip(results, lacking, strict=True) if names]
+    return _as_read({**found.page, "results": good}, [*found.asides, *bad]), None
 
 
 def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, slow_ms: float) -> None:
     """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help."""
-    reader = _list_reader(portal, wanted, archived=False)
-    problem = _land_pages(pull, reader, wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms)
+    problem = _land_pages(
+        portal, pull, lambda after: _list_page(portal, wanted, False, after), wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms
+    )
     if problem is None and not pull.cursor.get("at_end"):
         problem = _land_listed(portal, pull, wanted)
     if problem:
@@ -412,7 +392,7 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
 
 def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], list[Aside], str | None]:
     """Ids of a search page, what came without one, and what is wrong with the page: an answer that is not what was asked for may hide changes."""
-    named = [str(result.get("id") or "").strip() if isinstance(result, dict) else "" for result in found["results"]]
+    named = [_id_of(result) for result in found["results"]]
     ids = [int(name) for name in named if name.isdigit()]
     nameless = [aside_of(None, result, "without_id") for name, result in zip(named, found["results"], strict=True) if not name.isdigit()]
     at_end = len(named) >= int(found["total"])
@@ -446,12 +426,9 @@ def _read_batches(
     may_be_gone: bool = False, archived: bool = False,
 ) -> str | None:  # fmt: skip
     """Adds a page for each batch of contacts. cursor_behind: of a batch's ids. Returns what is wrong, or None."""
-    for chunk, coming in portal.read_batches(ids, wanted.properties, history, archived):
-        try:
-            found = _sorted_out(*coming.result())
-        except Unreadable:
-            found = _read_in_halves(portal, chunk, wanted.properties, history, archived)
-        if problem := _lacking(found.page, wanted.required):
+    for chunk, page in portal.read_batches(ids, wanted.properties, history, archived):
+        found, problem = _with_all(portal, _sorted_out(*page), wanted.required)
+        if problem:
             return problem
         if not may_be_gone and (missing := _unanswered(chunk, found)):
             if len(missing) > _SINGLES:
@@ -483,7 +460,7 @@ def _ask_again(portal: Portal, missing: list[str], found: _Read, wanted: Propert
     # what came without an id belongs to one of them
     asides = [aside for aside in found.asides if not aside.is_unnamed]
     for contact_id in missing:
-        alone = _read_in_halves(portal, [contact_id], wanted.properties, history)
+        alone = _sorted_out(*portal.read_batch([contact_id], wanted.properties, history))
         results += alone.page["results"]
         asides += [aside for aside in alone.asides if not aside.is_unnamed]
         if _unanswered([contact_id], alone):

@@ -27,6 +27,7 @@ from assets.pace import Pace
 from assets.policy import Pull
 from assets.problems import PullProblem
 from assets.retries import Again, Unreadable, read_http_date, retry_after, with_patience
+from assets.salvage import split_page
 
 PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
@@ -54,9 +55,10 @@ class HubSpotAccess:
 
 class Portal:
     """The calls that Bindwatch makes. Each returns the body as it came and what it parses to, and raises PullProblem when it fails for good.
-    Those that read contacts raise Unreadable when the same answer cannot be read again and again: then one of the contacts may be to blame.
+    Where the same answer cannot be read again and again, a contact may be to blame: the page then holds the text of what is no JSON in its place.
 
-    clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took.
+    clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took. sends_nulls: it has
+    told of a property that it is empty, so one that is left out is not.
     """
 
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:
@@ -73,55 +75,57 @@ class Portal:
         self._search_pace = Pace(settings.hubspot_searches_per_second, 1)
         self.clock: datetime | None = None
         self.answer_seconds = 0.0
+        self.sends_nulls = False
 
     def property_names(self) -> set[str]:
         return {entry["name"] for entry in self._call("the property list", partial(self._properties.get_all, "contacts"))[1]["results"]}
 
     def list_page(self, properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> Page:
         options = {"properties": list(properties), "properties_with_history": list(history), "archived": archived, **_behind(after)}
-        return self._call("the contact list", partial(self._list.get_page, limit=HISTORY_PAGE, **options), names_contacts=True)
+        return self._call("the contact list", partial(self._list.get_page, limit=HISTORY_PAGE, **options))
 
-    def list_ids_page(self, archived: bool, after: str | None, limit: int = PAGE) -> Page:
-        """Contacts with their stamps and nothing else. The same `after` names the same place as in list_page."""
-        options = {"properties": ["lastmodifieddate"], "archived": archived, **_behind(after)}
-        return self._call("the list of contact ids", partial(self._list.get_page, limit=limit, **options))
+    def list_ids_page(self, after: str | None) -> Page:
+        """Live contacts with their stamps and nothing else."""
+        options = {"properties": ["lastmodifieddate"], "archived": False, **_behind(after)}
+        return self._call("the list of contact ids", partial(self._list.get_page, limit=PAGE, **options))
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
         request = PublicObjectSearchRequest(filter_groups=[{"filters": filters}], sorts=["hs_object_id"], properties=["hs_object_id"], limit=limit)
         return self._call("the contact search", partial(self._search.do_search, request), is_search=True)
 
-    def read_batches(
-        self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False
-    ) -> Iterator[tuple[list[str], Future[Page]]]:
-        """Reads contacts by id, several batches at a time. Yields each batch's ids and page to come, in the order of the ids."""
+    def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Iterator[tuple[list[str], Page]]:
+        """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
         chunks = [list(ids[start : start + HISTORY_PAGE]) for start in range(0, len(ids), HISTORY_PAGE)]
         waiting: deque[tuple[list[str], Future[Page]]] = deque()
         with ThreadPoolExecutor(_WORKERS) as pool:
             for chunk in chunks:
                 waiting.append((chunk, pool.submit(self.read_batch, chunk, properties, history, archived)))
                 if len(waiting) > _WORKERS:
-                    yield waiting.popleft()
-            yield from waiting
+                    done, page = waiting.popleft()
+                    yield done, page.result()
+            while waiting:
+                done, page = waiting.popleft()
+                yield done, page.result()
 
     def read_batch(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Page:
         request = BatchReadInputSimplePublicObjectId(
             inputs=[{"id": contact_id} for contact_id in ids], properties=list(properties), properties_with_history=list(history)
         )
-        return self._call("the batch read", partial(self._batch.read, request, archived=archived), names_contacts=True)
+        return self._call("the batch read", partial(self._batch.read, request, archived=archived))
 
     def list_members_page(self, list_id: str, after: str | None) -> Page:
         return self._call("the inclusion list", partial(self._members.get_page, list_id, limit=PAGE, **_behind(after)))
 
-    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False, names_contacts: bool = False) -> Page:
+    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False) -> Page:
         with _problems_in_words(self.access, doing):
             try:
                 return with_patience(lambda: self._once(method, is_search), self.access.patience_seconds)
             except Unreadable as error:
-                if not names_contacts:
+                page = split_page(error.body, "results")
+                if page is None:
                     raise
-                unreadable = error
-        raise unreadable
+                return error.body, page
 
     def _once(self, method: Callable[..., Any], is_search: bool) -> Page:
         if is_search:

@@ -12,11 +12,12 @@ from typing import Literal
 
 from assets.problems import ConfigurationProblem, MachineProblem, Problem, PullProblem, chain
 
-Kind = Literal["room", "permission", "descriptors", "memory", "disk", "temporary"]
+Kind = Literal["room", "permission", "descriptors", "memory", "disk", "temporary", "place"]
 
 _ERRNOS: dict[int, Kind] = {
     errno.ENOSPC: "room", errno.EDQUOT: "room", errno.EFBIG: "room", errno.EACCES: "permission", errno.EPERM: "permission", errno.EROFS: "permission",
     errno.EMFILE: "descriptors", errno.ENFILE: "descriptors", errno.ENOMEM: "memory", errno.EIO: "disk",
+    errno.ENOTDIR: "place", errno.EISDIR: "place", errno.EEXIST: "place", errno.ENAMETOOLONG: "place", errno.ELOOP: "place",
 }  # fmt: skip
 # As DuckDB, SQLite and Dagster (which keeps only texts of what it caught) say it.
 _TEXTS: tuple[tuple[str, Kind], ...] = (
@@ -97,7 +98,17 @@ def _kind(error: BaseException) -> Kind | None:
 
 def _kind_of_text(text: str) -> Kind | None:
     lowered = text.lower()
+    if "unable to open database file" in lowered and not _can_open():
+        return "descriptors"  # SQLite says the same of a folder that may not be read
     return next((kind for words, kind in _TEXTS if words in lowered), None)
+
+
+def _can_open() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def _path(error: BaseException) -> Path | None:
@@ -134,6 +145,12 @@ def _words(kind: Kind, path: Path | None, home: Path) -> tuple[str, int]:
             "The memory of this machine, or what this process may use of it, is used up. Give it more, or end what else runs here, then run again: what has "
             "arrived stays."
         ), 3
+    if kind == "place":
+        place = path or home
+        return (
+            f"{place} is in the way: Bindwatch needs a file or a folder there, and it is the other of the two, or its name does not do. Move it away, or set "
+            f"{_setting(place, home)} to another folder."
+        ), 2
     if kind == "temporary":
         return "There is no folder for temporary files that can be written. Set TMPDIR to one, then run again.", 2
     return (
@@ -143,7 +160,10 @@ def _words(kind: Kind, path: Path | None, home: Path) -> tuple[str, int]:
 
 
 def _setting(place: Path, home: Path) -> str:
-    """The variable that moves a place elsewhere."""
+    """The variable that names a place, or moves it elsewhere."""
+    for name in ("BINDWATCH_CONFIG", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SALESFORCE_PRIVATE_KEY_FILE"):
+        if os.environ.get(name) and Path(os.environ[name]).absolute() == place.absolute():
+            return name
     if place.is_relative_to(home):
         return "BINDWATCH_HOME"
     if place.is_relative_to(_dagster(home)):

@@ -14,7 +14,7 @@ import duckdb
 
 from assets.coverage import read_coverage, unseen_histories
 from assets.decisions import write_decisions
-from assets.files import read_json, write_whole
+from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.ledger import memory_with, set_baseline, summarise_run
 from assets.merge_plan import load_merge_plans
 from assets.models import BuiltTable, build_models
@@ -121,7 +121,9 @@ def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Cal
     version = sha256("".join(file.text for file in files).encode()).hexdigest()
     path = warehouse.home / "column_lineage.json"
     kept = read_json(path)
-    if isinstance(kept, dict) and kept.get("version") == version:
+    if kept is not None and not is_sealed(kept):
+        set_aside(path, "is not what was written")
+    elif kept is not None and kept["version"] == version:
         return dict(kept["tables"])
     if version not in _lineage_of:
         schema = read_schema()
@@ -129,7 +131,7 @@ def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Cal
             file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files
         }
     tables = _lineage_of[version]
-    write_whole(path, json.dumps({"version": version, "tables": tables}))
+    write_whole(path, json.dumps(sealed({"version": version, "tables": tables})))
     return tables
 
 

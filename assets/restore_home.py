@@ -270,6 +270,6 @@ def _how_policy_differs(folder: Path, manifest: dict[str, Any], policy: Path) ->
     if saved == here:
         return ""
     if not policy.is_file():
-        return f"There is no policy at {policy}: the defaults are in force."
+        return f"There is no policy at {policy}: `bindwatch run` needs one."
     old, new = (text.decode("utf-8", "replace").splitlines() for text in (here, saved))
     return "\n".join(["The policy in force differs from that of the backup:", *difflib.unified_diff(old, new, str(policy), "of the backup", lineterm="", n=0)])

@@ -21,9 +21,9 @@ import duckdb
 from assets.landing import Aside, LandedPull, Mode, aside_of
 from assets.policy import Policy, Pull
 from assets.problems import PullProblem
-from assets.retries import Again, Unreadable, with_patience
+from assets.retries import Again, with_patience
 from assets.salesforce_org import Org, Refusal, problems_in_words, short
-from assets.salvage import csv_rows
+from assets.salvage import csv_rows, id_in
 from assets.warehouse import (
     PullContext,
     compare_salesforce_ids,
@@ -49,7 +49,6 @@ _REQUIRED = {
 _IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
 _TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
-_HOPELESS = 5  # records that could not be read, and none that could: it is not the records that are to blame
 _SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
@@ -130,7 +129,7 @@ def _pull_values(org: Org, context: PullContext, name: str, wanted: FieldList, s
         with problems_in_words(org.access, f"the pull of {name}"):
             if since is None:
                 _land_bulk_job(org, pull, soql, wanted.fields, settings)
-            elif "job" in pull.cursor or not _land_by_rest(org, pull, name, soql, since, settings.rest_rows):
+            elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
                 _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {_literal(since)}", wanted.fields, settings)
 
     mode: Mode = "incremental" if since else "full"
@@ -193,7 +192,12 @@ def _pull_by_id(org: Org, context: PullContext, pulled: str, name: str, wanted: 
     def land(pull: LandedPull) -> None:
         with problems_in_words(org.access, f"records of {name} by their ids"):
             for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
-                found = _read_by_id(org, soql, ids[start : start + _IDS_OF_A_QUERY])
+                wanted_ids = ids[start : start + _IDS_OF_A_QUERY]
+                quoted = ", ".join(f"'{record_id}'" for record_id in wanted_ids)
+                body, page = org.query_all(f"{soql} WHERE Id IN ({quoted})")
+                if not page["done"]:
+                    raise PullProblem("Salesforce", f"A query for {len(wanted_ids)} ids did not come in one page.", "Run again; if it stays so, report it.")
+                found = _sorted_out(body, page)
                 pull.write_page(found.body, ".json", len(found.records), {"done": start + _IDS_OF_A_QUERY}, found.asides)
             pull.finish(None)
 
@@ -216,7 +220,9 @@ def _sorted_out(body: bytes, page: dict[str, Any]) -> _Read:
     records = []
     for record in page["records"]:
         record_id = record.get("Id") if isinstance(record, dict) else None
-        if not isinstance(record_id, str) or not record_id.strip():
+        if isinstance(record, str):
+            asides.append(aside_of(id_in(record, "Id"), record, "no_json"))
+        elif not isinstance(record_id, str) or not record_id.strip():
             asides.append(aside_of(None, record, "without_id"))
         elif _moment(record.get("SystemModstamp")) is None:
             asides.append(aside_of(record_id if record_id.isalnum() else None, record, "modified_stamp"))  # it becomes part of a query
@@ -236,37 +242,10 @@ def _moment(text: Any) -> datetime | None:
         return None
 
 
-def _read_by_id(org: Org, soql: str, ids: Sequence[str]) -> _Read:
-    """Reads records by their ids; those whose answer cannot be read together in ever smaller parts. Who cannot be read alone is set aside."""
-    records: list[dict[str, Any]] = []
-    asides: list[Aside] = []
-    waiting = [list(ids)]
-    while waiting:
-        part = waiting.pop()
-        quoted = ", ".join(f"'{record_id}'" for record_id in part)
-        try:
-            body, page = org.query_all(f"{soql} WHERE Id IN ({quoted})")
-        except Unreadable as error:
-            if len(part) > 1:
-                middle = len(part) // 2
-                waiting += [part[middle:], part[:middle]]
-                continue
-            asides.append(Aside(part[0], error.digest, "no_json"))
-            if len(asides) == _HOPELESS and not records:
-                raise
-            continue
-        if not page["done"]:
-            raise PullProblem("Salesforce", f"A query for {len(part)} ids did not come in one page.", "Run again; if it stays so, report it.")
-        found = _sorted_out(body, page)
-        records += found.records
-        asides += found.asides
-    return _as_read(records, asides)
-
-
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _land_by_rest(org: Org, pull: LandedPull, name: str, soql: str, since: datetime, most: int) -> bool:
+def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: int) -> bool:
     """Walks the changes in the order of (SystemModstamp, Id). Returns False, with nothing landed, when they are more than `most`."""
     forgotten = 0
     while True:
@@ -276,14 +255,8 @@ def _land_by_rest(org: Org, pull: LandedPull, name: str, soql: str, since: datet
         where = f"SystemModstamp >= {_literal(since)}"
         if place:
             where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
-        changes = f"WHERE {where} ORDER BY SystemModstamp, Id"
-        is_readable = True
         try:
-            try:
-                body, page = org.query_all(f"{soql} {changes}")
-            except Unreadable:
-                is_readable = False
-                body, page = org.query_all(f"SELECT Id, SystemModstamp FROM {name} {changes}")
+            body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
         except Refusal as refusal:
             if pull.pages or refusal.status not in _TOO_MUCH_FOR_REST:
                 raise
@@ -292,12 +265,6 @@ def _land_by_rest(org: Org, pull: LandedPull, name: str, soql: str, since: datet
         if not pull.pages and int(page["totalSize"]) > most:
             return False
         expected = pull.rows + int(page["totalSize"])
-        if not is_readable:
-            _land_singly(org, pull, soql, _sorted_out(body, page))
-            if page["done"]:
-                pull.finish(expected)
-                return True
-            continue
         try:
             while True:
                 found = _sorted_out(body, page)
@@ -311,23 +278,6 @@ def _land_by_rest(org: Org, pull: LandedPull, name: str, soql: str, since: datet
             if refusal.status not in (400, 404) or (forgotten > _FORGOTTEN and not pull.cursor.get("is_ordered")):
                 raise
             log.warning("%s: the org has forgotten the query (%s); going on from the last record", pull.label, refusal.code or refusal.status)
-        except Unreadable:
-            if not pull.cursor.get("is_ordered"):
-                raise
-
-
-def _land_singly(org: Org, pull: LandedPull, soql: str, listed: _Read) -> None:
-    """Lands the records of a page that cannot be read as a whole. listed: their ids and stamps."""
-    ids = [record["Id"] for record in listed.records]
-    records: list[dict[str, Any]] = []
-    asides = list(listed.asides)
-    for start in range(0, len(ids), _IDS_OF_A_QUERY):
-        found = _read_by_id(org, soql, ids[start : start + _IDS_OF_A_QUERY])
-        records += found.records
-        asides += found.asides
-    spoken_of = {record["Id"] for record in records} | {aside.id for aside in asides}
-    asides += [Aside(record_id, "unanswered", "unanswered") for record_id in ids if record_id not in spoken_of]
-    pull.write_page(_as_read(records, []).body, ".json", len(records), _place_behind(listed.records, pull.cursor), asides)
 
 
 def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> dict[str, object]:

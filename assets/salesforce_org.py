@@ -21,6 +21,7 @@ from urllib3.exceptions import NewConnectionError
 
 from assets.problems import PullProblem, without_emails
 from assets.retries import Again, Unreadable, read_http_date, retry_after, with_patience
+from assets.salvage import split_page
 
 API_VERSION = "64.0"
 _PASSING = {420, 429, 500, 502, 503, 504}
@@ -93,7 +94,7 @@ class Org:
             return {field["name"]: field for field in answer["fields"]}
 
     def query_all(self, soql: str) -> tuple[bytes, dict[str, Any]]:
-        """First page of a query that also finds deleted and merged records: as received, and parsed."""
+        """First page of a query that also finds deleted and merged records: as received, and parsed. A record that is no JSON comes as its text."""
         return self._page(f"{self._client.base_url}queryAll/", {"q": soql})
 
     def next_page(self, url: str) -> tuple[bytes, dict[str, Any]]:
@@ -101,7 +102,13 @@ class Org:
         return self._page(f"{urlsplit(self._client.base_url).scheme}://{self._client.sf_instance}{url}", {})
 
     def _page(self, url: str, parameters: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
-        answer = self._session.get(url, params=parameters, headers=self._client.headers)
+        try:
+            answer = self._session.get(url, params=parameters, headers=self._client.headers)
+        except Unreadable as error:
+            page = split_page(error.body, "records")
+            if page is None:
+                raise
+            return error.body, page
         return answer.content, answer.json()
 
     def start_job(self, soql: str) -> str:

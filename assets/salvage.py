@@ -13,6 +13,58 @@ from typing import Any
 # Where a row begins in a page whose quotes do not match: at an id of a Lead or Contact in the first column.
 _ROW = re.compile(r'^"?(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?"?(?:,|$)', re.MULTILINE)
 _LARGEST_CELL = 1 << 26
+_HOPELESS = 5  # records, when none can be read: then it is not the records that are to blame
+
+
+# Where the next record begins, as both CRMs write them, behind one that cannot be parsed.
+_NEXT_RECORD = re.compile(r',\s*(?=\{\s*"(?:id|attributes)"\s*:)')
+
+
+def split_page(body: bytes, name: str) -> dict[str, Any] | None:
+    """A JSON answer of which some records are no JSON: the page, with the text of such a record in its place in the list `name`.
+
+    None when it is more than that: the list has no end, what stands around it is no JSON, or none of several records can be read.
+    """
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    begin = re.search(rf'"{name}"\s*:\s*\[', text)
+    if begin is None:
+        return None
+    decoder = json.JSONDecoder()
+    records: list[Any] = []
+    place = begin.end()
+    while True:
+        place = _behind(text, place, " \t\r\n,")
+        if text[place : place + 1] == "]":
+            break
+        try:
+            record, place = decoder.raw_decode(text, place)
+            records.append(record)
+        except (ValueError, RecursionError):
+            following = _NEXT_RECORD.search(text, place + 1)
+            end = following.start() if following else text.rfind("}", place, max(place, text.rfind("]"))) + 1
+            if end <= place:
+                return None
+            records.append(text[place:end])
+            place = end
+    try:
+        page = json.loads(text[: begin.end()] + text[place:])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(page, dict) or (len(records) > _HOPELESS and not any(isinstance(record, dict) for record in records)):
+        return None
+    return {**page, name: records}
+
+
+def id_in(text: str, name: str) -> str | None:
+    """The id in the text of a record that cannot be parsed; None when none can be seen. name: of the field."""
+    found = re.search(rf'"{name}"\s*:\s*"?([A-Za-z0-9]+)', text)
+    return found[1] if found else None
+
+
+def _behind(text: str, place: int, characters: str) -> int:
+    while text[place : place + 1] and text[place] in characters:
+        place += 1
+    return place
 
 
 def json_records(path: Path, name: str) -> list[Any]:

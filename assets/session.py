@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage
-from assets.damage import is_damage
+from assets.damage import is_damage, note_end_of_run
 from assets.decisions import DecisionStore
 from assets.files import prepare_home
 from assets.hubspot_portal import HubSpotAccess
@@ -122,6 +122,7 @@ class Session:
             },
         )  # fmt: skip
         close_run(connection, record)
+        note_end_of_run(self.warehouse.home)
 
 
 def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import duckdb
 
 from assets.backup import REQUESTS, answer_requests
-from assets.damage import CHECKSUM, MARK, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
-from assets.files import sync_file, sync_folder, write_whole
+from assets.damage import CHECKSUM, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
+from assets.files import set_aside, sync_file, sync_folder
 from assets.landing import UNNAMED, Aside, LandedPull, Landing, Page, aside_of
 from assets.policy import CheckSetting, Policy
-from assets.problems import ConfigurationProblem, HomeInUse, WarehouseProblem, said
+from assets.problems import ConfigurationProblem, DamagedWarehouse, HomeInUse, WarehouseProblem, said
 from assets.restore_home import RESTORING, finish_restore
 from assets.salvage import csv_rows, json_records, write_csv, write_json
 from assets.sqlfile import CheckFile
@@ -143,9 +143,13 @@ class Warehouse:
         self.home.mkdir(parents=True, exist_ok=True)
         if not self.path.exists() or (self.path.stat().st_size == 0 and sign_of_runs(self.home) is None):
             self._create()
-        if not (self.home / MARK).exists():
-            write_whole(self.home / MARK, json.dumps({"first_warehouse_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}))
-        connection = open_file(self.path)
+        try:
+            connection = open_file(self.path)
+        except DamagedWarehouse:
+            if not self._set_aside_when_new():
+                raise
+            self._create()
+            connection = open_file(self.path)
         (self.home / CHECKSUM).unlink(missing_ok=True)
         self._was_opened = True
         _homes[id(connection)] = self.home
@@ -155,12 +159,24 @@ class Warehouse:
             yield connection
         except Exception as error:
             if not isinstance(error, WarehouseProblem) and is_damage(error, self.path):
-                raise damaged(self.path, damage_of(self.path) or said(error)) from error
+                what = damage_of(self.path) or said(error)
+                if self._set_aside_when_new():
+                    raise WarehouseProblem(f"The warehouse was damaged ({what}). No run has ended in it yet, so nothing is lost: run again.") from error
+                raise damaged(self.path, what) from error
             raise
         finally:
             del _homes[id(connection)]
             with suppress(duckdb.Error):  # a database that DuckDB has given up on cannot be closed in order; what was wrong is being raised
                 connection.close()
+
+    def _set_aside_when_new(self) -> bool:
+        """Sets a damaged file aside in which no run has ended yet: all that it holds can be pulled again. Returns whether it did."""
+        if sign_of_runs(self.home) is not None:
+            return False
+        for path in (self.path, log_of(self.path)):
+            if path.exists():
+                set_aside(path, "is damaged, or belongs to one that is. No run has ended in it yet, so everything is pulled again")
+        return True
 
     def _create(self) -> None:
         """Makes the file under another name first: one that is there is whole, so an empty one is never taken for a new one."""

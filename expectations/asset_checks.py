@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.damage import note_end_of_run
 from assets.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_baseline, read_trends, summarise_run
 from assets.modelled import PULLED
 from assets.policy import Policy, masked_email
@@ -75,6 +76,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
             },
         )  # fmt: skip
         close_run(connection, record, judged)
+        note_end_of_run(session.warehouse.home)
     if not_evaluated:
         raise dg.Failure(
             description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False

@@ -20,7 +20,7 @@ import duckdb
 
 from assets.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.damage import checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
-from assets.files import UNUSABLE, is_sealed
+from assets.files import UNUSABLE, home_mode, is_sealed
 from assets.hubspot_portal import Portal
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem, Problem, PullProblem
@@ -137,8 +137,9 @@ def _look_at_permissions(place: Path) -> str:
     status = _existing(place).stat()
     if status.st_uid != os.geteuid():
         raise _Mend(f"it belongs to user {status.st_uid}, this process is user {os.geteuid()}", "Run Bindwatch as the user that owns the home.")
-    if status.st_mode & 0o077:
-        raise _Mend(f"others may look into it (mode {status.st_mode & 0o777:o}): it holds personal data of both CRMs", f"chmod 700 {place}")
+    wanted = home_mode(_any_policy().privacy.readers_group)
+    if status.st_mode & 0o777 & ~wanted:
+        raise _Mend(f"others may look into it (mode {status.st_mode & 0o777:o}): it holds personal data of both CRMs", f"chmod {wanted:o} {place}")
     if not os.access(place, os.W_OK | os.X_OK):
         raise _Mend("this user may not write there", f"chmod 700 {place}, or mount its disk for writing.")
     foreign = [path.name for path in sorted(place.iterdir()) if path.lstat().st_uid != os.geteuid()]
@@ -335,7 +336,7 @@ def _look_at_backup(place: Path) -> str:
 def _look_at_policy() -> str:
     path = read_environment().bindwatch_config.absolute()
     if not path.is_file():
-        raise _Mend(f"there is no file {path}: the defaults are in force", "Set BINDWATCH_CONFIG to your bindwatch.toml.")
+        raise _Mend(f"there is no file {path}: `bindwatch run` needs a policy", "Set BINDWATCH_CONFIG to your bindwatch.toml.")
     try:
         problems = wrong_checks(read_policy(path), path)
     except ConfigurationProblem as error:

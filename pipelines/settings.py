@@ -5,6 +5,7 @@ import grp
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError
@@ -77,8 +78,8 @@ def policy_for_reading() -> Policy:
     path = read_environment().bindwatch_config
     if path.exists():
         return read_policy(path)
-    if os.environ.get("BINDWATCH_CONFIG"):
-        print(f"BINDWATCH_CONFIG is {path}: there is no such file, so every setting is the default (e-mails are masked).", file=sys.stderr)
+    named = "BINDWATCH_CONFIG is" if os.environ.get("BINDWATCH_CONFIG") else "No policy is named, and"
+    print(f"{named} {path}: there is no such file, so every setting is the default (e-mails are masked).", file=sys.stderr)
     return Policy()
 
 
@@ -202,8 +203,9 @@ def _trusted_authorities(env: Environment) -> str | None:
     files = list(dict.fromkeys(path for path in (env.requests_ca_bundle, env.ssl_cert_file) if path is not None))
     if len(files) < 2:
         return str(files[0].absolute()) if files else None
-    folder = env.bindwatch_home.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    home = env.bindwatch_home.absolute()
+    # nothing is made here only to look at something: where there is no home, a folder of its own has to do
+    folder = home if home.is_dir() and os.access(home, os.W_OK) else Path(tempfile.mkdtemp(prefix="bindwatch-"))
     merged = folder / "trusted-authorities.pem"
     temporary = merged.with_suffix(".tmp")
     temporary.write_bytes(b"\n".join(path.read_bytes() for path in files))
@@ -241,7 +243,7 @@ def wrong_settings(env: Environment) -> list[str]:
         if value and not value.startswith(schemes):
             problems.append(f"{name} is {value!r}: it must begin with {' or '.join(schemes)}")
     for name, path in (("SSL_CERT_FILE", env.ssl_cert_file), ("REQUESTS_CA_BUNDLE", env.requests_ca_bundle)):
-        if path is not None and not path.exists():
+        if path is not None and not path.is_file():
             problems.append(f"{name} is {path}: there is no such file")
     return problems
 

@@ -10,6 +10,7 @@ import duckdb
 
 from assets import hubspot, salesforce
 from assets.coverage import read_coverage
+from assets.damage import note_end_of_run
 from assets.hubspot_portal import HubSpotAccess, Portal
 from assets.ledger import close_run, memory_with, summarise_run
 from assets.models import build_models
@@ -86,6 +87,7 @@ def _publish(connection: duckdb.DuckDBPyConnection, home: Path, verdict: Verdict
     record = summarise_run(connection, verdict, [], [])
     publish_verdict(connection, home, memory_with(record), {"verdict": verdict})
     close_run(connection, record)
+    note_end_of_run(home)
 
 
 def pull_and_publish(home: Path, server: SandboxServer) -> Outcome:

@@ -14,6 +14,7 @@ from tenacity.wait import wait_fixed
 from assets import hubspot, retries
 from assets.landing import as_loadable
 from assets.problems import ConfigurationProblem
+from assets.salvage import id_in, split_page
 from assets.warehouse import Warehouse, accept_records
 from sandbox.integration import poll
 from sandbox.server import SandboxServer
@@ -96,6 +97,10 @@ def contact_no_json(portal: Portal, line: str, body: bytes) -> bytes:
     return re.sub(rb'("id":"%s","properties":\{[^}]*"jobtitle":)' % portal.contact.encode(), rb"\1oops", body)
 
 
+def contact_no_json_anywhere(portal: Portal, line: str, body: bytes) -> bytes:
+    return re.sub(rb'("id":"%s","properties":\{)' % portal.contact.encode(), rb'\1"broken":"\\x",', body)
+
+
 def contact_left_out(portal: Portal, line: str, body: bytes) -> bytes:
     if "/batch/read" not in line:
         return body
@@ -121,6 +126,10 @@ def record_no_json(portal: Portal, line: str, body: bytes) -> bytes:
     return re.sub(rb'("Id":"%s",[^}]*"Title":)' % portal.lead.encode(), rb"\1oops", body)
 
 
+def record_no_json_anywhere(portal: Portal, line: str, body: bytes) -> bytes:
+    return re.sub(rb'("Id":"%s")' % portal.lead.encode(), rb'\1,"Broken":"\\x"', body)
+
+
 def row_with(change: Callable[[str], str]) -> Callable[[Portal, str, bytes], bytes]:
     def spoil(portal: Portal, line: str, body: bytes) -> bytes:
         if "/results" not in line:
@@ -132,12 +141,16 @@ def row_with(change: Callable[[str], str]) -> Callable[[Portal, str, bytes], byt
 
 BAD_CONTACTS = {
     "no JSON": contact_no_json,
+    "no JSON in any answer": contact_no_json_anywhere,
+    "one property is missing": contact_with(lambda contact: contact["properties"].pop("phone", None)),
+    "no property at all": contact_with(lambda contact: contact.update(properties={})),
     "properties are no object": contact_with(lambda contact: contact.update(properties="none")),
     "properties are null": contact_with(lambda contact: contact.update(properties=None)),
     "a stamp that is no time": contact_with(lambda contact: (contact["properties"].update(lastmodifieddate="soon"), contact.update(updatedAt="soon"))[0]),
 }
 BAD_RECORDS = {
     "no JSON": record_no_json,
+    "no JSON in any answer": record_no_json_anywhere,
     "a stamp that is no time": record_with(lambda record: record.update(SystemModstamp="soon")),
     "a creation stamp that is no time": record_with(lambda record: record.update(CreatedDate="once")),
     "no creation stamp": record_with(lambda record: record.update(CreatedDate=None)),
@@ -380,3 +393,28 @@ def test_the_command_names_the_record_takes_the_acceptance_and_certifies_everybo
         certified = connection.execute("select hubspot_contact_id from read_parquet(?)", [f"{portal.home}/certified/binding.parquet"]).fetchall()
     assert {row[0] for row in certified} == portal.story.world.contacts.keys() - {portal.contact}
     assert run().code == 0
+
+
+# ── pages that are no JSON ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "broken", [r'{"id": "2", "a": "\x"}', '{"id": "2", "a": oops}', '{"id": "2", "a": {"b": }}', '{"id": "2" "a": 1}', '{"id": "2", "a": 01}']
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_page_that_is_no_json_gives_all_records_but_one(broken: str, place: int) -> None:
+    records = ['{"id": "1", "a": "[{,}]"}', '{"id": "3", "list": [{"id": "9"}, {"id": "8"}]}']
+    records.insert(place, broken)
+    page = split_page(f'{{"results": [{", ".join(records)}], "paging": {{"next": {{"after": "7"}}}}}}'.encode(), "results")
+    assert page is not None
+    assert page["paging"] == {"next": {"after": "7"}}
+    assert [record["id"] if isinstance(record, dict) else (record, id_in(record, "id")) for record in page["results"]] == [
+        (broken, "2") if record == broken else json.loads(record)["id"] for record in records
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", '{"results": [{"id": "1"}, {"id": "2"', '{"results": [{"id": "1"}', '{"results": [oops]}', "<html>", '{"results": 5}']
+)
+def test_half_an_answer_is_no_page(body: str) -> None:
+    assert split_page(body.encode(), "results") is None

@@ -48,10 +48,10 @@ union all by name
 select
     case object_type when 'contact' then record_id end as hubspot_contact_id,
     case when object_type <> 'contact' then record_id end as salesforce_id,
-    format('{} arrived and cannot be read: {}. What was known of it before stays in force.',
+    format('{} arrived and cannot be read: {}. What was known of it before, if anything, stays in force.',
         main.name_of_record(object_type, record_id), main.why_unreadable(reason)) as reason,
     format('Correct it in its CRM, then run again. If runs shall go on without it: bindwatch run --accept-record {}', record_id) as action,
-    format('{} kam an und ist nicht lesbar: {}. Was vorher über ihn bekannt war, gilt weiter.',
+    format('{} kam an und ist nicht lesbar: {}. Was vorher über ihn bekannt war, falls etwas, gilt weiter.',
         main.name_of_record_de(object_type, record_id), main.why_unreadable_de(reason)) as reason_de,
     format('Im CRM korrigieren, danach erneut laufen lassen. Sollen die Läufe ohne ihn weitergehen: bindwatch run --accept-record {}', record_id) as action_de,
     reason as facts
