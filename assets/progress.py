@@ -95,10 +95,10 @@ def listen() -> None:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in SIGNALS:
-        if signal.getsignal(number) is signal.SIG_IGN:
-            # Dagster puts a handler of its own in place and back, and takes SIGINT's for SIGTERM, too: so it is not ignored, but kept out
-            signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+        # Dagster puts a handler of its own in place and back, and takes SIGINT's for SIGTERM, too: so what was ignored is not ignored, but kept out
+        keep = signal.SIG_BLOCK if signal.getsignal(number) is signal.SIG_IGN else signal.SIG_UNBLOCK
         signal.signal(number, _interrupt)
+        signal.pthread_sigmask(keep, [number])
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

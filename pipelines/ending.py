@@ -5,6 +5,9 @@ an answer that did not arrive. `run` returns 0 for the verdict `pass` of its own
 
 A signal breaks into the main thread, which then has some seconds to end in order. A second thread sees to it that the process ends, whatever
 libraries make of the exception. Nothing heavy is imported here: a signal may come while that happens.
+
+The work is done in a process of its own. A library may end it behind our back with any code (OpenBLAS exits with 1 when memory runs out, which would
+read as *fail*), a crash may, and so may the kernel. The process that waits for it imports nothing, lives on, and says 3.
 """
 
 import io
@@ -15,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +31,7 @@ PATIENCE = 5.0  # seconds between a signal and the end, for what is tidied up
 _decided: int | None = None  # the verdict is known and recorded; what happens now is printing
 _serving: float | None = None  # a server that is told to end has done its work; how long it takes to stop
 _told = threading.Lock()
+_report: int | None = None  # where the process that works says how it ended
 
 
 class _Stream(io.FileIO):
@@ -53,6 +58,7 @@ _output: _Stream | None = None
 def run_command(command: Callable[[], object]) -> NoReturn:
     """Runs a command and ends the process. command: returns its exit code, or raises a Problem; it imports what it needs when it is called."""
     settle()
+    _supervise()
     _open_streams()
     try:
         try:
@@ -65,6 +71,58 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         _leave(code)
     except BaseException as error:  # a signal while the ending was being told; the handler raises once, so this is the last one
         _leave(_explain(error))
+
+
+def _supervise() -> None:
+    """Splits the process in two: the one that works, in which this returns, and the one that waits for it and passes signals on."""
+    global _report  # noqa: PLW0603
+    signal.pthread_sigmask(signal.SIG_BLOCK, progress.SIGNALS)
+    reader, writer = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.close(reader)
+        _end_with_parent()
+        _report = writer
+        return
+    os.close(writer)
+    for number in progress.SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: _pass_on(worker, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, progress.SIGNALS)
+    _, status = os.waitpid(worker, 0)
+    os.set_blocking(reader, False)  # what the worker left behind may still hold the other end
+    try:
+        reported = os.read(reader, 1)
+    except BlockingIOError:
+        reported = b""
+    if not reported:
+        how = f"killed by {signal.Signals(os.WTERMSIG(status)).name}" if os.WIFSIGNALED(status) else f"ended by a library (exit code {os.WEXITSTATUS(status)})"
+        with suppress(OSError):  # nobody may read standard error any more; the exit code says it, too
+            tell(
+                f"Bindwatch was {how} before it had an answer. The usual reason is that memory ran out: give the machine, or what this process may use of it, "
+                "more. What was pulled is kept; the next run goes on from there."
+            )
+    os._exit(reported[0] if reported else 3)
+
+
+def _pass_on(worker: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(worker, number)
+
+
+def _end_with_parent() -> None:
+    """Whoever kills the command the hard way means the one that works."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends the process that works, and reports its exit code."""
+    if _report is not None:
+        os.write(_report, bytes([code]))
+    os._exit(code)
 
 
 def decide(code: int) -> None:
@@ -165,7 +223,7 @@ def _watch() -> None:
     if _decided is None:
         teller.start()
         teller.join(1)
-    os._exit(_decided if _decided is not None else 0 if _serving is not None else 3)
+    _exit(_decided if _decided is not None else 0 if _serving is not None else 3)
 
 
 def _leave(code: int) -> NoReturn:
@@ -177,4 +235,4 @@ def _leave(code: int) -> NoReturn:
     if code == 0 and _decided is None and progress.told_to_end() is not None:
         code = _end_of_signal()
     sys.stderr.flush()
-    os._exit(code)
+    _exit(code)
