@@ -4,6 +4,7 @@ It is a database of its own, because people decide while a run holds the warehou
 force follows from the decisions in their order; taking one back is a decision, too.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +17,8 @@ import duckdb
 import sqlalchemy as sa
 
 from assets.problems import ConfigurationProblem, WarehouseProblem
+
+log = logging.getLogger("bindwatch")
 
 Action = Literal["acknowledge", "waive", "assign", "undo"]
 Objection = Literal["nothing_decided", "resolved", "unproven"]
@@ -171,7 +174,10 @@ class DecisionStore:
         except sa.exc.DBAPIError as error:
             # the message of the driver may name the server, never the password
             detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-            raise WarehouseProblem(f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}") from error
+            way_back = "" if self.is_elsewhere else f" Is {self.where} damaged, put the one of the last backup in its place: `bindwatch doctor` tells."
+            raise WarehouseProblem(
+                f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}.{way_back}"
+            ) from error
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -229,6 +235,20 @@ def has_decision(decisions: list[dict[str, Any]]) -> bool:
 def end_of(day: date) -> datetime:
     """The last second of a day, UTC: how long a waiver until that day holds."""
     return datetime.combine(day, time(23, 59, 59))
+
+
+def note_decisions(connection: duckdb.DuckDBPyConnection, held: int) -> None:
+    """Remembers how many decisions the store holds. Nothing in it is ever removed: that it holds fewer than the last run read is told, because
+    waivers end then.
+    """
+    seen = connection.execute("select max(decisions) from main.decisions_seen").fetchone()
+    if seen is not None and seen[0] is not None and held < seen[0]:
+        log.warning(
+            "The last run knew %d decisions, the store holds %d: some were lost, and what they waived counts again. Put decisions.sqlite of the last backup "
+            "in its place, or decide again.", seen[0], held,
+        )  # fmt: skip
+    connection.execute("delete from main.decisions_seen")
+    connection.execute("insert into main.decisions_seen values (?)", [held])
 
 
 def write_decisions(connection: duckdb.DuckDBPyConnection, decisions: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ import dagster as dg
 import duckdb
 
 from assets.coverage import read_coverage, unseen_histories
-from assets.decisions import write_decisions
+from assets.decisions import note_decisions, write_decisions
 from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.ledger import memory_with, set_baseline, summarise_run
 from assets.merge_plan import load_merge_plans
@@ -55,7 +55,9 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             doing("the tables were being built")
             write_policy(connection, connections.policy, connections.salesforce.instance_url, checks)
             set_baseline(connection, connections.policy.gate.fail_on)
-            write_decisions(connection, session.decisions.read())
+            decisions = session.decisions.read()
+            note_decisions(connection, len(decisions))
+            write_decisions(connection, decisions)
             load_merge_plans(connection, session.warehouse.home)
             built = build_models(connection, checks)
             record = summarise_run(connection, "unproven", [], [])

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.decisions import Decision, DecisionStore, write_decisions
+from assets.decisions import Decision, DecisionStore, note_decisions, write_decisions
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
 from tests.postgres import Server
@@ -195,3 +195,12 @@ def test_decisions_about_findings_that_nobody_knows_any_more_do_no_harm(tmp_path
     crm.contact(lead_id=lead_id(99))
     write_decisions(crm.connection, store.read())
     assert crm.finding("bound_record_unknown")["status"] == "open"
+
+
+@pytest.mark.parametrize(("before", "now", "is_told"), [(0, 0, False), (2, 2, False), (2, 5, False), (2, 1, True), (1, 0, True)])
+def test_decisions_that_were_lost_are_told(before: int, now: int, is_told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    crm = Crm()
+    note_decisions(crm.connection, before)
+    caplog.clear()
+    note_decisions(crm.connection, now)
+    assert ("some were lost" in caplog.text) is is_told

@@ -163,6 +163,9 @@ create table if not exists main.decision (
 -- One row: a problem (see subject in review.finding) that somebody takes care of. Replaced at every run from the decisions store.
 create table if not exists main.assignment (subject varchar not null, owner varchar not null);
 
+-- One row: how many decisions the store held when a run last read them. They only grow, so fewer means that some were lost.
+create table if not exists main.decisions_seen (decisions bigint not null);
+
 -- One row: what the last proven run predicted for a contact. Left out: contacts whose bound record is their only candidate, for whom
 -- every policy says keep. The columns that policies need are those of core.choice.
 create table if not exists main.prediction (
