@@ -183,6 +183,8 @@ class Warehouse:
         sign = sign_of_runs(self.home)
         if sign is not None:
             raise missing(self.path, sign)
+        if log_of(self.path).exists():  # DuckDB would take it for one of the new file, or throw it away
+            set_aside(log_of(self.path), "belongs to a warehouse that is gone, in which no run had ended")
         temporary = self.path.with_name(f"{self.path.name}.new")
         for left_over in (temporary, log_of(temporary)):
             left_over.unlink(missing_ok=True)

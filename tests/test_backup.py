@@ -21,7 +21,7 @@ import pytest
 
 from assets import backup, restore_home
 from assets.backup import Backup, BackupProblem, back_up
-from assets.damage import damage_of
+from assets.damage import damage_of, note_end_of_run
 from assets.decisions import Decision, DecisionStore
 from assets.files import sealed
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem, WarehouseProblem
@@ -706,6 +706,7 @@ def test_each_damaged_block_is_seen_and_free_ones_do_not_matter(small: Path, tmp
 
 
 def test_a_home_that_had_runs_is_not_begun_anew_in_silence(small: Path, tmp_path: Path) -> None:
+    note_end_of_run(small)
     (small / "warehouse.duckdb").unlink()
     for sign in ("home.json", "published"):
         with pytest.raises(DamagedWarehouse, match="is missing, although runs took place"):
@@ -715,17 +716,27 @@ def test_a_home_that_had_runs_is_not_begun_anew_in_silence(small: Path, tmp_path
     # of the log alone DuckDB would make a new and empty warehouse
     log = interrupted_run(small)
     (small / "warehouse.duckdb").unlink()
-    (small / "home.json").unlink()
-    with pytest.raises(DamagedWarehouse, match="is missing"):
-        opened(small)
-    assert log.exists()
+    opened(small)
+    assert list(small.glob("warehouse.duckdb.wal.unusable-*"))
+    assert not log.exists()
+
+
+def test_a_warehouse_that_is_damaged_before_any_run_has_ended_in_it_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opened(tmp_path)
+    os.truncate(tmp_path / "warehouse.duckdb", 5000)
+    opened(tmp_path)
+    assert "No run has ended in it yet, so everything is pulled again" in caplog.text
+    note_end_of_run(tmp_path)
+    os.truncate(tmp_path / "warehouse.duckdb", 5000)
+    with pytest.raises(DamagedWarehouse, match="is damaged"):
+        opened(tmp_path)
 
 
 def test_a_first_run_that_was_killed_while_it_made_the_warehouse_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / "warehouse.duckdb.new").write_bytes(b"half")
     (tmp_path / "warehouse.duckdb").touch()
     opened(tmp_path)
-    assert json.loads((tmp_path / "home.json").read_text())
+    assert not (tmp_path / "home.json").exists()  # it tells that a run has ended
 
 
 @pytest.mark.parametrize("way", ["zeroed", "turned over", "of another file", "of an older state", "a folder"])
