@@ -72,14 +72,14 @@ def is_default_home() -> bool:
 
 
 def policy_for_reading() -> Policy:
-    """The policy, for a command that can do without: then everything is as safe as can be, which is the default. A file that was named and is not there
-    is said. Raises ConfigurationProblem for a wrong one.
+    """The policy, for a command that can do without: then everything is as safe as can be, which is the default, and that is
+    said. Raises ConfigurationProblem for a wrong one.
     """
     path = read_environment().bindwatch_config
     if path.exists():
         return read_policy(path)
-    named = "BINDWATCH_CONFIG is" if os.environ.get("BINDWATCH_CONFIG") else "No policy is named, and"
-    print(f"{named} {path}: there is no such file, so every setting is the default (e-mails are masked).", file=sys.stderr)
+    where = f"BINDWATCH_CONFIG is {path}: there is no such file" if os.environ.get("BINDWATCH_CONFIG") else f"There is no {path} in this folder"
+    print(f"{where}, so every setting is the default (e-mails are masked).", file=sys.stderr)
     return Policy()
 
 

@@ -235,6 +235,10 @@ def test_a_folder_of_another_user_is_named(small: Path, tmp_path: Path) -> None:
     answer = tmp_path / "answer"
     answer.touch()
     answer.chmod(0o666)
+    # what is imported on the way may lie where another user cannot read: so it is imported now
+    save(small, tmp_path / "warm")
+    with pytest.raises(BackupProblem):
+        save(small, tmp_path / "warm")
 
     def as_nobody(folder: Path) -> Callable[[], int]:
         def work() -> int:
