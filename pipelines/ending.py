@@ -74,22 +74,23 @@ def run_command(command: Callable[[], object]) -> NoReturn:
 
 
 def _supervise() -> None:
-    """Splits the process in two: the one that works, in which this returns, and the one that waits for it and passes signals on."""
+    """Splits the process in two: the one that works, in which this returns, and the one that waits for it and passes signals on.
+
+    Signals stay held back in the one that waits, and it takes them one by one: a handler is not called for one that arrives just before a wait begins.
+    """
     global _report  # noqa: PLW0603
-    signal.pthread_sigmask(signal.SIG_BLOCK, progress.SIGNALS)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was ignored, nobody would be told how the worker ended
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*progress.SIGNALS, signal.SIGCHLD})
     reader, writer = os.pipe()
     worker = os.fork()
     if worker == 0:
         os.close(reader)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         _end_with_parent()
         _report = writer
         return
     os.close(writer)
-    for number in progress.SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _frame: _pass_on(worker, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, progress.SIGNALS)
-    _, status = os.waitpid(worker, 0)
+    status = _wait_for(worker)
     os.set_blocking(reader, False)  # what the worker left behind may still hold the other end
     try:
         reported = os.read(reader, 1)
@@ -105,9 +106,17 @@ def _supervise() -> None:
     os._exit(reported[0] if reported else 3)
 
 
-def _pass_on(worker: int, number: int) -> None:
-    with suppress(ProcessLookupError):  # it has just ended
-        os.kill(worker, number)
+def _wait_for(worker: int) -> int:
+    """Passes signals on to the worker until it ends. Returns how it ended, as waitpid does."""
+    heard = {number for number in progress.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+    while True:
+        number = signal.sigwait({*heard, signal.SIGCHLD})
+        if number in heard:
+            os.kill(worker, number)  # it may have ended, but its number is not given away before waitpid says so
+        else:
+            ended, status = os.waitpid(worker, os.WNOHANG)  # a worker that was stopped tells its parent, too
+            if ended:
+                return status
 
 
 def _end_with_parent() -> None:

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from assets.process import settle
 from tests.homes import Portal, lived_in
 from tests.postgres import Server, running_postgres
+
+settle()  # as the command does, so that what a test makes does not depend on which of them imported the code location before
 
 
 @pytest.fixture(scope="session")

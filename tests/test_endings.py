@@ -127,20 +127,33 @@ def test_a_signal_that_is_sent_twice_at_once_still_lets_the_run_end_in_order(wor
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_while_the_command_starts_ends_it_with_3(tmp_path: Path, number: int) -> None:
     for arguments in (["run"], ["findings"]):
-        process = start(arguments, environment_of(tmp_path, {}))
-        _wait_until_it_listens(process.pid)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=20)
-        assert process.returncode == 3, err
-        assert f"Interrupted by {number.name} while Bindwatch was starting. Nothing had begun" in err
+        interrupt_start(arguments, tmp_path, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [step / 1000 for step in range(60)])
+def test_no_signal_is_lost_in_the_first_moments_of_a_command(tmp_path: Path, after: float) -> None:
+    """One was, when it came between the moment at which signals are heard and the one at which the waiting process begins to wait."""
+    for number in SIGNALS:
+        interrupt_start(["findings"], tmp_path, number, after)
+
+
+def interrupt_start(arguments: list[str], home: Path, number: int, after: float = 0.0) -> None:
+    process = start(arguments, environment_of(home, {}))
+    _wait_until_it_listens(process.pid)
+    time.sleep(after)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3, err
+    assert f"Interrupted by {signal.Signals(number).name} while Bindwatch was starting. Nothing had begun" in err
 
 
 def _wait_until_it_listens(pid: int) -> None:
-    """Until the process has a handler for SIGHUP, which nobody but Bindwatch sets."""
+    """Until the process holds SIGHUP back, which nobody but Bindwatch does."""
     status = Path(f"/proc/{pid}/status")
     while True:
-        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
-        if int(caught.split()[1], 16) & 1 << signal.SIGHUP - 1:
+        blocked = next(line for line in status.read_text().splitlines() if line.startswith("SigBlk"))
+        if int(blocked.split()[1], 16) & 1 << signal.SIGHUP - 1:
             return
 
 
