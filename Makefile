@@ -42,8 +42,9 @@ bench-pull: setup  ## What pulling costs, up to 1,000,000 records and at a rate 
 	$(BIN)/python -m benchmarks.pull 10000 100000 1000000
 bench-desk: setup  ## Time the pages of the desk on more than 100,000 findings (two minutes)
 	$(BIN)/python -m benchmarks.desk 800000
-docs: setup  ## Make docs/checks.md from the headers of the checks
+docs: setup  ## Make docs/checks.md from the headers of the checks, and tests/house.json from the assets
 	$(BIN)/python -m expectations.catalogue > docs/checks.md
+	$(BIN)/python -m tests.house
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file requirements.lock
 clean:  ## Remove the environment; data stays

@@ -17,11 +17,12 @@ from urllib.request import urlopen
 
 import duckdb
 
-from assets.ledger import memory_with, summarise_run
-from assets.models import build_models
+from assets.models.build import build_models
 from assets.policy import Policy
-from assets.snapshot import publish_tables, publish_verdict
-from assets.warehouse import Warehouse, begin_run, write_policy
+from assets.published.publish import publish_tables, publish_verdict
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run, memory_with, summarise_run
+from assets.warehouse.policy_tables import write_policy
 from benchmarks.crm import NOW, fill
 from expectations.gate import checks
 
@@ -34,7 +35,7 @@ def publish(records: int, folder: Path) -> int:
     with Warehouse(folder).connect() as connection:
         fill(connection, records)
         begin_run(connection, "bench", NOW)
-        write_policy(connection, Policy(), "https://org.example", checks())
+        write_policy(connection, Policy(), "https://org.example", [check.as_row for check in checks()])
         build_models(connection, checks())
         manifest: dict[str, Any] = {
             "run_id": "bench", "verdict": "fail", "started_at": f"{NOW:%Y-%m-%dT%H:%M:%SZ}", "finished_at": None, "problem": None,

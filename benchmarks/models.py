@@ -15,11 +15,12 @@ from typing import Any
 
 import duckdb
 
-from assets.ledger import close_run, memory_with, summarise_run
-from assets.models import build_models
+from assets.models.build import build_models
 from assets.policy import Policy
-from assets.snapshot import publish_tables, publish_verdict
-from assets.warehouse import Warehouse, begin_run, write_policy
+from assets.published.publish import publish_tables, publish_verdict
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
+from assets.warehouse.policy_tables import write_policy
 from benchmarks.crm import NOW, fill
 from expectations.gate import checks, evaluate, import_great_expectations
 
@@ -37,7 +38,7 @@ def measure(records: int, folder: Path, memory_limit: str = MEMORY_LIMIT) -> dic
         connection.execute("checkpoint")
         begin_run(connection, "bench", NOW)
         files = checks()
-        write_policy(connection, Policy(), "https://org.example", files)
+        write_policy(connection, Policy(), "https://org.example", [file.as_row for file in files])
         started = time.perf_counter()
         built = build_models(connection, files)
         seconds = time.perf_counter() - started

@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from assets.hubspot import pull_contacts, read_property_list
-from assets.hubspot_portal import HubSpotAccess, Portal
-from assets.landing import LandedPull
+from assets.ingest.bring import Ingest
+from assets.ingest.hubspot import ingest_contacts, ingest_histories
+from assets.ingest.salesforce import ingest_object
 from assets.policy import Policy
-from assets.salesforce import FieldList, pull_object
-from assets.salesforce_org import Org, SalesforceAccess
-from assets.warehouse import PullContext, Warehouse, begin_run
+from assets.pull.hubspot import read_property_list
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.landing import LandedPull
+from assets.pull.salesforce import FieldList
+from assets.pull.salesforce_org import Org, SalesforceAccess
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run
 from benchmarks.api import LEAD, TYPES
 from benchmarks.report import replace_measured
 from sandbox.certificate import make_certificates
@@ -59,20 +63,20 @@ def measure(kind: str, records: int, latency: float) -> dict[str, Any]:
         warehouse = Warehouse(Path(name))
         with warehouse.connect() as connection:
             begin_run(connection, "bench", datetime.now(UTC))
-            context = PullContext(connection, warehouse.landing(policy), policy, full=False)
+            context = Ingest(connection, warehouse.landing(policy), policy, full=False)
             landed_at = _note_landing()
             started = time.perf_counter()
             if kind == "bulk":
                 access = SalesforceAccess(salesforce, salesforce, client_id="x", client_secret="x", ca_file=str(Path(name) / "ca.pem"))
                 org = Org(access)
                 mapped = {field: TYPES.get(field, "string") for field in LEAD[12:]}
-                pulls = pull_object(org, context, "Lead", FieldList(LEAD, mapped, []))
+                pulls = ingest_object(org, context, "Lead", FieldList(LEAD, mapped, []))
             else:
                 portal = Portal(HubSpotAccess("token", hubspot), policy.pull)
                 wanted = read_property_list(portal, policy)
                 if kind == "changes at a limit":
                     _pretend_a_full_pull(connection, wanted.asked)
-                pulls = pull_contacts(portal, context, wanted)
+                pulls = ingest_contacts(portal, context, wanted) + ingest_histories(portal, context)
             seconds = time.perf_counter() - started
             landing = landed_at[0]["at"] - started
             peak_landing = landed_at[0]["memory"]

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.damage import note_end_of_run
-from assets.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_baseline, read_trends, summarise_run
-from assets.modelled import PULLED
+from assets.dagster.modelled import PULLED
+from assets.dagster.session import Session
+from assets.moments import utc_text
 from assets.policy import Policy, masked_email
 from assets.progress import doing
-from assets.session import Session
-from assets.snapshot import Verdict, publish_verdict, read_certificate
-from assets.warehouse import utc_text
+from assets.published.publish import publish_verdict, read_certificate
+from assets.verdict import Verdict
+from assets.warehouse.damage import note_end_of_run
+from assets.warehouse.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_baseline, read_trends, summarise_run
 from expectations.gate import Outcome, check_specs, evaluate
 
 # The models are built from these tables before the gate opens, so Dagster cannot hold the models back for a check on them.

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import duckdb
 
+from assets.models.sqlfile import CheckFile, check_files
 from assets.policy import Policy
 from assets.problems import said
-from assets.sqlfile import CheckFile, check_files
 
 log = logging.getLogger("bindwatch.gate")
 

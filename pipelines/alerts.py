@@ -20,7 +20,7 @@ import duckdb
 from assets.files import read_json, set_aside, write_whole
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem
-from assets.snapshot import current_folder, open_folder, read_manifest
+from assets.published.snapshot import current_folder, open_folder, read_manifest
 
 log = logging.getLogger("bindwatch.alerts")
 

@@ -85,7 +85,7 @@ def findings(
 
     Exit code 0, or 2 for a filter that makes no sense, 3 without a published snapshot.
     """
-    from assets.worklist import Filter
+    from assets.published.worklist import Filter
     from pipelines.findings import show_findings
 
     chosen = tuple(status or (("all",) if id else ("open", "acknowledged")))
@@ -127,7 +127,7 @@ def backtest() -> int:
 
     Exit code 0, or 3 without a published snapshot.
     """
-    from assets.snapshot import open_snapshot
+    from assets.published.snapshot import open_snapshot
     from pipelines.backtest import compare_policies
     from pipelines.settings import home
 
@@ -145,7 +145,7 @@ def merge_check(
 
     Exit code 0: every row is safe. 1: at least one is not. 2: the plan cannot be read. 3: no usable snapshot.
     """
-    from assets.merge_check import Judgement, judge
+    from assets.published.merge_check import Judgement, judge
     from pipelines.answer import write_answer
     from pipelines.report import print_judgement
     from pipelines.settings import home, policy_for_reading
@@ -171,8 +171,8 @@ def restore_plan(
 
     Exit code 0, or 3 without a published snapshot.
     """
-    from assets.restore_plan import RestorePlan, write_plan, write_values
-    from assets.snapshot import open_snapshot
+    from assets.published.restore_plan import RestorePlan, write_plan, write_values
+    from assets.published.snapshot import open_snapshot
     from pipelines.answer import write_answer
     from pipelines.report import print_restore_plan
     from pipelines.settings import home
@@ -236,7 +236,7 @@ def what_if(
 
     Exit code 0: no contact would jump. 1: at least one would, or might. 2: the list cannot be read. 3: no usable snapshot.
     """
-    from assets.snapshot import open_snapshot
+    from assets.published.snapshot import open_snapshot
     from pipelines.report import print_forecast
     from pipelines.settings import home
     from pipelines.what_if import forecast

@@ -9,7 +9,7 @@ import typer
 from assets.problems import ConfigurationProblem
 
 if TYPE_CHECKING:
-    from assets.decisions import Action
+    from assets.published.decisions import Action
 
 decide = typer.Typer(no_args_is_help=True, help="Acknowledge, assign or waive findings, or take that back.")
 
@@ -50,8 +50,8 @@ def undo(findings: Fingerprints, reason: Reason = None, by: By = None) -> int:
 
 
 def _record(action: "Action", given: list[str], by: str | None, reason: str | None = None, owner: str | None = None, until: datetime | None = None) -> int:
-    from assets.decisions import Decision, has_decision, objection
-    from assets.worklist import Worklist
+    from assets.published.decisions import Decision, has_decision, objection
+    from assets.published.worklist import Worklist
     from pipelines.report import stdout
     from pipelines.settings import home, open_decisions, who_acts
 
@@ -87,7 +87,7 @@ def _what(owner: str | None, until: datetime | None, action: "Action") -> str:
 
 def _end_of(text: str) -> datetime:
     """The last second of that day. Raises ConfigurationProblem when it is no day, or over."""
-    from assets.decisions import end_of
+    from assets.published.decisions import end_of
 
     try:
         end = end_of(date.fromisoformat(text))

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets import process
-from assets.certified_binding import certified_binding
-from assets.modelled import model_assets
-from assets.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, salesforce_records
-from assets.session import Session
-from assets.warehouse import Warehouse
+from assets.dagster.certified_binding import certified_binding
+from assets.dagster.modelled import model_assets
+from assets.dagster.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, mapped_histories, salesforce_records
+from assets.dagster.session import Session
+from assets.warehouse.file import Warehouse
 from expectations.asset_checks import gate
 from expectations.gate import checks
 from pipelines.sensors import alerts, merge_plans
@@ -45,7 +45,7 @@ nightly_reconciliation = dg.ScheduleDefinition(
 )
 
 defs = dg.Definitions(
-    assets=[*SOURCES, salesforce_records, hubspot_contacts, model_assets(checks()), certified_binding],
+    assets=[*SOURCES, salesforce_records, hubspot_contacts, mapped_histories, model_assets(checks()), certified_binding],
     asset_checks=[gate],
     jobs=[guarded_run],
     schedules=[hourly, nightly_reconciliation],

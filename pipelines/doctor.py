@@ -18,18 +18,18 @@ from typing import Any, Literal
 
 import duckdb
 
-from assets.backup import DECISIONS, MANIFEST, describe, in_words
-from assets.damage import checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
+from assets.dagster.session import Connections
 from assets.files import UNUSABLE, home_mode, is_sealed
-from assets.hubspot_portal import Portal
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem, Problem, PullProblem
-from assets.restore_home import REPLACED, RESTORING, STAGED, read_tables
-from assets.retries import Again
-from assets.salesforce_org import Org
-from assets.session import Connections
-from assets.snapshot import current_folder
-from assets.warehouse import SCHEMA_VERSION, Warehouse
+from assets.published.snapshot import current_folder
+from assets.pull.hubspot_portal import Portal
+from assets.pull.retries import Again
+from assets.pull.salesforce_org import Org
+from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
+from assets.warehouse.damage import checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse
+from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
 from pipelines.settings import dagster_home, home, missing_settings, open_decisions, read_connections, read_environment, wrong_checks, wrong_settings
 
 State = Literal["ok", "mend", "not_checked"]

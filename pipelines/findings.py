@@ -8,7 +8,7 @@ from rich.table import Table
 
 from assets.policy import masked_email
 from assets.problems import ConfigurationProblem
-from assets.worklist import FORMATS, Filter, Worklist, check_values
+from assets.published.worklist import FORMATS, Filter, Worklist, check_values
 from expectations.gate import checks
 from pipelines.answer import write_answer
 from pipelines.report import stderr, stdout

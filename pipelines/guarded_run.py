@@ -15,8 +15,9 @@ from assets import problems
 from assets.machine import check_home, fault_in_texts
 from assets.problems import ConfigurationProblem, WarehouseProblem, said
 from assets.progress import doing, end_if_told
-from assets.snapshot import current_folder, open_folder, read_manifest
-from assets.warehouse import Warehouse, accept_records
+from assets.published.snapshot import current_folder, open_folder, read_manifest
+from assets.warehouse.file import Warehouse
+from assets.warehouse.set_aside import accept_records
 from pipelines.dagster_home import histories_of, prepare_folder
 from pipelines.settings import home, is_default_home, read_connections, who_acts
 

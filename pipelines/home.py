@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
-from assets.backup import BackupProblem, back_up, in_words
 from assets.progress import doing
-from assets.restore_home import check_backup, restore_home
-from assets.warehouse import SCHEMA_VERSION, Warehouse
+from assets.warehouse.backup import BackupProblem, back_up, in_words
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse
+from assets.warehouse.restore_home import check_backup, restore_home
 from pipelines.settings import home, open_decisions, read_environment
 
 

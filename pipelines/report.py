@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from assets.merge_check import Judgement
-from assets.restore_plan import RestorePlan
-from assets.snapshot import current_folder
+from assets.published.merge_check import Judgement
+from assets.published.restore_plan import RestorePlan
+from assets.published.snapshot import current_folder
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
 from pipelines.what_if import Forecast

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.machine import in_words
-from assets.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
-from assets.merge_plan import FOLDER
 from assets.problems import UnexpectedProblem, WarehouseProblem, presentable
+from assets.published.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
+from assets.published.merge_plan import FOLDER
 from pipelines.alerts import DeadRun, tell
 from pipelines.settings import alert_urls, home, policy_for_reading
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from assets.decisions import DecisionStore
-from assets.hubspot_portal import HubSpotAccess
+from assets.dagster.session import Connections
 from assets.policy import Policy, locate, read_policy
 from assets.problems import ConfigurationProblem
-from assets.salesforce_org import SalesforceAccess
-from assets.session import Connections
+from assets.published.decisions import DecisionStore
+from assets.pull.hubspot_portal import HubSpotAccess
+from assets.pull.salesforce_org import SalesforceAccess
 from expectations.gate import checks
 
 log = logging.getLogger("bindwatch")

@@ -30,12 +30,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assets.decisions import Action, Decision, DecisionStore, end_of, has_decision, objection
-from assets.merge_check import Judgement, judge
 from assets.policy import masked_email
 from assets.problems import ConfigurationProblem, WarehouseProblem
-from assets.restore_plan import write_plan
-from assets.worklist import OBJECTS, STATUSES, Filter, check_values
+from assets.published.decisions import Action, Decision, DecisionStore, end_of, has_decision, objection
+from assets.published.merge_check import Judgement, judge
+from assets.published.restore_plan import write_plan
+from assets.published.worklist import OBJECTS, STATUSES, Filter, check_values
 from review import words
 from review.access import Entrance, Gatekeeper, check_form_token, form_token, read_session_key, tidy_line, tidy_name
 from review.chart import draw_runs

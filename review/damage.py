@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from assets.restore_plan import RESTORABLE
+from assets.published.restore_plan import RESTORABLE
 from review.desk import Snapshot
 
 DEFAULT_DAYS = 7

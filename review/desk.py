@@ -6,9 +6,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from assets.decisions import DecisionStore
-from assets.snapshot import current_folder, published_folder, read_manifest
-from assets.worklist import Worklist
+from assets.published.decisions import DecisionStore
+from assets.published.snapshot import current_folder, published_folder, read_manifest
+from assets.published.worklist import Worklist
 
 SHOWN_RUNS = 30
 

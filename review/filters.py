@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import urlencode
 
-from assets.worklist import STATUSES, Filter
+from assets.published.worklist import STATUSES, Filter
 
 _LISTS = {"check": "checks", "suite": "suites", "severity": "severities", "status": "statuses", "owner": "owners", "object": "objects"}
 _ID = re.compile(r"[0-9]{1,19}|(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from assets.worklist import Filter
+from assets.published.worklist import Filter
 from review.desk import Snapshot
 
 RECORDS_AT_ONCE = 6  # side by side; a page with more is no comparison

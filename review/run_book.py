@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from assets.worklist import Filter, Worklist
+from assets.published.worklist import Filter, Worklist
 
 
 def read_steps(worklist: Worklist, email: str | None) -> list[dict[str, Any]]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import duckdb
 
-from assets.ledger import close_run, summarise_run
-from assets.models import build_models
+from assets.models.build import build_models
 from assets.policy import Policy
-from assets.warehouse import _prepare, begin_run, write_policy
+from assets.warehouse.file import prepare
+from assets.warehouse.ledger import begin_run, close_run, summarise_run
+from assets.warehouse.policy_tables import write_policy
 from sandbox.events import LIST, Event, Play
 from sandbox.integration import poll
 from sandbox.portal import FieldRule, PortalSettings
@@ -93,7 +94,7 @@ class Pulled:
         self.policy = policy_for(knobs, field_rules)
         self.connection = duckdb.connect()
         self.connection.execute("set timezone = 'UTC'; set threads = 1")
-        _prepare(self.connection)
+        prepare(self.connection)
         self.pull_no = 0
 
     def pull(self, worlds: Sequence[World], at: datetime) -> "Pulled":

@@ -9,12 +9,13 @@ from typing import Any
 
 import duckdb
 
-from assets.ledger import close_run, set_baseline, summarise_run
-from assets.merge_plan import load_merge_plan
-from assets.models import build_models
+from assets.models.build import build_models
 from assets.policy import Policy
-from assets.snapshot import Verdict
-from assets.warehouse import _prepare, begin_run, write_policy
+from assets.published.merge_plan import load_merge_plan
+from assets.verdict import Verdict
+from assets.warehouse.file import prepare
+from assets.warehouse.ledger import begin_run, close_run, set_baseline, summarise_run
+from assets.warehouse.policy_tables import write_policy
 from expectations.gate import checks
 from sandbox.world import id18
 
@@ -45,7 +46,7 @@ class Crm:
     def __init__(self, **knobs: Any) -> None:
         self.connection = duckdb.connect()
         self.connection.execute("set timezone = 'UTC'; set threads = 1")
-        _prepare(self.connection)
+        prepare(self.connection)
         self.policy = Policy.model_validate({"policy": knobs})
         self.numbers = count(1)
         self.pull_no = 1
@@ -171,7 +172,7 @@ class Crm:
     def build(self, check: str | None = None) -> "Crm":
         """Builds all tables; with a check, only its findings and what they rest on."""
         files = [file for file in checks() if check in (None, file.name)]
-        write_policy(self.connection, self.policy, INSTANCE, files)
+        write_policy(self.connection, self.policy, INSTANCE, [file.as_row for file in files])
         set_baseline(self.connection, self.policy.gate.fail_on)
         build_models(self.connection, files, until="review.finding" if check else None)
         return self

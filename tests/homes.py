@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets.decisions import Decision, DecisionStore
-from assets.warehouse import Warehouse
-from assets.worklist import Filter, Worklist
+from assets.published.decisions import Decision, DecisionStore
+from assets.published.worklist import Filter, Worklist
+from assets.warehouse.file import Warehouse
 from pipelines.guarded_run import RunResult
 from sandbox.integration import poll
 from sandbox.story import Story

@@ -13,7 +13,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.snapshot import TABLES
+from assets.published.contract import TABLES
 from pipelines import guarded_run
 from pipelines.guarded_run import RunResult, execute
 from sandbox.people import make_people

@@ -24,9 +24,9 @@ from itertools import count
 from pathlib import Path
 from unittest import mock
 
-from assets import salesforce
 from assets.problems import Problem
-from assets.snapshot import current_folder
+from assets.published.snapshot import current_folder
+from assets.pull import salesforce
 from sandbox.server import SandboxServer
 from tests.live import served, story_of
 from tests.pulls import Outcome, pull_and_build, pull_and_publish, raw_versions
@@ -118,7 +118,7 @@ def _moments(home: Path, server: SandboxServer, stage: str, folder: Path) -> lis
         sync(descriptor)
 
     server.faults.on_request = lambda line: stop_here(line[:60])
-    with mock.patch("os.fsync", before_sync), mock.patch("assets.landing._SYNCS", 1):
+    with mock.patch("os.fsync", before_sync), mock.patch("assets.pull.landing._SYNCS", 1):
         pull_and_publish(home, server)
     server.faults.on_request = None
     stop_here("after the run")

@@ -8,17 +8,23 @@ from typing import Any
 
 import duckdb
 
-from assets import hubspot, salesforce
-from assets.coverage import read_coverage
-from assets.damage import note_end_of_run
-from assets.hubspot_portal import HubSpotAccess, Portal
-from assets.ledger import close_run, memory_with, summarise_run
-from assets.models import build_models
+from assets.ingest.bring import Ingest
+from assets.ingest.hubspot import ingest_contacts, ingest_histories
+from assets.ingest.salesforce import ingest_object
+from assets.models.build import build_models
 from assets.policy import Policy
 from assets.problems import PullProblem
-from assets.salesforce_org import Org, SalesforceAccess
-from assets.snapshot import TABLES, Verdict, publish_tables, publish_verdict
-from assets.warehouse import PullContext, Warehouse, begin_run, write_policy
+from assets.published.contract import TABLES
+from assets.published.publish import publish_tables, publish_verdict
+from assets.pull import hubspot, salesforce
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.salesforce_org import Org, SalesforceAccess
+from assets.verdict import Verdict
+from assets.warehouse.coverage import read_coverage
+from assets.warehouse.damage import note_end_of_run
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
+from assets.warehouse.policy_tables import write_policy
 from expectations.gate import checks
 from sandbox.server import SandboxServer
 
@@ -57,21 +63,22 @@ def pull_and_build(
         begin_run(connection, datetime.now(UTC).isoformat(), datetime.now(UTC))
         try:
             with warehouse.landing(policy) as landing:
-                context = PullContext(connection, landing, policy, full)
+                context = Ingest(connection, landing, policy, full)
                 org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
                 wanted = salesforce.describe_fields(org, policy)
                 for name in salesforce.OBJECTS:
-                    salesforce.pull_object(org, context, name, wanted[name])
+                    ingest_object(org, context, name, wanted[name])
                 e = server.environment
                 portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
-                hubspot.pull_contacts(portal, context, hubspot.read_property_list(portal, policy))
+                ingest_contacts(portal, context, hubspot.read_property_list(portal, policy))
+                ingest_histories(portal, context)
         except PullProblem as problem:
             return Outcome({}, str(problem))
         if not builds:
             incomplete = [f"{row[0]}: {row[1]}" for row in connection.execute("select object, problem from raw.pull where not complete").fetchall()]
             return Outcome({}, "; ".join(incomplete) or None)
         files = checks()
-        write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], files)
+        write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], [file.as_row for file in files])
         build_models(connection, files)
         unproven = [row[0] for row in connection.execute("select reason from review.finding where severity = 'unproven'").fetchall()]
         if publishes:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from assets.ledger import CheckRecord, close_run, memory_with, summarise_run
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem
-from assets.snapshot import Verdict, publish_tables, publish_verdict
+from assets.published.publish import publish_tables, publish_verdict
+from assets.verdict import Verdict
+from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from pipelines.alerts import ATTEMPTS, DeadRun, send_test, tell
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from assets.snapshot import open_snapshot, publish_tables
+from assets.published.publish import publish_tables
+from assets.published.snapshot import open_snapshot
 from pipelines.backtest import chance_of_difference, conclusions, read_scores
 from sandbox.people import make_people
 from sandbox.portal import PortalSettings, read_portal

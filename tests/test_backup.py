@@ -19,14 +19,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets import backup, restore_home
-from assets.backup import Backup, BackupProblem, back_up
-from assets.damage import damage_of, note_end_of_run
-from assets.decisions import Decision, DecisionStore
 from assets.files import sealed
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem, WarehouseProblem
-from assets.restore_home import check_backup
-from assets.warehouse import SCHEMA_VERSION, Warehouse, transaction
+from assets.published.decisions import Decision, DecisionStore
+from assets.sql import transaction
+from assets.warehouse import backup, restore_home
+from assets.warehouse.backup import Backup, BackupProblem, back_up
+from assets.warehouse.damage import damage_of, note_end_of_run
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse
+from assets.warehouse.restore_home import check_backup
 from tests.homes import POLICY, Portal, contents, copy_of, damage, in_child, interrupted_run, small_disk, tables
 from tests.live import ROOT, check_manifest, published, snapshot
 from tests.postgres import Server

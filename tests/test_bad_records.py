@@ -11,11 +11,12 @@ import duckdb
 import pytest
 from tenacity.wait import wait_fixed
 
-from assets import hubspot, retries
-from assets.landing import as_loadable
 from assets.problems import ConfigurationProblem
-from assets.salvage import id_in, split_page
-from assets.warehouse import Warehouse, accept_records
+from assets.pull import hubspot, retries
+from assets.pull.landing import as_loadable
+from assets.pull.salvage import id_in, split_page
+from assets.warehouse.file import Warehouse
+from assets.warehouse.set_aside import accept_records
 from sandbox.integration import poll
 from sandbox.server import SandboxServer
 from sandbox.story import Story

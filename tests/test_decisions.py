@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.decisions import Decision, DecisionStore, note_decisions, write_decisions
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.published.decisions import Decision, DecisionStore, note_decisions, write_decisions
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
 from tests.postgres import Server
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from assets.backup import back_up, note_backup
-from assets.decisions import DecisionStore
-from assets.warehouse import Warehouse
+from assets.published.decisions import DecisionStore
+from assets.warehouse.backup import back_up, note_backup
+from assets.warehouse.file import Warehouse
 from pipelines import doctor
 from pipelines.doctor import Finding, examine, print_findings
 from tests.homes import Portal, contents, copy_of, damage, in_child, interrupted_run, small_disk

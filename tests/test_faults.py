@@ -12,9 +12,9 @@ from urllib.request import Request, urlopen
 import pytest
 from tenacity.wait import wait_random_exponential
 
-from assets import hubspot, retries
-from assets.salesforce_org import SalesforceAccess
-from assets.warehouse import Warehouse
+from assets.pull import hubspot, retries
+from assets.pull.salesforce_org import SalesforceAccess
+from assets.warehouse.file import Warehouse
 from sandbox import hubspot_api, salesforce_api
 from sandbox.faults import parse_fault
 from sandbox.server import SandboxServer

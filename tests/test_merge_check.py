@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.merge_check import Judgement, judge, judge_dropped_plans
-from assets.merge_plan import load_merge_plans
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.published.merge_check import Judgement, judge, judge_dropped_plans
+from assets.published.merge_plan import load_merge_plans
 from tests.crm import BOUND, RIVAL, Crm, contact_id, lead_id
 from tests.desk.portal import publish
 from tests.test_backtest import run_command

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
+from assets.published.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates, lead_id, one
 
 THIRD = lead_id(3)

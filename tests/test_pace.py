@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets import retries
-from assets.hubspot_portal import HubSpotAccess, Portal
-from assets.pace import Pace
 from assets.policy import Pull
 from assets.problems import PullProblem
-from assets.retries import Again, retry_after, with_patience
+from assets.pull import retries
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.pace import Pace
+from assets.pull.retries import Again, retry_after, with_patience
 
 
 class Clock:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assets.merge_check import judge
-from assets.merge_plan import load_merge_plan
+from assets.published.merge_check import judge
+from assets.published.merge_plan import load_merge_plan
 from sandbox.world import MAPPING, SalesforceRecord
 from tests import live
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for

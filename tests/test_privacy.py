@@ -17,7 +17,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from assets.files import prepare_home, replaced
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem, UnexpectedProblem, presentable, said
-from assets.salesforce_org import short
+from assets.pull.salesforce_org import short
 from pipelines.alerts import tell
 from pipelines.settings import read_connections
 from sandbox.server import SandboxServer
@@ -105,7 +105,12 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.mark.parametrize(
     "at",
-    ["assets.salesforce:pull_object", "assets.modelled:publish_tables", "expectations.asset_checks:evaluate", "pipelines.guarded_run:read_connections"],
+    [
+        "assets.dagster.pulled:ingest_object",
+        "assets.dagster.modelled:publish_tables",
+        "expectations.asset_checks:evaluate",
+        "pipelines.guarded_run:read_connections",
+    ],
 )
 def test_an_error_that_quotes_a_record_is_told_without_it(live: Home, tmp_path: Path, at: str) -> None:
     home = tmp_path / "home"

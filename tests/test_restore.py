@@ -12,7 +12,7 @@ from hubspot.crm.contacts import BatchInputSimplePublicObjectBatchInput
 from simple_salesforce import Salesforce
 
 from assets.policy import Policy
-from assets.restore_plan import (
+from assets.published.restore_plan import (
     BACKFILLED,
     CONTACTS,
     EVIDENCE,
@@ -24,8 +24,8 @@ from assets.restore_plan import (
     RestorePlan,
     write_plan,
     write_values,
-)  # fmt: skip
-from assets.snapshot import open_snapshot
+)
+from assets.published.snapshot import open_snapshot
 from sandbox.integration import catch_up
 from sandbox.portal import PortalSettings
 from sandbox.server import SandboxServer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assets.restore_plan import RESTORABLE
+from assets.published.restore_plan import RESTORABLE
 from sandbox.world import HubSpotContact
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for
 from tests.test_agreement import worlds

@@ -347,7 +347,7 @@ def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypa
         return JSONResponse(answer)
 
     monkeypatch.setattr(HubSpotApi, "list_contacts", list_without_its_last_page)
-    monkeypatch.setattr("assets.hubspot.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("assets.pull.hubspot.time.sleep", lambda seconds: None)
     with served(story_of(150), tmp_path / "sandbox") as server:
         result = run(server)
     assert (result.verdict, result.exit_code) == ("unproven", 3)
@@ -400,7 +400,7 @@ def test_an_expectation_that_raises_is_neither_passed_nor_failed(tmp_path: Path,
 
 
 def test_a_second_run_on_the_same_home_is_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assets.warehouse import Warehouse
+    from assets.warehouse.file import Warehouse
 
     run = runner(monkeypatch, tmp_path / "home")
     with served(empty_story(), tmp_path / "sandbox") as server, Warehouse(tmp_path / "home").guard():

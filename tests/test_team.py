@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets import session
-from assets.decisions import Decision, DecisionStore
-from assets.pulled import RETRIES_TAG
-from assets.warehouse import Warehouse
-from assets.worklist import Filter, Worklist
+from assets.dagster import session
+from assets.dagster.pulled import RETRIES_TAG
+from assets.published.decisions import Decision, DecisionStore
+from assets.published.worklist import Filter, Worklist
+from assets.warehouse.file import Warehouse
 from pipelines import guarded_run
 from pipelines.guarded_run import prepare_instance
 from sandbox.faults import parse_fault

@@ -8,9 +8,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets.landing import LandedPull, Landing
 from assets.problems import WarehouseProblem
-from assets.warehouse import SCHEMA_VERSION, Warehouse, _prepare, begin_run, load_hubspot_contacts, load_salesforce, loaded_pulls, watermark
+from assets.pull.landing import LandedPull, Landing
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare
+from assets.warehouse.ledger import begin_run
+from assets.warehouse.load_hubspot import load_hubspot_contacts
+from assets.warehouse.load_salesforce import load_salesforce
+from assets.warehouse.watermark import loaded_pulls, watermark
 from tests.crm import lead_id
 
 COLUMNS = ["Id", "Email", "SystemModstamp", "IsDeleted", "Title"]
@@ -182,7 +186,7 @@ def test_a_warehouse_of_schema_1_is_brought_to_this_one_and_keeps_its_memory(tmp
             (row,) = connection.execute("select status, open_since, length(subject) from main.ledger").fetchall()
             assert row == ("open", datetime(2026, 1, 1), 32)
             new = duckdb.connect()
-            _prepare(new)
+            prepare(new)
             assert columns_of(connection) == columns_of(new)
 
 

@@ -12,11 +12,11 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from assets.decisions import Decision, DecisionStore
-from assets.ledger import memory_with, summarise_run
 from assets.problems import ConfigurationProblem, WarehouseProblem
-from assets.snapshot import publish_tables
-from assets.worklist import STATUSES, Filter, Worklist
+from assets.published.decisions import Decision, DecisionStore
+from assets.published.publish import publish_tables
+from assets.published.worklist import STATUSES, Filter, Worklist
+from assets.warehouse.ledger import memory_with, summarise_run
 from pipelines.decide import decide
 from pipelines.findings import show_findings
 from tests.crm import ANN, BOUND, RIVAL, Crm, day, duplicates, lead_id

@@ -13,9 +13,10 @@ import lxml.html
 import requests
 import uvicorn
 
-from assets.decisions import DecisionStore
-from assets.ledger import CheckRecord, close_run, memory_with, summarise_run
-from assets.snapshot import Verdict, publish_tables
+from assets.published.decisions import DecisionStore
+from assets.published.publish import publish_tables
+from assets.verdict import Verdict
+from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from review.access import Entrance
 from review.app import Settings, create_app
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from assets.decisions import DecisionStore
 from assets.problems import ConfigurationProblem
-from assets.worklist import STATUSES, Filter, Worklist
+from assets.published.decisions import DecisionStore
+from assets.published.worklist import STATUSES, Filter, Worklist
 from review.access import SECURITY_HEADERS, Entrance
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
 from tests.desk.portal import EVIL, Visitor, publish, served

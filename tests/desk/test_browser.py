@@ -16,8 +16,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from assets.decisions import DecisionStore
-from assets.worklist import STATUSES, Filter, Worklist
+from assets.published.decisions import DecisionStore
+from assets.published.worklist import STATUSES, Filter, Worklist
 from tests import live
 from tests.desk.portal import planned, publish, pull, served, troubled
 
@@ -137,7 +137,7 @@ def test_the_hour_of_a_steward(browse: Callable[[str], Open], tmp_path: Path, mo
 
 
 def test_the_desk_works_while_a_run_writes(browse: Callable[[str], Open], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assets.warehouse import Warehouse
+    from assets.warehouse.file import Warehouse
 
     with real_portal(tmp_path, monkeypatch) as (home, _, _), served(home) as address, Warehouse(home).guard(), Warehouse(home).connect():
         page = browse(address)("/findings")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from assets.decisions import DecisionStore
-from assets.worklist import STATUSES, Filter, Worklist
+from assets.published.decisions import DecisionStore
+from assets.published.worklist import STATUSES, Filter, Worklist
 from tests.crm import Crm, lead_id
 from tests.desk.portal import Visitor, publish, served
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assets.decisions import Decision, DecisionStore
-from assets.worklist import Filter, Worklist
+from assets.published.decisions import Decision, DecisionStore
+from assets.published.worklist import Filter, Worklist
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 from tests.desk.portal import EVIL, Visitor, end_run, publish, pull, served, troubled
 

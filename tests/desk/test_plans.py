@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assets.merge_plan import load_merge_plans
+from assets.published.merge_plan import load_merge_plans
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
 

@@ -1,0 +1,58 @@
+"""The table that other systems may trust: who is bound to what, written only when every blocking check holds."""
+
+import json
+from datetime import timedelta
+
+import dagster as dg
+
+from assets.dagster.session import Session
+from assets.files import sealed, share_like_parent, sync_file, write_whole
+from assets.moments import utc_text
+from assets.progress import doing
+from assets.published.publish import describe_file, publish_verdict
+
+
+@dg.asset(
+    key=["published", "certified_binding"],
+    deps=[["core", "binding"], ["core", "hubspot_contact"], ["core", "overwrite"], ["core", "switch_event"], ["core", "merge_event"],
+          ["core", "salesforce_person"], ["core", "duplicate_cluster"], ["review", "finding"], ["raw", "pull"]],
+    group_name="6_published",
+    kinds={"parquet"},
+    # so long the gate may be red before others work with bindings that nobody vouches for
+    freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=74)),
+)  # fmt: skip
+def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> dg.MaterializeResult[None]:
+    """One row: a live HubSpot contact and the record it is bound to, as of the last green run. After a red run the last certified one stays. Left out is
+    who cannot be told for sure, because a record that cannot be read was accepted.
+
+    In $BINDWATCH_HOME/certified/binding.parquet, with the run and the time it was certified in each row; certificate.json beside it says the
+    same of the whole file. The published manifest and the verdict in the terminal say how old it is.
+    """
+    folder = session.warehouse.home / "certified"
+    with session.step(context.run_id) as connection:
+        doing("the certified bindings were being written")
+        folder.mkdir(exist_ok=True)
+        green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone()
+        if green is None:
+            raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
+        temporary = folder / ".binding.parquet"
+        connection.execute(
+            """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
+                      from core.binding as binding, main.run as run where run.run_id = ? and not binding.rests_on_set_aside)
+                to ? (format parquet, compression zstd)""",
+            [context.run_id, str(temporary)],
+        )
+        certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
+        sync_file(temporary)
+        share_like_parent(temporary)
+        temporary.replace(folder / "binding.parquet")
+        write_whole(folder / "certificate.json", json.dumps(sealed(certificate)))
+        share_like_parent(folder / "certificate.json")
+        publish_verdict(connection, session.warehouse.home, {}, {})
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": certificate["rows"],
+            "path": dg.MetadataValue.path(str(folder / "binding.parquet")),
+            "certified at": certificate["certified_at"],
+        }
+    )

@@ -1,0 +1,152 @@
+"""The Dagster assets built from SQL: one file = one table = one asset, all in one step, and the snapshot published from them.
+
+Descriptions, dependencies, columns and column lineage are read from the SQL files; nothing is declared twice.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from assets.dagster.session import Session
+from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
+from assets.models.build import BuiltTable, build_models
+from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.moments import utc_text
+from assets.progress import doing
+from assets.published.decisions import note_decisions, write_decisions
+from assets.published.merge_plan import load_merge_plans
+from assets.published.publish import publish_tables
+from assets.sql import SQL_FOLDER, count_rows
+from assets.warehouse.coverage import read_coverage, unseen_histories
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import memory_with, set_baseline, summarise_run
+from assets.warehouse.policy_tables import write_policy
+from assets.warehouse.watermark import loaded_pulls
+
+_GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}
+PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version", "raw.hubspot_history_read"]
+SNAPSHOT = dg.AssetKey(["published", "snapshot"])
+
+
+def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
+    """The step `models`. checks: the files whose violations become findings."""
+    files = model_files(SQL_FOLDER, checks)
+    known = {file.table for file in files} | set(PULLED)
+    specs = [
+        dg.AssetSpec(["raw", "pull"], deps=[table.split(".") for table in PULLED], group_name="2_raw", kinds={"duckdb"},
+                     description="One row: a pull. From which stamp to which, how many rows, complete or not."),
+        *(_spec(file, _reads(file, checks) & known) for file in files),
+        dg.AssetSpec(
+            SNAPSHOT,
+            deps=[file.table.split(".") for file in files if file.table.startswith(("core.", "review."))],
+            group_name="6_published",
+            kinds={"parquet"},
+            description="The tables that stewards and other tools read: $BINDWATCH_HOME/published/current, switched as a whole. "
+            "Published before the gate has spoken, because a red run is when it is needed.",
+        ),
+    ]  # fmt: skip
+
+    @dg.multi_asset(name="models", specs=specs)
+    def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
+        """Builds every SQL table from raw, runs every check, and publishes the snapshot."""
+        with session.step(context.run_id) as connection:
+            connections = session.connections
+            doing("the tables were being built")
+            write_policy(connection, connections.policy, connections.salesforce.instance_url, [check.as_row for check in checks])
+            set_baseline(connection, connections.policy.gate.fail_on)
+            decisions = session.decisions.read()
+            note_decisions(connection, len(decisions))
+            write_decisions(connection, decisions)
+            load_merge_plans(connection, session.warehouse.home)
+            built = build_models(connection, checks)
+            record = summarise_run(connection, "unproven", [], [])
+            home = session.warehouse.home
+            doing("the snapshot was being published")
+            publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, utc_text(record.started_at)))
+            doing("what was built was being told to Dagster")
+            session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
+            yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": count_rows(connection, "raw.pull")})
+            lineage = _cached_lineage(session.warehouse, files, lambda: read_schema(connection))
+            for table in built:
+                yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}))
+            yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})
+
+    return models
+
+
+def _reads(file: SqlFile, checks: list[CheckFile]) -> set[str]:
+    return set(file.reads).union(*(check.reads for check in checks)) if file.table == "review.violation" else set(file.reads)
+
+
+def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
+    layer, name = file.table.split(".")
+    return dg.AssetSpec(
+        [layer, name], deps=[table.split(".") for table in sorted(reads)], group_name=_GROUPS[layer], kinds={"duckdb", "sql"},
+        description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12],
+    )  # fmt: skip
+
+
+def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: str) -> dict[str, Any]:
+    """What the snapshot says of itself, before the gate has spoken."""
+    coverage = read_coverage(connection)
+    if histories := unseen_histories(connection):
+        for pull in coverage["hubspot"]:
+            if pull["object"] == "contact":
+                pull["not_seen"].append(histories)
+    return {"run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "problem": None, "coverage": coverage}
+
+
+def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]]) -> dg.MaterializeResult[None]:
+    columns = [dg.TableColumn(name, kind, description="; ".join(file.entries.get(name, [])) or None) for name, kind in table.columns.items()]
+    deps = {
+        column: [dg.TableColumnDep(asset_key=dg.AssetKey(source.split(".")), column_name=name) for source, name in sources]
+        for column, sources in lineage.items()
+    }
+    return dg.MaterializeResult(
+        asset_key=table.table.split("."),
+        metadata={
+            **({"dagster/row_count": table.rows} if table.rows is not None else {}),
+            "dagster/table_name": table.table,
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),
+            "seconds": round(table.seconds, 3),
+        },
+    )
+
+
+_lineage_of: dict[str, dict[str, dict[str, list[list[str]]]]] = {}  # by version of the SQL files, for several homes in one process
+
+
+def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Callable[[], dict[str, dict[str, str]]]) -> dict[str, dict[str, list[list[str]]]]:
+    """Column lineage of every table. It takes seconds to work out and changes only with the SQL files, so it is kept beside the warehouse."""
+    version = sha256("".join(file.text for file in files).encode()).hexdigest()
+    path = warehouse.home / "column_lineage.json"
+    kept = read_json(path)
+    if kept is not None and not is_sealed(kept):
+        set_aside(path, "is not what was written")
+    elif kept is not None and kept["version"] == version:
+        return dict(kept["tables"])
+    if version not in _lineage_of:
+        schema = read_schema()
+        _lineage_of[version] = {
+            file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files
+        }
+    tables = _lineage_of[version]
+    write_whole(path, json.dumps(sealed({"version": version, "tables": tables})))
+    return tables
+
+
+def read_schema(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Types by table (schema.name) and column."""
+    rows = connection.execute(
+        "select table_schema || '.' || table_name, column_name, data_type from information_schema.columns order by ordinal_position"
+    ).fetchall()
+    schema: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        schema.setdefault(table, {})[column] = kind
+    return schema

@@ -1,0 +1,140 @@
+"""The Dagster assets of the raw layer: what was pulled from each CRM. Each CRM is one step, resumable on its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import dagster as dg
+import duckdb
+
+from assets.dagster.session import Session
+from assets.ingest.bring import Ingest
+from assets.ingest.hubspot import ingest_contacts, ingest_histories
+from assets.ingest.salesforce import ingest_object
+from assets.progress import doing
+from assets.pull import hubspot, salesforce
+from assets.pull.hubspot_portal import Portal
+from assets.pull.landing import LandedPull
+from assets.pull.salesforce_org import Org
+from assets.sql import count_rows
+from assets.warehouse.coverage import read_coverage
+
+SOURCES = [
+    dg.AssetSpec(["salesforce", "Lead"], group_name="1_crm", kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(["salesforce", "Contact"], group_name="1_crm", kinds={"salesforce"}, description="Contacts in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(["hubspot", "contact"], group_name="1_crm", kinds={"hubspot"}, description="Contacts in HubSpot with their property history."),
+]
+
+
+# A run with this tag begins a pull again, so often at most, when a CRM does not answer. Schedules set it: nobody waits for them.
+RETRIES_TAG = "bindwatch/pull_retries"
+
+# A pull that is this old is worth a look. Evaluated by Dagster's daemon.
+_FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=26))
+
+
+def _retries_left(context: dg.AssetExecutionContext) -> int:
+    allowed = int(context.run.tags.get(RETRIES_TAG, "0"))
+    return allowed - int(context.retry_number)
+
+
+class PullOptions(dg.Config):
+    full: bool = False
+    """Compare all ids and stamps with what is known: only that finds records that vanished."""
+
+
+def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(["raw", name], deps=[source], group_name="2_raw", kinds={"duckdb"}, skippable=True, description=description, freshness_policy=_FRESH)
+
+
+@dg.multi_asset(
+    name="salesforce",
+    specs=[
+        _spec("salesforce_lead", ["salesforce", "Lead"], "Every version of every Lead ever pulled, as text; deleted, merged and converted ones included."),
+        _spec("salesforce_contact", ["salesforce", "Contact"], "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
+    ],
+)
+def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
+    """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
+    with session.step(context.run_id, _retries_left(context)) as connection:
+        connections = session.connections
+        doing("Salesforce was being pulled", kept=None)
+        org = Org(connections.salesforce)
+        wanted = salesforce.describe_fields(org, connections.policy)
+        with session.warehouse.landing(connections.policy) as landing:
+            ingest = Ingest(connection, landing, connections.policy, config.full)
+            for name in salesforce.OBJECTS:
+                pulls = ingest_object(org, ingest, name, wanted[name])
+                yield _result(connection, f"raw.salesforce_{name.lower()}", pulls)
+
+
+@dg.multi_asset(
+    name="hubspot",
+    specs=[
+        _spec("hubspot_contact", ["hubspot", "contact"], "Every version of every HubSpot contact ever pulled, live and archived, as text."),
+        _spec("hubspot_property_version", ["hubspot", "contact"], "Every entry of the property history that Bindwatch needs: the two "
+              "Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties."),
+    ],
+)  # fmt: skip
+def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
+    """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
+    with _portal(context, config, session) as (portal, ingest):
+        pulls = ingest_contacts(portal, ingest, hubspot.read_property_list(portal, ingest.policy))
+        yield _result(ingest.connection, "raw.hubspot_contact", pulls)
+        yield _result(ingest.connection, "raw.hubspot_property_version", pulls)
+
+
+@dg.multi_asset(
+    name="histories",
+    specs=[
+        dg.AssetSpec(
+            ["raw", "hubspot_history_read"],
+            deps=[["raw", "hubspot_contact"], ["raw", "hubspot_property_version"], ["raw", "salesforce_lead"], ["raw", "salesforce_contact"]],
+            group_name="2_raw", kinds={"duckdb"}, skippable=True,
+            description="One row: a contact whose history of mapped properties was read, because its binding changed or its e-mail has several records in "
+            "Salesforce. Read when both CRMs were pulled; the entries are in raw/hubspot_property_version.",
+        ),
+    ],
+)  # fmt: skip
+def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
+    """Pulls the history of mapped properties where it is needed and was not read since the contact changed."""
+    with _portal(context, config, session) as (portal, ingest):
+        yield _result(ingest.connection, "raw.hubspot_history_read", ingest_histories(portal, ingest))
+
+
+@contextmanager
+def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Session) -> Iterator[tuple[Portal, Ingest]]:
+    """A step that pulls from HubSpot: the portal, and where its pulls go."""
+    with session.step(context.run_id, _retries_left(context)) as connection:
+        connections = session.connections
+        doing("HubSpot was being pulled", kept=None)
+        portal = Portal(connections.hubspot, connections.policy.pull)
+        with session.warehouse.landing(connections.policy) as landing:
+            yield portal, Ingest(connection, landing, connections.policy, config.full)
+
+
+def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult[None]:
+    """What the pulls of a table brought, and what they could not see."""
+    objects = {pull.manifest.object for pull in pulls}
+    covered = [pull for source in read_coverage(connection).values() for pull in source if pull["object"] in objects]
+    of_table = {"dagster/row_count": count_rows(connection, table), "dagster/table_name": table}
+    if not covered:  # nothing needed to be pulled
+        return dg.MaterializeResult(asset_key=table.split("."), metadata={**of_table, "rows": 0})
+    main = covered[0]
+    not_seen = list(dict.fromkeys(text for pull in covered for text in pull["not_seen"]))
+    columns = ("object", "mode", "from", "to", "rows", "new_versions", "lag_seconds", "complete", "problem")
+    return dg.MaterializeResult(
+        asset_key=table.split("."),
+        metadata={
+            **of_table,
+            "mode": main["mode"],
+            "from": main["from"] or "the beginning",
+            "to": main["to"],
+            "rows": sum(pull["rows"] for pull in covered),
+            "new versions": sum(pull["new_versions"] for pull in covered),
+            "lag in seconds": main["lag_seconds"],
+            "complete": all(pull["complete"] for pull in covered),
+            "not seen": "; ".join(not_seen) or "nothing known",
+            "pulls": dg.MetadataValue.table([dg.TableRecord({column: pull[column] for column in columns}) for pull in covered]),
+        },
+    )

@@ -1,0 +1,137 @@
+"""What the Dagster steps of one run share: the home folder, the policy, and the way into both CRMs."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+
+from assets.files import prepare_home
+from assets.machine import in_words
+from assets.moments import utc_text
+from assets.policy import Policy
+from assets.problems import DamagedWarehouse, PullProblem, UnexpectedProblem, presentable
+from assets.progress import Interrupted, interruption, told_to_end, undisturbed
+from assets.published.decisions import DecisionStore
+from assets.published.publish import publish_verdict
+from assets.pull.hubspot_portal import HubSpotAccess
+from assets.pull.retries import Again
+from assets.pull.salesforce_org import SalesforceAccess
+from assets.warehouse.coverage import read_coverage
+from assets.warehouse.damage import is_damage, note_end_of_run
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
+
+log = logging.getLogger("bindwatch.pull")
+
+RETRY_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How to reach both CRMs, and the policy that goes with them."""
+
+    salesforce: SalesforceAccess
+    hubspot: HubSpotAccess
+    policy: Policy
+
+
+@dataclass
+class Session:
+    """One run's view of the world. Connections are read from the environment when the first step needs them, not at import."""
+
+    warehouse: Warehouse
+    decisions: DecisionStore
+    read_connections: Callable[[], Connections]
+    _connections: Connections | None = field(default=None, init=False)
+
+    @property
+    def connections(self) -> Connections:
+        if self._connections is None:
+            self._connections = self.read_connections()
+            prepare_home(self.warehouse.home, self._connections.policy.privacy.readers_group)
+        return self._connections
+
+    @contextmanager
+    def step(self, run_id: str, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the warehouse for one step. What goes wrong inside ends the run as unproven: it is recorded, published and raised.
+
+        It is raised in our words alone: Dagster keeps an exception with all that led to it, and the text of a library may quote a record. Failed
+        checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not answer for
+        the moment; nothing else gets better by waiting. A signal is told as it is, and nothing begins again.
+        """
+        try:
+            with self.warehouse.connect() as connection:
+                begin_run(connection, run_id, datetime.now(UTC))
+                try:
+                    yield connection
+                except (dg.Failure, GeneratorExit):
+                    raise
+                except BaseException as error:
+                    if not _may_be_tried_again(error, retries_left) and not is_damage(error, self.warehouse.path):
+                        with undisturbed():
+                            self._record(connection, str(_in_words(error, self.warehouse.home)))
+                    raise
+        except (dg.Failure, GeneratorExit):
+            raise
+        except BaseException as error:
+            problem = _in_words(error, self.warehouse.home)
+            if isinstance(problem, Interrupted):
+                raise problem from None
+            if isinstance(problem, DamagedWarehouse):
+                self._take_back_verdict(run_id, str(problem))
+            failure = dg.Failure(description=str(problem), allow_retries=False)
+            if not _may_be_tried_again(error, retries_left):
+                raise failure from None
+            log.warning("%s Trying again in %d seconds.", problem, RETRY_SECONDS)
+            failure.__suppress_context__ = True
+            raise dg.RetryRequested(max_retries=retries_left, seconds_to_wait=RETRY_SECONDS) from failure
+
+    def _record(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
+        """Records why a step failed, as far as that can be done: what keeps a step from its work may keep this from its, too."""
+        try:
+            self.record_failure(connection, problem)
+        except Exception as error:
+            log.error("That this run failed could not be recorded: %s", in_words(error, self.warehouse.home) or presentable(error))
+
+    def _take_back_verdict(self, run_id: str, problem: str) -> None:
+        """A run on a damaged warehouse cannot record how it ended there. The verdict that is published is taken back all the same."""
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        changes: dict[str, object] = {
+            "run_id": run_id, "verdict": "unproven", "started_at": now, "finished_at": now, "problem": problem, "checks": [],
+            "coverage": {"salesforce": [], "hubspot": []}, "waivers_lapsed": None, "baseline": None,
+        }  # fmt: skip
+        try:
+            with duckdb.connect() as connection:
+                publish_verdict(connection, self.warehouse.home, {}, changes)
+        except (OSError, ValueError) as error:
+            log.error("The verdict that was published before could not be taken back: %s", in_words(error, self.warehouse.home) or presentable(error))
+
+    def record_failure(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
+        """Ends the run as unproven, in the warehouse and in the published manifest. The tables published before stay as they are."""
+        record = summarise_run(connection, "unproven", [], [])
+        publish_verdict(
+            connection, self.warehouse.home, memory_with(record),
+            {
+                "run_id": record.run_id, "verdict": "unproven", "started_at": utc_text(record.started_at),
+                "finished_at": utc_text(record.finished_at), "problem": problem, "coverage": read_coverage(connection), "checks": [],
+                "waivers_lapsed": None, "baseline": None,
+            },
+        )  # fmt: skip
+        close_run(connection, record)
+        note_end_of_run(self.warehouse.home)
+
+
+def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:
+    return retries_left > 0 and isinstance(error, PullProblem) and isinstance(error.__cause__, Again) and told_to_end() is None
+
+
+def _in_words(error: BaseException, home: Path) -> BaseException:
+    """What went wrong, in words that may be kept: an Interrupted, or a Problem."""
+    if told_to_end() or isinstance(error, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        return Interrupted(interruption())
+    return in_words(error, home) or UnexpectedProblem(f"Unexpected {presentable(error)}")

@@ -1,0 +1,96 @@
+"""Which pulls HubSpot's contacts need.
+
+Live contacts are pulled incrementally when everything was pulled before with the same properties; a full run on top compares all ids and stamps with
+what is known. Archived ones always come whole. Contacts that could not be read are asked for again, each time.
+
+The history of mapped properties is read last, when Salesforce was pulled, too: which contacts need it follows from the duplicates there.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from assets.ingest.bring import Ingest, report_pull
+from assets.pull.hubspot import PropertyList, digest, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live
+from assets.pull.hubspot_portal import Portal
+from assets.pull.landing import LandedPull, Mode
+from assets.warehouse.history import contacts_without_history, load_hubspot_history
+from assets.warehouse.load_hubspot import compare_hubspot_ids, load_hubspot_contacts, load_list_members, no_longer_archived
+from assets.warehouse.set_aside import ids_set_aside
+from assets.warehouse.watermark import increment_from
+
+log = logging.getLogger("bindwatch.pull")
+
+T = TypeVar("T")
+
+
+def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> list[LandedPull]:
+    """Pulls live and archived contacts, and the members of the inclusion list; loads each."""
+    connection, policy = ingest.connection, ingest.policy
+    since = increment_from(connection, "hubspot", "contact", wanted.asked, policy.pull.hubspot_overlap_minutes)
+    pulls: list[LandedPull] = []
+
+    def bring(
+        name: str, mode: Mode, asked: str, land: Callable[[LandedPull], None], load: Callable[[LandedPull], T],
+        watermark_from: datetime | None = None, ids: Sequence[str] = (),
+    ) -> T:  # fmt: skip
+        request = {"asked": asked, "ids": digest(ids)}
+        pull, loaded = ingest.bring(portal, "hubspot", name, mode, request, wanted.not_seen, land, load, watermark_from)
+        pulls.append(pull)
+        return loaded
+
+    def load_contacts(pull: LandedPull) -> None:
+        report_pull(pull, load_hubspot_contacts(connection, pull))
+
+    def contacts_by_id(name: str, ids: list[str], may_be_gone: bool, archived_too: bool = False) -> None:
+        bring(name, "incremental", wanted.asked, lambda pull: land_by_id(portal, pull, ids, wanted, may_be_gone, archived_too), load_contacts, ids=ids)
+
+    slow_ms = policy.pull.hubspot_slow_answer_ms
+    bring("contact", "incremental" if since else "full", wanted.asked, lambda pull: land_live(portal, pull, wanted, since, slow_ms), load_contacts, since)
+
+    if ingest.full and since is not None:
+
+        def compare(pull: LandedPull) -> list[str]:
+            result, differing = compare_hubspot_ids(connection, pull)
+            report_pull(pull, result)
+            return differing
+
+        if differing := bring("contact_ids", "ids", wanted.asked, lambda pull: land_ids(portal, pull), compare):
+            log.info("HubSpot contact_ids: %s contacts differ from what increments had brought; pulling them", f"{len(differing):,}")
+            contacts_by_id("contact_missed", differing, may_be_gone=False)
+
+    def load_archived(pull: LandedPull) -> list[str]:
+        load_contacts(pull)
+        return no_longer_archived(connection, pull)
+
+    # restoring a contact need not move its modified stamp, so no search finds it
+    if ids := bring("contact_archived", "full", wanted.asked, lambda pull: land_archived(portal, pull, wanted), load_archived):
+        contacts_by_id("contact_restored", ids, may_be_gone=True)
+
+    if ids := ids_set_aside(connection, "contact"):
+        contacts_by_id("contact_set_aside", ids, may_be_gone=False, archived_too=True)
+
+    list_id = policy.policy.inclusion_list_id
+    if list_id is not None:
+
+        def load_members(pull: LandedPull) -> None:
+            report_pull(pull, load_list_members(connection, pull))
+
+        bring("inclusion_list", "full", list_id, lambda pull: land_list_members(portal, pull, list_id), load_members)
+    return pulls
+
+
+def ingest_histories(portal: Portal, ingest: Ingest) -> list[LandedPull]:
+    """Pulls the history of mapped properties of the contacts whose binding changed or may change, and loads it. Asks HubSpot nothing when none needs it."""
+    properties = ingest.policy.properties()
+    ids = contacts_without_history(ingest.connection) if properties else []
+    if not ids:
+        return []
+
+    def load(pull: LandedPull) -> None:
+        report_pull(pull, load_hubspot_history(ingest.connection, pull, ids))
+
+    request = {"asked": digest(properties), "ids": digest(ids)}
+    pull, _ = ingest.bring(portal, "hubspot", "contact_history", "incremental", request, [], lambda pull: land_history(portal, pull, ids, properties), load)
+    return [pull]

@@ -1,0 +1,81 @@
+"""Which pulls Leads and Contacts need.
+
+Incremental when everything was pulled before with the same fields. A full run on top compares all ids and stamps with what is known, and reads what
+differs: so it finds what vanished, and what increments did not bring. Records that could not be read are asked for again, each time.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import sha256
+
+from assets.ingest.bring import Ingest, report_pull
+from assets.pull.landing import LandedPull, Mode
+from assets.pull.salesforce import FieldList, columns_of, land_by_id, land_ids, land_values, query_for
+from assets.pull.salesforce_org import Org
+from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
+from assets.warehouse.set_aside import ids_set_aside
+from assets.warehouse.watermark import increment_from
+
+log = logging.getLogger("bindwatch.pull")
+
+
+def ingest_object(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> list[LandedPull]:
+    """Pulls "Lead" or "Contact" and loads it."""
+    since = increment_from(ingest.connection, "salesforce", name, wanted.asked, ingest.policy.pull.salesforce_overlap_minutes)
+    pulls = [_bring_values(org, ingest, name, wanted, since)]
+    if ingest.full and since is not None:
+        pulls += _compare_ids(org, ingest, name, wanted)
+    if ids := ids_set_aside(ingest.connection, name):
+        pulls.append(_bring_by_id(org, ingest, f"{name}_set_aside", name, wanted, ids))
+    return pulls
+
+
+def _bring_values(org: Org, ingest: Ingest, name: str, wanted: FieldList, since: datetime | None) -> LandedPull:
+    def land(pull: LandedPull) -> None:
+        land_values(org, pull, name, wanted, since, ingest.policy.pull)
+
+    mode: Mode = "incremental" if since else "full"
+    return _bring(org, ingest, name, mode, {"asked": wanted.asked, "soql": query_for(name, wanted.fields)}, land, name, wanted, since)
+
+
+def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: FieldList, ids: Sequence[str]) -> LandedPull:
+    def land(pull: LandedPull) -> None:
+        land_by_id(org, pull, name, wanted, ids)
+
+    digest = sha256(",".join(ids).encode()).hexdigest()[:16]
+    return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest}, land, name, wanted)
+
+
+def _bring(
+    org: Org, ingest: Ingest, pulled: str, mode: Mode, request: dict[str, str], land: Callable[[LandedPull], None], name: str, wanted: FieldList,
+    since: datetime | None = None,
+) -> LandedPull:  # fmt: skip
+    """Brings values of the object `name` as the pull `pulled`."""
+
+    def load(pull: LandedPull) -> None:
+        report_pull(pull, load_salesforce(ingest.connection, pull, name, columns_of(pull, wanted), wanted.mapped))
+
+    return ingest.bring(org, "salesforce", pulled, mode, request, wanted.not_seen, land, load, since)[0]
+
+
+def _compare_ids(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> list[LandedPull]:
+    """Holds every id with its stamp, and what changes without one, against what is known; pulls the records that differ."""
+    fields = ["Id", "SystemModstamp", *wanted.stampless]
+
+    def land(pull: LandedPull) -> None:
+        land_ids(org, pull, name, fields, ingest.policy.pull)
+
+    def load(pull: LandedPull) -> list[str]:
+        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields)
+        report_pull(pull, result)
+        return differing
+
+    request = {"asked": wanted.asked, "soql": query_for(name, fields)}
+    listed, differing = ingest.bring(org, "salesforce", f"{name}_ids", "ids", request, wanted.not_seen, land, load)
+    if not differing:
+        return [listed]
+    log.info("%s: %s records differ from what increments had brought; pulling them", listed.label, f"{len(differing):,}")
+    if len(differing) > ingest.policy.pull.rest_rows:
+        return [listed, _bring_values(org, ingest, name, wanted, None)]
+    return [listed, _bring_by_id(org, ingest, f"{name}_missed", name, wanted, differing)]

@@ -1,0 +1,71 @@
+"""Builds every SQL table in one transaction over one connection. What the checks find goes into review.violation."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.problems import UnexpectedProblem, said
+from assets.progress import told_to_end
+from assets.sql import SQL_FOLDER, count_rows, transaction
+
+log = logging.getLogger("bindwatch.models")
+
+
+@dataclass(frozen=True)
+class BuiltTable:
+    """A table after its build: how many rows (None for a view, which nobody has read yet), which columns (name to type), how long it took in
+    seconds.
+    """
+
+    table: str
+    rows: int | None
+    columns: dict[str, str]
+    seconds: float
+
+
+def build_models(
+    connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sql_folder: Path = SQL_FOLDER, until: str | None = None
+) -> list[BuiltTable]:
+    """Rebuilds staging, core and review from raw, and runs every check into review.violation.
+
+    until: build this table and what it reads, and nothing else. Returns the tables in build order. An error in a file rolls everything back
+    and is raised with the file's name.
+    """
+    built = []
+    with transaction(connection):
+        # What is built anew on every run is not worth the search for the best compression of its texts: a fifth of the time
+        # (docs/decisions/0009).
+        connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
+        connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
+        for file in model_files(sql_folder, checks, until):
+            started = time.perf_counter()
+            _execute(connection, file, file.text)
+            if file.table == "review.violation":
+                for check in checks:
+                    query = check.text.rstrip().removesuffix(";")
+                    named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
+                    _execute(connection, check, f"insert into review.violation by name {named}")
+            built.append(_measure(connection, file, time.perf_counter() - started))
+            log.info("built %s: %s rows", file.table, built[-1].rows)
+    connection.execute("reset disabled_compression_methods")
+    return built
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except duckdb.Error as error:
+        if told_to_end() or isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException)):
+            raise  # nothing that the file could be blamed for
+        raise UnexpectedProblem(f"{file.path.parent.name}/{file.path.name} failed: {said(error)}") from error
+
+
+def _measure(connection: duckdb.DuckDBPyConnection, file: SqlFile, seconds: float) -> BuiltTable:
+    described = connection.execute(f"describe {file.table}").fetchall()
+    rows = None if file.is_view else count_rows(connection, file.table)
+    return BuiltTable(file.table, rows, {name: kind for name, kind, *_ in described}, seconds)

@@ -1,0 +1,218 @@
+"""SQL files as the one source of what a table is: its header describes it, its statement says what it reads.
+
+    -- One row: …            first line, what one row is
+    -- more text             why the table exists
+    --
+    -- column: meaning       one line a column, indented lines continue it
+    create or replace table core.binding as …
+
+A check is a bare query under expectations/<suite>/; its header carries `severity:`, `basis:` and `on:` (the table it speaks about).
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import build_scope
+
+# The parts of a check's header: each begins a paragraph. The last three are for people who read German; without them they read English.
+_PARTS = "Fails when|Why:|Otherwise:|Rests on:|Not:|Steward:|Auf Deutsch:|Warum:|Sonst:"
+_GERMAN = ("Auf Deutsch:", "Warum:", "Sonst:")
+LAYERS = ("staging", "core", "review")  # folders below assets/models/sql, and schemas of the warehouse
+_ENTRY = re.compile(r"^([a-z_]+): (.+)$")
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> exp.Expr:
+    return sqlglot.parse_one(text, read="duckdb")
+
+
+@lru_cache(maxsize=256)
+def _tables_in(text: str) -> frozenset[str]:
+    """Tables that a statement reads, as schema.name; not its own CTEs, nor the table that it makes."""
+    statement = _parse(text)
+    target = statement.this if isinstance(statement, exp.Create) else None
+    return frozenset(f"{table.db}.{table.name}" for table in statement.find_all(exp.Table) if table is not target and table.db)
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text("utf-8")
+
+    @cached_property
+    def header(self) -> list[str]:
+        lines = []
+        for line in self.text.splitlines():
+            if not line.startswith("--"):
+                break
+            lines.append(line[2:].removeprefix(" "))
+        return lines
+
+    @cached_property
+    def entries(self) -> dict[str, list[str]]:
+        """`name: text` lines of the header, continuation lines joined."""
+        entries: dict[str, list[str]] = {}
+        name = None
+        for line in self.header:
+            if match := _ENTRY.match(line):
+                name = match[1]
+                entries.setdefault(name, []).append(match[2])
+            elif name is not None and line.startswith("  "):
+                entries[name][-1] += " " + line.strip()
+            else:
+                name = None
+        return entries
+
+    @cached_property
+    def description(self) -> str:
+        return "\n".join(line for line in self.header if not _ENTRY.match(line) and not line.startswith("  ")).strip()
+
+    @cached_property
+    def statement(self) -> exp.Expr:
+        try:
+            return _parse(self.text)
+        except SqlglotError as error:
+            raise ValueError(f"{self.path} cannot be parsed: {error}") from error
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Tables it reads, as schema.name; not its own CTEs."""
+        try:
+            return _tables_in(self.text) - {self.table}
+        except SqlglotError as error:
+            raise ValueError(f"{self.path} cannot be parsed: {error}") from error
+
+    @property
+    def is_view(self) -> bool:
+        return isinstance(self.statement, exp.Create) and self.statement.kind == "VIEW"
+
+    @property
+    def table(self) -> str:
+        """The table that the file builds: its layer, which is a folder, and its own name. A layer may have a folder for each subject."""
+        layer = next((parent.name for parent in self.path.parents if parent.name in LAYERS), self.path.parent.name)
+        return f"{layer}.{self.path.stem}"
+
+    @property
+    def subject(self) -> str | None:
+        """The folder below the layer: what the table is about."""
+        return self.path.parent.name if self.path.parent.name not in LAYERS else None
+
+    def column_lineage(self, schema: dict[str, dict[str, str]]) -> dict[str, list[tuple[str, str]]]:
+        """For each column, the (table, column) pairs it comes from. schema: columns of every table, by schema.name."""
+        nested: dict[str, dict[str, dict[str, str]]] = {}
+        for table, columns in schema.items():
+            database, name = table.split(".")
+            nested.setdefault(database, {})[name] = columns
+        if not isinstance(self.statement, exp.Create) or not isinstance(self.statement.expression, exp.Query):
+            return {}
+        query = qualify(self.statement.expression.copy(), schema=dict(nested), dialect="duckdb", validate_qualify_columns=False, identify=False)
+        scope = build_scope(query)
+        result: dict[str, list[tuple[str, str]]] = {}
+        for column in schema.get(self.table, {}):
+            root = lineage(column, query, scope=scope, schema=nested, dialect="duckdb")
+            sources = {
+                (f"{node.source.db}.{node.source.name}", node.name.rsplit(".", 1)[-1])
+                for node in root.walk()
+                if isinstance(node.source, exp.Table) and node.source.db and not node.downstream
+            }
+            result[column] = sorted(sources)
+        return result
+
+
+@dataclass(frozen=True)
+class CheckFile(SqlFile):
+    """A check: a query that returns its violations in the shape of review.violation."""
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def suite(self) -> str:
+        return self.path.parent.name
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """What it finds in one line; then: fails when, why, otherwise, rests on, not, steward."""
+        return [paragraph for paragraph in self._all_paragraphs if not paragraph.startswith(_GERMAN)]
+
+    @cached_property
+    def _all_paragraphs(self) -> list[str]:
+        text = "\n".join(line for line in self.header if line and not _ENTRY.match(line))
+        title, _, rest = text.partition("\n")
+        return [title, *(part.replace("\n", " ") for part in re.split(rf"\n(?={_PARTS})", rest))]
+
+    @property
+    def title(self) -> str:
+        return self.paragraphs[0]
+
+    def part(self, word: str) -> str | None:
+        """The paragraph that begins with this word, without it, as a sentence. None when the header has none."""
+        found = next((paragraph.removeprefix(f"{word}:").strip() for paragraph in self._all_paragraphs if paragraph.startswith(f"{word}:")), None)
+        return found and found[0].upper() + found[1:]
+
+    @cached_property
+    def description(self) -> str:
+        return "\n\n".join(self.paragraphs)
+
+    @property
+    def default_severity(self) -> str:
+        return self.entries["severity"][0].split()[0]
+
+    @property
+    def as_row(self) -> dict[str, str | None]:
+        """What it says of itself, by the columns of main.check_policy."""
+        return {
+            "check_name": self.name, "suite": self.suite, "default_severity": self.default_severity, "basis": self.basis,
+            "title": self.title, "why": self.part("Why"), "otherwise": self.part("Otherwise"), "rests_on": self.part("Rests on"),
+            "title_de": self.part("Auf Deutsch"), "why_de": self.part("Warum"), "otherwise_de": self.part("Sonst"),
+        }  # fmt: skip
+
+    @property
+    def can_block(self) -> bool:
+        return any(entry.split()[0] in ("block", "unproven") for entry in self.entries["severity"])
+
+    @property
+    def basis(self) -> str:
+        return self.entries["basis"][0]
+
+    @property
+    def on(self) -> list[str]:
+        """Path of the asset that the check speaks about."""
+        return self.entries["on"][0].split("/")
+
+
+def model_files(folder: Path, checks: Iterable[CheckFile] = (), until: str | None = None) -> list[SqlFile]:
+    """The models below `folder` (staging, core, review), in an order in which each finds what it reads.
+
+    review.violation is what the checks fill, so it comes after everything that they read. until: only this table and what it reads.
+    """
+    files = {file.table: file for layer in LAYERS for file in map(SqlFile, sorted((folder / layer).rglob("*.sql")))}
+    reads = {table: set(file.reads) for table, file in sorted(files.items())}
+    for check in checks:
+        reads["review.violation"] |= check.reads
+    graph = {table: sorted(read & files.keys()) for table, read in reads.items()}
+    if until is not None:
+        wanted, waiting = set(), [until]
+        while waiting:
+            wanted.add(table := waiting.pop())
+            waiting += [read for read in graph[table] if read not in wanted]
+        graph = {table: graph[table] for table in graph if table in wanted}
+    return [files[table] for table in TopologicalSorter(graph).static_order()]
+
+
+def check_files(folder: Path) -> list[CheckFile]:
+    """Every check below `folder`, by suite and name."""
+    return [CheckFile(path) for path in sorted(folder.glob("*/*.sql"))]

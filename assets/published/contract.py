@@ -1,0 +1,34 @@
+"""What is published: the tables that stewards and other tools read, in the order of the contract. More may follow."""
+
+# name: the table of the warehouse that it is taken from
+TABLES = {
+    "salesforce_person": "core.salesforce_person",
+    "hubspot_contact": "core.hubspot_contact",
+    "duplicate_cluster": "core.duplicate_cluster",
+    "cluster_member": "core.cluster_member",
+    "binding": "core.binding",
+    "switch_event": "core.switch_event",
+    "overwrite": "core.overwrite",
+    "overwritten_value": "core.overwritten_value",
+    "merge_event": "core.merge_event",
+    "merge_advice": "core.merge_advice",
+    "restorable_value": "core.restorable_value",
+    "backfilled_value": "core.backfilled_value",
+    "restorable_contact": "core.restorable_contact",
+    "departure": "core.departure",
+    "planned_merge": "core.planned_merge",
+    "policy_variant": "core.policy_variant",
+    "policy_prediction": "core.policy_prediction",
+    "prediction_score": "core.prediction_score",
+    "finding": "review.finding",
+    "finding_event": "review.finding_event",
+    "planned_merge_event": "review.planned_merge_event",
+    "contact_detail": "review.contact_detail",
+    "record_detail": "review.record_detail",
+    "edit": "review.edit",
+    # what the run was told, for whoever explains its findings
+    "policy": "main.policy",
+    "field_mapping": "main.field_mapping",
+    "salesforce_field": "raw.salesforce_field",
+    "check_policy": "main.check_policy",
+}

@@ -1,0 +1,253 @@
+"""The decisions store: what people decided about findings, who, when and why. Nothing in it is ever changed or removed.
+
+It is a database of its own, because people decide while a run holds the warehouse: SQLite in the home, or any PostgreSQL by URL. What is in
+force follows from the decisions in their order; taking one back is a decision, too.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import sqlalchemy as sa
+
+from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.sqlite import copy_sqlite
+
+log = logging.getLogger("bindwatch")
+
+Action = Literal["acknowledge", "waive", "assign", "undo"]
+Objection = Literal["nothing_decided", "resolved", "unproven"]
+
+_metadata = sa.MetaData()
+_decision = sa.Table(
+    "bindwatch_decision",
+    _metadata,
+    sa.Column("decision_no", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("decided_at", sa.DateTime, nullable=False),  # UTC
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("fingerprint", sa.String(32), nullable=False, index=True),
+    sa.Column("subject", sa.String(32), nullable=False, index=True),
+    # what it was about, readable when the finding is long gone
+    sa.Column("check_name", sa.String(60), nullable=False),
+    sa.Column("hubspot_contact_id", sa.Text),
+    sa.Column("salesforce_id", sa.Text),
+    sa.Column("owner", sa.Text),  # of an assignment; null takes it from everybody
+    sa.Column("reason", sa.Text),
+    sa.Column("waived_until", sa.DateTime),  # UTC
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A row of the store. finding: its fingerprint, subject, check_name, hubspot_contact_id and salesforce_id."""
+
+    action: Action
+    decided_by: str
+    finding: dict[str, Any]
+    owner: str | None = None
+    reason: str | None = None
+    waived_until: datetime | None = None
+
+
+class DecisionStore:
+    """url: an SQLAlchemy URL; without one, decisions.sqlite in the home. Raises ConfigurationProblem when the URL cannot be used.
+
+    create: makes the home when it is not there.
+    """
+
+    def __init__(self, home: Path, url: str | None = None, create: bool = True) -> None:
+        if url is None:
+            if create:
+                home.mkdir(parents=True, exist_ok=True)
+            url = f"sqlite:///{home / 'decisions.sqlite'}"
+        try:
+            # waits for another process that is writing; a connection that the server closed meanwhile is opened anew
+            self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise ConfigurationProblem(f"BINDWATCH_DECISIONS_URL cannot be used ({type(error).__name__}): write postgresql://user@host/database") from error
+        self._is_prepared = False
+
+    def record(self, decisions: Sequence[Decision], at: datetime | None = None) -> None:
+        """Adds decisions, all or none. at: UTC; now, when not given."""
+        moment = (at or datetime.now(UTC)).replace(tzinfo=None)
+        rows = [
+            {
+                "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
+                "waived_until": one.waived_until,
+                **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
+            }
+            for one in decisions
+        ]  # fmt: skip
+        with self._connection() as connection:
+            connection.execute(sa.insert(_decision), rows)
+
+    def read(self, fingerprint: str | None = None) -> list[dict[str, Any]]:
+        """Every decision, or those about one finding, in their order; with is_undone, true where a later one took it back."""
+        query = sa.select(_decision).order_by(_decision.c.decision_no)
+        if fingerprint is not None:
+            query = query.where(_decision.c.fingerprint == fingerprint)
+        return mark_undone(self._rows(query))
+
+    def read_after(self, decision_no: int) -> list[dict[str, Any]]:
+        """The decisions that came after that one, in their order. Whether one was taken back is known with those before: mark_undone."""
+        return self._rows(sa.select(_decision).where(_decision.c.decision_no > decision_no).order_by(_decision.c.decision_no))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Are the decisions kept on a server, not in the home?"""
+        return self._engine.dialect.name != "sqlite"
+
+    @property
+    def where(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True) if self.is_elsewhere else str(self._engine.url.database)
+
+    def save(self, target: Path) -> int | None:
+        """Writes all decisions of one moment to a new SQLite file. Returns how many; None when there is no store yet. Never makes one.
+
+        Raises sqlite3.DatabaseError when the file in the home is damaged.
+        """
+        if self.is_elsewhere:
+            rows = self._rows(sa.select(_decision).order_by(_decision.c.decision_no))
+            copy = sa.create_engine(f"sqlite:///{target}")
+            _metadata.create_all(copy)
+            with copy.begin() as connection:
+                if rows:
+                    connection.execute(sa.insert(_decision), rows)
+            copy.dispose()
+            return len(rows)
+        if not Path(self.where).exists():
+            return None
+        copy_sqlite(Path(self.where), target)
+        with closing(sqlite3.connect(target)) as copied:
+            has_table = copied.execute("select 1 from sqlite_master where name = ?", [_decision.name]).fetchone()
+            return int(copied.execute(f"select count(*) from {_decision.name}").fetchone()[0]) if has_table else 0
+
+    def missing_from(self, saved: Path, add_to_empty: bool = False) -> int:
+        """How many decisions of a saved file this store does not hold as they were saved.
+
+        add_to_empty: a store without any decision takes them all, with their numbers, in one transaction. Nothing is ever added to others,
+        because a number that is taken there belongs to another decision.
+        """
+        source = sa.create_engine(f"sqlite:///{saved}")
+        with source.connect() as connection:
+            rows = [dict(row) for row in connection.execute(sa.select(_decision).order_by(_decision.c.decision_no)).mappings()]
+        source.dispose()
+        with self._connection() as connection:
+            if add_to_empty and self._engine.dialect.name == "postgresql":
+                connection.execute(sa.text(f"lock table {_decision.name} in share row exclusive mode"))
+            held = {row["decision_no"]: dict(row) for row in connection.execute(sa.select(_decision)).mappings()}
+            if held or not add_to_empty or not rows:
+                return sum(held.get(row["decision_no"]) != row for row in rows)
+            connection.execute(sa.insert(_decision), rows)
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(
+                    sa.text(f"select setval(pg_get_serial_sequence('{_decision.name}', 'decision_no'), :highest)"), {"highest": rows[-1]["decision_no"]}
+                )
+        return 0
+
+    def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        with self._connection() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _prepare(self) -> None:
+        try:
+            _metadata.create_all(self._engine)
+        except sa.exc.DBAPIError:
+            # two processes may create the table at once; the one that comes second is refused
+            if not sa.inspect(self._engine).has_table(_decision.name):
+                raise
+        self._is_prepared = True
+
+    @contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        try:
+            if not self._is_prepared:
+                self._prepare()
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            # the message of the driver may name the server, never the password
+            detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            way_back = "" if self.is_elsewhere else f" Is {self.where} damaged, put the one of the last backup in its place: `bindwatch doctor` tells."
+            raise WarehouseProblem(
+                f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}.{way_back}"
+            ) from error
+
+
+def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same decisions, each with is_undone: a later one took it back. rows: every decision in their order, or all about one finding."""
+    standing: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        row["is_undone"] = False
+        of_finding = standing.setdefault(row["fingerprint"], [])
+        if row["action"] != "undo":
+            of_finding.append(row)
+        elif of_finding:
+            of_finding.pop()["is_undone"] = True
+    return rows
+
+
+def objection(action: Action, finding: dict[str, Any], is_decided: bool) -> Objection | None:
+    """Why this cannot be decided about the finding, or None.
+
+    nothing_decided: there is nothing to take back; resolved: it is gone already; unproven: it makes a run prove nothing, and without it the run
+    would look green. is_decided: a decision about it stands.
+    """
+    if action == "undo":
+        return None if is_decided else "nothing_decided"
+    if finding["status"] == "resolved":
+        return "resolved"
+    return "unproven" if action == "waive" and finding["severity"] == "unproven" else None
+
+
+def has_decision(decisions: list[dict[str, Any]]) -> bool:
+    """Does one of the decisions about a finding stand? decisions: as DecisionStore.read returns them."""
+    return any(row["action"] != "undo" and not row["is_undone"] for row in decisions)
+
+
+def end_of(day: date) -> datetime:
+    """The last second of a day, UTC: how long a waiver until that day holds."""
+    return datetime.combine(day, time(23, 59, 59))
+
+
+def note_decisions(connection: duckdb.DuckDBPyConnection, held: int) -> None:
+    """Remembers how many decisions the store holds. Nothing in it is ever removed: that it holds fewer than the last run read is told, because
+    waivers end then.
+    """
+    seen = connection.execute("select max(decisions) from main.decisions_seen").fetchone()
+    if seen is not None and seen[0] is not None and held < seen[0]:
+        log.warning(
+            "The last run knew %d decisions, the store holds %d: some were lost, and what they waived counts again. Put decisions.sqlite of the last backup "
+            "in its place, or decide again.", seen[0], held,
+        )  # fmt: skip
+    connection.execute("delete from main.decisions_seen")
+    connection.execute("insert into main.decisions_seen values (?)", [held])
+
+
+def write_decisions(connection: duckdb.DuckDBPyConnection, decisions: list[dict[str, Any]]) -> None:
+    """Replaces main.decision and main.assignment by what is in force. decisions: as DecisionStore.read returns them."""
+    status: dict[str, tuple[str, datetime | None]] = {}
+    owner: dict[str, str | None] = {}
+    for row in decisions:
+        if row["is_undone"]:
+            continue
+        if row["action"] == "assign":
+            owner[row["subject"]] = row["owner"]
+        elif row["action"] in ("acknowledge", "waive"):
+            status[row["fingerprint"]] = ("waived" if row["action"] == "waive" else "acknowledged", row["waived_until"])
+    connection.execute("delete from main.decision")
+    connection.execute("delete from main.assignment")
+    # as lists: a row at a time takes DuckDB a minute for a hundred thousand
+    connection.execute(
+        "insert into main.decision select unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::timestamp[])",
+        [list(status), [what for what, _ in status.values()], [until for _, until in status.values()]],
+    )
+    owned = {subject: name for subject, name in owner.items() if name}
+    connection.execute("insert into main.assignment select unnest(?::varchar[]), unnest(?::varchar[])", [list(owned), list(owned.values())])

@@ -1,0 +1,209 @@
+"""A merge plan, judged before it is carried out: by `bindwatch merge-check`, by Dagster's sensor, at the desk.
+
+The rules are the models under core/plans, asked on the last published snapshot, so a run may go on meanwhile.
+"""
+
+import csv
+import json
+import logging
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.files import replaced
+from assets.problems import ConfigurationProblem
+from assets.published.contract import TABLES
+from assets.published.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
+from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
+from assets.sql import SQL_FOLDER
+
+log = logging.getLogger("bindwatch")
+
+ANSWERS = "answers"  # below the folder of plans: what was said of each
+ANSWER = ("verdict", "reason", "hubspot_contact_id", "bound_id", "recommended_master_id")
+_WORDS = {
+    "en": {
+        "reason": "reason", "master": "The master of its group.", "alone": "The row is the only one of its group: there is nothing to merge.",
+        "unproven": "The last run proves nothing: this may be wrong.", "old": "The snapshot is {:.0f} hours old: run again before you merge.",
+    },
+    "de": {
+        "reason": "reason_de", "master": "Der Master seiner Gruppe.", "alone": "Die Zeile ist die einzige ihrer Gruppe: es gibt nichts zusammenzuführen.",
+        "unproven": "Der letzte Lauf beweist nichts: das kann falsch sein.",
+        "old": "Der letzte Lauf ist {:.0f} Stunden her: vor dem Zusammenführen neu abrufen.",
+    },
+}  # fmt: skip
+_WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
+
+_MODELS = SQL_FOLDER / "core" / "plans"
+_TABLE = re.compile(r"\b(?:core|main|raw)\.[a-z_]+")
+# What became of a merge is the run's business; here nothing was carried out yet.
+_NOTHING_YET = """
+create table staging.hubspot_property_version (
+    hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint)"""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was said of a plan. counts: rows by verdict; warning: why the snapshot is not to be trusted without a second look, or None; fixed:
+    merges of the plan with safe masters, and left_out: how many records of the plan are in none of them.
+    """
+
+    counts: dict[str, int]
+    warning: str | None
+    fixed: int
+    left_out: int
+
+    @property
+    def is_safe(self) -> bool:
+        return all(verdict == "safe" for verdict, rows in self.counts.items() if rows)
+
+
+def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | None = None, now: datetime | None = None, language: str = "en") -> Judgement:
+    """Writes the answer to `out`: every row of the plan with the columns of ANSWER. fix: where the same merges go, with safe masters.
+
+    oldest_hours: from which age on a snapshot is said to be old; language: of the reasons, en or de. Raises ConfigurationProblem when the plan
+    cannot be read, WarehouseProblem when there is no snapshot.
+    """
+    try:
+        read = read_merge_plan(plan)
+    except PlanProblem as problem:
+        raise ConfigurationProblem(f"{plan} cannot be read as a merge plan: {problem}.") from problem
+    folder = published_folder(home)
+    connection = open_folder(folder)
+    connection.execute((SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8"))
+    connection.execute(_NOTHING_YET)
+    load_merge_plan(connection, plan.name, read.pairs)
+    _build(connection)
+    words = _WORDS[language]
+    warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC), words)
+    answers = _answers(connection, read, warning, words)
+    _write(out, read, answers)
+    fixed, left_out = _fix(connection, fix) if fix else (0, 0)
+    counts = {verdict: sum(answer[0] == verdict for answer in answers) for verdict in _WORST_FIRST}
+    return Judgement(counts, warning, fixed, left_out)
+
+
+@dataclass(frozen=True)
+class JudgedPlan:
+    """A plan that lay in the home's folder. judgement: None when it cannot be read; problem says why then."""
+
+    name: str
+    judgement: Judgement | None
+    problem: str | None
+
+
+def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> tuple[list[JudgedPlan], str]:
+    """Judges each plan in the home's folder that is new or changed, or was last judged on another snapshot, and writes its answer beside it.
+
+    known: what this function returned as its second value the last time. Raises WarehouseProblem when there is no snapshot.
+    """
+    before: dict[str, list[Any]] = json.loads(known) if known else {}
+    snapshot = current_folder(home)
+    now: dict[str, list[Any]] = {}
+    judged = []
+    for path in sorted((home / FOLDER).glob("*.csv")):
+        seen = path.stat()
+        now[path.name] = [seen.st_mtime_ns, seen.st_size, snapshot.name if snapshot else None]
+        if before.get(path.name) == now[path.name]:
+            continue
+        answers = home / FOLDER / ANSWERS
+        answers.mkdir(exist_ok=True)
+        temporary = answers / f".{path.name}.tmp"
+        try:
+            judged.append(JudgedPlan(path.name, judge(home, path, temporary, oldest_hours), None))
+        except ConfigurationProblem as problem:
+            log.warning("%s", problem)
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([ANSWER, ("invalid", str(problem), "", "", "")])
+            judged.append(JudgedPlan(path.name, None, str(problem)))
+        temporary.replace(answers / path.name)
+    return judged, json.dumps(now)
+
+
+def _build(connection: duckdb.DuckDBPyConnection) -> None:
+    """Builds what is said of plans, on what the snapshot has of the other tables. A model comes after those that it reads."""
+    files = {f"core.{path.stem}": path.read_text("utf-8") for path in _MODELS.glob("*.sql")}
+    reads = {table: set(_TABLE.findall(text)) - {table} for table, text in files.items()}
+    for name, table in TABLES.items():
+        if table not in files and any(table in read for read in reads.values()):
+            connection.execute(f"create view {table} as from published.{name}")
+    for table in TopologicalSorter({table: read & files.keys() for table, read in reads.items()}).static_order():
+        connection.execute(files[table])
+
+
+def _warn(manifest: dict[str, Any], oldest_hours: float, now: datetime, words: dict[str, str]) -> str | None:
+    """What a reader must know about the snapshot."""
+    parts = []
+    if manifest["verdict"] == "unproven":
+        parts.append(words["unproven"])
+    age = (now - datetime.fromisoformat(manifest["started_at"])).total_seconds() / 3600
+    if age > oldest_hours:
+        parts.append(words["old"].format(age))
+    return " ".join(parts) or None
+
+
+def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: str | None, words: dict[str, str]) -> list[tuple[str, ...]]:
+    """For each row of the plan the values of ANSWER."""
+    judged = connection.execute(
+        f"""select row_no, case verdict when 'done' then 'invalid' else verdict end, {words["reason"]}, coalesce(hubspot_contact_id, ''),
+                  coalesce(bound_id, ''), coalesce(recommended_master_id, '')
+           from core.planned_merge order by row_no, loser_id"""
+    ).fetchall()
+    of_row: dict[int, list[tuple[str, ...]]] = {}
+    for number, *answer in judged:
+        of_row.setdefault(number, []).append(tuple(answer))
+    for number, losers in plan.masters.items():
+        found = [answer for loser in losers for answer in of_row.get(loser, [])]
+        of_row[number] = [(*_worst(found)[:1], f"{words['master']} {_worst(found)[1]}", *_worst(found)[2:])] if found else []
+    alone = ("invalid", words["alone"], "", "", "")
+    answers = [_worst(of_row.get(number) or [alone]) for number in range(1, len(plan.rows) + 1)]
+    return [(answer[0], f"{answer[1]} {warning}" if warning else answer[1], *answer[2:]) for answer in answers]
+
+
+def _worst(answers: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return min(answers, key=lambda answer: _WORST_FIRST.index(answer[0]))
+
+
+def _write(out: Path, plan: MergePlan, answers: list[tuple[str, ...]]) -> None:
+    kept = [place for place, name in enumerate(plan.header) if name.strip().lower() not in ANSWER]  # an answer that is judged again
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(plan.header[place] for place in kept), *ANSWER])
+        for row, answer in zip(plan.rows, answers, strict=True):
+            writer.writerow([*(row[place] for place in kept), *answer])
+
+
+def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
+    """Writes each group of records that the plan wants to be one as merges into its safe master. Returns how many, and how many records are left out."""
+    connection.execute(
+        """create table main.fixed as
+           with member as (
+               select group_id, record_id from core.merge_plan_record where group_id is not null
+           ),
+           sound as (
+               -- one safe master for the whole group, and no row that Salesforce would refuse for another reason than its order. A master that the
+               -- plan does not name would be a merge that nobody asked for
+               select plan.group_id, min(judged.recommended_master_id) as master_id
+               from main.merge_plan as plan
+               inner join core.planned_merge as judged on judged.plan = plan.plan and judged.row_no = plan.row_no and judged.loser_id = plan.loser_id
+               group by plan.group_id
+               having bool_and(judged.verdict in ('safe', 'unsafe') and judged.recommended_master_id is not null)
+                  and count(distinct judged.recommended_master_id) = 1
+                  and (plan.group_id, min(judged.recommended_master_id)) in (from member)
+           )
+           select sound.master_id, member.record_id as loser_id
+           from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""
+    )
+    with replaced(path) as target:
+        connection.execute("copy (from main.fixed order by master_id, loser_id) to ? (format csv, header)", [str(target)])
+    row = connection.execute(
+        """select (select count(*) from main.fixed),
+                  (select count(distinct loser_id) from main.merge_plan
+                   where loser_id not in (select loser_id from main.fixed union select master_id from main.fixed))"""
+    ).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)

@@ -1,0 +1,125 @@
+"""Publishes: a new snapshot is written beside the current one, reaches the disk, and then takes its place in one step."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import duckdb
+
+from assets.files import read_json, sealed, set_aside, share_like_parent, sync_file, sync_folder, write_whole
+from assets.published.contract import TABLES
+from assets.published.snapshot import current_folder, parse_manifest
+
+_INTERNAL_COLUMNS = {"pull_no"}
+_KEEP = 3
+
+
+def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], manifest: dict[str, Any]) -> Path:
+    """Writes every table to a new snapshot and makes it the current one. Returns its folder.
+
+    memory: queries for `run` and `check_run`; manifest: what else the manifest says (run id, times, verdict, coverage).
+    """
+    folder = _new_folder(home)
+    for name, table in TABLES.items():
+        columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
+        _write(connection, f"select {', '.join(columns)} from {table}", folder / f"{name}.parquet")
+    _write_all(connection, memory, folder)
+    return _switch(connection, home, folder, manifest)
+
+
+def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], changes: dict[str, Any]) -> Path | None:
+    """Publishes the current snapshot again with a new manifest and memory; the other files are the same. None without a snapshot, or when its
+    manifest cannot be read: then it is set aside.
+
+    memory: as in publish_tables; changes: what to replace in the manifest.
+    """
+    current = current_folder(home)
+    if current is None:
+        return None
+    if (manifest := parse_manifest(current)) is None:
+        set_aside(current, "has a manifest that cannot be read")
+        return None
+    folder = _new_folder(home)
+    for path in current.glob("*.parquet"):
+        if path.stem not in memory:
+            os.link(path, folder / path.name)
+    _write_all(connection, memory, folder)
+    known = {name: file for name, file in manifest["files"].items() if Path(name).stem not in memory}
+    return _switch(connection, home, folder, {**manifest, **changes}, known)
+
+
+def read_certificate(home: Path) -> dict[str, Any] | None:
+    """Of certified/binding.parquet: run_id, certified_at (UTC), rows, sha256. None when nothing was ever certified."""
+    path = home / "certified" / "certificate.json"
+    certificate = read_json(path)
+    if certificate is None:
+        return None
+    binding = home / "certified" / "binding.parquet"
+    if isinstance(certificate, dict) and binding.exists() and certificate.get("sha256") == _digest(binding):
+        return certificate
+    set_aside(path, "does not fit the certified bindings beside it, so nothing is certified until the next green run")
+    return None
+
+
+def _new_folder(home: Path) -> Path:
+    folder = home / "published" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], folder: Path) -> None:
+    for name, query in queries.items():
+        _write(connection, query, folder / f"{name}.parquet")
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd)", [str(path)])
+
+
+def _switch(
+    connection: duckdb.DuckDBPyConnection, home: Path, folder: Path, manifest: dict[str, Any], known: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> Path:
+    """known: what the manifest says of files that are the same as before."""
+    manifest["files"] = {path.name: known.get(path.name) or describe_file(connection, path) for path in sorted(folder.glob("*.parquet"))}
+    manifest["certified"] = read_certificate(home)
+    for path in folder.glob("*.parquet"):
+        sync_file(path)
+    write_whole(folder / "manifest.json", json.dumps(sealed(manifest), indent=1, ensure_ascii=False))
+    for path in (folder, *folder.iterdir()):
+        share_like_parent(path)
+    published = home / "published"
+    sync_folder(published)
+    link = published / f".current-{uuid.uuid4().hex[:6]}"
+    link.symlink_to(folder.name)
+    link.replace(published / "current")
+    sync_folder(published)
+    _remove_old(published, keep=[folder.name])
+    return folder
+
+
+def describe_file(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+    """Rows and sha256 of a Parquet file."""
+    row = connection.execute("select sum(num_rows) from parquet_file_metadata(?)", [str(path)]).fetchone()
+    return {"rows": int(row[0]) if row else 0, "sha256": _digest(path)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _remove_old(published: Path, keep: Sequence[str]) -> None:
+    """Leaves the latest few, so that a reader that resolved the link a moment ago still finds its files."""
+    folders = sorted((path for path in published.iterdir() if path.is_dir() and not path.is_symlink()), reverse=True)
+    for folder in folders[_KEEP:]:
+        if folder.name not in keep:
+            shutil.rmtree(folder)
+    for left_over in published.glob(".current-*"):
+        left_over.unlink()

@@ -1,0 +1,138 @@
+"""`bindwatch restore-plan`: what switches and wrong merges took from contacts, as files that put it back.
+
+Everything comes from the last published snapshot: restorable_value.sql, backfilled_value.sql and restorable_contact.sql under core/values say what it means.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from assets.problems import ConfigurationProblem
+from assets.sql import literal, quoted
+
+# In the order in which they are carried out: a contact must be there before it is written to, and what Salesforce holds would overwrite
+# HubSpot's value again with the next sync (rules 24, 25).
+CONTACTS, LEADS, SALESFORCE_CONTACTS, HUBSPOT, BACKFILLED, LEFT_ALONE, EVIDENCE = (
+    "1-restore-contacts.csv", "2-salesforce-leads.csv", "2-salesforce-contacts.csv", "3-hubspot-contacts.csv", "4-salesforce-back-filled.csv",
+    "left-alone.csv", "evidence.csv",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """How much there is. values: to put back in HubSpot, in contacts; corrections: of them those that Salesforce must hold first; backfilled: fields
+    of records that hold another record's value; deleted: contacts to restore from the recycle bin; back, edited, impossible: values left alone.
+    """
+
+    values: int
+    contacts: int
+    corrections: int
+    backfilled: int
+    deleted: int
+    back: int
+    edited: int
+    impossible: int
+
+
+def write_values(snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None) -> RestorePlan:
+    """Writes the values to put back with their evidence to one file, safe for a spreadsheet. since: only what was replaced then or later (UTC)."""
+    _select(snapshot, since)
+    _copy(snapshot, f"from ({_EVIDENCE}) where status = 'restore'", out)
+    return _count(snapshot)
+
+
+def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetime | None = None) -> RestorePlan:
+    """Writes one file an action into `folder`, which is made. Raises ConfigurationProblem when that cannot be done.
+
+    The files for imports hold the values as they were: an apostrophe that protects a spreadsheet would end up in the CRM.
+    """
+    _select(snapshot, since)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationProblem(f"{folder} cannot be made: {error.strerror}") from error
+    _copy(snapshot, _CONTACTS, folder / CONTACTS)
+    for object_type, name in (("Lead", LEADS), ("Contact", SALESFORCE_CONTACTS)):
+        rows = f"""select bound_id, salesforce_field, value_before from restorable
+                   where status = 'restore' and must_be_in_salesforce and starts_with(bound_id, '{_PREFIX[object_type]}')"""
+        _copy(snapshot, _wide(snapshot, rows, "Id"), folder / name)
+    _copy(
+        snapshot, _wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore'", "Record ID"), folder / HUBSPOT
+    )
+    _copy(snapshot, _BACKFILLED, folder / BACKFILLED)
+    _copy(snapshot, f"from ({_EVIDENCE}) where status <> 'restore'", folder / LEFT_ALONE)
+    _copy(snapshot, _EVIDENCE, folder / EVIDENCE)
+    return _count(snapshot)
+
+
+# The name and as much of the e-mail as finds it in a recycle bin.
+_CONTACTS = """
+select deleted.hubspot_contact_id, main.safe_cell(contact.display_name) as name, main.safe_cell(main.masked_email(contact.email)) as email,
+       deleted.* exclude (hubspot_contact_id)
+from deleted left join published.hubspot_contact as contact on contact.contact_id = deleted.hubspot_contact_id
+order by days_left, deleted.hubspot_contact_id
+"""
+
+_PREFIX = {"Lead": "00Q", "Contact": "003"}
+
+_EVIDENCE = """
+select hubspot_contact_id, property, status, main.safe_cell(value_before) as value_before, main.safe_cell(value_now) as value_now, switched_at, cause,
+       from_id, to_id, source_before, evidence, edited_at, edited_by, bound_id, salesforce_field, main.safe_cell(salesforce_value) as salesforce_value,
+       must_be_in_salesforce
+from restorable
+order by switched_at desc, hubspot_contact_id, property
+"""
+
+# Only people know whether both records are one person: then they are merged, and the value may stay.
+_BACKFILLED = """
+select to_id as "Id", salesforce_field as field, main.safe_cell(value) as value, from_id as came_from, hubspot_contact_id, switched_at
+from backfilled order by to_id, salesforce_field
+"""
+
+
+# Of each value that switches since a moment ($since, UTC) replaced: the first switch that nobody overtook, for what was there before it; the last
+# one, where somebody wrote after all of them.
+RESTORABLE = """
+from published.restorable_value
+where switched_at >= $since
+qualify row_number() over (
+    partition by hubspot_contact_id, property
+    order by is_overtaken, case when is_overtaken then null else switched_at end, switched_at desc) = 1
+"""
+
+
+def _select(snapshot: duckdb.DuckDBPyConnection, since: datetime | None) -> None:
+    for name, query in (
+        ("restorable", RESTORABLE),
+        ("backfilled", "from published.backfilled_value where switched_at >= $since"),
+        ("deleted", "from published.restorable_contact where archived_at >= $since"),
+    ):
+        snapshot.execute(f"create or replace temp table {name} as {query}", {"since": since or datetime(1970, 1, 1)})
+
+
+def _wide(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str) -> str:
+    """A query with one row an id and one column a field: (id, field, value) rows turned round. A field without a value for an id is blank."""
+    names = [row[0] for row in snapshot.execute(f"select distinct name from ({rows}) as value(id, name, value) order by name").fetchall()]
+    columns = "".join(f", any_value(value) filter (where name = {literal(name)}) as {quoted(name)}" for name in names)
+    return f"select id as {quoted(id_name)}{columns} from ({rows}) as value(id, name, value) group by id order by id"
+
+
+def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
+    row = snapshot.execute(
+        """select count(*) filter (where status = 'restore'), count(distinct hubspot_contact_id) filter (where status = 'restore'),
+                  count(*) filter (where status = 'restore' and must_be_in_salesforce), (select count(*) from backfilled), (select count(*) from deleted),
+                  count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
+                  count(*) filter (where status in ('of_account', 'contact_gone'))
+           from restorable"""
+    ).fetchone()
+    assert row is not None  # an aggregate has one row
+    return RestorePlan(*row)
+
+
+def _copy(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    try:
+        snapshot.execute(f"copy ({query}) to ? (format csv, header)", [str(path)])
+    except duckdb.IOException as error:
+        raise ConfigurationProblem(f"{path} cannot be written.") from error

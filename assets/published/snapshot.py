@@ -1,0 +1,74 @@
+"""The published snapshot, as it is read: one Parquet file per table and a manifest, switched as a whole.
+
+    published/<snapshot id>/*.parquet, manifest.json
+    published/current  →  the snapshot id
+
+A reader that resolves the link once reads one run's tables, also while the next run writes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.problems import WarehouseProblem
+from assets.published.contract import TABLES
+from assets.sql import SQL_FOLDER, literal
+
+
+def current_folder(home: Path) -> Path | None:
+    """The snapshot that is current now, or None."""
+    link = home / "published" / "current"
+    return link.resolve() if (link / "manifest.json").exists() else None
+
+
+def published_folder(home: Path) -> Path:
+    """The snapshot that is current now. Raises WarehouseProblem when there is none."""
+    folder = current_folder(home)
+    if folder is None:
+        raise WarehouseProblem(f"{home} has no published snapshot yet. Run `bindwatch run` first.")
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises WarehouseProblem when it cannot be read."""
+    manifest = parse_manifest(folder)
+    if manifest is None:
+        raise WarehouseProblem(f"The snapshot in {folder} is damaged: its manifest.json cannot be read. `bindwatch run` publishes a new one.")
+    return manifest
+
+
+def parse_manifest(folder: Path) -> dict[str, Any] | None:
+    """None when it cannot be read."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except ValueError:
+        return None
+    return manifest if isinstance(manifest, dict) and {"run_id", "verdict", "files"} <= manifest.keys() else None
+
+
+def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
+    """The current snapshot for queries, as open_folder gives it. Raises WarehouseProblem when there is none."""
+    return open_folder(published_folder(home))
+
+
+def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A snapshot for queries: its tables as published.<name>, and the shared expressions of the models.
+
+    folder: what current_folder returned. The link is resolved there, so all tables are of one run, also while another run publishes. Raises
+    WarehouseProblem when an older version published it.
+    """
+    connection = duckdb.connect()
+    connection.execute("set timezone = 'UTC'")
+    connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
+    connection.execute("create schema published")
+    for path in folder.glob("*.parquet"):
+        try:
+            connection.execute(f"create view published.{path.stem} as from read_parquet({literal(str(path))})")
+        except duckdb.InvalidInputException as error:
+            raise WarehouseProblem(f"The snapshot in {folder} is damaged: {path.name} cannot be read. `bindwatch run` publishes a new one.") from error
+    missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
+    if missing:
+        raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")
+    return connection

@@ -1,0 +1,235 @@
+"""The worklist: the findings of the last published snapshot, with what people decided since. Readable at any time, also while a run writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from assets.problems import ConfigurationProblem
+from assets.published.decisions import DecisionStore, mark_undone, write_decisions
+from assets.published.snapshot import open_folder, open_snapshot
+from assets.sql import transaction
+
+FORMATS = ("csv", "json", "parquet")
+STATUSES = ("open", "acknowledged", "waived", "resolved")
+OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
+_OVERLAP = 50  # decisions
+LEAST_PREFIX = 6  # of a fingerprint that somebody types
+
+# What is open is in the order in which it should be dealt with: by severity, blast radius, age.
+_ORDER = "main.severity_rank(severity) desc, blast_radius desc, open_since, fingerprint"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which findings. Each that is given must hold; several values of one are alternatives.
+
+    owners: "" stands for nobody; new: only what is new, reopened or worse in the last run; since: open since that moment or later (UTC);
+    email: as anybody would write it; id: a fingerprint or its first characters, a HubSpot contact id, a Salesforce id with 15 or 18
+    characters; text: in reason, action or name of the check; objects: what a finding is about (OBJECTS); person: a fingerprint, and all
+    findings with the same e-mail, contact or record; fingerprints: exactly these.
+    """
+
+    checks: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ("open", "acknowledged")
+    owners: tuple[str, ...] = ()
+    new: bool = False
+    since: datetime | None = None
+    email: str | None = None
+    id: str | None = None
+    text: str | None = None
+    objects: tuple[str, ...] = ()
+    person: str | None = None
+    fingerprints: tuple[str, ...] = ()
+
+
+class Worklist:
+    """Raises WarehouseProblem when there is no snapshot, or the decisions store cannot be read.
+
+    It stays with the snapshot that it opened; refresh() takes in what people decided since. Several threads may use it at once.
+    """
+
+    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, folder: Path | None = None) -> None:
+        """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. folder: of the snapshot; the
+        current one, when not given.
+        """
+        self.store = store
+        self.connection = open_folder(folder) if folder else open_snapshot(home)
+        self._now = now
+        self._lock = Lock()
+        self._decisions: list[dict[str, Any]] = []
+        self.connection.execute(
+            """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp);
+               create table main.assignment (subject varchar, owner varchar);
+               create table main.moment (now timestamp);
+               create table main.found as from published.finding;
+               create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
+               -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
+               create view worklist as
+               select found.* replace (
+                   case when found.status = 'resolved' then 'resolved' else main.decided_status(decision.status, decision.waived_until,
+                        greatest(moment.now, latest_run.seen_at), found.severity) end as status,
+                   assignment.owner as owner,
+                   decision.waived_until as waived_until)
+               from main.found as found
+               cross join main.moment as moment
+               cross join main.latest_run as latest_run
+               left join main.decision as decision on decision.fingerprint = found.fingerprint
+               left join main.assignment as assignment on assignment.subject = found.subject"""
+        )
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in what was decided since the last time."""
+        with self._lock:
+            connection = self.connection.cursor()
+            with transaction(connection):
+                connection.execute("delete from main.moment")
+                connection.execute("insert into main.moment values (?)", [(self._now or datetime.now(UTC)).replace(tzinfo=None)])
+                if new := self._new_decisions():
+                    self._decisions = sorted(self._decisions + new, key=lambda row: row["decision_no"])
+                    write_decisions(connection, mark_undone(self._decisions))
+
+    def _new_decisions(self) -> list[dict[str, Any]]:
+        """What is not known yet: reading a hundred thousand decisions again takes a second. Of two people who decide at once in PostgreSQL the one
+        with the lower number may become visible last, so the latest few are asked for again.
+        """
+        if not self._decisions:
+            return self.store.read_after(0)
+        known = {row["decision_no"] for row in self._decisions[-_OVERLAP:]}
+        return [row for row in self.store.read_after(self._decisions[-1]["decision_no"] - _OVERLAP) if row["decision_no"] not in known]
+
+    def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
+        """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""
+        connection = self.connection.cursor()
+        relation = connection.execute(query, values)
+        names = [column[0] for column in relation.description or []]
+        return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+
+    def find(self, wanted: Filter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
+        """The findings that match, the most urgent first, as rows of `finding`."""
+        where, values = self.where(wanted)
+        bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
+        return self.query(f"select * from worklist {where} order by {_ORDER}{bounded}", values)
+
+    def count(self, wanted: Filter) -> int:
+        where, values = self.where(wanted)
+        return int(self.query(f"select count(*) as findings from worklist {where}", values)[0]["findings"])
+
+    def neighbours(self, wanted: Filter, fingerprint: str) -> tuple[str | None, str | None]:
+        """The findings before and after one in the list of those that match; None at either end, and where it is not in the list."""
+        where, values = self.where(wanted)
+        rows = self.query(
+            f"""select before, after from (
+                    select fingerprint, lag(fingerprint) over in_order as before, lead(fingerprint) over in_order as after
+                    from worklist {where} window in_order as (order by {_ORDER})
+                ) where fingerprint = $fingerprint""",
+            {**values, "fingerprint": fingerprint},
+        )
+        return (rows[0]["before"], rows[0]["after"]) if rows else (None, None)
+
+    def find_one(self, text: str) -> dict[str, Any]:
+        """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
+        found = []
+        if len(text) >= LEAST_PREFIX and text.isalnum():
+            found = self.find(Filter(statuses=STATUSES, id=text.lower()), limit=None)
+            found = [row for row in found if row["fingerprint"].startswith(text.lower())]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ConfigurationProblem(f"{len(found)} findings begin with {text}: give more characters of the fingerprint.")
+        raise ConfigurationProblem(f"There is no finding {text} in the last snapshot. `bindwatch findings` lists them; {LEAST_PREFIX} characters are enough.")
+
+    def history(self, finding: dict[str, Any]) -> list[dict[str, Any]]:
+        """What happened to a finding in runs, and what people decided about it: happened_at, who, event, detail; oldest first."""
+        rows = self.query("select happened_at, 'run' as who, event, detail from published.finding_event where fingerprint = ?", [finding["fingerprint"]])
+        for decision in self.store.read(finding["fingerprint"]):
+            rows.append({"happened_at": decision["decided_at"], "who": decision["decided_by"], "event": decision["action"], "detail": _describe(decision)})
+        return sorted(rows, key=lambda row: row["happened_at"])
+
+    def export(self, wanted: Filter, kind: str, path: Path, mask_emails: bool) -> None:
+        """Writes the findings that match to a file. kind: csv (safe to open in a spreadsheet), json (a list) or parquet."""
+        where, values = self.where(wanted)
+        cells = {"email": "main.masked_email(email)" if mask_emails else "email"}
+        if kind == "csv":
+            cells |= {name: f"array_to_string({name}, ';')" for name in ("rival_ids", "fields_at_risk")}
+            cells |= {name: name for name in ("reason", "action", "owner", "reason_de", "action_de")}
+            cells = {name: f"main.safe_cell({expression})" for name, expression in cells.items()}
+        replaced = ", ".join(f"{expression} as {name}" for name, expression in cells.items())
+        options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
+        self.query(f"copy (select * replace ({replaced}) from (from worklist {where} order by {_ORDER})) to $path ({options})", {**values, "path": str(path)})
+
+    def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
+        """The condition on the view worklist that says this filter, and its values."""
+        conditions: list[str] = []
+        values: dict[str, Any] = {}
+        for column, alternatives in (("check_name", wanted.checks), ("suite", wanted.suites), ("severity", wanted.severities), ("status", wanted.statuses),
+                                     ("owner", wanted.owners)):  # fmt: skip
+            if alternatives:
+                conditions.append(f"list_contains(${column}, coalesce({column}, ''))")
+                values[column] = list(alternatives)
+        if wanted.fingerprints:
+            conditions.append("list_contains($fingerprints, fingerprint)")
+            values["fingerprints"] = list(wanted.fingerprints)
+        if wanted.new:
+            conditions.append("change in ('new', 'reopened', 'worsened')")
+        if wanted.since is not None:
+            conditions.append("open_since >= $since")
+            values["since"] = wanted.since
+        if wanted.email is not None:
+            conditions.append("email = coalesce(main.matching_email($email), $email)")
+            values["email"] = wanted.email
+        if wanted.id is not None:
+            conditions.append(
+                f"""(hubspot_contact_id = $id or salesforce_id = main.long_id($id) or list_contains(rival_ids, main.long_id($id))
+                     or (length($id) >= {LEAST_PREFIX} and starts_with(fingerprint, lower($id))))"""
+            )
+            values["id"] = wanted.id.strip()
+        if wanted.objects:
+            conditions.append("list_contains($objects, main.object_of(hubspot_contact_id, salesforce_id))")
+            values["objects"] = list(wanted.objects)
+        if wanted.person is not None:
+            conditions.append(
+                """fingerprint in (
+                    select other.fingerprint
+                    from main.found as this
+                    inner join main.found as other
+                        on other.email = this.email or other.hubspot_contact_id = this.hubspot_contact_id
+                        or list_has_any(list_append(other.rival_ids, other.salesforce_id), list_append(this.rival_ids, this.salesforce_id))
+                    where this.fingerprint = $person)"""
+            )
+            values["person"] = wanted.person
+        if wanted.text is not None:
+            conditions.append("contains(lower(concat_ws(' ', check_name, reason, action, reason_de, hubspot_contact_id, salesforce_id)), lower($text))")
+            values["text"] = wanted.text
+        return f"where {' and '.join(conditions)}" if conditions else "", values
+
+
+def _describe(decision: dict[str, Any]) -> str:
+    parts = []
+    if decision["action"] == "assign":
+        parts.append(f"to {decision['owner']}" if decision["owner"] else "to nobody")
+    if decision["action"] == "waive":
+        parts.append(f"until {decision['waived_until']:%Y-%m-%d}")
+    if decision["reason"]:
+        parts.append(decision["reason"])
+    if decision["is_undone"]:
+        parts.append("(taken back)")
+    return ", ".join(parts)
+
+
+def check_values(wanted: Filter, known_checks: Sequence[str]) -> None:
+    """Raises ConfigurationProblem when a filter names a check, status or severity that does not exist: an empty list would look like good news."""
+    for noun, given, possible in (
+        ("check", wanted.checks, known_checks),
+        ("status", wanted.statuses, STATUSES),
+        ("severity", wanted.severities, ("block", "warn", "unproven")),
+        ("object", wanted.objects, OBJECTS),
+    ):
+        for value in given:
+            if value not in possible:
+                raise ConfigurationProblem(f"There is no {noun} {value!r}: {', '.join(possible)}.")

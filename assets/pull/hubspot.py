@@ -1,0 +1,372 @@
+"""HubSpot: contacts and property history, brought to landing as they come, archived contacts included.
+
+A full pull walks the list endpoint; an increment searches for what changed and reads it in batches, because search returns no history.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from assets.policy import Policy
+from assets.problems import PullProblem
+from assets.pull.hubspot_portal import HISTORY_PAGE, SEARCH_PAGE, Page, Portal
+from assets.pull.landing import Aside, LandedPull, aside_of
+from assets.pull.reading import count_landed_contacts
+from assets.pull.salvage import SortedPage, id_in, sort_out
+
+log = logging.getLogger("bindwatch.pull")
+
+ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
+_HISTORY = [*ID_PROPERTIES, "email"]
+_REQUIRED = ["email", *ID_PROPERTIES]
+_WELCOME = [
+    "hs_additional_emails", "hs_merged_object_ids", "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
+]  # fmt: skip
+_SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
+
+
+@dataclass(frozen=True)
+class PropertyList:
+    """What to ask for of a contact: all properties, the required ones among them (mapped ones included), and what the portal does not have."""
+
+    properties: list[str]
+    required: list[str]
+    not_seen: list[str]
+
+    @property
+    def asked(self) -> str:
+        return digest(sorted(self.properties))
+
+
+def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
+    """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there."""
+    known = portal.property_names()
+    wanted = list(dict.fromkeys([*_REQUIRED, *policy.properties()]))
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise PullProblem(
+            "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the private app may not see it.",
+            "The salesforce… properties come with the Salesforce integration: is it installed in this portal? "
+            "Take a mapped property that does not exist out of [[mapping]] in bindwatch.toml.",
+        )  # fmt: skip
+    properties = list(dict.fromkeys([*wanted, *(name for name in _WELCOME if name in known)]))
+    return PropertyList(properties, wanted, [f"the property {name}" for name in _WELCOME if name not in known])
+
+
+def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime | None, slow_ms: float) -> None:
+    """Lands all live contacts, or those changed since a moment. slow_ms: from which answer time on a list is read in batches beside it."""
+    if since is None:
+        _land_list(portal, pull, wanted, slow_ms)
+    else:
+        _land_changes(portal, pull, wanted, since)
+
+
+def land_ids(portal: Portal, pull: LandedPull) -> None:
+    """Lands the id and stamp of every live contact."""
+    _land_pages(portal, pull, lambda after: _sorted_out(*portal.list_ids_page(after)))
+    _finish_list(portal, pull)
+
+
+def land_archived(portal: Portal, pull: LandedPull, wanted: PropertyList) -> None:
+    """Lands all archived contacts: HubSpot offers no way to ask what was archived since."""
+    pull.finish(None, _land_pages(portal, pull, lambda after: _list_page(portal, wanted, True, after), wanted.required))
+
+
+def land_by_id(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, may_be_gone: bool, archived_too: bool = False) -> None:
+    """Lands these contacts. may_be_gone: nobody has said a moment ago that they are there. archived_too: they may be archived."""
+    _land_batches(portal, pull, ids, wanted, _HISTORY, may_be_gone, archived_too)
+
+
+def land_history(portal: Portal, pull: LandedPull, ids: list[str], properties: list[str]) -> None:
+    """Lands the history of these properties of these contacts."""
+    _land_batches(portal, pull, ids, PropertyList(["hs_object_id"], [], []), properties, may_be_gone=True)
+    if pull.asides:
+        named = ", ".join(aside.id for aside in pull.asides[:5])
+        pull.manifest.not_seen = [f"the history of mapped properties of {len(pull.asides):,} contacts ({named})"]
+        pull.save()
+
+
+def land_list_members(portal: Portal, pull: LandedPull, list_id: str) -> None:
+    """Lands the members of the inclusion list."""
+    problem = _land_pages(portal, pull, lambda after: _as_members(*portal.list_members_page(list_id, after)))
+    pull.finish(None, problem or (f"{len(pull.asides):,} of its members came without an id" if pull.asides else None))
+
+
+def digest(names: Sequence[str]) -> str:
+    return sha256(",".join(names).encode()).hexdigest()[:16]
+
+
+# ── what came, and what of it can be read ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _sorted_out(body: bytes, page: dict[str, Any]) -> SortedPage:
+    return sort_out(body, page, "results", _objection)
+
+
+def _objection(result: Any) -> Aside | None:
+    """What keeps a contact from being read: it is none, has no id, or no properties."""
+    contact_id = _id_of(result)
+    if isinstance(result, str):
+        return aside_of(contact_id if contact_id.isdigit() else None, result, "no_json")
+    if not contact_id.isdigit():
+        return aside_of(None, result, "without_id")
+    return None if isinstance(result.get("properties"), dict) else aside_of(contact_id, result, "without_properties")
+
+
+def _id_of(result: Any) -> str:
+    """The id of a contact as it came, or as it can be seen in the text of one that is no JSON; empty when there is none."""
+    if isinstance(result, str):
+        return id_in(result, "id") or ""
+    return str(result.get("id") or "") if isinstance(result, dict) else ""
+
+
+def _as_members(body: bytes, page: dict[str, Any]) -> SortedPage:
+    """Members of the inclusion list. Those without an id stay in the page, and the load leaves them out."""
+    nameless = [member for member in page["results"] if not isinstance(member, dict) or not str(member.get("recordId") or "").strip()]
+    return SortedPage(body, page, "results", [aside_of(None, member, "without_id") for member in nameless])
+
+
+# ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _list_page(portal: Portal, wanted: PropertyList, archived: bool, after: str | None) -> SortedPage:
+    return _sorted_out(*portal.list_page(wanted.properties, _HISTORY, archived, after))
+
+
+def _ids_of(page: dict[str, Any]) -> list[str]:
+    return [str(result["id"]) for result in page["results"]]
+
+
+def _land_pages(
+    portal: Portal, pull: LandedPull, read: Callable[[str | None], SortedPage], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False
+) -> str | None:
+    """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. Returns what is wrong, or None."""
+    while not pull.cursor.get("at_end") and not (pull.pages and until()):
+        found = read(pull.cursor.get("after"))
+        cursor = _cursor_behind(found.page)
+        if cursor["after"] is not None and cursor["after"] == pull.cursor.get("after"):
+            return f"its paging does not move on from {cursor['after']}"
+        found, problem = _with_all(portal, found, required)
+        if problem:
+            return problem
+        pull.write_page(found.body, ".json", len(found.records), cursor, found.asides)
+        if pull.pages % 20 == 0:
+            log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
+    return None
+
+
+def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str | None:
+    """Goes on with a list whose pages come slowly: lists ids, a hundred a page, and reads them in batches while the next page is under way.
+
+    That takes three calls for a hundred contacts instead of two, but several at a time. Returns what is wrong, or None.
+    """
+
+    def list_ids(after: str | None) -> SortedPage:
+        return _sorted_out(*portal.list_ids_page(after))
+
+    with ThreadPoolExecutor(1) as ahead:
+        listing = ahead.submit(list_ids, pull.cursor.get("after"))
+        while not pull.cursor.get("at_end"):
+            listed = listing.result()
+            cursor = _cursor_behind(listed.page)
+            if cursor["after"] is not None:
+                if cursor["after"] == pull.cursor.get("after"):
+                    return f"its paging does not move on from {cursor['after']}"
+                listing = ahead.submit(list_ids, cursor["after"])
+            if problem := _read_batches(portal, pull, _ids_of(listed.page), wanted, _HISTORY, lambda _chunk: pull.cursor):
+                return problem
+            pull.move(cursor, listed.asides)
+            if pull.pages % 20 == 0:
+                log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
+    return None
+
+
+def _cursor_behind(page: dict[str, Any]) -> dict[str, Any]:
+    after = ((page.get("paging") or {}).get("next") or {}).get("after")
+    return {"after": None if after is None else str(after), "at_end": after is None}
+
+
+def _with_all(portal: Portal, found: SortedPage, required: Sequence[str]) -> tuple[SortedPage, str | None]:
+    """HubSpot answers a property without a value as null. One that all contacts of a page lack was removed or hidden since the pull began: then this is
+    what is wrong, in words. A contact that alone lacks one is set aside, and so is one that has none at all.
+    """
+    results = found.records
+    portal.sends_nulls = portal.sends_nulls or any(value is None for result in results for value in result["properties"].values())
+    lacking = [[name for name in required if name not in result["properties"]] for result in results]
+    if not portal.sends_nulls:  # a server may leave out what is empty
+        lacking = [names if len(names) == len(required) else [] for names in lacking]
+    gone = sorted(set(lacking[0]).intersection(*lacking[1:])) if len(results) > 1 else []
+    if gone:
+        return found, f"an answer lacks {', '.join(gone)}, which was asked for: were properties changed during the pull?"
+    if not any(lacking):
+        return found, None
+    good = [result for result, names in zip(results, lacking, strict=True) if not names]
+    bad = [aside_of(str(result["id"]), result, "without_properties") for result, names in zip(results, lacking, strict=True) if names]
+    return found.with_records(good, [*found.asides, *bad]), None
+
+
+def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, slow_ms: float) -> None:
+    """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help."""
+    problem = _land_pages(
+        portal, pull, lambda after: _list_page(portal, wanted, False, after), wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms
+    )
+    if problem is None and not pull.cursor.get("at_end"):
+        problem = _land_listed(portal, pull, wanted)
+    if problem:
+        pull.finish(None, problem)
+    else:
+        _finish_list(portal, pull)
+
+
+def _finish_list(portal: Portal, pull: LandedPull) -> None:
+    """Ends a walk of the live contacts: it is complete when as many different contacts came as the search counts."""
+    landed = count_landed_contacts(pull)
+    for wait in (2, 8, 0):
+        missing = _count_missing(portal, pull, landed)
+        if missing <= 0 or wait == 0:
+            break
+        time.sleep(wait)  # the index lags: it may still count contacts that were archived or merged a moment ago
+    pull.finish(None, f"its paging ended after {landed} contacts, the search counts {missing} more" if missing > 0 else None)
+
+
+def _count_missing(portal: Portal, pull: LandedPull, landed: int) -> int:
+    """How many contacts the search counts beyond those listed, without those created since the pull began (5 minutes of clock skew allowed)."""
+    began = str(int((pull.manifest.started_at - timedelta(minutes=5)).timestamp() * 1000))
+    counted = _count_by_search(portal, "hs_object_id", "GT", "0")
+    if counted <= landed:
+        return 0
+    return counted - _count_by_search(portal, "createdate", "GTE", began) - landed
+
+
+def _count_by_search(portal: Portal, name: str, operator: str, value: str) -> int:
+    return int(portal.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
+
+
+# ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime) -> None:
+    """Walks the changed contacts by id, not by page: each search asks for ids above the last one.
+
+    So the cap of 10,000 results is never met, any number of contacts may share one stamp, and a contact that is edited while we page
+    does not move past us. The next search is under way while the contacts of the last one are read.
+    """
+    stamp = str(int(since.timestamp() * 1000))
+
+    def search(last: int) -> Page:
+        filters = [
+            {"propertyName": "lastmodifieddate", "operator": "GTE", "value": stamp},
+            {"propertyName": "hs_object_id", "operator": "GT", "value": str(last)},
+        ]
+        return portal.search_page(filters, SEARCH_PAGE)
+
+    if pull.cursor.get("at_end"):
+        pull.finish(None)
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        last = int(pull.cursor.get("last_id", 0))
+        searching = ahead.submit(search, last)
+        at_end = False
+        while not at_end:
+            found = searching.result()[1]
+            ids, nameless, problem = _changed_ids(found, last)
+            if problem:
+                pull.finish(None, problem)
+                return
+            at_end = len(found["results"]) >= int(found["total"])
+            if nameless:
+                pull.move(pull.cursor, nameless)
+            if not at_end:
+                searching = ahead.submit(search, ids[-1])
+            names = [str(contact_id) for contact_id in ids]
+            if problem := _read_batches(portal, pull, names, wanted, _HISTORY, lambda chunk: {"last_id": int(chunk[-1]), "at_end": False}):
+                pull.finish(None, problem)
+                return
+            last = ids[-1] if ids else last
+            log.info("%s: %s changed so far", pull.label, f"{pull.rows:,}")
+    pull.move({"last_id": last, "at_end": True})
+    pull.finish(None)
+
+
+def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], list[Aside], str | None]:
+    """Ids of a search page, what came without one, and what is wrong with the page: an answer that is not what was asked for may hide changes."""
+    named = [_id_of(result) for result in found["results"]]
+    ids = [int(name) for name in named if name.isdigit()]
+    nameless = [aside_of(None, result, "without_id") for name, result in zip(named, found["results"], strict=True) if not name.isdigit()]
+    at_end = len(named) >= int(found["total"])
+    problem = None
+    if any(contact_id <= last for contact_id in ids):
+        problem = "the search returned contacts that it was told to leave out"
+    elif ids != sorted(ids) and not at_end:  # when all are here, their order does not matter
+        problem = "the search did not sort by id, so some changes may be missing"
+    elif not ids and not at_end:
+        problem = f"the search counts {found['total']} changed contacts above id {last} and returned none"
+    return sorted(ids), nameless, problem
+
+
+def _land_batches(
+    portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, history: list[str], may_be_gone: bool, archived_too: bool = False
+) -> None:
+    """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there. archived_too: they may be archived."""
+    done = int(pull.cursor.get("done", 0))
+
+    def cursor_behind(_chunk: list[str]) -> dict[str, Any]:
+        return {"done": pull.cursor.get("done", 0) + HISTORY_PAGE}
+
+    problem = _read_batches(portal, pull, ids[done:], wanted, history, cursor_behind, may_be_gone)
+    if archived_too and problem is None:
+        problem = _read_batches(portal, pull, ids, wanted, history, lambda _chunk: pull.cursor, may_be_gone=True, archived=True)
+    pull.finish(None, problem)
+
+
+def _read_batches(
+    portal: Portal, pull: LandedPull, ids: Sequence[str], wanted: PropertyList, history: Sequence[str], cursor_behind: Callable[[list[str]], dict[str, Any]],
+    may_be_gone: bool = False, archived: bool = False,
+) -> str | None:  # fmt: skip
+    """Adds a page for each batch of contacts. cursor_behind: of a batch's ids. Returns what is wrong, or None."""
+    for chunk, page in portal.read_batches(ids, wanted.properties, history, archived):
+        found, problem = _with_all(portal, _sorted_out(*page), wanted.required)
+        if problem:
+            return problem
+        if not may_be_gone and (missing := _unanswered(chunk, found)):
+            if len(missing) > _SINGLES:
+                return f"{len(missing)} contacts that changed were asked for and not answered, {missing[0]} first"
+            found = _ask_again(portal, missing, found, wanted, history)
+        pull.write_page(found.body, ".json", len(found.records), cursor_behind(chunk), found.asides)
+    return None
+
+
+def _unanswered(ids: list[str], found: SortedPage) -> list[str]:
+    """The contacts that a batch was asked for and did not speak of. Those that are gone by now are named in its errors; a contact that was
+    merged is answered under the id it became.
+    """
+    spoken_of = {*_ids_of(found.page), *(aside.id for aside in found.asides)}
+    for result in found.records:
+        spoken_of.update(str(result["properties"].get("hs_merged_object_ids") or "").split(";"))
+    gone: set[str] = set()
+    for error in found.page.get("errors") or []:
+        if error.get("category") == "OBJECT_NOT_FOUND":
+            gone.update(str(contact_id) for contact_id in (error.get("context") or {}).get("ids") or [])
+    missing = [contact_id for contact_id in ids if contact_id not in spoken_of and contact_id not in gone]
+    others = {name for name in spoken_of if name.isdigit()} - set(ids)
+    return missing if len(missing) > len(others) else []
+
+
+def _ask_again(portal: Portal, missing: list[str], found: SortedPage, wanted: PropertyList, history: Sequence[str]) -> SortedPage:
+    """Asks for contacts one by one that a batch did not speak of. Who is not answered then either is set aside."""
+    results = list(found.records)
+    # what came without an id belongs to one of them
+    asides = [aside for aside in found.asides if not aside.is_unnamed]
+    for contact_id in missing:
+        alone = _sorted_out(*portal.read_batch([contact_id], wanted.properties, history))
+        results += alone.records
+        asides += [aside for aside in alone.asides if not aside.is_unnamed]
+        if _unanswered([contact_id], alone):
+            version = next((aside.version for aside in alone.asides), "unanswered")
+            asides.append(Aside(contact_id, version, "unanswered"))
+    return found.with_records(results, asides)

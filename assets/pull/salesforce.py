@@ -1,0 +1,342 @@
+"""Salesforce: Leads and Contacts, brought to landing as they come; deleted, merged and converted ones included.
+
+Everything, or a large increment: a Bulk API 2.0 `queryAll` job whose result pages stream to landing. A small increment: REST `queryAll` with a
+cursor of (SystemModstamp, Id). Both take changes from the watermark on, less an overlap, because equal stamps and late commits are normal.
+"""
+
+import csv
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.policy import Policy, Pull
+from assets.problems import PullProblem
+from assets.pull.landing import Aside, LandedPull, aside_of
+from assets.pull.reading import csv_source
+from assets.pull.retries import Again, with_patience
+from assets.pull.salesforce_org import Org, Refusal, problems_in_words, short
+from assets.pull.salvage import csv_rows, id_in, sort_out
+
+log = logging.getLogger("bindwatch.pull")
+
+OBJECTS = ("Lead", "Contact")
+
+# Without these a record cannot be placed. Name only makes it readable.
+_REQUIRED = {
+    "Lead": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted", "MasterRecordId",
+             "IsConverted", "ConvertedContactId"],
+    "Contact": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted",
+                "MasterRecordId", "AccountId"],
+}  # fmt: skip
+_IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
+_TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
+_JOB_ATTEMPTS = 2
+_SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
+_FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
+
+
+@dataclass(frozen=True)
+class FieldList:
+    """What to ask for of one object: all fields, the mapped ones among them with their types, and what the user cannot see."""
+
+    fields: list[str]
+    mapped: dict[str, str]
+    not_seen: list[str]
+
+    @property
+    def asked(self) -> str:
+        return sha256(",".join(sorted(self.fields)).encode()).hexdigest()[:16]
+
+    @property
+    def stampless(self) -> list[str]:
+        """Fields of related records (Account.Name): they change without moving the record's own stamp."""
+        return [field for field in self.mapped if "." in field]
+
+
+def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
+    """Reads describe of Lead and Contact, and holds the fields of the policy against it.
+
+    Raises PullProblem that names every object and field the integration user cannot see.
+    """
+    result, unseen = {}, []
+    for name in OBJECTS:
+        described = org.describe(name)
+        if described is None:
+            unseen.append(f"the object {name}")
+            continue
+        relations = {
+            field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if key.endswith("Id") or field.get("relationshipName")
+        }
+        mapped = {}
+        for field in policy.fields(name):
+            relation, _, _ = field.rpartition(".")
+            if field in described:
+                mapped[field] = str(described[field].get("type", "string"))
+            elif relation and relation.split(".")[0] in relations:
+                mapped[field] = "string"  # a field of a related record, as Account.Name
+            else:
+                unseen.append(f"{name}.{field}")
+        unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
+        fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
+        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, [] if "Name" in described else [f"the field {name}.Name"])
+    if unseen:
+        raise PullProblem(
+            "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
+            "Grant read access to these objects and fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
+        )  # fmt: skip
+    return result
+
+
+def land_values(org: Org, pull: LandedPull, name: str, wanted: FieldList, since: datetime | None, settings: Pull) -> None:
+    """Lands all records of "Lead" or "Contact", or those changed since a moment."""
+    soql = query_for(name, wanted.fields)
+    with problems_in_words(org.access, f"the pull of {name}"):
+        if since is None:
+            _land_bulk_job(org, pull, soql, wanted.fields, settings)
+        elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
+            _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {_moment_literal(since)}", wanted.fields, settings)
+
+
+def land_ids(org: Org, pull: LandedPull, name: str, fields: Sequence[str], settings: Pull) -> None:
+    """Lands every id with its stamp, and what changes without one."""
+    with problems_in_words(org.access, f"the comparison of the ids of {name}"):
+        _land_bulk_job(org, pull, query_for(name, fields), fields, settings)
+
+
+def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Sequence[str]) -> None:
+    """Lands these records, as far as they are there."""
+    soql = query_for(name, wanted.fields)
+    with problems_in_words(org.access, f"records of {name} by their ids"):
+        for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
+            some = ids[start : start + _IDS_OF_A_QUERY]
+            listed = ", ".join(f"'{record_id}'" for record_id in some)
+            body, page = org.query_all(f"{soql} WHERE Id IN ({listed})")
+            if not page["done"]:
+                raise PullProblem("Salesforce", f"A query for {len(some)} ids did not come in one page.", "Run again; if it stays so, report it.")
+            found = sort_out(body, page, "records", _objection)
+            pull.write_page(found.body, ".json", len(found.records), {"done": start + _IDS_OF_A_QUERY}, found.asides)
+        pull.finish(None)
+
+
+def query_for(name: str, fields: Sequence[str]) -> str:
+    return f"SELECT {', '.join(fields)} FROM {name}"
+
+
+def columns_of(pull: LandedPull, wanted: FieldList) -> list[str]:
+    """The columns of a pull's bulk pages, or the fields that were asked for by REST."""
+    return _header(pull) or wanted.fields
+
+
+def _objection(record: Any) -> Aside | None:
+    """What keeps a record from being placed: it is none, has no id, or its stamp cannot be read."""
+    record_id = record.get("Id") if isinstance(record, dict) else None
+    if isinstance(record, str):
+        return aside_of(id_in(record, "Id"), record, "no_json")
+    if not isinstance(record_id, str) or not record_id.strip():
+        return aside_of(None, record, "without_id")
+    if _moment(record.get("SystemModstamp")) is None:
+        return aside_of(record_id if record_id.isalnum() else None, record, "modified_stamp")  # it becomes part of a query
+    return None
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+
+
+# ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: int) -> bool:
+    """Walks the changes in the order of (SystemModstamp, Id). Returns False, with nothing landed, when they are more than `most`."""
+    forgotten = 0
+    while True:
+        if pull.cursor.get("is_ordered") is False:
+            pull.start_over()  # a place to go on from exists in an order only
+        place = pull.cursor
+        where = f"SystemModstamp >= {_moment_literal(since)}"
+        if place:
+            where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
+        try:
+            body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
+        except Refusal as refusal:
+            if pull.pages or refusal.status not in _TOO_MUCH_FOR_REST:
+                raise
+            log.warning("%s: the org does not answer this query by REST (%s); asking for it as a job", pull.label, refusal.code or refusal.status)
+            return False
+        if not pull.pages and int(page["totalSize"]) > most:
+            return False
+        expected = pull.rows + int(page["totalSize"])
+        try:
+            while True:
+                found = sort_out(body, page, "records", _objection)
+                pull.write_page(found.body, ".json", len(found.records), _place_behind(found.records, pull.cursor), found.asides)
+                if page["done"]:
+                    pull.finish(expected)
+                    return True
+                body, page = org.next_page(page["nextRecordsUrl"])
+        except Refusal as refusal:
+            forgotten += 1
+            if refusal.status not in (400, 404) or (forgotten > _FORGOTTEN and not pull.cursor.get("is_ordered")):
+                raise
+            log.warning("%s: the org has forgotten the query (%s); going on from the last record", pull.label, refusal.code or refusal.status)
+
+
+def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> dict[str, object]:
+    """The cursor behind a page: (stamp, id) of its last record, as SOQL literals; and whether all pages so far came in that order."""
+    places = [(_moment_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
+    if before:
+        places.insert(0, (str(before["stamp"]), str(before["id"])))
+    if not places:
+        return {}
+    is_ordered = before.get("is_ordered", True) is True and places == sorted(places)
+    return {"stamp": places[-1][0], "id": places[-1][1], "is_ordered": is_ordered}
+
+
+def _moment_literal(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+# ── Bulk API 2.0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _JobIsLost(Exception):
+    """The job failed, was aborted, or is no longer there; reason in words."""
+
+
+def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str], settings: Pull) -> None:
+    """Runs a query as a job and streams its result pages to landing. A job that is lost is started once more, from the beginning."""
+    for attempt in range(1, _JOB_ATTEMPTS + 1):
+        if "job" not in pull.cursor:
+            pull.start_over()
+            pull.move({"job": org.start_job(soql), "locator": ""})
+        try:
+            job_id = pull.cursor["job"]
+            expected = _wait_for_job(org, job_id, settings.bulk_job_minutes)
+            problem = _land_result_pages(org, pull, fields, settings.bulk_page_rows)
+            pull.finish(expected, problem)
+            _tidy_up(org, job_id)
+            return
+        except _JobIsLost as error:
+            pull.start_over()
+            if attempt == _JOB_ATTEMPTS:
+                raise PullProblem(
+                    "Salesforce", f"The bulk job of {pull.manifest.object} {error}, {attempt} times.", "Look at Setup → Bulk Data Load Jobs, then run again."
+                ) from error
+            log.warning("%s: the bulk job %s; starting another one", pull.label, error)
+
+
+def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
+    """Waits until the job is complete. Returns how many records it processed, where the org says so."""
+    deadline = time.monotonic() + minutes * 60
+    pause = 0.1
+    while True:
+        try:
+            info = org.job(job_id)
+        except Refusal as refusal:
+            if refusal.status == 404:
+                raise _JobIsLost("is no longer there") from refusal
+            raise
+        state = info["state"]
+        if state == "JobComplete":
+            return info.get("numberRecordsProcessed")
+        if state in ("Failed", "Aborted"):
+            raise _JobIsLost(f"was {state.lower()}" if state == "Aborted" else f"failed ({short(info.get('errorMessage') or 'no reason given')})")
+        if time.monotonic() > deadline:
+            raise PullProblem(
+                "Salesforce", f"Bulk job {job_id} has been {state} for {minutes:g} minutes.",
+                "Look at Setup → Bulk Data Load Jobs. The next run goes on waiting for it; pull.bulk_job_minutes says how long a run waits.",
+            )  # fmt: skip
+        time.sleep(pause)
+        pause = min(pause * 1.5, 5)
+
+
+def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int) -> str | None:
+    """Returns what is wrong with the pages, in words; None when nothing is."""
+    page = pull.folder / "tmp.csv"
+    came: Counter[str] = Counter()
+
+    def download() -> tuple[int, str]:
+        announced, following = org.download(pull.cursor["job"], pull.cursor["locator"], page_rows, page)
+        _make_valid_utf8(page)
+        rows = _count_rows(page)
+        if rows != announced:
+            with page.open("rb") as file:
+                digest = file_digest(file, "sha256").hexdigest()
+            came[digest] += 1
+            # the load sets aside the rows of such a page that cannot be read
+            if came[digest] < _SAME_PAGE or len(csv_rows(page, len(fields), announced)) != announced:
+                raise Again(f"a result page announced {announced} rows, {'as many as can be read' if rows is None else rows} arrived")
+        return announced, following
+
+    while not pull.cursor.get("at_end"):
+        try:
+            rows, following = with_patience(download, org.access.patience_seconds)
+        except Again as error:
+            return error.reason
+        except Refusal as refusal:
+            if refusal.status in (400, 404):
+                raise _JobIsLost(f"does not give its results any more ({refusal.code or refusal.status})") from refusal
+            raise
+        header = _page_header(page)
+        if header and (sorted(map(str.lower, header)) != sorted(map(str.lower, fields)) or header != (_header(pull) or header)):
+            return f"result page {pull.pages + 1} has other columns than were asked for, or than the pages before"
+        pull.keep(page, rows, {"job": pull.cursor["job"], "locator": following, "at_end": not following})
+        log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
+    return None
+
+
+def _tidy_up(org: Org, job_id: str) -> None:
+    """Jobs count against the org's storage for results until they are deleted. Not every user may delete them; they go after seven days."""
+    try:
+        org.delete_job(job_id)
+    except (Refusal, Again) as error:
+        log.debug("bulk job %s was left to expire: %s", job_id, error)
+
+
+def _make_valid_utf8(path: Path) -> None:
+    """Replaces bytes that are no UTF-8, so that one broken value does not cost the page. Rewrites the file only if there are any."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            while file.read(1 << 20):
+                pass
+    except UnicodeDecodeError:
+        mended = path.with_suffix(".mended")
+        with path.open(encoding="utf-8", errors="replace", newline="") as source, mended.open("w", encoding="utf-8", newline="") as target:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)
+        mended.replace(path)
+
+
+def _count_rows(path: Path) -> int | None:
+    """None when the page cannot be read as a whole."""
+    columns = _page_header(path)
+    if not columns:
+        return 0
+    with duckdb.connect() as connection:
+        try:
+            row = connection.execute(f"select count(*) from {csv_source([path], columns)}").fetchone()
+        except duckdb.InvalidInputException:
+            return None
+    return int(row[0]) if row else 0
+
+
+def _page_header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _header(pull: LandedPull) -> list[str]:
+    """Columns of a pull's bulk pages; empty when it has none, or came by REST."""
+    paths = [page.path for page in pull.pages_with_rows() if page.path.suffix == ".csv"]
+    return _page_header(paths[0]) if paths else []

@@ -1,0 +1,340 @@
+"""A Salesforce org, spoken to as the integration user: tokens, refusals, broken answers, and how many calls the org has left today.
+
+Everything that knows simple-salesforce is in this file. The library sets no timeout, retries nothing, and loses its session in the middle
+of a bulk job, so all of its calls go through a session of our own that does these things in one place.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+import requests
+from requests.adapters import HTTPAdapter
+from simple_salesforce.api import Salesforce
+from urllib3.exceptions import NewConnectionError
+
+from assets.problems import PullProblem, without_emails
+from assets.pull.retries import Again, Unreadable, read_http_date, retry_after, with_patience
+from assets.pull.salvage import split_page
+
+API_VERSION = "64.0"
+_PASSING = {420, 429, 500, 502, 503, 504}
+_CHUNK = 1 << 20
+_RENEWALS = 3  # of the token, for one call
+
+
+@dataclass(frozen=True)
+class SalesforceAccess:
+    """Where the org is and one of three ways in: a token, client credentials, or a JWT signed for a user.
+
+    reserve_percent: the share of the org's daily API calls that is left to others; patience_seconds: how long a failing call is repeated.
+    """
+
+    instance_url: str
+    login_url: str
+    access_token: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    username: str | None = None
+    private_key: str | None = None
+    ca_file: str | None = None
+    timeout_seconds: float = 60
+    patience_seconds: float = 60
+    reserve_percent: float = 5
+
+    @property
+    def can_ask_for_token(self) -> bool:
+        return self.client_secret is not None or self.private_key is not None
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.instance_url).netloc
+
+
+class Refusal(Exception):
+    """The org said no, and would say so again. code: Salesforce's own (NOT_FOUND, INVALID_FIELD …)."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status, self.code, self.message = status, code, message
+        super().__init__(f"{status} {code} {message}")
+
+
+class Org:
+    """The calls that Bindwatch makes. Each raises PullProblem with a remedy when it fails for good; `job` and `download` may raise Refusal.
+
+    clock: the org's own time, from its last answer; None when it never told.
+    """
+
+    def __init__(self, access: SalesforceAccess) -> None:
+        self.access = access
+        self._session = _Session(access)
+        with problems_in_words(access, "the token"):
+            token = self._session.open()
+        self._client = Salesforce(instance_url=access.instance_url, session_id=token, session=self._session, version=API_VERSION)
+
+    @property
+    def clock(self) -> datetime | None:
+        return self._session.clock
+
+    def describe(self, name: str) -> dict[str, dict[str, Any]] | None:
+        """Fields of an object by their names; None when the user cannot see the object."""
+        with problems_in_words(self.access, f"describe of {name}"):
+            try:
+                answer: dict[str, Any] = getattr(self._client, name).describe()
+            except Refusal as refusal:
+                if refusal.status == 404:
+                    return None
+                raise
+            return {field["name"]: field for field in answer["fields"]}
+
+    def query_all(self, soql: str) -> tuple[bytes, dict[str, Any]]:
+        """First page of a query that also finds deleted and merged records: as received, and parsed. A record that is no JSON comes as its text."""
+        return self._page(f"{self._client.base_url}queryAll/", {"q": soql})
+
+    def next_page(self, url: str) -> tuple[bytes, dict[str, Any]]:
+        """The page behind nextRecordsUrl. Raises Refusal when the org has forgotten the query."""
+        return self._page(f"{urlsplit(self._client.base_url).scheme}://{self._client.sf_instance}{url}", {})
+
+    def _page(self, url: str, parameters: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
+        try:
+            answer = self._session.get(url, params=parameters, headers=self._client.headers)
+        except Unreadable as error:
+            page = split_page(error.body, "records")
+            if page is None:
+                raise
+            return error.body, page
+        return answer.content, answer.json()
+
+    def start_job(self, soql: str) -> str:
+        """Starts a Bulk API 2.0 query that also finds deleted and merged records. Returns the job's id."""
+        body = {"operation": "queryAll", "query": soql, "columnDelimiter": "COMMA", "lineEnding": "LF"}
+        answer: Any = self._client.restful("jobs/query", method="POST", json=body)
+        return str(answer["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        answer: Any = self._client.restful(f"jobs/query/{job_id}")
+        return dict(answer)
+
+    def delete_job(self, job_id: str) -> None:
+        """Tries it once: nothing depends on it."""
+        self._session.request("DELETE", f"{self._client.base_url}jobs/query/{job_id}", headers=self._client.headers, patience=0)
+
+    def download(self, job_id: str, locator: str, rows: int, target: Path) -> tuple[int, str]:
+        """Streams one result page to a file. Returns the rows that its header announces, and the locator of the next page ("" at the end).
+
+        Raises Again when the page breaks off.
+        """
+        parameters = {"maxRecords": str(rows), **({"locator": locator} if locator else {})}
+        url = f"{self._client.base_url}jobs/query/{job_id}/results"
+        headers = {**self._client.headers, "Accept": "text/csv"}
+        with broken_answers_again(f"{self.access.host}, a result page"), self._session.get(url, params=parameters, headers=headers, stream=True) as answer:
+            with target.open("wb") as file:
+                for chunk in answer.iter_content(_CHUNK):
+                    file.write(chunk)
+            following = answer.headers.get("Sforce-Locator") or ""
+            return int(answer.headers["Sforce-NumberOfRecords"]), "" if following == "null" else following
+
+
+class _Session(requests.Session):
+    """What simple-salesforce sends through: timeouts, patience, a new token when the old one expires, the org's clock and call limit."""
+
+    def __init__(self, access: SalesforceAccess) -> None:
+        super().__init__()
+        self._access = access
+        self._token = ""
+        self._has_worked = False
+        self._usage: tuple[int, int] | None = None
+        self.clock: datetime | None = None
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, HTTPAdapter(max_retries=0))
+
+    def open(self) -> str:
+        self._token = self._access.access_token or self._ask_for_token()
+        return self._token
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, patience: float | None = None, **kwargs: Any) -> requests.Response:
+        """Raises Again when patience is over, Refusal when the org says no, PullProblem when too few of its daily calls are left."""
+        seconds = self._access.timeout_seconds
+        kwargs.setdefault("timeout", (min(10.0, seconds), seconds))
+        # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
+        kwargs.setdefault("verify", self._access.ca_file or True)
+        return with_patience(lambda: self._send(method, url, *args, **kwargs), self._access.patience_seconds if patience is None else patience)
+
+    def _send(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        headers = dict(kwargs.pop("headers", None) or {})
+        with_token = str(headers.get("Authorization", "")).startswith("Bearer ")
+        if with_token:
+            self._hold_back()
+            headers["Authorization"] = f"Bearer {self._token}"  # the library copies a token that may be old by now
+        with broken_answers_again(self._access.host):
+            answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
+            # a token that never worked is a wrong setting; one that did has expired
+            can_renew = with_token and self._has_worked and self._access.can_ask_for_token
+            for _ in range(_RENEWALS if can_renew else 0):
+                if answer.status_code != 401:
+                    break
+                answer.close()
+                self._token = self._ask_for_token()
+                headers["Authorization"] = f"Bearer {self._token}"
+                answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
+        self.clock = read_http_date(answer.headers.get("Date")) or self.clock
+        if usage := re.search(r"(?<!app-)api-usage=(\d+)/(\d+)", answer.headers.get("Sforce-Limit-Info", "")):
+            self._usage = int(usage[1]), int(usage[2])
+        status = answer.status_code
+        if status in _PASSING:
+            raise Again(f"{self._access.host} answered {status}", retry_after(answer.headers))
+        if with_token and status >= 400:
+            refusal = _refusal(answer)
+            if refusal.code == "JOB_NOT_COMPLETE":
+                raise Again(f"{self._access.host}: a bulk job says it is not complete")
+            raise refusal
+        self._has_worked = self._has_worked or with_token
+        if with_token and not kwargs.get("stream") and answer.content:
+            _parsed(answer)
+        return answer
+
+    def _hold_back(self) -> None:
+        """Stops before the calls are used up that the org keeps for others."""
+        if self._usage is None:
+            return
+        used, allowed = self._usage
+        if allowed - used < allowed * self._access.reserve_percent / 100:
+            raise PullProblem(
+                "Salesforce",
+                f"The org has used {used:,} of its {allowed:,} API calls of these 24 hours, and {self._access.reserve_percent:g} % are kept for others. "
+                "The pull has stopped; what has arrived stays.",
+                "Run again later, or lower pull.salesforce_reserve_percent in bindwatch.toml.",
+            )
+
+    def _ask_for_token(self) -> str:
+        access = self._access
+        url = f"{access.login_url.rstrip('/')}/services/oauth2/token"
+        auth = None
+        if access.private_key is not None:
+            claims = {"iss": access.client_id, "sub": access.username, "aud": _audience(access.login_url), "exp": datetime.now(UTC) + timedelta(minutes=3)}
+            assertion = jwt.encode(claims, access.private_key, algorithm="RS256")
+            form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+        else:
+            form, auth = {"grant_type": "client_credentials"}, (access.client_id or "", access.client_secret or "")
+        answer = self.post(url, data=form, auth=auth)
+        body = _body(answer)
+        token = body.get("access_token")
+        if answer.status_code != 200 or not token:
+            reason = ": ".join(str(body[key]) for key in ("error", "error_description") if body.get(key)) or "no reason given"
+            raise PullProblem(
+                "Salesforce",
+                f"The token was refused at {url} ({answer.status_code} {short(reason)}).",
+                "Check SALESFORCE_CLIENT_ID, the secret or the key, the user's policy in the External Client App, and SALESFORCE_LOGIN_URL.",
+            )
+        return str(token)
+
+
+def _audience(login_url: str) -> str:
+    """Salesforce wants its general login host as the audience, also when the token is asked for at a My Domain host."""
+    host = urlsplit(login_url).hostname or ""
+    if host.endswith(".sandbox.my.salesforce.com") or host == "test.salesforce.com":
+        return "https://test.salesforce.com"
+    return "https://login.salesforce.com" if host.endswith(".salesforce.com") else login_url.rstrip("/")
+
+
+def _parsed(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        if answer.content.lstrip().startswith(b"<"):
+            raise Refusal(answer.status_code, "", "it answers with a web page, not with data") from error
+        raise Unreadable(f"{urlsplit(answer.url).netloc} sent half an answer, or one that is no JSON", answer.content) from error
+
+
+def _body(answer: requests.Response) -> dict[str, Any]:
+    """The JSON object of an answer, or the first of a list of them; empty when there is none."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    if isinstance(body, list):
+        body = body[0] if body else {}
+    return body if isinstance(body, dict) else {}
+
+
+def _refusal(answer: requests.Response) -> Refusal:
+    """Salesforce's error code, and its message as far as it names fields and objects: it may quote a value, or the user."""
+    body = _body(answer)
+    return Refusal(answer.status_code, str(body.get("errorCode") or body.get("error") or ""), short(body.get("message") or body.get("error_description") or ""))
+
+
+@contextmanager
+def broken_answers_again(whose: str) -> Iterator[None]:
+    """An answer that did not arrive whole is asked for again; a certificate that is not trusted is not."""
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        if "CERTIFICATE" in str(error).upper():
+            raise
+        raise Again(f"{whose}: the encrypted connection broke off") from error
+    except (requests.exceptions.ConnectTimeout, requests.exceptions.ConnectionError) as error:
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        nobody = isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(reason, NewConnectionError)
+        raise Again(f"{whose} {'does not answer' if nobody else 'broke off'}", no_connection=nobody) from error
+    except (requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+        raise Again(f"{whose} {'took too long' if isinstance(error, requests.exceptions.Timeout) else 'broke off'}") from error
+
+
+@contextmanager
+def problems_in_words(access: SalesforceAccess, doing: str) -> Iterator[None]:
+    """Turns what went wrong for good into a PullProblem with a remedy."""
+    host = access.host
+    try:
+        yield
+    except Again as error:
+        raise PullProblem(
+            "Salesforce", f"{host} cannot be reached or keeps failing during {doing}: {error.reason}.",
+            "Check SALESFORCE_INSTANCE_URL and the network, then run again: what has arrived stays.",
+        ) from error  # fmt: skip
+    except Refusal as error:
+        what = f"{host} refused {doing} ({' '.join(part for part in (str(error.status), error.code, error.message) if part)})."
+        raise PullProblem("Salesforce", what, _remedy(error)) from error
+    except requests.exceptions.SSLError as error:
+        raise PullProblem(
+            "Salesforce", f"The certificate of {host} is not trusted.", "If the host has a CA of its own, name its file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
+        ) from error
+    except requests.RequestException as error:
+        raise PullProblem(
+            "Salesforce", f"{host} could not be asked for {doing} ({type(error).__name__}).", "Check SALESFORCE_INSTANCE_URL, then run again."
+        ) from error
+    except jwt.PyJWTError as error:
+        raise PullProblem("Salesforce", f"{doing} failed ({type(error).__name__}).", "Check SALESFORCE_PRIVATE_KEY_FILE: it must be a PEM file.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise PullProblem(
+            "Salesforce", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}: {short(error)}).",
+            "Check SALESFORCE_INSTANCE_URL and, for a token, SALESFORCE_PRIVATE_KEY_FILE (a PEM file).",
+        ) from error  # fmt: skip
+
+
+def _remedy(refusal: Refusal) -> str:
+    if refusal.code == "REQUEST_LIMIT_EXCEEDED":
+        return "The org's API calls of these 24 hours are used up: run again later."
+    remedies = {
+        400: "The integration user may lack access to a field of the query; see the reason.",
+        401: "The access token has expired or belongs to another org: give a new SALESFORCE_ACCESS_TOKEN, or none and client credentials or a JWT instead, "
+        "which are renewed.",
+        403: "Give the integration user API Enabled and read access to the object, and check the org's API limits.",
+        404: "The object or the API is not there for this user: check SALESFORCE_INSTANCE_URL and the user's permissions.",
+    }
+    return remedies.get(refusal.status, "Run again later.")
+
+
+_QUOTED = re.compile(r"""(?<!\w)(["'])(.*?)\1(?!\w)""")  # a quote inside a word is none: O'Brien
+_API_NAME = re.compile(r"[A-Za-z]\w*(?:\.\w+)*")
+
+
+def short(text: object) -> str:
+    """A message in one line, without e-mail addresses and without quoted values; names of fields and objects stay."""
+    line = _QUOTED.sub(lambda quoted: quoted[0] if _API_NAME.fullmatch(quoted[2]) else "…", " ".join(str(text).split()))
+    return without_emails(line)[:300]

@@ -1,0 +1,60 @@
+"""SQL as text: where its files are, names and values inside it, and one transaction."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import duckdb
+
+SQL_FOLDER = Path(__file__).parent / "models" / "sql"
+
+# What is to be done when a connection has committed: a run answers then who waits for a backup.
+_listeners: dict[int, Callable[[], None]] = {}
+
+
+def quoted(name: str) -> str:
+    """A name of a column or table."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """A text, a number, a list of them, or null."""
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("begin")
+    try:
+        yield
+    except BaseException:
+        with suppress(duckdb.Error):  # of a database that DuckDB has given up on; the error that is raised says why
+            connection.execute("rollback")
+        raise
+    connection.execute("commit")
+    if listener := _listeners.get(id(connection)):
+        listener()
+
+
+@contextmanager
+def after_each_commit(connection: duckdb.DuckDBPyConnection, listener: Callable[[], None]) -> Iterator[None]:
+    """Calls the listener after each `transaction` of this connection."""
+    _listeners[id(connection)] = listener
+    try:
+        yield
+    finally:
+        del _listeners[id(connection)]
+
+
+def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    """What a query for one number answers; also how many rows a statement changed."""
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    return count(connection, f"select count(*) from {table}")

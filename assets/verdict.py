@@ -1,0 +1,5 @@
+"""The three ways in which a run ends."""
+
+from typing import Literal
+
+Verdict = Literal["pass", "fail", "unproven"]

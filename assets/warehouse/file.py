@@ -1,0 +1,166 @@
+"""The warehouse: one DuckDB file that holds raw versions, the models built from them, and the memory of former runs.
+
+A DuckDB file has one writer. `Warehouse.guard` keeps a second run out for as long as the first one lasts; the lock goes with the
+process, so a killed run leaves none behind.
+"""
+
+import fcntl
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from assets.files import set_aside, sync_file, sync_folder
+from assets.policy import Policy
+from assets.problems import DamagedWarehouse, HomeInUse, WarehouseProblem, said
+from assets.pull.landing import Landing
+from assets.sql import SQL_FOLDER, after_each_commit, transaction
+from assets.warehouse.backup import REQUESTS, answer_requests
+from assets.warehouse.damage import CHECKSUM, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
+from assets.warehouse.restore_home import RESTORING, finish_restore
+
+log = logging.getLogger("bindwatch.pull")
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 3  # one more with each file under sql/migrations/
+MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
+LOAD_MEMORY, LOAD_ROWS = "240MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
+
+
+class Warehouse:
+    """The folder that holds everything: warehouse file, landing, published snapshots."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / "warehouse.duckdb"
+        self._was_opened = False  # for writing, since the lock was taken
+
+    def landing(self, policy: Policy) -> Landing:
+        return Landing(self.home / "landing", timedelta(hours=policy.pull.resume_hours))
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Keeps other runs off this home. Raises WarehouseProblem at once when one is going on."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "run.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HomeInUse(f"Another run is going on in {self.home}. Wait for it to end, then run again.") from error
+            if (self.home / RESTORING).exists():
+                finish_restore(self.home)
+            try:
+                yield
+            finally:
+                if self._was_opened:
+                    note_checksum(self.path)
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the file for reading and writing, with the raw tables and the shared macros in place.
+
+        Raises WarehouseProblem when another process holds the file or a newer Bindwatch wrote it, and DamagedWarehouse when it is damaged or
+        gone, also when that shows only later, in what is done with the connection.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists() or (self.path.stat().st_size == 0 and sign_of_runs(self.home) is None):
+            self._create()
+        try:
+            connection = open_file(self.path)
+        except DamagedWarehouse:
+            if not self._set_aside_when_new():
+                raise
+            self._create()
+            connection = open_file(self.path)
+        (self.home / CHECKSUM).unlink(missing_ok=True)
+        self._was_opened = True
+        try:
+            connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")
+            prepare(connection)
+            with after_each_commit(connection, lambda: self._answer_requests(connection)):
+                yield connection
+        except Exception as error:
+            if not isinstance(error, WarehouseProblem) and is_damage(error, self.path):
+                what = damage_of(self.path) or said(error)
+                if self._set_aside_when_new():
+                    raise WarehouseProblem(f"The warehouse was damaged ({what}). No run has ended in it yet, so nothing is lost: run again.") from error
+                raise damaged(self.path, what) from error
+            raise
+        finally:
+            with suppress(duckdb.Error):  # a database that DuckDB has given up on cannot be closed in order; what was wrong is being raised
+                connection.close()
+
+    def _answer_requests(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if (self.home / REQUESTS).exists():
+            answer_requests(self.home, connection)
+
+    def _set_aside_when_new(self) -> bool:
+        """Sets a damaged file aside in which no run has ended yet: all that it holds can be pulled again. Returns whether it did."""
+        if sign_of_runs(self.home) is not None:
+            return False
+        for path in (self.path, log_of(self.path)):
+            if path.exists():
+                set_aside(path, "is damaged, or belongs to one that is. No run has ended in it yet, so everything is pulled again")
+        return True
+
+    def _create(self) -> None:
+        """Makes the file under another name first: one that is there is whole, so an empty one is never taken for a new one."""
+        sign = sign_of_runs(self.home)
+        if sign is not None:
+            raise missing(self.path, sign)
+        if log_of(self.path).exists():  # DuckDB would take it for one of the new file, or throw it away
+            set_aside(log_of(self.path), "belongs to a warehouse that is gone, in which no run had ended")
+        temporary = self.path.with_name(f"{self.path.name}.new")
+        for left_over in (temporary, log_of(temporary)):
+            left_over.unlink(missing_ok=True)
+        with duckdb.connect(str(temporary)) as connection:
+            prepare(connection)
+        sync_file(temporary)
+        temporary.replace(self.path)
+        sync_folder(self.home)
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Brings the raw tables, the memory and the shared macros into a database. Raises WarehouseProblem when a newer Bindwatch wrote it."""
+    connection.execute("create table if not exists main.schema_version (version integer not null)")
+    row = connection.execute("select max(version) from main.schema_version").fetchone()
+    version = row[0] if row else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise WarehouseProblem(f"The warehouse was written by a newer Bindwatch (schema {version}, this one knows {SCHEMA_VERSION}). Update Bindwatch.")
+    for next_version in range((version or SCHEMA_VERSION) + 1, SCHEMA_VERSION + 1):
+        with transaction(connection):
+            connection.execute((SQL_FOLDER / "migrations" / f"{next_version}.sql").read_text("utf-8"))
+            connection.execute("insert into main.schema_version values (?)", [next_version])
+        log.info("the warehouse was brought to schema %d", next_version)
+    if version is None:
+        connection.execute("insert into main.schema_version values (?)", [SCHEMA_VERSION])
+    # they stay in the file, and making them again takes longer than all else of an opening: only when they are others
+    statements = "".join((SQL_FOLDER / "raw" / f"{name}.sql").read_text("utf-8") for name in ("tables", "macros"))
+    digest = sha256(statements.encode()).hexdigest()
+    connection.execute("create table if not exists main.prepared (digest varchar not null)")
+    if connection.execute("select 1 from main.prepared where digest = ?", [digest]).fetchone() is None:
+        connection.execute(statements)
+        connection.execute("delete from main.prepared")
+        connection.execute("insert into main.prepared values (?)", [digest])
+
+
+def in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, work: Callable[[], T]) -> T:
+    """Works with little memory. What does not fit is spilled; what cannot be spilled is done again with all there is.
+
+    rows: that are looked at. work: leaves nothing behind when it fails.
+    """
+    if rows <= LOAD_ROWS:
+        connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
+        try:
+            return work()
+        except duckdb.OutOfMemoryException:
+            log.info("%s rows take more memory than %s", f"{rows:,}", LOAD_MEMORY)
+        finally:
+            connection.execute(f"set memory_limit = '{MEMORY}'")
+    return work()

@@ -1,0 +1,100 @@
+"""The property history of HubSpot contacts: every entry once, and of which contacts it was read."""
+
+from pathlib import Path
+
+import duckdb
+
+from assets.pull.landing import Aside, LandedPull
+from assets.pull.reading import CONTACT_HISTORY, Reader, from_pages, stage
+from assets.sql import count_rows, transaction
+from assets.warehouse.file import in_little_memory
+from assets.warehouse.watermark import LoadResult, can_be_loaded, note_pull
+
+
+def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull, contact_ids: list[str]) -> LoadResult:
+    """Loads the history of mapped properties, and notes of which contacts it was read, with or without entries. contact_ids: that were asked for."""
+    if not can_be_loaded(connection, pull):
+        return LoadResult(pull.rows, 0)
+    unread = {aside.id for aside in [*pull.asides, *stage_history(connection, pull)]}
+    with transaction(connection):
+        note_pull(connection, pull, LoadResult(pull.rows, 0), None)
+        result = LoadResult(pull.rows, load_history(connection))
+        connection.execute("update raw.pull set new_versions = ? where pull_id = ?", [result.new_versions, pull.manifest.pull_id])
+        read = [contact_id for contact_id in contact_ids if contact_id not in unread]
+        connection.execute("insert into raw.hubspot_history_read select unnest(cast(? as varchar[])), (select max(pull_no) from raw.pull)", [read])
+    return result
+
+
+def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Live contacts whose mapped properties need a history, and changed since it was read last: their binding changed, or their e-mail has
+    more than one Salesforce record.
+    """
+    query = """
+        with read as (
+            select contact_id, max(pull_no) as pull_no from raw.hubspot_history_read group by contact_id
+        ),
+        contact as (
+            select id, max(pull_no) as pull_no, main.matching_email(max_by(properties['email'], pull_no)) as email
+            from raw.hubspot_contact group by id having not max_by(archived, pull_no)
+        ),
+        switched as (
+            select contact_id
+            from raw.hubspot_property_version
+            where property in ('salesforceleadid', 'salesforcecontactid')
+            group by contact_id
+            having count(distinct nullif(value, '')) > 1
+        ),
+        record as (
+            select main.matching_email(max_by(email, pull_no)) as email,
+                coalesce(main.is_true(max_by(is_deleted, pull_no)), false) or coalesce(main.is_true(max_by(is_converted, pull_no)), false) as is_gone
+            from (from raw.salesforce_lead union all from raw.salesforce_contact) group by record_id
+        ),
+        cluster as (
+            select email from record where email is not null and not is_gone group by email having count(*) > 1
+        )
+        select contact.id
+        from contact
+        left join read on read.contact_id = contact.id
+        where (contact.id in (select contact_id from switched) or contact.email in (select email from cluster))
+          and contact.pull_no > coalesce(read.pull_no, 0)
+        order by length(contact.id), contact.id"""
+    rows = count_rows(connection, "raw.hubspot_contact")
+    return in_little_memory(connection, rows, lambda: [row[0] for row in connection.execute(query).fetchall()])
+
+
+def stage_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> list[Aside]:
+    """Reads the history entries of a pull into the temporary table `entry`. Returns the contacts whose history cannot be read."""
+
+    def entries(paths: list[Path]) -> str:
+        return f"""
+            select contact_id, property, version."value" as value, version."timestamp" as changed_at, version."sourceType" as source_type,
+                version."sourceId" as source_id
+            from (
+                select contact_id, history.key as property, unnest(history.value) as version
+                from (
+                    select contact.id as contact_id, unnest(map_entries(contact."propertiesWithHistory")) as history
+                    from ({from_pages(paths, CONTACT_HISTORY)}) as page(contact)
+                )
+            )
+            where contact_id is not null and version."timestamp" is not null"""
+
+    shape = "create or replace temp table incoming as select * exclude (pull_no) from raw.hubspot_property_version limit 0"
+    asides = stage(connection, pull, shape, Reader("id", "results", [], entries, "cast(null as varchar)"), counts=False)
+    connection.execute("drop table if exists entry")
+    connection.execute("alter table incoming rename to entry")
+    return asides
+
+
+def load_history(connection: duckdb.DuckDBPyConnection) -> int:
+    """Adds the entries that are new. Returns how many."""
+    row = connection.execute(
+        """insert into raw.hubspot_property_version
+           select distinct entry.*, (select max(pull_no) from raw.pull)
+           from entry
+           left join raw.hubspot_property_version as known
+               on known.contact_id = entry.contact_id and known.property = entry.property and known.changed_at = entry.changed_at
+               and known.value is not distinct from entry.value and known.source_type is not distinct from entry.source_type
+           where known.contact_id is null"""
+    ).fetchone()
+    connection.execute("drop table entry")
+    return int(row[0]) if row else 0

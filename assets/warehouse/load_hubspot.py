@@ -1,0 +1,90 @@
+"""Loads pulls of HubSpot contacts, their property history, and the members of the inclusion list."""
+
+from pathlib import Path
+
+import duckdb
+
+from assets.pull.landing import LandedPull
+from assets.pull.reading import CONTACT_STAMP, CONTACT_VALUES, LIST_MEMBER, WITHOUT_ID, Reader, from_pages, stage, stage_ids
+from assets.sql import count_rows, transaction
+from assets.warehouse.file import in_little_memory
+from assets.warehouse.presence import compare_ids
+from assets.warehouse.versions import load_versions
+from assets.warehouse.watermark import LoadResult, can_be_loaded, note_pull
+
+
+def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
+    """Loads a pull of contacts, live or archived: their versions and the history entries that came with them.
+
+    A contact that cannot be read is set aside, and its last good version stays in force. Raises LoadProblem when the pages are not what was noted.
+    """
+
+    def incoming(paths: list[Path]) -> str:
+        return f"""
+            select
+                contact.id as id, contact."createdAt" as created_at, contact."updatedAt" as updated_at, coalesce(contact.archived, false) as archived,
+                contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
+            from ({from_pages(paths, CONTACT_VALUES)}) as page(contact)"""
+
+    unusable = """case
+        when coalesce(id, '') = '' then 'without_id'
+        when properties is null then 'without_properties'
+        when main.utc(coalesce(properties['lastmodifieddate'], updated_at)) is null then 'modified_stamp' end"""
+
+    def load() -> LoadResult:
+        return load_versions(
+            connection, pull, "raw.hubspot_contact", "id", "updated_at", Reader("id", "results", [], incoming, unusable), "contact", with_history=True
+        )
+
+    return in_little_memory(connection, pull.rows + count_rows(connection, "raw.hubspot_contact"), load)
+
+
+def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
+    """Replaces the members of the inclusion list."""
+    if not can_be_loaded(connection, pull):
+        return LoadResult(pull.rows, 0)
+
+    def listed(paths: list[Path]) -> str:
+        return f'select member."recordId" as id from ({from_pages(paths, LIST_MEMBER)}) as page(member)'
+
+    stage(connection, pull, "create or replace temp table incoming (id varchar)", Reader("recordId", "results", [], listed, WITHOUT_ID))
+    with transaction(connection):
+        result = LoadResult(pull.rows, 0)
+        note_pull(connection, pull, result, None)
+        connection.execute("delete from raw.hubspot_list_member")
+        connection.execute("insert into raw.hubspot_list_member select distinct id, (select max(pull_no) from raw.pull) from incoming")
+        return result
+
+
+def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> list[str]:
+    """Contacts last seen archived that a complete pull of the archived ones does not have: restored (or purged, after 90 days)."""
+    if not archived.manifest.complete:
+        return []
+    stage_ids(connection, archived)
+    query = """
+        select id from raw.hubspot_contact
+        group by id
+        having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > now()::timestamp - interval 95 day
+           and id not in (select id from incoming) and id not in (select id from aside)
+        order by length(id), id"""
+    return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
+    """Holds all ids and stamps of live contacts against what is known, and notes which ids are missing or back.
+
+    Returns also the ids of contacts that are new or differ, in order.
+    """
+
+    def listed(paths: list[Path]) -> str:
+        return f'select contact.id as id, contact."updatedAt" as stamp from ({from_pages(paths, CONTACT_STAMP)}) as page(contact)'
+
+    query = """
+        with known as (
+            select id, max_by(updated_at, pull_no) as stamp, max_by(archived, pull_no) as archived from raw.hubspot_contact group by id
+        )
+        select distinct listed.id, length(listed.id) from incoming as listed left join known on known.id = listed.id
+        where known.id is null or known.archived or main.utc(listed.stamp) is distinct from main.utc(known.stamp)
+        order by length(listed.id), listed.id"""
+    reader = Reader("id", "results", [], listed, WITHOUT_ID)
+    return compare_ids(connection, pull, "id varchar, stamp varchar", reader, "raw.hubspot_contact", "id", "contact", query)

@@ -1,0 +1,91 @@
+"""Loads pulls of Leads and Contacts."""
+
+from pathlib import Path
+
+import duckdb
+
+from assets.pull.landing import LandedPull
+from assets.pull.reading import WITHOUT_ID, Reader, csv_source, from_pages
+from assets.sql import count_rows, literal, quoted, transaction
+from assets.warehouse.file import in_little_memory
+from assets.warehouse.presence import compare_ids
+from assets.warehouse.versions import load_versions
+from assets.warehouse.watermark import LoadResult
+
+# What Salesforce columns become in raw; everything else that was asked for goes into the map `fields`.
+SALESFORCE_COLUMNS = {
+    "Id": "id", "SystemModstamp": "system_modstamp", "CreatedDate": "created_date", "LastModifiedDate": "last_modified_date",
+    "LastModifiedById": "last_modified_by_id", "OwnerId": "owner_id", "AccountId": "account_id", "Name": "name", "Email": "email",
+    "IsDeleted": "is_deleted", "MasterRecordId": "master_record_id", "IsConverted": "is_converted",
+    "ConvertedContactId": "converted_contact_id",
+}  # fmt: skip
+RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"}
+
+
+def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str], mapped: dict[str, str]) -> LoadResult:
+    """Loads a pull of values of "Lead" or "Contact": one transaction, each version once.
+
+    columns: the header of bulk pages, or the fields that were asked for by REST; mapped: the mapped fields and their types in Salesforce.
+
+    An incomplete pull is only noted. Loading the same pull twice changes nothing. A record that cannot be read is set aside, and its last good version
+    stays in force. Raises LoadProblem when the pages are not what was noted of them.
+    """
+    source = {field: quoted(field) for field in columns}
+    if "Name" not in source:  # where the user cannot see it, the parts of it do
+        parts = [quoted(field) for field in ("FirstName", "LastName") if field in columns]
+        source["Name"] = f"nullif(trim(concat_ws(' ', {', '.join(parts)})), '')" if parts else "cast(null as varchar)"
+    known = ", ".join(f"{source.get(field, 'cast(null as varchar)')} as {column}" for field, column in SALESFORCE_COLUMNS.items())
+    fields = f"map([{', '.join(literal(field) for field in mapped)}], [{', '.join(quoted(field) for field in mapped)}])"
+
+    def incoming(paths: list[Path]) -> str:
+        return f"""
+            select coalesce(main.salesforce_id18(id), trim(id)) as record_id, *, main.salesforce_id18(id) is null as id_is_malformed from (
+                select {known}, {fields} as fields from {_salesforce_source(paths, columns, mapped)}
+            )"""
+
+    stamps = {"SystemModstamp": "modified_stamp", "CreatedDate": "created_stamp"}
+    without_stamp = [f"when main.utc({SALESFORCE_COLUMNS[field]}) is null then '{why}'" for field, why in stamps.items() if field in columns]
+    unusable = f"case when coalesce(record_id, '') = '' then 'without_id' {' '.join(without_stamp)} end"
+
+    def load() -> LoadResult:
+        return load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", Reader("Id", "records", columns, incoming, unusable), name)
+
+    with transaction(connection):
+        connection.execute("delete from raw.salesforce_field where object_type = ?", [name])
+        connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[name, field, kind] for field, kind in mapped.items()])
+    return in_little_memory(connection, pull.rows + count_rows(connection, RAW_TABLES[name]), load)
+
+
+def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, str]) -> str:
+    """Bulk pages and REST pages of the same record give the same text, so that a record that comes both ways is one version."""
+    if paths[0].suffix == ".csv":
+        return csv_source(paths, columns)
+    moments = {"SystemModstamp", "CreatedDate", "LastModifiedDate", *(field for field, kind in mapped.items() if kind == "datetime")}
+    values = {field: f"record ->> {literal('$.' + '.'.join(quoted(part) for part in field.split('.')))}" for field in columns}
+    values |= {field: f"regexp_replace({values[field]}, '[+]00:?00$', 'Z')" for field in columns if field in moments}
+    selected = ", ".join(f"nullif({value}, '') as {quoted(field)}" for field, value in values.items())
+    return f"(select {selected} from ({from_pages(paths, 'JSON', 'records')}) as page(record))"
+
+
+def compare_salesforce_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str]) -> tuple[LoadResult, list[str]]:
+    """Holds all ids and stamps of "Lead" or "Contact" against what is known, and notes which ids are missing or back.
+
+    columns: Id, SystemModstamp, and fields that change without a stamp. Returns also the ids of records that are new or differ, in order.
+    """
+    others = [quoted(field) for field in columns if field not in ("Id", "SystemModstamp")]
+
+    def listed(paths: list[Path]) -> str:
+        return f"""
+            select coalesce(main.salesforce_id18("Id"), trim("Id")) as id, "SystemModstamp" as stamp{"".join(f", {field}" for field in others)}
+            from {csv_source(paths, columns)}"""
+
+    shape = f"id varchar, stamp varchar{''.join(f', {field} varchar' for field in others)}"
+    differs = "".join(f" or nullif(listed.{field}, '') is distinct from known.fields[{literal(field[1:-1])}]" for field in others)
+    query = f"""
+        with known as (
+            select record_id, max_by(system_modstamp, pull_no) as stamp, max_by(fields, pull_no) as fields from {RAW_TABLES[name]} group by record_id
+        )
+        select distinct listed.id from incoming as listed left join known on known.record_id = listed.id
+        where known.record_id is null or main.utc(listed.stamp) is distinct from main.utc(known.stamp){differs}
+        order by listed.id"""
+    return compare_ids(connection, pull, shape, Reader("Id", "", columns, listed, WITHOUT_ID), RAW_TABLES[name], "record_id", name, query)

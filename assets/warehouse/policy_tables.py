@@ -1,0 +1,61 @@
+"""The tables through which the policy reaches SQL."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from assets.policy import CheckSetting, Policy
+from assets.sql import transaction
+
+
+def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesforce_url: str, checks: Sequence[dict[str, str | None]]) -> None:
+    """Writes `policy`, `field_mapping` and `check_policy`, the tables through which the policy reaches SQL.
+
+    checks: what each says of itself, by the columns of check_policy.
+    """
+    portal = policy.links.hubspot_portal_id
+    row = {
+        **policy.policy.model_dump(mode="json"),
+        "salesforce_record_url": f"{salesforce_url.rstrip('/')}/",
+        "hubspot_record_url": f"https://app.hubspot.com/contacts/{portal}/record/0-1/" if portal else "https://app.hubspot.com/l/contacts/record/0-1/",
+    }
+    text = ("integration_user_id", "inclusion_list_id")  # JSON null has no type of its own
+    mapping = [
+        {"property": m.hubspot, "object_type": object_type, "salesforce_field": field, "rule": m.rule, "consent": m.consent, "position": position}
+        for position, m in enumerate(policy.mapping, 1)
+        for object_type in ("Lead", "Contact")
+        if (field := m.field_of(object_type)) is not None
+    ]
+    settings = [{**check, **policy.checks.get(str(check["check_name"]), CheckSetting()).model_dump()} for check in checks]
+    with transaction(connection):
+        columns = ", ".join(
+            f"cast($row {'->' if isinstance(value, list) else '->>'} '{name}' as {'varchar' if name in text else _sql_type(value)}) as {name}"
+            for name, value in row.items()
+        )
+        connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
+        connection.execute("update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)")
+        _replace_table(
+            connection,
+            "main.field_mapping",
+            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean, position bigint",
+            mapping,
+        )
+        _replace_table(
+            connection, "main.check_policy",
+            "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint, title varchar, why varchar, "
+            "otherwise varchar, rests_on varchar, title_de varchar, why_de varchar, otherwise_de varchar", settings,
+        )  # fmt: skip
+
+
+def _sql_type(value: object) -> str:
+    kinds: dict[type, str] = {bool: "boolean", int: "bigint", float: "double", list: "varchar[]"}
+    return kinds.get(type(value), "varchar")
+
+
+def _replace_table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: list[dict[str, Any]]) -> None:
+    connection.execute(f"create or replace table {name} ({columns})")
+    if rows:
+        names = [column.split()[0] for column in columns.split(", ")]
+        connection.executemany(f"insert into {name} values ({', '.join('?' for _ in names)})", [[row[column] for column in names] for row in rows])

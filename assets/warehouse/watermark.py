@@ -1,0 +1,93 @@
+"""From where on an object is pulled again, up to where it was pulled, and what each pull brought: raw.pull."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+
+from assets.moments import naive
+from assets.pull.landing import LandedPull
+from assets.sql import count
+
+log = logging.getLogger("bindwatch.pull")
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    landed_rows: int
+    new_versions: int
+
+
+def watermark(connection: duckdb.DuckDBPyConnection, source: str, object_name: str) -> tuple[datetime, str] | None:
+    """Latest modified stamp of the complete pulls of an object, and the hash of what the last one asked for. None before the first."""
+    row = connection.execute(
+        "select max(watermark_to), max_by(request_hash, pull_no) from raw.pull where source = ? and object = ? and complete",
+        [source, object_name],
+    ).fetchone()
+    return (row[0], row[1]) if row and row[0] is not None else None
+
+
+def increment_from(connection: duckdb.DuckDBPyConnection, source: str, object_name: str, asked: str, overlap_minutes: int) -> datetime | None:
+    """The stamp from which on to pull an object again; None: everything, because it is new, or asks for other fields."""
+    before = watermark(connection, source, object_name)
+    if before is None or before[1] != asked:
+        return None
+    return before[0].replace(tzinfo=UTC) - timedelta(minutes=overlap_minutes)
+
+
+def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
+
+
+def can_be_loaded(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> bool:
+    """False for a pull that was loaded before, and for an incomplete one, which is only noted."""
+    if pull.manifest.pull_id in loaded_pulls(connection):
+        return False
+    if not pull.manifest.complete:
+        note_pull(connection, pull, LoadResult(pull.rows, 0), None)
+    return pull.manifest.complete
+
+
+def note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: LoadResult, highest: datetime | None) -> bool:
+    """Adds the pull to raw.pull; False when it was there already.
+
+    highest: the latest stamp that came. The watermark stays behind the moment at which the pull began: what changed after that, while
+    other records were read, may not be in it.
+    """
+    manifest = pull.manifest
+    if manifest.pull_id in loaded_pulls(connection):
+        return False
+    before = watermark(connection, manifest.source, manifest.object)
+    began = naive(manifest.crm_time)
+    covered = min(highest, began) if highest and began else highest
+    row = {
+        "pull_no": next_pull_no(connection), "pull_id": manifest.pull_id, "run_id": current_run_id(connection), "source": manifest.source,
+        "object": manifest.object, "mode": manifest.mode, "request_hash": manifest.request["asked"], "started_at": naive(manifest.started_at),
+        "finished_at": naive(manifest.finished_at or manifest.started_at), "watermark_from": naive(manifest.watermark_from),
+        "watermark_to": max((stamp for stamp in (covered, before[0] if before else None) if stamp is not None), default=None),
+        "expected_rows": manifest.expected_rows, "landed_rows": result.landed_rows, "new_versions": result.new_versions,
+        "complete": manifest.complete, "problem": manifest.problem, "crm_time": began, "not_seen": manifest.not_seen,
+    }  # fmt: skip
+    connection.execute(f"insert into raw.pull ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
+    return True
+
+
+def report_pull(pull: LandedPull, result: LoadResult) -> None:
+    """Tells in the log what a pull brought, or why it is incomplete."""
+    manifest = pull.manifest
+    if manifest.complete:
+        log.info("%s: %s rows pulled (%s), %s new or changed", pull.label, f"{manifest.rows:,}", manifest.mode, f"{result.new_versions:,}")
+    else:
+        log.error("%s: incomplete, %s", pull.label, manifest.problem)
+
+
+def next_pull_no(connection: duckdb.DuckDBPyConnection) -> int:
+    return count(connection, "select coalesce(max(pull_no), 0) + 1 from raw.pull")
+
+
+def current_run_id(connection: duckdb.DuckDBPyConnection) -> str:
+    row = connection.execute("select run_id from main.current_run").fetchone()
+    if row is None:
+        raise LookupError("no run is going on: call begin_run first")
+    return str(row[0])
