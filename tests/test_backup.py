@@ -782,6 +782,24 @@ def test_a_whole_log_beside_a_damaged_file_is_not_set_aside(small: Path) -> None
     assert kept
 
 
+@pytest.mark.parametrize("way", ["zeroed", "turned over"])
+def test_a_damaged_file_beside_a_damaged_log_is_called_damaged(small: Path, way: str) -> None:
+    """Neither the log nor the file can be used, so the way back is the backup's."""
+    log = interrupted_run(small)
+    note_end_of_run(small)
+    path = small / "warehouse.duckdb"
+    if way == "zeroed":
+        for file in (path, log):
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+            file.write_bytes(content)
+    else:
+        damage(path, 0.5)
+        damage(log, 0.01, 8)
+    with pytest.raises(DamagedWarehouse, match="is damaged"):
+        opened(small)
+
+
 def test_only_a_warehouse_that_is_open_elsewhere_asks_to_close_a_shell(small: Path) -> None:
     code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(

@@ -117,16 +117,17 @@ def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[Lande
     """What the pulls of a table brought, and what they could not see."""
     objects = {pull.manifest.object for pull in pulls}
     covered = [pull for source in read_coverage(connection).values() for pull in source if pull["object"] in objects]
-    of_table = {"dagster/row_count": count_rows(connection, table), "dagster/table_name": table}
+    rows = count_rows(connection, table)
     if not covered:  # nothing needed to be pulled
-        return dg.MaterializeResult(asset_key=table.split("."), metadata={**of_table, "rows": 0})
+        return dg.MaterializeResult(asset_key=table.split("."), metadata={"dagster/row_count": rows, "dagster/table_name": table, "rows": 0})
     main = covered[0]
     not_seen = list(dict.fromkeys(text for pull in covered for text in pull["not_seen"]))
     columns = ("object", "mode", "from", "to", "rows", "new_versions", "lag_seconds", "complete", "problem")
     return dg.MaterializeResult(
         asset_key=table.split("."),
         metadata={
-            **of_table,
+            "dagster/row_count": rows,
+            "dagster/table_name": table,
             "mode": main["mode"],
             "from": main["from"] or "the beginning",
             "to": main["to"],
