@@ -2,6 +2,7 @@
 
 Of n Salesforce records, half as many HubSpot contacts: 60 % Leads, 40 % Contacts; about 8 % of the records share an e-mail with another one,
 some with two others; 2 % are converted, 1 % deleted, 0.5 % merged; 1 % of the contacts have switched before, 5 % are not bound.
+A dense portal has four times as many duplicates, and half of its contacts have switched.
 Everything follows from the number of a record by a hash, so two benchmarks of one size see the same data.
 """
 
@@ -14,13 +15,14 @@ _ID = "main.salesforce_id18('{prefix}5e0' || lpad(({number})::varchar, 9, '0'))"
 _DICE = "(hash({number} * 31 + {salt}) % 1000)"
 
 
-def fill(connection: duckdb.DuckDBPyConnection, records: int) -> None:
+def fill(connection: duckdb.DuckDBPyConnection, records: int, is_dense: bool = False) -> None:
     """Fills the raw tables with `records` Salesforce records and half as many contacts."""
     leads = records * 6 // 10
-    # person p has record p; every twelfth record beyond them is a duplicate of person p // 12
-    _fill_salesforce(connection, "lead", "00Q", 0, leads)
-    _fill_salesforce(connection, "contact", "003", leads, records)
-    _fill_hubspot(connection, records // 2, leads)
+    # person p has record p; every twelfth record is one of another person instead, who has several then
+    duplicate = 3 if is_dense else 12
+    _fill_salesforce(connection, "lead", "00Q", 0, leads, duplicate)
+    _fill_salesforce(connection, "contact", "003", leads, records, duplicate)
+    _fill_hubspot(connection, records // 2, leads, switched=2 if is_dense else 100, beside=2 * duplicate)
     for number, (source, name, rows) in enumerate(
         (("salesforce", "Lead", leads), ("salesforce", "Contact", records - leads), ("hubspot", "contact", records // 2))
     ):
@@ -30,7 +32,8 @@ def fill(connection: duckdb.DuckDBPyConnection, records: int) -> None:
         )
 
 
-def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: str, first: int, last: int) -> None:
+def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: str, first: int, last: int, duplicate: int) -> None:
+    """duplicate: of so many records one is another person's."""
     own_id = _ID.format(prefix=prefix, number="i")
     stamp = "strftime(timestamp '2025-01-01' + to_minutes((hash({0}) % 700000)::integer), '%Y-%m-%dT%H:%M:%S.000Z')"
     company = "'Company', 'Company ' || (person % 5000)" if table == "lead" else "'Account.Name', 'Company ' || (person % 5000)"
@@ -38,7 +41,8 @@ def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: 
     connection.execute(
         f"""insert into raw.salesforce_{table} by name
             with numbered as (
-                select i, case when i % 12 = 0 then i // 24 when i % 131 = 0 then i // 3 else i end as person from range({first}, {last}) as t(i)
+                select i, case when i % {duplicate} = 0 then i // {2 * duplicate} when i % 131 = 0 then i // 3 else i end as person
+                from range({first}, {last}) as t(i)
             )
             select
                 {own_id} as record_id, {own_id} as id, {stamp.format("i + 7")} as system_modstamp, {stamp.format("i")} as created_date,
@@ -62,8 +66,8 @@ def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: 
     )
 
 
-def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: int) -> None:
-    """Contact i is person 2 i, bound to that person's own record."""
+def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: int, switched: int, beside: int) -> None:
+    """Contact i is person 2 i, bound to that person's own record. switched: of so many one was bound to another Lead before, which is `beside` its own."""
     bound = f"case when 2 * i < {leads} then {_ID.format(prefix='00Q', number='2 * i')} end"
     bound_contact = f"case when 2 * i >= {leads} then {_ID.format(prefix='003', number='2 * i')} end"
     moment = "strftime(timestamp '2025-06-01' + to_minutes((hash(i) % 400000)::integer), '%Y-%m-%dT%H:%M:%S.000Z')"
@@ -94,11 +98,12 @@ def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: i
             union all
             select i::varchar, {own}, coalesce({bound}, {bound_contact}), {moment}, 'SALESFORCE', null, 3 from range({contacts}) as t(i) where i % 20 > 0
             union all
-            -- one in a hundred was bound to another Lead before
-            select i::varchar, 'salesforceleadid', {_ID.format(prefix="00Q", number="2 * i + 24")}, '2025-03-01T00:00:00.000Z', 'SALESFORCE', null, 3
-            from range({contacts}) as t(i) where i % 100 = 1
+            select i::varchar, 'salesforceleadid', {_ID.format(prefix="00Q", number=f"2 * i + {beside}")}, '2025-03-01T00:00:00.000Z', 'SALESFORCE', null, 3
+            from range({contacts}) as t(i) where i % {switched} = 1
             union all
-            select i::varchar, 'jobtitle', 'Old title', '2025-03-01T00:00:00.000Z', 'SALESFORCE', null, 3 from range({contacts}) as t(i) where i % 100 = 1
+            select i::varchar, 'jobtitle', 'Old title', '2025-03-01T00:00:00.000Z', 'SALESFORCE', null, 3
+            from range({contacts}) as t(i) where i % {switched} = 1
             union all
-            select i::varchar, 'jobtitle', 'Title ' || (i % 40), {moment}, 'SALESFORCE', null, 3 from range({contacts}) as t(i) where i % 100 = 1"""
+            select i::varchar, 'jobtitle', 'Title ' || (i % 40), {moment}, 'SALESFORCE', null, 3
+            from range({contacts}) as t(i) where i % {switched} = 1"""
     )

@@ -87,6 +87,8 @@ change as (
         history.changed_at,
         history.from_id,
         history.to_id,
+        contact.email,
+        contact.email_changed_at,
         lag(history.changed_at) over (partition by history.hubspot_contact_id order by history.changed_at) as bound_before_at,
         row_number() over (partition by history.hubspot_contact_id order by history.changed_at) as number
     from core.binding_history as history
@@ -94,18 +96,22 @@ change as (
     where contact.state = 'live' and contact.is_in_scope and history.read_from_id = history.hubspot_contact_id
       and contact.email in (select email from shared_email)
 ),
+-- the e-mail goes along, so that records are found by it: joined later, the optimizer may hold every moment against the times of all records first
 moment as (
-    select hubspot_contact_id, changed_at as moment_at, 'first_binding' as occasion, to_id as actual_id, null as bound_id, null as since
+    select
+        hubspot_contact_id, changed_at as moment_at, 'first_binding' as occasion, to_id as actual_id, null as bound_id, null as since, email, email_changed_at
     from change
     where number = 1 and from_id is null and to_id is not null
     union all
-    select change.hubspot_contact_id, change.changed_at, 'switch', change.to_id, change.from_id, change.bound_before_at
+    select
+        change.hubspot_contact_id, change.changed_at, 'switch', change.to_id, change.from_id, change.bound_before_at, change.email, change.email_changed_at
     from change
     inner join core.switch_event as event
         on event.hubspot_contact_id = change.hubspot_contact_id and event.switched_at = change.changed_at and event.to_id = change.to_id
     where event.cause = 'duplicate_switch'
     union all
-    select contact.contact_id, contact.last_sync_at, 'stay', contact.bound_id, contact.bound_id, contact.bound_since
+    select
+        contact.contact_id, contact.last_sync_at, 'stay', contact.bound_id, contact.bound_id, contact.bound_since, contact.email, contact.email_changed_at
     from core.hubspot_contact as contact
     inner join core.choice as choice on choice.hubspot_contact_id = contact.contact_id and choice.bound_id = contact.bound_id
     where contact.last_sync_at > contact.bound_since + interval 5 second and contact.is_in_scope
@@ -127,15 +133,14 @@ pull_after as (
 ),
 pool as (
     select
-        moment.*, person.record_id, person.object_type, person.created_at, pull_after.pull_no as seen_in_pull,
+        moment.* exclude (email, email_changed_at), person.record_id, person.object_type, person.created_at, pull_after.pull_no as seen_in_pull,
         person.record_id = moment.bound_id as is_bound
     from moment
     inner join pull_after on pull_after.hubspot_contact_id = moment.hubspot_contact_id and pull_after.moment_at = moment.moment_at
-    inner join core.hubspot_contact as contact on contact.contact_id = moment.hubspot_contact_id
-    inner join core.salesforce_person as person on person.email = contact.email
+    inner join core.salesforce_person as person on person.email = moment.email
     where person.created_at <= moment.moment_at
       and (person.state = 'live' or (person.state <> 'vanished' and person.modified_at > moment.moment_at))
-      and coalesce(contact.email_changed_at <= moment.moment_at, true)
+      and coalesce(moment.email_changed_at <= moment.moment_at, true)
 ),
 version as (
     select lead.record_id, lead.pull_no, lead.system_modstamp, lead.last_modified_date, lead.last_modified_by_id

@@ -1,0 +1,75 @@
+"""No join may explode: on a portal in which half of the contacts have switched, no operator makes far more rows than it was given.
+
+What the optimizer makes of a model hangs on its estimates, so a plan that is good on a small world proves nothing about a dense one.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.models.build import build_models
+from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.policy import Policy
+from assets.sql import SQL_FOLDER
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run, close_run, summarise_run
+from assets.warehouse.policy_tables import write_policy
+from benchmarks.crm import NOW, fill
+from expectations.gate import checks
+
+RECORDS = 8000
+MOST, FEW = 50, 100_000  # times its input; rows that are few enough to be no explosion
+
+
+def explosions(profile: dict[str, Any]) -> list[str]:
+    """The operators of a plan that made more than MOST times the rows they were given."""
+    found = []
+    waiting = list(profile["operator"])
+    while waiting:
+        node = waiting.pop()
+        below = node.get("children") or []
+        waiting += below
+        made, given = node["intermediate_rows"], sum(child["intermediate_rows"] for child in below)
+        if below and made > FEW and made > MOST * given:
+            found.append(f"{node['type']} makes {made:,} rows of {given:,}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A dense portal after a run, in a second one: so there are stored predictions, too."""
+    with Warehouse(tmp_path_factory.mktemp("dense")).connect() as connection:
+        connection.execute("set threads = 1")
+        fill(connection, RECORDS, is_dense=True)
+        files = checks()
+        for run in ("first", "second"):
+            begin_run(connection, run, NOW)
+            write_policy(connection, Policy(), "https://org.example", [file.as_row for file in files])
+            build_models(connection, files)
+            close_run(connection, summarise_run(connection, "fail", [], []))
+        yield connection
+
+
+# review.violation is a table that the checks fill: no query of its own
+QUERIES = [file for file in [*model_files(SQL_FOLDER, checks()), *checks()] if file.table != "review.violation"]
+
+
+@pytest.mark.parametrize("file", QUERIES, ids=lambda file: file.name if isinstance(file, CheckFile) else file.table)
+def test_no_operator_makes_far_more_rows_than_it_is_given(file: SqlFile, dense: Any, tmp_path: Path) -> None:
+    connection = dense.cursor()
+    profile = tmp_path / "profile.json"
+    connection.execute(f"set enable_profiling = 'json'; set profiling_output = '{profile}'")
+    connection.execute(f"select count(columns(*)) from {file.table}" if file.is_view else file.text).fetchall()
+    connection.execute("set enable_profiling = 'no_output'")
+    assert explosions(json.loads(profile.read_text("utf-8"))) == []
+
+
+def test_a_join_on_times_alone_would_be_found(dense: Any, tmp_path: Path) -> None:
+    connection = dense.cursor()
+    profile = tmp_path / "profile.json"
+    connection.execute(f"set enable_profiling = 'json'; set profiling_output = '{profile}'")
+    connection.execute("select count(*) from core.salesforce_person as a inner join core.salesforce_person as b on a.created_at <= b.modified_at").fetchall()
+    connection.execute("set enable_profiling = 'no_output'")
+    assert explosions(json.loads(profile.read_text("utf-8")))
