@@ -27,7 +27,7 @@ def prepare_folder(folder: Path, is_ours: bool) -> None:
     if is_ours and settings.exists() and not _is_yaml(settings):
         set_aside(settings, "cannot be read, so it is made anew as it was at first")
     if not settings.exists():
-        names = ["dagster.yaml", *(["dagster-postgres.yaml"] if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else [])]
+        names = ["dagster.yaml", "dagster-postgres.yaml" if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else "dagster-sqlite.yaml"]
         write_whole(settings, "".join((Path(__file__).parent / name).read_text("utf-8") for name in names))
     for database in _databases(folder) if is_ours else ():
         if (damage := damage_of(database)) is not None:

@@ -3,7 +3,6 @@
 A full pull walks the list endpoint; an increment searches for what changed and reads it in batches, because search returns no history.
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,6 @@ from assets.pull.hubspot_portal import HISTORY_PAGE, SEARCH_PAGE, Page, Portal
 from assets.pull.landing import Aside, LandedPull, aside_of
 from assets.pull.reading import count_landed_contacts
 from assets.pull.salvage import SortedPage, id_in, sort_out
-
-log = logging.getLogger("bindwatch.pull")
 
 ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
 _HISTORY = [*ID_PROPERTIES, "email"]
@@ -155,8 +152,6 @@ def _land_pages(
         if problem:
             return problem
         pull.write_page(found.body, ".json", len(found.records), cursor, found.asides)
-        if pull.pages % 20 == 0:
-            log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
     return None
 
 
@@ -181,8 +176,6 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
             if problem := _read_batches(portal, pull, _ids_of(listed.page), wanted, _HISTORY, lambda _chunk: pull.cursor):
                 return problem
             pull.move(cursor, listed.asides)
-            if pull.pages % 20 == 0:
-                log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
     return None
 
 
@@ -288,7 +281,6 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
                 pull.finish(None, problem)
                 return
             last = ids[-1] if ids else last
-            log.info("%s: %s changed so far", pull.label, f"{pull.rows:,}")
     pull.move({"last_id": last, "at_end": True})
     pull.finish(None)
 

@@ -37,6 +37,7 @@ UNNAMED = "unnamed-"  # a record without an id is called so, and by its contents
 
 # A lot of pages that goes to the disk together: what a power cut costs, at most.
 _LOT_SECONDS, _LOT_PAGES, _LOT_BYTES = 1.0, 64, 16 << 20
+_TOLD_EVERY = 10.0  # seconds between two lines about a pull that goes on: in Dagster a line is an event, and an event a transaction
 _SYNCS = 8  # files at a time: file systems write their journal once for all of them
 
 
@@ -111,7 +112,7 @@ class LandedPull:
         self._notes = folder / "pages.jsonl"
         self._lot: list[dict[str, Any]] = []
         self._lot_bytes = 0
-        self._synced_at = time.monotonic()
+        self._synced_at = self._told_at = time.monotonic()
 
     @property
     def label(self) -> str:
@@ -269,6 +270,9 @@ class LandedPull:
         self._lot.append(note)
         self._lot_bytes += note["bytes"]
         self._count(note)
+        if time.monotonic() - self._told_at >= _TOLD_EVERY:
+            log.info("%s: %s rows so far", self.label, f"{self.rows:,}")
+            self._told_at = time.monotonic()
         if len(self._lot) >= _LOT_PAGES or self._lot_bytes >= _LOT_BYTES or time.monotonic() - self._synced_at >= _LOT_SECONDS:
             self.sync()
 

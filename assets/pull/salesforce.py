@@ -292,7 +292,6 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
         if header and (sorted(map(str.lower, header)) != sorted(map(str.lower, fields)) or header != (_header(pull) or header)):
             return f"result page {pull.pages + 1} has other columns than were asked for, or than the pages before"
         pull.keep(page, rows, {"job": pull.cursor["job"], "locator": following, "at_end": not following})
-        log.info("%s: %s rows so far", pull.label, f"{pull.rows:,}")
     return None
 
 
