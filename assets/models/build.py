@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +29,16 @@ class BuiltTable:
 
 
 def build_models(
-    connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sql_folder: Path = SQL_FOLDER, until: str | None = None
-) -> list[BuiltTable]:
+    connection: duckdb.DuckDBPyConnection,
+    checks: Sequence[CheckFile],
+    sql_folder: Path = SQL_FOLDER,
+    until: Iterable[str] | None = None,
+    without: Collection[str] = (),
+) -> list[BuiltTable]:  # fmt: skip
     """Rebuilds staging, core and review from raw, and runs every check into review.violation.
 
-    until: build this table and what it reads, and nothing else. Returns the tables in build order. An error in a file rolls everything back
-    and is raised with the file's name.
+    until: build these tables and what they read, and nothing else; without: those that are there already. Returns the tables in build order. An
+    error in a file rolls everything back and is raised with the file's name.
     """
     built = []
     with transaction(connection):
@@ -43,6 +47,8 @@ def build_models(
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
         for file in model_files(sql_folder, checks, until):
+            if file.table in without:
+                continue
             started = time.perf_counter()
             _execute(connection, file, file.text)
             if file.table == "review.violation":

@@ -194,10 +194,10 @@ class CheckFile(SqlFile):
         return self.entries["on"][0].split("/")
 
 
-def model_files(folder: Path, checks: Iterable[CheckFile] = (), until: str | None = None) -> list[SqlFile]:
+def model_files(folder: Path, checks: Iterable[CheckFile] = (), until: Iterable[str] | None = None) -> list[SqlFile]:
     """The models below `folder` (staging, core, review), in an order in which each finds what it reads.
 
-    review.violation is what the checks fill, so it comes after everything that they read. until: only this table and what it reads.
+    review.violation is what the checks fill, so it comes after everything that they read. until: only these tables and what they read.
     """
     files = {file.table: file for layer in LAYERS for file in map(SqlFile, sorted((folder / layer).rglob("*.sql")))}
     reads = {table: set(file.reads) for table, file in sorted(files.items())}
@@ -205,7 +205,7 @@ def model_files(folder: Path, checks: Iterable[CheckFile] = (), until: str | Non
         reads["review.violation"] |= check.reads
     graph = {table: sorted(read & files.keys()) for table, read in reads.items()}
     if until is not None:
-        wanted, waiting = set(), [until]
+        wanted, waiting = set(), list(until)
         while waiting:
             wanted.add(table := waiting.pop())
             waiting += [read for read in graph[table] if read not in wanted]
