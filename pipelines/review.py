@@ -10,7 +10,8 @@ from assets.problems import ConfigurationProblem
 from pipelines.ending import serve
 from pipelines.settings import home, open_decisions, policy_for_reading, read_environment
 from review.access import Entrance, tidy_name
-from review.app import Settings, create_app
+from review.app import create_app
+from review.site import Settings
 
 
 def serve_desk(host: str, port: int) -> None:

@@ -18,7 +18,8 @@ from assets.published.publish import publish_tables
 from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from review.access import Entrance
-from review.app import Settings, create_app
+from review.app import create_app
+from review.site import Settings
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 
 EVIL = "<script>alert(1)</script>"

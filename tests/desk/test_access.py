@@ -241,7 +241,7 @@ def test_a_bug_is_said_without_its_details(home: Path, ann: Visitor, monkeypatch
     def fail(*_: object) -> None:
         raise RuntimeError("the password is tulip")
 
-    monkeypatch.setattr("review.app.overview", fail)
+    monkeypatch.setattr("review.pages.overview", fail)
     page = ann.open("/")
     assert page.status == 500
     assert "This is a bug in Bindwatch." in page.text and "tulip" not in page.answer.text

@@ -1,0 +1,175 @@
+"""What all handlers of the desk share: the snapshot, the templates, and how a page is answered."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+from starlette.datastructures import FormData, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from assets.policy import masked_email
+from assets.problems import ConfigurationProblem
+from assets.published.decisions import DecisionStore
+from assets.published.worklist import Filter, check_values
+from review import words
+from review.access import Entrance, check_form_token, form_token
+from review.desk import Desk, Snapshot
+from review.filters import write_filter
+from review.language import LANGUAGES, Language, choose_language
+
+FOLDER = Path(__file__).parent
+PAGE_SIZE = 50
+STALE_AFTER_HOURS = 26  # a nightly run that did not come
+EMAIL = re.compile(r"[^\s@<>,;:\"'()]+@[^\s@<>,;:\"'()]+")
+_RECORD_ID = re.compile(r"\b(?:00Q|003|005)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the desk is told when it starts. mask_emails: as the policy says; pages show a***@example.com then. oldest_snapshot_hours: from which
+    age on a judged plan says that the snapshot is old.
+    """
+
+    home: Path
+    open_store: Callable[[], DecisionStore]
+    entrance: Entrance
+    mask_emails: bool = True
+    oldest_snapshot_hours: float = 24
+
+
+class Site:
+    """The desk, the templates, and what is the same on every page."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.desk = Desk(settings.home, settings.open_store)
+        self.templates = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            extensions=["jinja2.ext.i18n"],
+        )
+        self.templates.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
+        self.templates.filters |= {"linked": self._linked, "value": self._shown_value}
+        self.templates.globals |= {"words": words, "write_filter": write_filter, "languages": LANGUAGES, "safe_url": safe_url, "as_moment": as_moment}
+
+    def page(self, request: Request, template: str, **values: Any) -> Response:
+        language = language_of(request)
+        session = request.scope.get("session", {})
+        context = {
+            "language": language,
+            "snapshot": None,
+            "user": getattr(request.state, "user", None),
+            "named_by": getattr(request.state, "named_by", None),
+            "form_token": form_token(request),
+            "flashes": session.pop("flashes", []),
+            "here": local_path(request.url.path + (f"?{request.url.query}" if request.url.query and request.method == "GET" else "")),
+            "path": request.url.path,
+            "now": now(),
+            "stale_after_hours": STALE_AFTER_HOURS,
+            "mask_emails": self.settings.mask_emails,
+            "can_log_out": session.get("ticket") is not None,
+        }
+        html = self.templates.get_template(template).render({**context, **values})
+        return HTMLResponse(html.encode("utf-8", "replace"), headers={"Content-Language": language.code})
+
+    def error_page(self, request: Request, status: int, headers: Mapping[str, str] | None = None, detail: str | None = None) -> Response:
+        title, text = words.ERRORS.get(status, words.ERRORS[400] if status < 500 else words.ERRORS[500])
+        answer = self.page(request, "error.html", title=title, text=text, detail=detail, error_status=status)
+        answer.status_code = status
+        answer.headers.update(headers or {})
+        return answer
+
+    async def read_form(self, request: Request, max_files: int = 0) -> FormData:
+        form = await request.form(max_files=max_files, max_fields=PAGE_SIZE + 50)
+        check_form_token(request, form.get("form_token"))
+        return form
+
+    def check(self, wanted: Filter, snapshot: Snapshot) -> None:
+        try:
+            check_values(wanted, list(snapshot.checks))
+        except ConfigurationProblem as problem:
+            raise HTTPException(400) from problem
+
+    @pass_context
+    def _linked(self, context: Context, text: object) -> Markup:
+        """A text with the Salesforce ids in it as links to the records and users, and e-mails masked where the policy says so."""
+        plain = str(escape(self._masked(str(text))))
+        snapshot: Snapshot | None = context.get("snapshot")
+        base = safe_url(snapshot.policy["salesforce_record_url"]) if snapshot else None
+        if base is None:
+            return Markup(plain)
+        link = str(escape(base))
+        return Markup(_RECORD_ID.sub(lambda found: f'<a class="id" rel="noreferrer" target="_blank" href="{link}{found[0]}">{found[0]}</a>', plain))
+
+    def _shown_value(self, text: object) -> str:
+        """A value from the CRMs for a person to read: not endless, and masked where the policy says so."""
+        shown = self._masked(str(text))
+        return shown if len(shown) <= 300 else shown[:299] + "…"
+
+    def _masked(self, text: str) -> str:
+        return EMAIL.sub(lambda found: masked_email(found[0]), text) if self.settings.mask_emails else text
+
+
+@pass_context
+def _gettext(context: Context, message: str) -> str:
+    language: Language = context["language"]
+    return language.translations.gettext(message)
+
+
+@pass_context
+def _ngettext(context: Context, singular: str, plural: str, number: int) -> str:
+    language: Language = context["language"]
+    return language.translations.ngettext(singular, plural, number)
+
+
+def language_of(request: Request) -> Language:
+    return choose_language(request.scope.get("session", {}).get("language"), request.headers.get("accept-language"))
+
+
+def flash(request: Request, text: str, is_problem: bool = False) -> None:
+    """A sentence for the next page."""
+    request.session["flashes"] = [*request.session.get("flashes", []), {"text": text[:500], "is_problem": is_problem}][-3:]
+
+
+def local_path(text: object) -> str:
+    """Where a form leads back to: a path of the desk, never another host."""
+    if isinstance(text, str) and len(text) < 4000 and re.fullmatch(r"/(?![/\\])[!-~]*", text) and "\\" not in text and not text.startswith("/login"):
+        return text
+    return "/"
+
+
+def safe_url(url: str | None) -> str | None:
+    """A link out of the CRMs or the settings that is one: http or https. Anything else, javascript: above all, is no link."""
+    return url if url and re.match(r"https?://[^\s\"'<>\\]+\Z", url) else None
+
+
+def parameters(query: str) -> QueryParams:
+    """The parameters of a query as the worklist's form carries it."""
+    return QueryParams(query.removeprefix("?")[:4000])
+
+
+def text_of(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def number_of(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and int(text[:9]) > 0 else default
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def as_moment(text: str) -> datetime:
+    """A moment of the manifest."""
+    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,58 @@
+"""Who is asking: a name, a language, a token."""
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from review import words
+from review.access import tidy_name
+from review.language import LANGUAGES
+from review.site import Site, flash, language_of, local_path, text_of
+
+log = logging.getLogger("bindwatch.desk")
+
+
+class Visitors:
+    """What is remembered of a visitor is in the signed cookie of the browser."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def show_name(self, request: Request) -> Response:
+        return self.site.page(request, "name.html", next=local_path(request.query_params.get("next")))
+
+    async def take_name(self, request: Request) -> Response:
+        form = await self.site.read_form(request)
+        name = tidy_name(text_of(form, "user"))
+        if name is None:
+            request.session.pop("user", None)
+        else:
+            request.session["user"] = name
+        return RedirectResponse(local_path(form.get("next")), 303)
+
+    async def take_language(self, request: Request) -> Response:
+        form = await self.site.read_form(request)
+        if text_of(form, "language") in LANGUAGES:
+            request.session["language"] = text_of(form, "language")
+        return RedirectResponse(local_path(form.get("next")), 303)
+
+    def show_login(self, request: Request) -> Response:
+        if self.site.settings.entrance.token is None:
+            raise HTTPException(404)
+        return self.site.page(request, "login.html", next=local_path(request.query_params.get("next")))
+
+    async def log_in(self, request: Request) -> Response:
+        form = await self.site.read_form(request)
+        if not self.site.settings.entrance.fits(text_of(form, "token").strip()):
+            log.warning("somebody gave a wrong token")
+            flash(request, language_of(request).text(words.WRONG_TOKEN), is_problem=True)
+            return RedirectResponse("/login", 303)
+        request.session["ticket"] = self.site.settings.entrance.ticket
+        return RedirectResponse(local_path(form.get("next")), 303)
+
+    async def log_out(self, request: Request) -> Response:
+        await self.site.read_form(request)
+        request.session.clear()
+        return RedirectResponse("/", 303)
