@@ -29,7 +29,7 @@ from assets.published.snapshot import current_folder
 from assets.pull import salesforce
 from sandbox.server import SandboxServer
 from tests.live import served, story_of
-from tests.pulls import Outcome, pull_and_build, pull_and_publish, raw_versions
+from tests.pulls import pull_and_build, pull_and_publish, raw_versions
 
 PEOPLE, DAYS = 30, 3
 BUILT_EVERY = 10  # of so many faults one has all tables held against the truth; the others are judged by what is in raw
@@ -50,12 +50,13 @@ class Moment:
 
 @dataclass
 class Scene:
-    """Both stages of a world: before, what a run makes of it that nothing interrupts, and the moments of such a run."""
+    """Both stages of a world: before; a home in which nothing interrupted a run, and what is in its raw; and the moments of such a run."""
 
     server: SandboxServer
     folder: Path
     before: dict[str, Path] = field(default_factory=dict)
-    truth: dict[str, tuple[list[object], Outcome]] = field(default_factory=dict)
+    reference: dict[str, Path] = field(default_factory=dict)
+    versions: dict[str, list[object]] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
 
 
@@ -89,7 +90,7 @@ def scene(folder: Path) -> Iterator[Scene]:
             home = folder / f"reference-{start.name}"
             shutil.copytree(start, home, symlinks=True)
             pull_and_publish(home, server)
-            result.truth[stage] = raw_versions(home), pull_and_build(home, server)
+            result.reference[stage], result.versions[stage] = home, raw_versions(home)
             stopped = folder / f"stopped-{start.name}"
             shutil.copytree(start, stopped, symlinks=True)
             result.moments += _moments(stopped, server, stage, folder / "moments" / start.name)
@@ -167,8 +168,8 @@ def one_fault(scene: Scene, seed: int, tally: Tally) -> None:
     shutil.copytree(moment.home, home, symlinks=True)
     hit, done = damage_some(home, moment.written, dice, tally)
     what = f"seed {seed}, {moment.stage}, {moment.doing}: {done}"
-    is_built = seed % BUILT_EVERY == 0
-    publishes = is_built or (seed % 4 == 0 and any(name.startswith(("published", "certified")) for name in hit))
+    is_built = dice.randrange(BUILT_EVERY) == 0
+    publishes = is_built or (dice.randrange(4) == 0 and any(name.startswith(("published", "certified")) for name in hit))
     problem = _run(scene, home, publishes)
     if problem is not None:
         tally.unproven[", ".join(sorted({_kind_of_file(name) for name in hit}))] += 1
@@ -181,12 +182,12 @@ def one_fault(scene: Scene, seed: int, tally: Tally) -> None:
         if problem is not None:
             tally.failures.append(f"{what}: still unproven after the backup was restored: {problem}")
             return
-    versions, built = scene.truth[moment.stage]
-    if raw_versions(home) != versions:
+    if raw_versions(home) != scene.versions[moment.stage]:
         tally.failures.append(f"{what}: other versions in raw")
     elif is_built:
-        found = pull_and_build(home, scene.server)
-        differing = [name for name, rows in built.tables.items() if found.tables.get(name) != rows]
+        # the truth is made at the same time: what is wrong depends on how long ago it was done
+        found, truth = pull_and_build(home, scene.server), pull_and_build(scene.reference[moment.stage], scene.server)
+        differing = [name for name, rows in truth.tables.items() if found.tables.get(name) != rows]
         if differing:
             tally.failures.append(f"{what}: other rows in {', '.join(differing)}")
     if publishes and current_folder(home) is None:

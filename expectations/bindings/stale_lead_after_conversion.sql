@@ -19,9 +19,9 @@
 -- Sonst: Der Vertrieb arbeitet mit dem Contact weiter, das Marketing mit Werten aus der Zeit vor der Konvertierung.
 with converted as (
     -- Salesforce gives the day of a conversion, no time; the stamp of the first version seen converted has one
-    select record_id, main.utc(min_by(system_modstamp, pull_no)) as converted_at
-    from raw.salesforce_lead
-    where main.is_true(is_converted)
+    select record_id, min_by(modified_at, pull_no) as converted_at
+    from staging.salesforce_version
+    where is_converted and object_type = 'Lead'
     group by record_id
 )
 select

@@ -22,27 +22,22 @@ with property_version as (
 ),
 record_version as (
     select
-        record_id, system_modstamp, last_modified_by_id, fields, email, owner_id,
+        record_id, modified_at, last_modified_by_id, fields, email_raw, owner_id,
         lag(fields) over by_pull as fields_before,
-        lag(email) over by_pull as email_before,
+        lag(email_raw) over by_pull as email_before,
         lag(owner_id) over by_pull as owner_id_before
-    from (
-        select record_id, pull_no, system_modstamp, last_modified_by_id, fields, email, owner_id from raw.salesforce_lead
-        where record_id in (select record_id from review.record_detail)
-        union all
-        select record_id, pull_no, system_modstamp, last_modified_by_id, fields, email, owner_id from raw.salesforce_contact
-        where record_id in (select record_id from review.record_detail)
-    ) as version
+    from staging.salesforce_version
+    where record_id in (select record_id from review.record_detail)
     window by_pull as (partition by record_id order by pull_no)
 ),
 field_version as (
-    select record_id, system_modstamp, last_modified_by_id, name, fields[name] as value, fields_before[name] as value_before
+    select record_id, modified_at, last_modified_by_id, name, fields[name] as value, fields_before[name] as value_before
     from (select *, unnest(map_keys(fields)) as name from record_version where fields_before is not null) as one_field
     where not map_contains(map {'Email': '', 'OwnerId': ''}, name)
     union all
-    select record_id, system_modstamp, last_modified_by_id, 'Email', email, email_before from record_version where fields_before is not null
+    select record_id, modified_at, last_modified_by_id, 'Email', email_raw, email_before from record_version where fields_before is not null
     union all
-    select record_id, system_modstamp, last_modified_by_id, 'OwnerId', owner_id, owner_id_before from record_version where fields_before is not null
+    select record_id, modified_at, last_modified_by_id, 'OwnerId', owner_id, owner_id_before from record_version where fields_before is not null
 )
 select
     hubspot_contact_id as contact_id,
@@ -55,6 +50,6 @@ select
 from property_version
 where nullif(value_before, '') is distinct from nullif(value, '')
 union all
-select null, record_id, main.utc(system_modstamp), name, nullif(value_before, ''), nullif(value, ''), main.long_id(last_modified_by_id)
+select null, record_id, modified_at, name, nullif(value_before, ''), nullif(value, ''), last_modified_by_id
 from field_version
 where nullif(value_before, '') is distinct from nullif(value, '');

@@ -23,9 +23,7 @@ named_id as (
     where contact.bound_id is not null
 ),
 version as (
-    select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select id from named_id)
-    union all
-    select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select id from named_id)
+    select record_id, pull_no, fields from staging.salesforce_version where record_id in (select id from named_id)
 )
 select person.record_id, version.fields
 from version

@@ -9,8 +9,7 @@
 create or replace table staging.clock as
 with stamp as (
     select greatest(
-        (select max(main.utc(system_modstamp)) from raw.salesforce_lead),
-        (select max(main.utc(system_modstamp)) from raw.salesforce_contact),
+        (select max(modified_at) from staging.salesforce_version),
         (select max(main.utc(updated_at)) from raw.hubspot_contact)) as latest
 )
 select

@@ -1,4 +1,4 @@
--- One row: the latest version of a Lead or Contact, typed.
+-- One row: the latest version of a Lead or Contact.
 -- Deleted, merged and converted records are here too; core.salesforce_person says which is which.
 --
 -- record_id: its id, 18 characters; as received where it cannot be brought to that
@@ -32,32 +32,12 @@ presence as (
     select id, max_by(present, pull_no) as is_present from raw.presence where object in ('Lead', 'Contact') group by id
 )
 select
-    v.record_id,
-    v.id as id_received,
-    v.object_type,
-    v.name as display_name,
-    v.email as email_raw,
-    main.matching_email(v.email) as email,
-    main.utc(v.created_date) as created_at,
-    main.utc(v.system_modstamp) as modified_at,
-    main.utc(v.last_modified_date) as last_modified_at,
-    case when policy.recency = 'last_modified_date' then main.utc(v.last_modified_date) else main.utc(v.system_modstamp) end as recency_at,
-    main.long_id(v.last_modified_by_id) as last_modified_by_id,
-    main.long_id(v.owner_id) as owner_id,
-    main.long_id(v.account_id) as account_id,
-    coalesce(main.is_true(v.is_deleted), false) as is_deleted,
-    coalesce(main.is_true(v.is_converted), false) as is_converted,
-    main.long_id(v.master_record_id) as merged_into_id,
-    main.long_id(v.converted_contact_id) as converted_contact_id,
-    coalesce(v.id_is_malformed, main.salesforce_id18(v.id) is null) as id_is_malformed,
+    version.* exclude (fields, pull_no),
+    case when policy.recency = 'last_modified_date' then version.last_modified_at else version.modified_at end as recency_at,
     coalesce(presence.is_present, true) as is_present,
-    v.pull_no
-from (
-    select 'Lead' as object_type, * from raw.salesforce_lead
-    union all
-    select 'Contact' as object_type, * from raw.salesforce_contact
-) as v
-left join renewed on renewed.record_id = v.record_id
-left join presence on presence.id = v.record_id
+    version.pull_no
+from staging.salesforce_version as version
+left join renewed on renewed.record_id = version.record_id
+left join presence on presence.id = version.record_id
 cross join main.policy as policy
-where renewed.pull_no is null or renewed.pull_no = v.pull_no;
+where renewed.pull_no is null or renewed.pull_no = version.pull_no;

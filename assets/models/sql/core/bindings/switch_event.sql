@@ -22,23 +22,21 @@ switch as (
 ),
 record_version as (
     -- of the records of a switch
-    select record_id, email, system_modstamp, last_modified_by_id, pull_no from raw.salesforce_lead
-    where record_id in (select from_id from switch union select to_id from switch)
-    union all
-    select record_id, email, system_modstamp, last_modified_by_id, pull_no from raw.salesforce_contact
+    select record_id, email, modified_at, last_modified_by_id, pull_no
+    from staging.salesforce_version
     where record_id in (select from_id from switch union select to_id from switch)
 ),
 email_of_record as (
     -- every e-mail that a record of a switch ever had
-    select distinct record_id, main.matching_email(email) as email from record_version
+    select distinct record_id, email from record_version
 ),
 edit as (
     select
         switch.hubspot_contact_id, switch.changed_at,
-        max_by(main.long_id(version.last_modified_by_id), (main.utc(version.system_modstamp), version.pull_no)) as edited_by_id
+        max_by(version.last_modified_by_id, (version.modified_at, version.pull_no)) as edited_by_id
     from switch
     inner join record_version as version on version.record_id = switch.to_id
-    where main.utc(version.system_modstamp) between switch.changed_at - interval 1 day and switch.changed_at
+    where version.modified_at between switch.changed_at - interval 1 day and switch.changed_at
     group by switch.hubspot_contact_id, switch.changed_at
 ),
 shares_email as (

@@ -80,9 +80,7 @@ contact_value as (
 record_value as (
     select person.record_id, person.object_type, version.fields
     from (
-        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select record_id from needed_record)
-        union all
-        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select record_id from needed_record)
+        select record_id, pull_no, fields from staging.salesforce_version where record_id in (select record_id from needed_record)
     ) as version
     inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
 ),

@@ -13,14 +13,10 @@
 -- archived_at: when the contact was archived
 create or replace table core.merge_event as
 with merged_version as (
-    select record_id, system_modstamp, pull_no from raw.salesforce_lead
-    where main.is_true(is_deleted) and coalesce(master_record_id, '') <> ''
-    union all
-    select record_id, system_modstamp, pull_no from raw.salesforce_contact
-    where main.is_true(is_deleted) and coalesce(master_record_id, '') <> ''
+    select record_id, modified_at, pull_no from staging.salesforce_version where is_deleted and merged_into_id is not null
 ),
 first_seen as (
-    select record_id, main.utc(min_by(system_modstamp, pull_no)) as merged_at, min(pull_no) as pull_no
+    select record_id, min_by(modified_at, pull_no) as merged_at, min(pull_no) as pull_no
     from merged_version
     group by record_id
 ),

@@ -143,20 +143,16 @@ pool as (
       and coalesce(moment.email_changed_at <= moment.moment_at, true)
 ),
 version as (
-    select lead.record_id, lead.pull_no, lead.system_modstamp, lead.last_modified_date, lead.last_modified_by_id
-    from raw.salesforce_lead as lead
-    where lead.record_id in (select record_id from pool)
-    union all
-    select contact.record_id, contact.pull_no, contact.system_modstamp, contact.last_modified_date, contact.last_modified_by_id
-    from raw.salesforce_contact as contact
-    where contact.record_id in (select record_id from pool)
+    select record_id, pull_no, modified_at, last_modified_at, last_modified_by_id
+    from staging.salesforce_version
+    where record_id in (select record_id from pool)
 ),
 stamped as (
     select
         pool.*,
-        main.utc(latest.version.system_modstamp) as modstamp,
-        main.utc(latest.version.last_modified_date) as modified,
-        policy.integration_user_id is not null and main.long_id(latest.version.last_modified_by_id) = policy.integration_user_id as is_own_write
+        latest.version.modified_at as modstamp,
+        latest.version.last_modified_at as modified,
+        policy.integration_user_id is not null and latest.version.last_modified_by_id = policy.integration_user_id as is_own_write
     from pool
     cross join main.policy as policy
     inner join (

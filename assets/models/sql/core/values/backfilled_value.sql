@@ -16,10 +16,8 @@ with switch as (
     group by hubspot_contact_id, from_id, to_id
 ),
 version as (
-    select record_id, 'Lead' as object_type, main.utc(system_modstamp) as stamp, fields, pull_no from raw.salesforce_lead
-    where record_id in (select from_id from switch union select to_id from switch)
-    union all
-    select record_id, 'Contact', main.utc(system_modstamp), fields, pull_no from raw.salesforce_contact
+    select record_id, object_type, modified_at, fields, pull_no
+    from staging.salesforce_version
     where record_id in (select from_id from switch union select to_id from switch)
 ),
 pair as (
@@ -31,8 +29,8 @@ pair as (
         any_value(origin.object_type) as from_type,
         any_value(target.object_type) as to_type,
         -- what the old record said at the switch, what the new one said just before it, and what it says today
-        max_by(origin.fields, origin.pull_no) filter (where origin.stamp <= switch.switched_at + interval 5 second) as from_fields,
-        max_by(target.fields, target.pull_no) filter (where target.stamp < switch.switched_at - interval 5 second) as fields_before,
+        max_by(origin.fields, origin.pull_no) filter (where origin.modified_at <= switch.switched_at + interval 5 second) as from_fields,
+        max_by(target.fields, target.pull_no) filter (where target.modified_at < switch.switched_at - interval 5 second) as fields_before,
         max_by(target.fields, target.pull_no) as fields_now
     from switch
     inner join version as origin on origin.record_id = switch.from_id

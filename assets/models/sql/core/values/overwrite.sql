@@ -20,9 +20,7 @@ with contact as (
 person as (
     select version.record_id, version.fields
     from (
-        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select rival_id from core.rival)
-        union all
-        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select rival_id from core.rival)
+        select record_id, pull_no, fields from staging.salesforce_version where record_id in (select rival_id from core.rival)
     ) as version
     inner join core.salesforce_person as latest on latest.record_id = version.record_id and latest.pull_no = version.pull_no
 ),

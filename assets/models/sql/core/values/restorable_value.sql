@@ -109,9 +109,7 @@ contact as (
 record as (
     select person.record_id, person.object_type, version.fields
     from (
-        select record_id, pull_no, fields from raw.salesforce_lead where record_id in (select bound_id from contact)
-        union all
-        select record_id, pull_no, fields from raw.salesforce_contact where record_id in (select bound_id from contact)
+        select record_id, pull_no, fields from staging.salesforce_version where record_id in (select bound_id from contact)
     ) as version
     inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
     where person.state = 'live'

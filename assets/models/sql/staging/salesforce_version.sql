@@ -1,0 +1,48 @@
+-- One row: a version of a Lead or Contact, typed.
+-- A view: what a model does not ask for is not read, and not turned from text into a type.
+--
+-- object_type: Lead or Contact
+-- record_id: its id, 18 characters; as received where it cannot be brought to that
+-- id_received: the id as the API returned it
+-- display_name: Salesforce's Name; first and last name where the user cannot see that
+-- email_raw: the e-mail as stored
+-- email: the e-mail as compared; null when it can never match
+-- created_at: CreatedDate
+-- modified_at: SystemModstamp, moved by people and by automation
+-- last_modified_at: LastModifiedDate, moved by people
+-- last_modified_by_id: the user who modified it last
+-- owner_id: its owner
+-- account_id: the Account of a Contact
+-- is_deleted: in the recycle bin
+-- is_converted: a converted Lead
+-- merged_into_id: the record it was merged into, from MasterRecordId
+-- converted_contact_id: the Contact that a converted Lead became
+-- id_is_malformed: the id cannot be brought to 18 characters, or its checksum is wrong
+-- fields: the mapped fields by their API names, as text
+-- pull_no: the pull of this version
+create or replace view staging.salesforce_version as
+select
+    object_type,
+    record_id,
+    id as id_received,
+    name as display_name,
+    email as email_raw,
+    main.matching_email(email) as email,
+    main.utc(created_date) as created_at,
+    main.utc(system_modstamp) as modified_at,
+    main.utc(last_modified_date) as last_modified_at,
+    main.long_id(last_modified_by_id) as last_modified_by_id,
+    main.long_id(owner_id) as owner_id,
+    main.long_id(account_id) as account_id,
+    coalesce(main.is_true(is_deleted), false) as is_deleted,
+    coalesce(main.is_true(is_converted), false) as is_converted,
+    main.long_id(master_record_id) as merged_into_id,
+    main.long_id(converted_contact_id) as converted_contact_id,
+    coalesce(id_is_malformed, main.salesforce_id18(id) is null) as id_is_malformed,
+    fields,
+    pull_no
+from (
+    select 'Lead' as object_type, * from raw.salesforce_lead
+    union all
+    select 'Contact' as object_type, * from raw.salesforce_contact
+);
