@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo dev review test test-slow lint bench bench-large bench-pull bench-desk docs clean lock
+.PHONY: help setup clients demo dev review test test-slow lint bench bench-large bench-pull bench-runs bench-desk docs clean lock
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,8 @@ bench-large: setup  ## The same, and 10,000,000 records (40 GB of disk, a quarte
 	$(BIN)/python -m benchmarks.models 100000 1000000 10000000
 bench-pull: setup  ## What pulling costs, up to 1,000,000 records and at a rate limit (six minutes)
 	$(BIN)/python -m benchmarks.pull 10000 100000 1000000
+bench-runs: setup  ## Time whole runs on 4,000 and 1,000,000 records, with and without changes (five minutes)
+	$(BIN)/python -m benchmarks.runs 4000 1000000
 bench-desk: setup  ## Time the pages of the desk on more than 100,000 findings (two minutes)
 	$(BIN)/python -m benchmarks.desk 800000
 docs: setup  ## Make docs/checks.md from the headers of the checks, and tests/house.json from the assets

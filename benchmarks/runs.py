@@ -1,0 +1,167 @@
+"""Times whole runs, as somebody waits for them: `python -m benchmarks.runs 4000 1000000`.
+
+A home of that size that has had its first run (filled by DuckDB, `benchmarks/crm.py`), and then `bindwatch run` in a process of its own against two
+servers that answer at once: nothing has changed, then 10,000 Leads and 5,000 contacts have. The processor time of the servers is not counted.
+"""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from assets.policy import Policy
+from assets.pull.hubspot import read_property_list
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.salesforce import describe_fields
+from assets.pull.salesforce_org import Org, SalesforceAccess
+from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import begin_run
+from benchmarks.api import LEAD, TYPES, Handler, Server, contact_object
+from benchmarks.crm import NOW, fill
+from benchmarks.report import replace_measured
+from sandbox.certificate import make_certificates
+from sandbox.world import id18
+
+CHANGED = datetime(2026, 6, 2)  # a day after everything else
+LEADS, CONTACTS = 10_000, 5_000
+ROOT = Path(__file__).parent.parent
+
+
+class Changes(Handler):
+    """What changed since the first run: the first so many Leads and contacts of `benchmarks/crm.py`, with another title."""
+
+    leads = contacts = 0
+
+    def _salesforce(self, path: str, asked: dict[str, list[str]]) -> None:
+        if path.endswith("/describe"):
+            is_lead = "/Lead/" in path
+            names = LEAD if is_lead else [*(name for name in LEAD if name not in ("IsConverted", "ConvertedContactId")), "AccountId"]
+            fields = [{"name": name, "type": TYPES.get(name, "string")} for name in names]
+            fields += [{"name": f"Mailing{name}", "type": "string"} for name in ("Street", "City", "State", "PostalCode", "Country")]
+            self._json({"fields": [*fields, {"name": "AccountId", "type": "reference", "relationshipName": "Account"}]})
+        elif path.endswith("/queryAll"):
+            count = self.leads if " FROM Lead " in asked["q"][0] else 0
+            self._json({"totalSize": count, "done": True, "records": []} if count == 0 else {"totalSize": count, "done": False, "records": []})
+        elif path.endswith("/results"):
+            rows = "".join(",".join(f'"{self._value(name, n)}"' for name in self.columns) + "\n" for n in range(1, self.leads + 1))
+            self._send((",".join(f'"{name}"' for name in self.columns) + "\n" + rows).encode(), "text/csv", Sforce_NumberOfRecords=str(self.leads))
+        else:
+            self._json({"state": "JobComplete", "numberRecordsProcessed": self.leads})
+
+    def _value(self, name: str, number: int) -> str:
+        if TYPES.get(name) == "datetime":
+            return f"{CHANGED if name != 'CreatedDate' else NOW:%Y-%m-%dT%H:%M:%S.000Z}"
+        known = {"Id": id18(f"00Q5e0{number:09d}"), "Email": f"person{number}@company{number % 5000}.example", "Title": "Changed"}
+        return known.get(name, "false" if TYPES.get(name) == "boolean" else "")
+
+    def _search(self, asked: dict[str, Any]) -> dict[str, Any]:
+        type(self).records = self.contacts
+        return super()._search(asked)
+
+    def do_POST(self) -> None:
+        if not self.path.endswith("/batch/read"):
+            super().do_POST()
+            return
+        asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        contact = contact_object(asked["properties"], asked["propertiesWithHistory"]).replace("2026-03-01", f"{CHANGED:%Y-%m-%d}")
+        objects = ",".join(contact.replace("#", entry["id"]) for entry in asked["inputs"])
+        self._send(f'{{"status":"COMPLETE","results":[{objects}]}}'.encode())
+
+
+def serve(folder: Path) -> dict[str, str]:
+    """Serves until this process ends. Returns the environment of a run against it."""
+    make_certificates(folder)
+    hubspot, salesforce = Server(("127.0.0.1", 0), Changes), Server(("127.0.0.1", 0), Changes)
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure.load_cert_chain(folder / "server.pem", folder / "server.key")
+    salesforce.socket = secure.wrap_socket(salesforce.socket, server_side=True)
+    for server in (hubspot, salesforce):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    return {
+        "SALESFORCE_INSTANCE_URL": f"https://127.0.0.1:{salesforce.server_address[1]}", "SALESFORCE_LOGIN_URL": f"https://127.0.0.1:{salesforce.server_address[1]}",
+        "SALESFORCE_CLIENT_ID": "x", "SALESFORCE_CLIENT_SECRET": "x", "SSL_CERT_FILE": str(folder / "ca.pem"),
+        "HUBSPOT_ACCESS_TOKEN": "token", "HUBSPOT_BASE_URL": f"http://127.0.0.1:{hubspot.server_address[1]}",
+    }  # fmt: skip
+
+
+def make_home(home: Path, records: int, environment: dict[str, str], policy: Policy) -> None:
+    """A home that knows so many records, as if a run had pulled them: what is asked for next is what changed."""
+    url = environment["SALESFORCE_INSTANCE_URL"]
+    org = Org(SalesforceAccess(url, url, client_id="x", client_secret="x", ca_file=environment["SSL_CERT_FILE"]))
+    asked = {name: fields.asked for name, fields in describe_fields(org, policy).items()}
+    asked["contact"] = read_property_list(Portal(HubSpotAccess("token", environment["HUBSPOT_BASE_URL"]), policy.pull), policy).asked
+    with Warehouse(home).connect() as connection:
+        fill(connection, records)
+        for name, digest in asked.items():
+            connection.execute("update raw.pull set request_hash = ? where object = ?", [digest, name])
+        begin_run(connection, "first", NOW)
+
+
+def time_run(home: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Seconds until it ended, of a clock and of the processor, and the peak of its memory in bytes."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from pipelines.main import main; sys.exit(main())", "run"],
+        cwd=ROOT, env={**environment, "PATH": os.environ["PATH"], "HOME": str(home), "BINDWATCH_HOME": str(home), "PYTHONPATH": str(ROOT),
+                       "BINDWATCH_CONFIG": str(ROOT / "bindwatch.toml")},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    output = process.stdout.read() if process.stdout else ""
+    _, status, used = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) not in (0, 1):
+        raise RuntimeError(output[-2000:])
+    return {"seconds": time.perf_counter() - started, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024.0}
+
+
+def measure(records: int) -> dict[str, Any]:
+    """The second run of a home that large: without a change, with changes, and without again."""
+    policy = Policy()
+    with tempfile.TemporaryDirectory(prefix="bindwatch-bench-") as name:
+        home = Path(name) / "home"
+        home.mkdir()
+        environment = serve(Path(name))
+        make_home(home, records, environment, policy)
+        time_run(home, environment)  # nothing is published or remembered before it
+        unchanged = time_run(home, environment)
+        Changes.leads, Changes.contacts = min(LEADS, records // 10), min(CONTACTS, records // 20)
+        changed = time_run(home, environment)
+        result = {"records": records, "changes": f"{Changes.leads:,} + {Changes.contacts:,}", "unchanged": unchanged, "changed": changed}
+        Changes.leads = Changes.contacts = 0
+    return result
+
+
+def render(results: list[dict[str, Any]]) -> str:
+    """The measurements as Markdown."""
+    lines = [
+        "| Salesforce records | HubSpot contacts | changed since the last run | a run takes | of the processor | peak memory |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for r in results:
+        for changes, run in (("nothing", r["unchanged"]), (r["changes"], r["changed"])):
+            lines.append(
+                f"| {r['records']:,} | {r['records'] // 2:,} | {changes} | **{run['seconds']:.1f} s** | {run['cpu']:.1f} s | {run['memory'] / 2**30:.1f} GiB |"
+            )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "--one":
+        print(json.dumps(measure(int(arguments[1]))), flush=True)
+        os._exit(0)  # the servers' threads are still there
+    results = []
+    for size in arguments:
+        answer = subprocess.run([sys.executable, "-m", "benchmarks.runs", "--one", size], check=True, capture_output=True, text=True)
+        results.append(json.loads(answer.stdout.splitlines()[-1]))
+        print(render(results[-1:]).splitlines()[-2], render(results[-1:]).splitlines()[-1], sep="\n", flush=True)
+    replace_measured("runs", render(results), datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
