@@ -143,7 +143,8 @@ def main(arguments: list[str]) -> None:
         ratio = result["seconds"] / result["floor_seconds"]
         print(
             f"{records:>11,} records + {records // 2:,} contacts{', dense' if is_dense else ''}: {result['seconds']:.1f} s, "
-            f"{ratio:.1f} × the floor of {result['floor_seconds']:.1f} s, publishing {result['publish_seconds']:.1f} s, peak {result['peak_memory'] / 2**30:.1f} GiB; "
+            f"{ratio:.1f} × the floor of {result['floor_seconds']:.1f} s, publishing {result['publish_seconds']:.1f} s, "
+            f"peak {result['peak_memory'] / 2**30:.1f} GiB; "
             f"gate {result['judge_seconds']:.1f} + {result['close_seconds']:.1f} s for {result['findings']:,} findings",
             flush=True,
         )
