@@ -41,6 +41,10 @@ class Outcome:
     tables: dict[str, list[str]]
     problem: str | None
 
+    def differences(self, other: "Outcome") -> list[str]:
+        """The tables that are not the same in both."""
+        return [name for name, rows in other.tables.items() if self.tables.get(name) != rows]
+
     def rows(self, table: str) -> list[dict[str, Any]]:
         return [json.loads(row) for row in self.tables[table]]
 
@@ -54,12 +58,17 @@ def access_to(server: SandboxServer, **changes: Any) -> SalesforceAccess:
 
 def pull_and_build(
     home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None,
-    builds: bool = True, publishes: bool = False, **settings: Any,
+    builds: bool = True, publishes: bool = False, optimizes: bool = True, **settings: Any,
 ) -> Outcome:  # fmt: skip
-    """knobs: of the policy; builds, publishes: whether the models are built, and published and remembered; settings: of the section [pull]."""
+    """knobs: of the policy; builds, publishes: whether the models are built, and published and remembered; settings: of the section [pull].
+
+    optimizes: False where a world of a few records is pulled very often; planning takes DuckDB longer then than everything else.
+    """
     policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}})
     warehouse = Warehouse(home)
     with warehouse.connect() as connection:
+        if not optimizes:
+            connection.execute("pragma disable_optimizer")
         begin_run(connection, datetime.now(UTC).isoformat(), datetime.now(UTC))
         try:
             with warehouse.landing(policy) as landing:
@@ -97,8 +106,8 @@ def _publish(connection: duckdb.DuckDBPyConnection, home: Path, verdict: Verdict
     note_end_of_run(home)
 
 
-def pull_and_publish(home: Path, server: SandboxServer) -> Outcome:
-    return pull_and_build(home, server, publishes=True)
+def pull_and_publish(home: Path, server: SandboxServer, optimizes: bool = True) -> Outcome:
+    return pull_and_build(home, server, publishes=True, optimizes=optimizes)
 
 
 def raw_versions(home: Path) -> list[object]:
