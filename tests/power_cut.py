@@ -29,7 +29,7 @@ from assets.published.snapshot import current_folder
 from assets.pull import salesforce
 from sandbox.server import SandboxServer
 from tests.live import served, story_of
-from tests.pulls import Outcome, pull_and_build, pull_and_publish, raw_versions
+from tests.pulls import Outcome, pull_and_build, pull_and_publish, pull_only, raw_versions
 
 PEOPLE, DAYS = 30, 3
 BUILT_EVERY = 20  # of so many faults one has all tables held against the truth; the others are judged by what is in raw
@@ -64,7 +64,7 @@ class Scene:
         """What follows from the reference. oldest: how many seconds ago that may have been worked out."""
         known = self._truth.get(stage)
         if known is None or time.monotonic() - known[0] > oldest:
-            known = self._truth[stage] = time.monotonic(), pull_and_build(self.reference[stage], self.server, optimizes=False)
+            known = self._truth[stage] = time.monotonic(), pull_and_build(self.reference[stage], self.server)
         return known[1]
 
 
@@ -193,7 +193,7 @@ def one_fault(scene: Scene, seed: int, tally: Tally) -> None:
     if raw_versions(home) != scene.versions[moment.stage]:
         tally.failures.append(f"{what}: other versions in raw")
     elif is_built:
-        found = pull_and_build(home, scene.server, optimizes=False)
+        found = pull_and_build(home, scene.server)
         differing = found.differences(scene.truth(moment.stage))
         if differing:  # what is wrong depends on how long ago it was done, so the truth is made anew before somebody is blamed
             differing = found.differences(scene.truth(moment.stage, oldest=0))
@@ -207,8 +207,8 @@ def _run(scene: Scene, home: Path, publishes: bool) -> str | None:
     """Returns why the run cannot be proven; None when it can."""
     try:
         if publishes:
-            return pull_and_publish(home, scene.server, optimizes=False).problem
-        return pull_and_build(home, scene.server, builds=False, optimizes=False).problem
+            return pull_and_publish(home, scene.server).problem
+        return pull_only(home, scene.server)
     except Problem as problem:
         return str(problem)
 

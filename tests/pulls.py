@@ -1,6 +1,8 @@
 """The steps `salesforce`, `hubspot` and `models` of a run, without Dagster and Great Expectations around them: a second instead of four."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories
 from assets.ingest.salesforce import ingest_object
 from assets.models.build import build_models
+from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
 from assets.problems import PullProblem
 from assets.published.contract import TABLES
@@ -56,43 +59,70 @@ def access_to(server: SandboxServer, **changes: Any) -> SalesforceAccess:
     return SalesforceAccess(url, url, ca_file=e["SSL_CERT_FILE"], **{**ordinary, **changes})
 
 
-def pull_and_build(
-    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None,
-    builds: bool = True, publishes: bool = False, optimizes: bool = True, **settings: Any,
-) -> Outcome:  # fmt: skip
-    """knobs: of the policy; builds, publishes: whether the models are built, and published and remembered; settings: of the section [pull].
+@contextmanager
+def _pulled(
+    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Policy]]:
+    """The warehouse after both CRMs were pulled. knobs: of the policy; settings: of the section [pull]. Raises PullProblem.
 
-    optimizes: False where a world of a few records is pulled very often; planning takes DuckDB longer then than everything else.
+    Without the optimizer: planning takes DuckDB longer than all else on a world of a few hundred records. The runs of the real command have it.
     """
     policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}})
     warehouse = Warehouse(home)
     with warehouse.connect() as connection:
-        if not optimizes:
-            connection.execute("pragma disable_optimizer")
+        connection.execute("pragma disable_optimizer")
         begin_run(connection, datetime.now(UTC).isoformat(), datetime.now(UTC))
-        try:
-            with warehouse.landing(policy) as landing:
-                context = Ingest(connection, landing, policy, full)
-                org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
-                wanted = salesforce.describe_fields(org, policy)
-                for name in salesforce.OBJECTS:
-                    ingest_object(org, context, name, wanted[name])
-                e = server.environment
-                portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
-                ingest_contacts(portal, context, hubspot.read_property_list(portal, policy))
-                ingest_histories(portal, context)
-        except PullProblem as problem:
-            return Outcome({}, str(problem))
-        if not builds:
-            incomplete = [f"{row[0]}: {row[1]}" for row in connection.execute("select object, problem from raw.pull where not complete").fetchall()]
-            return Outcome({}, "; ".join(incomplete) or None)
-        files = checks()
-        write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], [file.as_row for file in files])
-        build_models(connection, files)
-        unproven = [row[0] for row in connection.execute("select reason from review.finding where severity = 'unproven'").fetchall()]
-        if publishes:
-            _publish(connection, home, "unproven" if unproven else "fail")
-        return Outcome({} if unproven else _tables(connection), "; ".join(unproven) or None)
+        with warehouse.landing(policy) as landing:
+            ingest = Ingest(connection, landing, policy, full)
+            org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
+            wanted = salesforce.describe_fields(org, policy)
+            for name in salesforce.OBJECTS:
+                ingest_object(org, ingest, name, wanted[name])
+            e = server.environment
+            portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
+            ingest_contacts(portal, ingest, hubspot.read_property_list(portal, policy))
+            ingest_histories(portal, ingest)
+        yield connection, policy
+
+
+def _judge(connection: duckdb.DuckDBPyConnection, policy: Policy, server: SandboxServer, files: list[CheckFile], until: list[str] | None) -> str | None:
+    """Builds what is asked for. Returns why the run is unproven, or None."""
+    write_policy(connection, policy, server.environment["SALESFORCE_INSTANCE_URL"], [file.as_row for file in files])
+    build_models(connection, files, until=until)
+    unproven = connection.execute("select reason from review.finding where severity = 'unproven'").fetchall()
+    return "; ".join(row[0] for row in unproven) or None
+
+
+def pull(home: Path, server: SandboxServer, **options: Any) -> str | None:
+    """Pulls both CRMs. Returns why the run is unproven, or None. options: as in _pulled."""
+    try:
+        with _pulled(home, server, **options) as (connection, policy):
+            can_be_unproven = [file for file in checks() if any("unproven" in entry for entry in file.entries["severity"])]
+            return _judge(connection, policy, server, can_be_unproven, ["review.finding"])
+    except PullProblem as problem:
+        return str(problem)
+
+
+def pull_only(home: Path, server: SandboxServer) -> str | None:
+    """Pulls both CRMs, and builds nothing. Returns which pulls are incomplete, or None."""
+    try:
+        with _pulled(home, server) as (connection, _):
+            incomplete = connection.execute("select object, problem from raw.pull where not complete").fetchall()
+            return "; ".join(f"{name}: {problem}" for name, problem in incomplete) or None
+    except PullProblem as problem:
+        return str(problem)
+
+
+def pull_and_build(home: Path, server: SandboxServer, full: bool = False, publishes: bool = False, **options: Any) -> Outcome:
+    """Pulls both CRMs and builds all tables. publishes: them, and remembers the run. options: as in _pulled."""
+    try:
+        with _pulled(home, server, full, **options) as (connection, policy):
+            problem = _judge(connection, policy, server, checks(), None)
+            if publishes:
+                _publish(connection, home, "unproven" if problem else "fail")
+            return Outcome({} if problem else _tables(connection), problem)
+    except PullProblem as error:
+        return Outcome({}, str(error))
 
 
 def _publish(connection: duckdb.DuckDBPyConnection, home: Path, verdict: Verdict) -> None:
@@ -106,8 +136,8 @@ def _publish(connection: duckdb.DuckDBPyConnection, home: Path, verdict: Verdict
     note_end_of_run(home)
 
 
-def pull_and_publish(home: Path, server: SandboxServer, optimizes: bool = True) -> Outcome:
-    return pull_and_build(home, server, publishes=True, optimizes=optimizes)
+def pull_and_publish(home: Path, server: SandboxServer) -> Outcome:
+    return pull_and_build(home, server, publishes=True)
 
 
 def raw_versions(home: Path) -> list[object]:

@@ -22,7 +22,7 @@ from sandbox.server import SandboxServer
 from sandbox.story import Story
 from tests.command import Ended, environment_of, fork
 from tests.live import served, some_days_ago
-from tests.pulls import Outcome, pull_and_build
+from tests.pulls import Outcome, pull, pull_and_build
 
 PEOPLE = 6
 
@@ -45,6 +45,10 @@ class Portal:
 
     def run(self, home: Path | None = None, **settings: Any) -> Outcome:
         return pull_and_build(home or self.home, self.server, **settings)
+
+    def pull(self, **settings: Any) -> str | None:
+        """Returns why the run is unproven, or None."""
+        return pull(self.home, self.server, **settings)
 
     def touch(self) -> None:
         """Everything is edited, so that the next increment brings it all."""
@@ -193,10 +197,10 @@ def test_a_contact_that_cannot_be_read_is_named_and_all_others_arrive(portal: Po
 
 @pytest.mark.parametrize("way", [*BAD_CONTACTS, "left out"])
 def test_a_contact_that_goes_bad_keeps_its_last_good_version_until_a_good_one_comes(portal: Portal, way: str) -> None:
-    assert portal.run().problem is None
+    assert portal.pull() is None
     portal.touch()
     portal.spoil({**BAD_CONTACTS, "left out": contact_left_out}[way])
-    problem = portal.run().problem
+    problem = portal.pull()
     assert problem is not None
     assert problem.count("arrived and cannot be read") == 1
     titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
@@ -209,7 +213,7 @@ def test_a_contact_that_goes_bad_keeps_its_last_good_version_until_a_good_one_co
 
 
 def test_a_search_result_without_an_id_costs_no_other_contact(portal: Portal) -> None:
-    portal.run()
+    portal.pull()
     portal.touch()
 
     def spoil(_: Portal, line: str, body: bytes) -> bytes:
@@ -222,12 +226,12 @@ def test_a_search_result_without_an_id_costs_no_other_contact(portal: Portal) ->
         return json.dumps(answer).encode()
 
     portal.spoil(spoil)
-    assert "unnamed-" in (portal.run().problem or "")
+    assert "unnamed-" in (portal.pull() or "")
     titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
     assert titles.pop(portal.contact) == "Clerk"
     assert set(titles.values()) == {"Chief"}
     portal.server.faults.on_answer = None
-    assert portal.run(full=True).problem is None
+    assert portal.pull(full=True) is None
 
 
 # ── records of Salesforce ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -255,10 +259,10 @@ def test_a_record_that_cannot_be_read_either_way_is_named_and_all_others_arrive(
 
 @pytest.mark.parametrize("way", BAD_RECORDS)
 def test_a_record_that_goes_bad_keeps_its_last_good_version_until_a_good_one_comes(portal: Portal, way: str) -> None:
-    assert portal.run().problem is None
+    assert portal.pull() is None
     portal.touch()
     portal.spoil(BAD_RECORDS[way])
-    problem = portal.run().problem
+    problem = portal.pull()
     assert problem is not None
     assert problem.count("arrived and cannot be read") == 1
     titles = dict(portal.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
@@ -271,10 +275,10 @@ def test_a_record_that_goes_bad_keeps_its_last_good_version_until_a_good_one_com
 
 
 def test_a_full_comparison_does_not_take_a_record_for_vanished_that_cannot_be_read(portal: Portal) -> None:
-    portal.run()
+    portal.pull()
     portal.touch()
     spoils(portal, BAD_RECORDS["no JSON"], BAD_CONTACTS["no JSON"])
-    assert portal.run(full=True).problem is not None
+    assert portal.pull(full=True) is not None
     assert portal.query("select * from raw.presence") == []
 
 
@@ -282,10 +286,10 @@ def test_a_full_comparison_does_not_take_a_record_for_vanished_that_cannot_be_re
 
 
 def test_runs_go_on_without_a_record_that_a_person_accepted_and_predict_nothing_about_it(portal: Portal) -> None:
-    portal.run()
+    portal.pull()
     portal.touch()
     portal.spoil(BAD_RECORDS["no JSON"])
-    assert portal.run().problem is not None
+    assert portal.pull() is not None
     portal.accept(portal.lead[:15])
     for _ in range(2):
         outcome = portal.run()
@@ -301,18 +305,18 @@ def test_runs_go_on_without_a_record_that_a_person_accepted_and_predict_nothing_
 
 
 def test_what_was_accepted_ends_when_the_record_changes(portal: Portal) -> None:
-    portal.run()
+    portal.pull()
     portal.touch()
     spoils(portal, BAD_RECORDS["no JSON"], BAD_CONTACTS["properties are null"])
-    assert portal.run().problem is not None
+    assert portal.pull() is not None
     portal.accept(portal.lead, portal.contact)
-    assert portal.run().problem is None
+    assert portal.pull() is None
     portal.story.world.edit_record(portal.story.world.records[portal.lead], {"Company": "Another"})
-    assert f"Lead {portal.lead} arrived and cannot be read" in (portal.run().problem or "")
+    assert f"Lead {portal.lead} arrived and cannot be read" in (portal.pull() or "")
 
 
 def test_an_id_that_is_not_in_question_cannot_be_accepted(portal: Portal) -> None:
-    portal.run()
+    portal.pull()
     with pytest.raises(ConfigurationProblem, match=f"--accept-record {portal.lead}: no record of that id is set aside"):
         portal.accept(portal.lead)
     assert portal.query("from main.accepted_record") == []
@@ -320,13 +324,13 @@ def test_an_id_that_is_not_in_question_cannot_be_accepted(portal: Portal) -> Non
 
 def test_a_contact_without_an_id_gets_a_name_that_can_be_accepted_and_its_id_once_that_is_known(portal: Portal) -> None:
     portal.spoil(contact_with(lambda contact: contact.update(id=None)))
-    (name,) = set(re.findall("unnamed-[0-9a-f]{16}", portal.run().problem or ""))
+    (name,) = set(re.findall("unnamed-[0-9a-f]{16}", portal.pull() or ""))
     portal.accept(name)
-    problem = portal.run().problem or ""  # the search of an increment names it
+    problem = portal.pull() or ""  # the search of an increment names it
     assert problem.count("arrived and cannot be read") == 1
     assert f"HubSpot contact {portal.contact} arrived" in problem
     portal.accept(portal.contact)
-    assert portal.run().problem is None
+    assert portal.pull() is None
 
 
 # ── merely odd ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,7 +357,7 @@ def test_what_no_database_holds_becomes_a_replacement_character_and_nothing_else
 
 def test_odd_titles_arrive_through_every_interface(portal: Portal) -> None:
     world = portal.story.world
-    portal.run()
+    portal.pull()
     portal.touch()
     records, contacts = list(world.records.values()), list(world.contacts.values())
     for number, value in enumerate(ODD[:PEOPLE]):
@@ -361,7 +365,7 @@ def test_odd_titles_arrive_through_every_interface(portal: Portal) -> None:
         world.write(contacts[number], {"jobtitle": value}, "CRM_UI")
     for home in (portal.home, portal.home.parent / "by-job"):
         portal.home = home
-        assert portal.run().problem is None
+        assert portal.pull() is None
         titles = dict(portal.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
         assert [titles[record.id] for record in records] == ODD[:PEOPLE]
         titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))

@@ -20,7 +20,7 @@ from sandbox.faults import parse_fault
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from tests.live import runner, served, snapshot, some_days_ago, story_of
-from tests.pulls import Outcome, access_to, pull_and_build
+from tests.pulls import Outcome, access_to, pull, pull_and_build
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("faults")
     story = story_of(300)
     with served(story, folder / "sandbox") as server:
-        assert pull_and_build(folder / "before", server).problem is None
+        assert pull(folder / "before", server) is None
         story.advance(3)
         # from here on the world stands still: every run sees the same
         shutil.copytree(folder / "before", folder / "incremental")
@@ -231,7 +231,7 @@ def test_a_record_edited_while_others_are_read_is_not_lost(tmp_path: Path) -> No
                 story.world.write(contact, {"jobtitle": line[-40:]}, "CRM_UI")
 
         server.faults.on_request = edit_behind_the_reader
-        assert pull_and_build(tmp_path / "home", server).problem is None
+        assert pull(tmp_path / "home", server) is None
         server.faults.on_request = None
         found = pull_and_build(tmp_path / "home", server)
         assert found.tables["salesforce_person"] == pull_and_build(tmp_path / "other", server).tables["salesforce_person"]
@@ -245,7 +245,7 @@ def test_more_contacts_with_one_stamp_than_a_search_returns_come_in_one_incremen
     monkeypatch.setattr(hubspot_api, "_SEARCH_CAP", cap)
     story = Story([], 1, some_days_ago(3))
     with served(story, tmp_path / "sandbox") as server:
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         for number in range(contacts):
             story.world.create_contact({"email": f"p{number}@example.com"}, "IMPORT")
         assert len({contact.modified_at for contact in story.world.contacts.values()}) == 1
@@ -257,14 +257,14 @@ def test_more_contacts_with_one_stamp_than_a_search_returns_come_in_one_incremen
 def test_a_record_that_comes_by_rest_and_by_bulk_is_one_version(tmp_path: Path) -> None:
     story = story_of(200)
     with served(story, tmp_path / "sandbox") as server:
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         story.advance(1)
-        pull_and_build(tmp_path / "home", server, salesforce_overlap_minutes=60 * 24 * 365)
+        pull(tmp_path / "home", server, salesforce_overlap_minutes=60 * 24 * 365)
         assert any("/queryAll" in line for line in server.faults.requests)
         with Warehouse(tmp_path / "home").connect() as connection:
             versions = "select count(*) from (from raw.salesforce_lead union all from raw.salesforce_contact)"
             before = connection.execute(versions).fetchone()
-        pull_and_build(tmp_path / "home", server, salesforce_overlap_minutes=60 * 24 * 365, rest_rows=0)
+        pull(tmp_path / "home", server, salesforce_overlap_minutes=60 * 24 * 365, rest_rows=0)
         with Warehouse(tmp_path / "home").connect() as connection:
             assert connection.execute(versions).fetchone() == before
 
@@ -272,11 +272,11 @@ def test_a_record_that_comes_by_rest_and_by_bulk_is_one_version(tmp_path: Path) 
 def test_a_small_increment_comes_by_rest_and_a_large_one_by_a_job(tmp_path: Path) -> None:
     story = story_of(200)
     with served(story, tmp_path / "sandbox") as server:
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         for most, way in ((10_000, False), (0, True)):
             story.advance(1)
             server.faults.requests.clear()
-            pull_and_build(tmp_path / "home", server, rest_rows=most)
+            pull(tmp_path / "home", server, rest_rows=most)
             assert any("POST" in line and JOB in line for line in server.faults.requests) is way
 
 
@@ -294,7 +294,7 @@ def test_a_slow_list_is_gone_on_with_in_batches(scene: Scene, fault: str) -> Non
 def test_a_query_that_rest_refuses_is_asked_for_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     story = story_of(100)
     with served(story, tmp_path / "sandbox") as server:
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         story.advance(1)
         monkeypatch.setattr(server.salesforce, "_page", lambda *_: salesforce_api._error(400, "QUERY_TOO_COMPLICATED", "too many fields"))
         outcome = pull_and_build(tmp_path / "home", server)
@@ -305,7 +305,7 @@ def test_a_query_that_rest_refuses_is_asked_for_as_a_job(tmp_path: Path, monkeyp
 def test_the_org_forgets_the_query_between_two_pages(tmp_path: Path) -> None:
     story = story_of(200)
     with served(story, tmp_path / "sandbox") as server:
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         stamp = story.world.now
         for number in range(4500):  # three pages, all with one stamp
             story.world.create_record("Lead", {"LastName": f"n{number}", "Email": f"n{number}@example.com"})
@@ -330,27 +330,27 @@ def test_a_token_of_its_own_that_expires_is_named_and_a_renewable_one_is_renewed
         key = (tmp_path / "sandbox" / "jwt.key").read_text()
         signed = SalesforceAccess(url, url, client_id="sandbox-client", username="integration@sandbox.example", private_key=key, ca_file=ca)
         server.faults.ask([parse_fault(f"expire path={RESULTS}")])
-        assert pull_and_build(tmp_path / "signed", server, access=signed).problem is None
+        assert pull(tmp_path / "signed", server, access=signed) is None
         server.faults.ask([parse_fault(f"expire path={RESULTS}")])
         outcome = pull_and_build(tmp_path / "token", server, access=token)
         assert "SALESFORCE_ACCESS_TOKEN" in (outcome.problem or "")
         server.faults.clear()
         both = access_to(server, access_token=server.salesforce.issue_token())
-        assert pull_and_build(tmp_path / "token", server, access=both).problem is None
+        assert pull(tmp_path / "token", server, access=both) is None
 
 
 def test_a_full_run_finds_a_change_that_no_increment_could_see(tmp_path: Path) -> None:
     story = story_of(200)
     world = story.world
     with served(story, tmp_path / "sandbox") as server:
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         account = next(record.account_id for record in world.records.values() if record.type == "Contact" and record.account_id and not record.is_deleted)
         world.accounts[account] = "Renamed Inc."  # moves no stamp of its contacts
         lost = world.create_record("Lead", {"LastName": "Lost", "Email": "lost@example.com"})
         lost.created_at = lost.modified_at = world.now - timedelta(days=900)  # became visible long after its stamp
         contact = next(contact for contact in world.contacts.values() if contact.archived_at is None)
         contact.modified_at = world.now - timedelta(days=800)
-        pull_and_build(tmp_path / "home", server)
+        pull(tmp_path / "home", server)
         server.faults.requests.clear()
         full = pull_and_build(tmp_path / "home", server, full=True)
         lists = [line for line in server.faults.requests if LIST in line and "archived=False" in line]
@@ -370,7 +370,7 @@ def test_faults_are_asked_for_by_request(tmp_path: Path) -> None:
                 return json.loads(answer.read())
 
         assert ask("POST", [{"kind": "500", "path": "/contacts", "times": 2}])[0]["hits"] == 0
-        assert pull_and_build(tmp_path / "home", server).problem is None
+        assert pull(tmp_path / "home", server) is None
         assert ask("GET")[0]["hits"] == 2
         assert ask("DELETE") == []
 

@@ -1,5 +1,6 @@
 """The rate limit is kept to, and used; what fails for the moment is tried again, for as long as was said."""
 
+import errno
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -121,6 +122,13 @@ def test_nobody_at_the_other_end_is_tried_three_times_only() -> None:
     assert with_patience(failing(2, Again("nobody", no_connection=True)), seconds=60) == 2
     with pytest.raises(Again):
         with_patience(failing(3, Again("nobody", no_connection=True)), seconds=60)
+
+
+def test_what_this_machine_lacks_is_not_waited_for() -> None:
+    error = Again("cut off")
+    error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    with pytest.raises(Again, match="cut off"):
+        with_patience(failing(1, error), seconds=60)
 
 
 class _Refusal(Exception):

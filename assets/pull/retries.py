@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
+
+from assets.machine import machine_fault
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -65,6 +68,8 @@ def with_patience(call: Callable[[], T], seconds: float) -> T:
             unreadable[error.digest] += 1
             if unreadable[error.digest] >= _UNREADABLE_ATTEMPTS:
                 return True
+        if machine_fault(error, Path()) is not None:
+            return True  # no CRM mends that this machine has no room, or no descriptors left
         if error.no_connection:
             return state.attempt_number >= _CONNECT_ATTEMPTS
         return (error.wait or 0) > LONGEST_WAIT or (state.seconds_since_start or 0) >= seconds
