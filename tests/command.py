@@ -21,7 +21,9 @@ from tests.live import ROOT
 
 # Imports take longer than a small run, and most of what is asked here happens after them.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["tests.command", "pipelines.cli", "pipelines.definitions", "pipelines.guarded_run", "great_expectations", "duckdb_engine"])
+FORKED.set_forkserver_preload(
+    ["tests.command", "tests.memory_instance", "pipelines.cli", "pipelines.definitions", "pipelines.guarded_run", "great_expectations", "duckdb_engine"]
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -107,13 +109,12 @@ def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hoo
     os.environ.update(environment)
     os.chdir(cwd)
     hear_signals()
-    import dagster as dg
-
     from pipelines import guarded_run
     from pipelines.main import main
+    from tests.memory_instance import memory_instance
 
     if not dagster_on_disk:
-        instance = dg.DagsterInstance.ephemeral()
+        instance = memory_instance()
         guarded_run.prepare_instance = lambda: nullcontext(instance)  # type: ignore[assignment, return-value]
     if hook is not None:
         hook()

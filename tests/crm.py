@@ -80,7 +80,7 @@ class Crm:
 
     def _record(self, table: str, record_id: str, changes: dict[str, Any]) -> str:
         """created, modified: moments; name, email, owner, account, by, deleted, merged_into, converted_to; fields by API name."""
-        ordinary = {
+        ordinary: dict[str, Any] = {
             "created": day(1), "modified": day(1), "email": ANN, "owner": "0055e000000Own1", "account": None, "by": "0055e000000Usr1",
             "deleted": False, "merged_into": None, "converted_to": None, "fields": {}, "name": "Ann Lee",
         }  # fmt: skip
@@ -109,7 +109,7 @@ class Crm:
 
     def contact(self, contact_id: str = "101", bound: str | None = None, **changes: Any) -> str:
         """bound: the record, whose id goes into the property of its object, with one history entry on `since`."""
-        ordinary = {
+        ordinary: dict[str, Any] = {
             "email": ANN, "additional": "", "since": day(2), "synced": day(10), "archived_at": None, "merged_ids": "", "lead_id": "", "crm_contact_id": "",
             "properties": {}, "modified": day(10),
         }  # fmt: skip

@@ -37,7 +37,7 @@ class Portal:
 
     def run(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> RunResult:
         """A run on a copy of the home, against the same CRMs."""
-        return runner(monkeypatch, home, self.policy)(self)  # type: ignore[arg-type]  # of a server it needs the environment
+        return runner(monkeypatch, home, self.policy)(self)  # of a server it needs the environment
 
 
 @contextmanager

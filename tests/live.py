@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import duckdb
 import pytest
 
@@ -19,6 +18,7 @@ from pipelines.guarded_run import RunResult, execute
 from sandbox.people import make_people
 from sandbox.server import SandboxServer
 from sandbox.story import Story
+from tests.memory_instance import memory_instance
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,7 +53,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, home: Path, policy: Path = ROOT / "s
 
     The Dagster instance is in memory: the one on disk spends five seconds a run on its event log. The demo in .ci/run has a real one.
     """
-    instance = dg.DagsterInstance.ephemeral()
+    instance = memory_instance()
     monkeypatch.setattr(guarded_run, "prepare_instance", lambda: nullcontext(instance))
 
     def run(server: SandboxServer, full: bool = False, **environment: str) -> RunResult:

@@ -318,14 +318,19 @@ def test_a_restore_on_a_small_disk_changes_nothing(small: Path, tmp_path: Path) 
         assert contents(disk / "home") == before
 
 
+def inside(name: str, change: Callable[..., Any], *arguments: Any) -> Callable[[Path], Any]:
+    """Something done to a file of a copy."""
+    return lambda copy: change(copy / name, *arguments)
+
+
 def broken(folder: Path) -> Iterator[tuple[str, Callable[[Path], Any]]]:
     """Ways in which a folder is no longer the backup that it was."""
     for name in ("warehouse.duckdb", "decisions.sqlite", "certified/binding.parquet", "bindwatch.toml", "backup.json", "merge-plans/plan.csv"):
         for at in (0.0, 0.37, 0.999):
-            yield f"{name} damaged", lambda copy, name=name, at=at: damage(copy / name, at, 4)
-        yield f"{name} missing", lambda copy, name=name: (copy / name).unlink()
-        yield f"{name} emptied", lambda copy, name=name: (copy / name).write_bytes(b"")
-        yield f"{name} torn", lambda copy, name=name: os.truncate(copy / name, (copy / name).stat().st_size // 2)
+            yield f"{name} damaged", inside(name, damage, at, 4)
+        yield f"{name} missing", inside(name, Path.unlink)
+        yield f"{name} emptied", inside(name, Path.write_bytes, b"")
+        yield f"{name} torn", inside(name, lambda file: os.truncate(file, file.stat().st_size // 2))
 
 
 def rewritten(**changes: Any) -> Callable[[Path], Any]:
@@ -526,16 +531,22 @@ def test_a_run_stops_copying_when_nobody_waits_any_more(small: Path, tmp_path: P
         original = os.fsync
         request = next(small.glob("backup-requests/*.json"))
 
-        def withdrawn(*_: object) -> None:
+        def withdrawn() -> None:
             nonlocal pieces
             pieces += 1
             if pieces == 3:
                 request.unlink()
 
-        hidden = backup.Path.exists
-        monkeypatch.setattr(backup.Path, "exists", lambda path: (withdrawn() if path == request else None, hidden(path))[1])
+        hidden = Path.exists
+
+        def exists(path: Path) -> bool:
+            if path == request:
+                withdrawn()
+            return hidden(path)
+
+        monkeypatch.setattr(Path, "exists", exists)
         run.commits()
-        monkeypatch.setattr(backup.Path, "exists", hidden)
+        monkeypatch.setattr(Path, "exists", hidden)
         assert not (tmp_path / "backup" / "warehouse.duckdb").exists()
         assert pieces == 3
         assert original is os.fsync

@@ -12,7 +12,7 @@ import pytest
 from tenacity.wait import wait_fixed
 
 from assets.problems import ConfigurationProblem
-from assets.pull import hubspot, retries
+from assets.pull import retries
 from assets.pull.landing import as_loadable
 from assets.pull.salvage import id_in, split_page
 from assets.warehouse.file import Warehouse
@@ -30,7 +30,7 @@ PEOPLE = 6
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_backoff", wait_fixed(0.01))
-    monkeypatch.setattr(hubspot.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("assets.pull.hubspot.time.sleep", lambda seconds: None)
 
 
 @dataclass

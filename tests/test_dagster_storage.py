@@ -54,6 +54,7 @@ def test_more_runs_than_files_are_kept_open_and_one_that_is_gone(tmp_path: Path)
 def test_a_power_cut_may_cost_the_last_events_but_no_file(tmp_path: Path) -> None:
     with instance_on(tmp_path / "dagster", "pipelines.dagster_storage.KeptStorage") as instance:
         storage = instance.event_log_storage
+        assert isinstance(storage, KeptEventLogStorage)
         with storage.index_connection() as connection:
             assert connection.exec_driver_sql("pragma synchronous").scalar() == 1
             assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"

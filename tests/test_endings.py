@@ -24,7 +24,7 @@ PHASES = {
     "Salesforce": ("assets.dagster.pulled:ingest_object", "while Salesforce was being pulled. "),
     "HubSpot": ("assets.dagster.pulled:ingest_contacts", "while HubSpot was being pulled. "),
     "load": ("assets.warehouse.load_salesforce:load_versions", "kept; the next run goes on from there"),
-    "models": ("assets.models.build:_measure", "while the tables were being built. What was pulled is kept"),
+    "models": ("assets.models.build:_execute", "while the tables were being built. What was pulled is kept"),
     "publish": ("assets.published.publish:describe_file", "while the snapshot was being published. What was pulled is kept"),
     "gate": ("the gate was judging", "while the gate was judging. What was pulled is kept"),
     "verdict": ("the verdict was being published", "while the verdict was being published"),

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 from tenacity.wait import wait_random_exponential
 
-from assets.pull import hubspot, retries
+from assets.pull import retries
 from assets.pull.salesforce_org import SalesforceAccess
 from assets.warehouse.file import Warehouse
 from sandbox import hubspot_api, salesforce_api
@@ -27,7 +27,7 @@ from tests.pulls import Outcome, access_to, pull, pull_and_build
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts as in life, a tenth as long."""
     monkeypatch.setattr(retries, "_backoff", wait_random_exponential(multiplier=0.05, max=0.5, min=0.02))
-    monkeypatch.setattr(hubspot.time, "sleep", lambda seconds: None)  # for the search index to catch up with a list
+    monkeypatch.setattr("assets.pull.hubspot.time.sleep", lambda seconds: None)  # for the search index to catch up with a list
 
 
 @dataclass

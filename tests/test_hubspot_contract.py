@@ -45,7 +45,7 @@ def ask(server: SandboxServer, method: str, path: str, body: Any = None, token: 
 
 def violations(contract: dict[str, Any], kind: str, value: Any, api: str, place: str = "answer") -> Iterator[str]:
     """Where a value does not have the shape of a type of the client: str, int, list[…], dict[str, …], or a model."""
-    plain = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
     if kind in plain:
         if not isinstance(value, plain[kind]) or (kind == "int" and isinstance(value, bool)):
             yield f"{place} is {type(value).__name__}, not {kind}"

@@ -8,11 +8,11 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from sandbox.server import SandboxServer
 from tests.live import ROOT, served, snapshot, story_of
+from tests.memory_instance import memory_instance
 from tests.pulls import pull_and_build, raw_versions
 
 # Processes are forked from one that has imported everything, so that a moment falls into the run and not into its imports.
@@ -27,7 +27,7 @@ def _run(home: str, environment: dict[str, str], dagster_on_disk: bool) -> None:
     from pipelines import guarded_run
 
     if not dagster_on_disk:
-        instance = dg.DagsterInstance.ephemeral()
+        instance = memory_instance()
         guarded_run.prepare_instance = lambda: nullcontext(instance)  # type: ignore[assignment, return-value]
     os._exit(guarded_run.execute().exit_code)
 

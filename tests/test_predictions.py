@@ -271,7 +271,7 @@ def test_of_two_ids_the_one_written_last_counts_and_the_contact_id_when_that_is_
     for lead_since, contact_since, expected in ((day(5), day(6), OTHER), (day(6), day(5), OLD), (day(5), day(5), OTHER), (None, None, OTHER)):
         crm = Crm()
         crm.contact(lead_id=crm.lead(1), crm_contact_id=crm.salesforce_contact(3))
-        if lead_since:
+        if lead_since and contact_since:
             crm.history("101", "salesforceleadid", (lead_since, OLD))
             crm.history("101", "salesforcecontactid", (contact_since, OTHER))
         assert crm.binding()["bound_id"] == expected

@@ -98,7 +98,7 @@ def test_the_simulator_does_what_was_predicted(tmp_path: Path) -> None:
         story.world.touch_contact(contact)
     with suppress(InvalidState):
         poll(story.world, story.settings)
-    kinds = Counter()
+    kinds: Counter[str] = Counter()
     for row in predicted:
         contact = story.world.contacts[row["hubspot_contact_id"]]
         kinds[row["prediction"]] += 1
@@ -342,7 +342,7 @@ def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypa
     whole_list = HubSpotApi.list_contacts
 
     async def list_without_its_last_page(self: HubSpotApi, request: Request) -> Response:
-        answer = json.loads((await whole_list(self, request)).body)
+        answer = json.loads(bytes((await whole_list(self, request)).body))
         answer.pop("paging", None)
         return JSONResponse(answer)
 

@@ -88,7 +88,7 @@ class Portal:
         if not properties:
             return
         place = 0 if record.type == "Lead" else 1
-        fields = {name: values[prop] for prop in properties if (name := MAPPING[prop][place]) and "." not in name}
+        fields: dict[str, str | None] = {name: values[prop] for prop in properties if (name := MAPPING[prop][place]) and "." not in name}
         self.world.edit_record(record, fields)
         self.wait()
 

@@ -71,7 +71,9 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     metadata: dict[str, Any] = {name: value.value for name, value in shown.metadata.items()}
     assert (shown.passed, shown.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert (metadata["findings"], metadata["new since the last run"], metadata["trend"]) == (2, 1, "1 → 2")
-    examples = [record.data for record in shown.metadata["examples"].records]
+    table = shown.metadata["examples"]
+    assert isinstance(table, dg.TableMetadataValue)
+    examples = [record.data for record in table.records]
     assert {example["email"] for example in examples} == {"a***@example.com", "b***@example.com"}
     assert {example["change"] for example in examples} == {None, "new"}
     assert "https://app.hubspot.com/contacts/77/record/0-1/" in metadata["examples in words"]

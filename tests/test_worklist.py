@@ -226,7 +226,7 @@ def test_a_decision_that_becomes_visible_late_is_seen_all_the_same(home: Path) -
     late = listed.store.read()[0]
     hidden = [row for row in listed.store.read() if row is not late and row["decision_no"] != late["decision_no"]]
     original = listed.store.read_after
-    listed.store.read_after = lambda number: [row for row in hidden if row["decision_no"] > number]  # type: ignore[method-assign]
+    listed.store.read_after = lambda decision_no: [row for row in hidden if row["decision_no"] > decision_no]  # type: ignore[method-assign]
     listed.refresh()
     assert [row["status"] for row in listed.find(Filter())] == ["open", "acknowledged"]
     listed.store.read_after = original  # type: ignore[method-assign]

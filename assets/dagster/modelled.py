@@ -28,8 +28,9 @@ from assets.warehouse.ledger import memory_with, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.watermark import loaded_pulls
 
-_GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}
+_GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}  # core has one for each subject: 4_core_people
 PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version", "raw.hubspot_history_read"]
+OWNERS = ["team:data-quality"]
 SNAPSHOT = dg.AssetKey(["published", "snapshot"])
 
 
@@ -86,8 +87,9 @@ def _reads(file: SqlFile, checks: list[CheckFile]) -> set[str]:
 def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
     layer, name = file.table.split(".")
     return dg.AssetSpec(
-        [layer, name], deps=[table.split(".") for table in sorted(reads)], group_name=_GROUPS[layer], kinds={"duckdb", "sql"},
-        description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12],
+        [layer, name], deps=[table.split(".") for table in sorted(reads)], group_name="_".join(filter(None, (_GROUPS[layer], file.subject))),
+        kinds={"duckdb", "sql"}, description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12], owners=OWNERS,
+        tags={"layer": layer, **({"subject": file.subject} if file.subject else {})},
     )  # fmt: skip
 
 

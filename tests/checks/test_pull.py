@@ -1,5 +1,7 @@
 """Suite pull: for each check a world in which it fires once, near misses in which it must not, and missing data."""
 
+from typing import Any
+
 import pytest
 
 from tests.crm import BOUND, Crm, contact_id, day, lead_id, one
@@ -153,8 +155,9 @@ def test_email_unusable_fires_for_a_placeholder_however_it_is_written() -> None:
 
 def test_email_unusable_is_silent_without_an_email_and_for_who_is_gone() -> None:
     crm = Crm()
-    for number, gone in enumerate([{"email": None}, {"email": " \u200b"}, {"email": "x", "deleted": True}, {"email": "x", "converted_to": contact_id(9)}], 1):
-        crm.lead(number, **gone)
+    leads: list[dict[str, Any]] = [{"email": None}, {"email": " \u200b"}, {"email": "x", "deleted": True}, {"email": "x", "converted_to": contact_id(9)}]
+    for number, lead in enumerate(leads, 1):
+        crm.lead(number, **lead)
     crm.contact("101", email="")
     crm.contact("102", email="x", archived_at=day(3))
     assert crm.findings("email_unusable") == []

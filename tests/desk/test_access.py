@@ -139,7 +139,7 @@ def test_a_form_without_the_token_of_the_session_is_refused(home: Path, ann: Vis
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}])
-def test_a_form_from_another_page_is_refused_even_with_a_token(home: Path, ann: Visitor, headers: dict[str, str]) -> None:
+def test_a_form_from_another_page_is_refused_even_with_a_token(home: Path, ann: Visitor, headers: dict[str, Any]) -> None:
     page = ann.send("/decisions", {"action": "acknowledge", "finding": first_fingerprint(home), "user": "X"}, **headers)
     assert page.status == 403
     assert DecisionStore(home).read() == []

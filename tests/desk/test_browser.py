@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from assets.published.decisions import DecisionStore
 from assets.published.worklist import STATUSES, Filter, Worklist
+from pipelines.guarded_run import RunResult
+from sandbox.story import Story
 from tests import live
 from tests.desk.portal import planned, publish, pull, served, troubled
 
@@ -75,7 +77,7 @@ def browse(chromium: Browser) -> Iterator[Callable[[str], Open]]:
 
 
 @contextmanager
-def real_portal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Callable[[], live.RunResult], live.Story]]:
+def real_portal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Callable[[], RunResult], Story]]:
     """Two CRMs in miniature, a run that was red, and a function for the next one."""
     story = live.story_of(250)
     home = tmp_path / "home"

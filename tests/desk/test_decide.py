@@ -91,7 +91,7 @@ def test_undo_takes_the_last_decision_back_and_says_where_there_was_none(home: P
         ("acknowledge", {"finding": "' or 1=1 --"}, "no finding is ticked"),
     ],
 )
-def test_what_cannot_be_decided_is_said_and_nothing_is_kept(home: Path, ann: Visitor, action: str, fields: dict[str, str], problem: str) -> None:
+def test_what_cannot_be_decided_is_said_and_nothing_is_kept(home: Path, ann: Visitor, action: str, fields: dict[str, Any], problem: str) -> None:
     page = ann.decide(fields.get("finding", fingerprints(home)[0]), action, **{name: value for name, value in fields.items() if name != "finding"})
     (sentence,) = said(ann, page)
     assert sentence.startswith("Nothing was decided") and problem in sentence

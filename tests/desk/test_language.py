@@ -15,16 +15,20 @@ REVIEW = Path(__file__).parent.parent.parent / "review"
 KEYWORDS = {"N_": None, "P_": (1, 2), "_": None, "gettext": None, "ngettext": (1, 2)}
 
 
+def fixed(message: str | list[str] | tuple[str, ...] | None) -> str | tuple[str, ...]:
+    return tuple(message) if isinstance(message, (list, tuple)) else message or ""
+
+
 def said() -> set[str | tuple[str, ...]]:
     methods = [("**.py", "python"), ("templates/**.html", "jinja2")]
     options = {"templates/**.html": {"newstyle_gettext": "true", "silent": "false"}}
     found = extract_from_dir(REVIEW, method_map=methods, options_map=options, keywords=KEYWORDS)
-    return {tuple(message) if isinstance(message, (list, tuple)) else message for _, _, message, _, _ in found}
+    return {fixed(message) for _, _, message, _, _ in found}
 
 
 def translated() -> dict[str | tuple[str, ...], str | tuple[str, ...]]:
     with (REVIEW / "locale" / "de.po").open("rb") as file:
-        return {message.id: message.string for message in read_po(file, locale="de") if message.id}
+        return {fixed(message.id): fixed(message.string) for message in read_po(file, locale="de") if message.id}
 
 
 def test_the_german_catalogue_says_exactly_what_the_pages_say() -> None:
