@@ -8,7 +8,7 @@ import duckdb
 from assets.moments import naive
 from assets.problems import ConfigurationProblem
 from assets.pull.landing import UNNAMED, LandedPull
-from assets.sql import transaction
+from assets.sql import count, transaction
 
 MOST_ASKED_AGAIN = 1000  # records that could not be read are asked for by id in every run: so many at most
 
@@ -44,6 +44,8 @@ def accept_records(connection: duckdb.DuckDBPyConnection, given: Sequence[str], 
 
 def load_asides(connection: duckdb.DuckDBPyConnection, pull: LandedPull, key: str, pull_no: int, tracked: str, names_all: bool) -> None:
     """Notes who was set aside, and who no longer is: a good version came, or it was asked for again and is gone."""
+    if not count(connection, "select (select count(*) from raw.set_aside) + (select count(*) from aside)"):
+        return
     asked_again = ids_set_aside(connection, tracked) if pull.manifest.object == f"{tracked}_set_aside" else []
     connection.execute(
         f"""delete from raw.set_aside

@@ -1,6 +1,5 @@
 """From where on an object is pulled again, up to where it was pulled, and what each pull brought: raw.pull."""
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +8,6 @@ import duckdb
 from assets.moments import naive
 from assets.pull.landing import LandedPull
 from assets.sql import count
-
-log = logging.getLogger("bindwatch.pull")
 
 
 @dataclass(frozen=True)
@@ -49,15 +46,13 @@ def can_be_loaded(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> bo
     return pull.manifest.complete
 
 
-def note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: LoadResult, highest: datetime | None) -> bool:
-    """Adds the pull to raw.pull; False when it was there already.
+def note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: LoadResult, highest: datetime | None) -> None:
+    """Adds the pull to raw.pull. Whoever calls it has seen that it is not there (can_be_loaded).
 
     highest: the latest stamp that came. The watermark stays behind the moment at which the pull began: what changed after that, while
     other records were read, may not be in it.
     """
     manifest = pull.manifest
-    if manifest.pull_id in loaded_pulls(connection):
-        return False
     before = watermark(connection, manifest.source, manifest.object)
     began = naive(manifest.crm_time)
     covered = min(highest, began) if highest and began else highest
@@ -70,16 +65,6 @@ def note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: L
         "complete": manifest.complete, "problem": manifest.problem, "crm_time": began, "not_seen": manifest.not_seen,
     }  # fmt: skip
     connection.execute(f"insert into raw.pull ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
-    return True
-
-
-def report_pull(pull: LandedPull, result: LoadResult) -> None:
-    """Tells in the log what a pull brought, or why it is incomplete."""
-    manifest = pull.manifest
-    if manifest.complete:
-        log.info("%s: %s rows pulled (%s), %s new or changed", pull.label, f"{manifest.rows:,}", manifest.mode, f"{result.new_versions:,}")
-    else:
-        log.error("%s: incomplete, %s", pull.label, manifest.problem)
 
 
 def next_pull_no(connection: duckdb.DuckDBPyConnection) -> int:
