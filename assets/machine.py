@@ -34,6 +34,9 @@ _ABOUT_MACHINE = set("IOException FatalException InternalException TransactionEx
 _PATH = re.compile(r"""["'](/[^"']+)["']|(?<!\S)(/[^\s"':]+)""")
 
 
+_FULL = 1 << 20  # bytes: with less, a disk has no room
+
+
 def machine_fault(error: BaseException, home: Path) -> MachineProblem | None:
     """What the machine lacks that led to this exception, in words; None when it is no fault of the machine.
 
@@ -128,6 +131,8 @@ def _path_in(text: str) -> Path | None:
 
 def _words(kind: Kind, path: Path | None, home: Path) -> tuple[str, int]:
     """What happened, where, and what to do; and the exit code."""
+    if kind == "disk" and _free(path or home) < _FULL:
+        kind = "room"  # SQLite calls it an error of the disk when there is none left for its own index
     if kind == "room":
         folder = _existing(path) if path else min((_existing(one) for one in (home, _dagster(home), _temporary())), key=_free)
         return (

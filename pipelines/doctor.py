@@ -27,7 +27,7 @@ from assets.pull.hubspot_portal import Portal
 from assets.pull.retries import Again
 from assets.pull.salesforce_org import Org
 from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
-from assets.warehouse.damage import checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
+from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
 from pipelines.settings import dagster_home, home, missing_settings, open_decisions, read_connections, read_environment, wrong_checks, wrong_settings
@@ -180,7 +180,8 @@ def _look_at_warehouse(place: Path) -> str:
         if what is not None:
             raise _Mend(f"{path} is damaged: {what}", way_back(place))
         if noted_checksum(place) not in (None, checksum_of(path)):
-            raise _Mend(f"{path} was changed since the last run left it, by another program or by a failing disk", way_back(place))
+            what = f"{path} is not what {CHECKSUM} beside it says: one of them was changed since the last run left it, by another program or by a failing disk"
+            raise _Mend(what, way_back(place))
         try:
             with closing(duckdb.connect(str(path), read_only=True)) as connection:
                 connection.execute("set memory_limit = '60%'")

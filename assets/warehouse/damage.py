@@ -172,9 +172,13 @@ def checksum_of(path: Path) -> str:
 
 
 def noted_checksum(home: Path) -> str | None:
-    """The checksum that the warehouse had when the last run left it; None when nothing is known of it."""
+    """The checksum that the warehouse had when the last run left it; None when nothing is known of it. What a damaged note holds is no file's checksum."""
     note = home / CHECKSUM
-    return note.read_text("utf-8", "replace").partition(" ")[0] if note.exists() else None
+    if not note.exists():
+        return None
+    line = note.read_text("utf-8", "replace")
+    digest = line.partition(" ")[0]
+    return digest if line == checksum_line(digest) else line
 
 
 # ── opening, and errors in words ─────────────────────────────────────────────────────────────────────────────────────────────────
