@@ -147,6 +147,21 @@ def test_old_loaded_pages_are_pruned_and_fresh_or_unloaded_ones_stay(landing: La
     assert unloaded.folder.exists()
 
 
+@pytest.mark.parametrize("content", ["", "{", "\0\0\0"])
+def test_an_old_pull_whose_manifest_was_damaged_is_set_aside_and_ends_no_run(landing: Landing, connection: duckdb.DuckDBPyConnection, content: str) -> None:
+    """It was loaded long ago, so nobody asks for it any more; only the tidying up at the end of a run meets it."""
+    pull = landing.open("hubspot", "contact_history", "incremental", {"asked": "x"}, set())
+    pull.finish(None)
+    (pull.folder / "manifest.json").write_text(content)
+    landing.prune(set(), timedelta(days=7))
+    (aside,) = pull.folder.parent.iterdir()
+    assert ".unusable-" in aside.name
+    landing.prune(set(), timedelta(days=7))
+    assert aside.exists()
+    landing.prune(set(), timedelta(0))
+    assert not aside.exists()
+
+
 def test_hubspot_values_of_any_type_land_as_text(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
     pull = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
     contact = {

@@ -338,10 +338,11 @@ class Landing:
 
     def prune(self, loaded: set[str], keep: timedelta) -> None:
         """Removes pulls that are older than `keep` and were loaded, or can never be gone on with."""
-        for folder in self.folder.glob("*/*/*/"):
+        for folder in list(self.folder.glob("*/*/*/")):
             manifest = None if UNUSABLE in folder.name else _read_manifest(folder)
             if manifest is None:
-                if time.time() - folder.stat().st_mtime > keep.total_seconds():
+                # one that cannot be read has another name by now, and is met under that one
+                if folder.exists() and time.time() - folder.stat().st_mtime > keep.total_seconds():
                     shutil.rmtree(folder)
                 continue
             age = _now() - manifest.started_at
