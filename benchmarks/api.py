@@ -37,6 +37,7 @@ def contact_object(properties: list[str], history: list[str]) -> str:
     """A contact of a page, with # where its number goes."""
     values: dict[str, str | None] = {name: f"{name} of a person" for name in properties}
     values |= {"email": "person#@example.com", "salesforceleadid": "00Q5e00000#", "salesforcecontactid": None, "hs_merged_object_ids": None, "fax": None}
+    values |= {"lastmodifieddate": STAMP, "salesforcelastsynctime": STAMP}
     entries = [{"value": "00Q5e00000#", "timestamp": STAMP, "sourceType": "SALESFORCE", "sourceId": None}]
     contact: dict[str, Any] = {
         "id": "#",
