@@ -68,6 +68,8 @@ def call(arguments: Iterable[str], environment: dict[str, str], cwd: Path = ROOT
 
 
 def hear_signals() -> None:
+    """Signals are as at the start of a process, whatever was done to them in this one before."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for number in SIGNALS:
         signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 

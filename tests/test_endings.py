@@ -325,6 +325,6 @@ def command():
     time.sleep(9)
 run_command(command)
 """
-        answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60, preexec_fn=hear_signals)
         assert (answer.returncode, answer.stdout) == (3, "went on\n"), (name, answer.stderr)
         assert "Interrupted by SIGTERM" in answer.stderr
