@@ -48,9 +48,9 @@ class Changes(Handler):
             fields += [{"name": f"Mailing{name}", "type": "string"} for name in ("Street", "City", "State", "PostalCode", "Country")]
             self._json({"fields": [*fields, {"name": "AccountId", "type": "reference", "relationshipName": "Account"}]})
         elif path.rstrip("/").endswith("/queryAll"):
-            names, _, rest = asked["q"][0].removeprefix("SELECT ").partition(" FROM ")
+            selected, _, rest = asked["q"][0].removeprefix("SELECT ").partition(" FROM ")
             count = self.leads if rest.startswith("Lead ") else 0
-            records = [{name: self._value(name, number) for name in names.split(", ")} for number in range(1, count + 1)]
+            records = [{name: self._value(name, number) for name in selected.split(", ")} for number in range(1, count + 1)]
             self._json({"totalSize": count, "done": True, "records": records})  # where they are too many, as a job is asked for next
         elif path.endswith("/results"):
             rows = "".join(",".join(f'"{self._value(name, n)}"' for name in self.columns) + "\n" for n in range(1, self.leads + 1))
