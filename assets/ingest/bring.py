@@ -10,14 +10,12 @@ import duckdb
 
 from assets.policy import Policy
 from assets.pull.landing import LandedPull, Landing, Mode
-from assets.pull.reading import CANNOT_BE_READ, LoadProblem
+from assets.pull.reading import CANNOT_BE_LOADED, LoadProblem
 from assets.warehouse.watermark import LoadResult, loaded_pulls
 
 log = logging.getLogger("bindwatch.pull")
 
 T = TypeVar("T")
-
-_CANNOT_BE_LOADED = (LoadProblem, duckdb.IntegrityError, *CANNOT_BE_READ)
 
 
 class Crm(Protocol):
@@ -58,13 +56,13 @@ class Ingest:
             if not pull.is_finished:
                 land(pull)
             return pull, load(pull)
-        except _CANNOT_BE_LOADED as problem:
+        except CANNOT_BE_LOADED as problem:
             self.landing.discard(pull, f"cannot be loaded ({_how(problem)}); it is pulled again")
         pull = begin()
         try:
             land(pull)
             return pull, load(pull)
-        except _CANNOT_BE_LOADED as problem:
+        except CANNOT_BE_LOADED as problem:
             pull.finish(pull.manifest.expected_rows, f"what arrived cannot be loaded ({_how(problem)})")
             return pull, load(pull)
 

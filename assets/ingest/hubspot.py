@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import TypeVar
 
 from assets.ingest.bring import Ingest, report_pull
-from assets.pull.hubspot import PropertyList, digest, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live
+from assets.pull.hubspot import PropertyList, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live
 from assets.pull.hubspot_portal import Portal
-from assets.pull.landing import LandedPull, Mode
+from assets.pull.landing import LandedPull, Mode, digest
 from assets.warehouse.history import contacts_without_history, load_hubspot_history
 from assets.warehouse.load_hubspot import compare_hubspot_ids, load_hubspot_contacts, load_list_members, no_longer_archived
 from assets.warehouse.set_aside import ids_set_aside

@@ -7,10 +7,9 @@ differs: so it finds what vanished, and what increments did not bring. Records t
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
 
 from assets.ingest.bring import Ingest, report_pull
-from assets.pull.landing import LandedPull, Mode
+from assets.pull.landing import LandedPull, Mode, digest
 from assets.pull.salesforce import FieldList, columns_of, land_by_id, land_ids, land_values, query_for
 from assets.pull.salesforce_org import Org
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
@@ -43,8 +42,7 @@ def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: Field
     def land(pull: LandedPull) -> None:
         land_by_id(org, pull, name, wanted, ids)
 
-    digest = sha256(",".join(ids).encode()).hexdigest()[:16]
-    return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest}, land, name, wanted)
+    return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest(ids)}, land, name, wanted)
 
 
 def _bring(

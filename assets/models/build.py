@@ -34,7 +34,7 @@ def build_models(
     sql_folder: Path = SQL_FOLDER,
     until: Iterable[str] | None = None,
     without: Collection[str] = (),
-) -> list[BuiltTable]:  # fmt: skip
+) -> list[BuiltTable]:
     """Rebuilds staging, core and review from raw, and runs every check into review.violation.
 
     until: build these tables and what they read, and nothing else; without: those that are there already. Returns the tables in build order. An

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 from assets.policy import Policy
 from assets.problems import PullProblem
 from assets.pull.hubspot_portal import HISTORY_PAGE, SEARCH_PAGE, Page, Portal
-from assets.pull.landing import Aside, LandedPull, aside_of
+from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.reading import count_landed_contacts
 from assets.pull.salvage import SortedPage, id_in, sort_out
 
@@ -92,10 +91,6 @@ def land_list_members(portal: Portal, pull: LandedPull, list_id: str) -> None:
     """Lands the members of the inclusion list."""
     problem = _land_pages(portal, pull, lambda after: _as_members(*portal.list_members_page(list_id, after)))
     pull.finish(None, problem or (f"{len(pull.asides):,} of its members came without an id" if pull.asides else None))
-
-
-def digest(names: Sequence[str]) -> str:
-    return sha256(",".join(names).encode()).hexdigest()[:16]
 
 
 # ── what came, and what of it can be read ────────────────────────────────────────────────────────────────────────────────────────

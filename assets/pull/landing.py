@@ -91,6 +91,11 @@ def aside_of(record_id: str | None, record: Any, reason: str) -> Aside:
     return Aside(record_id or f"{UNNAMED}{digest}", digest, reason)
 
 
+def digest(names: Sequence[str]) -> str:
+    """Short for a list of names or ids: what a pull asked for, and whether the next one asks for the same."""
+    return sha256(",".join(names).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Page:
     """A page on disk, and how many records it holds."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import file_digest, sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import duckdb
 
 from assets.policy import Policy, Pull
 from assets.problems import PullProblem
-from assets.pull.landing import Aside, LandedPull, aside_of
+from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.reading import csv_source
 from assets.pull.retries import Again, with_patience
 from assets.pull.salesforce_org import Org, Refusal, problems_in_words, short
@@ -53,7 +53,7 @@ class FieldList:
 
     @property
     def asked(self) -> str:
-        return sha256(",".join(sorted(self.fields)).encode()).hexdigest()[:16]
+        return digest(sorted(self.fields))
 
     @property
     def stampless(self) -> list[str]:
