@@ -140,14 +140,14 @@ def pull_and_publish(home: Path, server: SandboxServer) -> Outcome:
     return pull_and_build(home, server, publishes=True)
 
 
-def raw_versions(home: Path) -> list[object]:
+def raw_versions(home: Path) -> list[tuple[object, ...]]:
     """What tells whether the same is in raw, but for the numbers of the pulls."""
-    rows: list[object] = []
+    query = " union all ".join(
+        f"select '{table}', count(*), bit_xor(hash(t)), sum(hash(t)::hugeint) from (select * exclude (pull_no) from raw.{table}) as t"
+        for table in ("salesforce_lead", "salesforce_contact", "hubspot_contact", "hubspot_property_version")
+    )
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
-        for table in ("salesforce_lead", "salesforce_contact", "hubspot_contact", "hubspot_property_version"):
-            query = f"select count(*), bit_xor(hash(t)), sum(hash(t)::hugeint) from (select * exclude (pull_no) from raw.{table}) as t"
-            rows += [(table, *row) for row in connection.execute(query).fetchall()]
-    return rows
+        return sorted(connection.execute(query).fetchall())
 
 
 def _tables(connection: Any) -> dict[str, list[str]]:
