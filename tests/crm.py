@@ -94,7 +94,8 @@ class Crm:
                 $id as record_id, $id as id, $modified as system_modstamp, $created as created_date, $modified as last_modified_date,
                 $by as last_modified_by_id,
                 $owner as owner_id, $account as account_id, $name as name, $email as email, $deleted as is_deleted, $merged_into as master_record_id,
-                $converted as is_converted, $converted_to as converted_contact_id, map($names, $values) as fields, 0 as content_hash, $pull_no as pull_no""",
+                $converted as is_converted, $converted_to as converted_contact_id, map($names, $values) as fields,
+                main.salesforce_id18($id) is null as id_is_malformed, 0 as content_hash, $pull_no as pull_no""",
             {
                 "id": record_id, "modified": text(value["modified"]), "created": text(value["created"]), "by": value["by"], "owner": value["owner"],
                 "account": value["account"], "email": value["email"], "name": value["name"], "deleted": str(deleted).lower(),

@@ -195,11 +195,18 @@ def test_a_warehouse_of_schema_1_is_brought_to_this_one_and_keeps_its_memory(tmp
                select 'f1' as fingerprint, 'bindings' as suite, 'bound_record_unknown' as check_name, 'block' as severity, '101' as hubspot_contact_id,
                       timestamp '2026-01-01' as first_seen_at, timestamp '2026-01-02' as last_seen_at"""
         )
+        old.execute(
+            """insert into raw.salesforce_lead by name
+               select id as record_id, id, map() as fields, 0 as content_hash, 1 as pull_no
+               from (values ('00Q5e000001AbcdEAC'), ('00Q5e000001AbcdXXX')) as t(id)"""
+        )
     for _ in range(2):
         with Warehouse(tmp_path).connect() as connection:
             assert connection.execute("select max(version) from main.schema_version").fetchone() == (SCHEMA_VERSION,)
             (row,) = connection.execute("select status, open_since, length(subject) from main.ledger").fetchall()
             assert row == ("open", datetime(2026, 1, 1), 32)
+            malformed = connection.execute("select id_is_malformed from raw.salesforce_lead order by id").fetchall()
+            assert malformed == [(False,), (True,)]
             new = duckdb.connect()
             prepare(new)
             assert columns_of(connection) == columns_of(new)

@@ -28,7 +28,7 @@ log = logging.getLogger("bindwatch.pull")
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 3  # one more with each file under sql/migrations/
+SCHEMA_VERSION = 4  # one more with each file under sql/migrations/
 MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
 LOAD_MEMORY, LOAD_ROWS = "240MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
 
@@ -133,7 +133,9 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     version = row[0] if row else None
     if version is not None and version > SCHEMA_VERSION:
         raise WarehouseProblem(f"The warehouse was written by a newer Bindwatch (schema {version}, this one knows {SCHEMA_VERSION}). Update Bindwatch.")
+    macros = (SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8")
     for next_version in range((version or SCHEMA_VERSION) + 1, SCHEMA_VERSION + 1):
+        connection.execute(macros)
         with transaction(connection):
             connection.execute((SQL_FOLDER / "migrations" / f"{next_version}.sql").read_text("utf-8"))
             connection.execute("insert into main.schema_version values (?)", [next_version])
@@ -141,7 +143,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     if version is None:
         connection.execute("insert into main.schema_version values (?)", [SCHEMA_VERSION])
     # they stay in the file, and making them again takes longer than all else of an opening: only when they are others
-    statements = "".join((SQL_FOLDER / "raw" / f"{name}.sql").read_text("utf-8") for name in ("tables", "macros"))
+    statements = (SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8") + macros
     digest = sha256(statements.encode()).hexdigest()
     connection.execute("create table if not exists main.prepared (digest varchar not null)")
     if connection.execute("select 1 from main.prepared where digest = ?", [digest]).fetchone() is None:

@@ -38,7 +38,7 @@ create table if not exists raw.salesforce_lead (
     owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
     is_converted varchar, converted_contact_id varchar,
     fields map(varchar, varchar) not null,  -- mapped fields by their API name
-    id_is_malformed boolean,                -- worked out once, at load; null in rows of schema 1
+    id_is_malformed boolean,                -- worked out once, at load
     content_hash ubigint not null, pull_no bigint not null
 );
 

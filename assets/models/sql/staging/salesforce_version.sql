@@ -31,18 +31,27 @@ select
     main.utc(created_date) as created_at,
     main.utc(system_modstamp) as modified_at,
     main.utc(last_modified_date) as last_modified_at,
-    main.long_id(last_modified_by_id) as last_modified_by_id,
-    main.long_id(owner_id) as owner_id,
-    main.long_id(account_id) as account_id,
+    coalesce(long_ids[1], nullif(last_modified_by_id, '')) as last_modified_by_id,
+    coalesce(long_ids[2], nullif(owner_id, '')) as owner_id,
+    coalesce(long_ids[3], nullif(account_id, '')) as account_id,
     coalesce(main.is_true(is_deleted), false) as is_deleted,
     coalesce(main.is_true(is_converted), false) as is_converted,
-    main.long_id(master_record_id) as merged_into_id,
-    main.long_id(converted_contact_id) as converted_contact_id,
-    coalesce(id_is_malformed, main.salesforce_id18(id) is null) as id_is_malformed,
+    coalesce(long_ids[4], nullif(master_record_id, '')) as merged_into_id,
+    coalesce(long_ids[5], nullif(converted_contact_id, '')) as converted_contact_id,
+    id_is_malformed,
     fields,
     pull_no
 from (
-    select 'Lead' as object_type, * from raw.salesforce_lead
-    union all
-    select 'Contact' as object_type, * from raw.salesforce_contact
+    select
+        *,
+        -- hardly any reference has 15 characters; in a list the checksum is planned once instead of for each of them
+        case
+            when 15 in (length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id))
+            then list_transform([last_modified_by_id, owner_id, account_id, master_record_id, converted_contact_id], lambda id: main.long_id(id))
+        end as long_ids
+    from (
+        select 'Lead' as object_type, * from raw.salesforce_lead
+        union all
+        select 'Contact' as object_type, * from raw.salesforce_contact
+    )
 );
