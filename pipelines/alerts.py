@@ -24,6 +24,7 @@ from assets.published.snapshot import current_folder, open_folder, read_manifest
 
 log = logging.getLogger("bindwatch.alerts")
 
+_DEAD_KEPT = 500
 ATTEMPTS = 10  # at a message that an address does not take; then it is given up, and the log says so
 
 
@@ -36,21 +37,23 @@ class Message:
 
 @dataclass(frozen=True)
 class DeadRun:
-    """A run that Dagster knows to have ended, and that left no verdict: its process died, or it could not start."""
+    """A run that Dagster knows to have ended, and that left no verdict: its process died, or it could not start. later: the runs that began after it."""
 
     run_id: str
     ended_at: datetime  # UTC
+    later: frozenset[str] = frozenset()
 
 
 @dataclass
 class Told:
-    """What was told so far. proven: the verdict of the last run that proved something; is_broken: the last one did not.
+    """What was told so far. run_no: of the last run that was looked at; proven: the verdict of the last run that proved something; is_broken: the last
+    one did not; dead: the runs without a verdict that were told, the last ones.
 
     pending: messages on their way, with the digests of the addresses that still wait for them.
     """
 
-    until: str = ""  # when the last run that was looked at began
-    dead_until: str = ""
+    run_no: int | None = None
+    dead: list[str] = field(default_factory=list)
     proven: str | None = None
     is_broken: bool = False
     pending: list[dict[str, Any]] = field(default_factory=list)
@@ -89,23 +92,21 @@ def _due(home: Path, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -
         manifest = read_manifest(folder)
         going_on = manifest["run_id"] if manifest["finished_at"] is None else ""
         runs = connection.execute(
-            "select run_id, started_at, verdict from run where strftime(started_at, '%Y-%m-%dT%H:%M:%S.%f') > ? and run_id <> ? order by started_at",
-            [told.until, going_on],
+            "select run_id, run_no, started_at, verdict from run where run_no > ? and run_id <> ? order by run_no", [told.run_no or 0, going_on]
         ).fetchall()
-        if not told.until:
+        if told.run_no is None:
             runs = runs[-1:]  # whoever switches alerts on wants to know how things are, not how they were
-        for run_id, started_at, verdict in runs:
+        for run_id, run_no, started_at, verdict in runs:
             yield from _of_run(connection, policy, told, run_id, started_at, verdict, manifest)
-            told.until = f"{started_at:%Y-%m-%dT%H:%M:%S.%f}"
+            told.run_no = run_no
         judged = {row[0] for row in connection.execute("select run_id from run").fetchall()} - {going_on}
     else:
         judged = set()
-    for dead in sorted(dead_runs, key=lambda run: run.ended_at):
-        moment = dead.ended_at.isoformat()
-        if moment > told.dead_until:
-            told.dead_until = moment
+    for dead in dead_runs:
+        if dead.run_id not in told.dead:
+            told.dead = [*told.dead, dead.run_id][-_DEAD_KEPT:]
             # one that a later run has made good is over
-            if dead.run_id not in judged and moment > told.until and not told.is_broken:
+            if dead.run_id not in judged and not judged.intersection(dead.later) and not told.is_broken:
                 told.is_broken = True
                 yield Message(
                     "unproven", "Bindwatch: a run could not be completed",
@@ -220,6 +221,8 @@ def _locked(path: Path) -> Iterator[None]:
 def _read_told(path: Path) -> Told:
     """What was told. When that cannot be read the present state is told once more."""
     kept = read_json(path)
+    if isinstance(kept, dict):
+        kept = {name: value for name, value in kept.items() if name not in ("until", "dead_until")}  # times, until 0.1: a wrong clock silenced all alerts
     if kept is not None and not (isinstance(kept, dict) and kept.keys() <= {field.name for field in fields(Told)}):
         set_aside(path, "does not say what was told")
         kept = None

@@ -36,6 +36,14 @@ def run(
         list[str] | None,
         typer.Option(metavar="ID", help="A record that cannot be read (the finding pull_incomplete names it): go on without it until it changes."),
     ] = None,
+    accept_shrink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is rightly smaller than it was (the finding pull_incomplete names it): salesforce.Lead, salesforce.Contact, hubspot.contact or "
+            "hubspot.inclusion_list.",
+        ),
+    ] = None,
 ) -> int:
     """Pull both CRMs, build every table, publish, and let the gate judge.
 
@@ -47,7 +55,7 @@ def run(
     from pipelines.report import print_verdict, show_progress
 
     show_progress()
-    result = execute(full, accept_record or ())
+    result = execute(full, accept_record or (), accept_shrink or ())
     ending.decide(result.exit_code)
     print_verdict(result)
     return result.exit_code

@@ -400,7 +400,7 @@ def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> s
     org = Org(replace(connections.salesforce, patience_seconds=_PATIENCE, timeout_seconds=_TIMEOUT))
     fields = org.describe("Contact")
     if org.clock:
-        clocks["Salesforce"] = datetime.now(UTC) - org.clock
+        clocks["Salesforce"] = org.clock.ours - org.clock.theirs
     if fields is None:
         raise _Mend(f"{org.access.host} answers, but the integration user cannot see the object Contact", "Grant read access in its permission set.")
     return f"{org.access.host} answers, {len(fields)} fields of Contact can be seen"
@@ -410,7 +410,7 @@ def _ask_hubspot(connections: Connections, clocks: dict[str, timedelta]) -> str:
     portal = Portal(replace(connections.hubspot, patience_seconds=_PATIENCE, timeout_seconds=_TIMEOUT), connections.policy.pull)
     names: set[str] = portal.property_names()
     if portal.clock:
-        clocks["HubSpot"] = datetime.now(UTC) - portal.clock
+        clocks["HubSpot"] = portal.clock.ours - portal.clock.theirs
     return f"{portal.access.host} answers, {len(names)} properties of contacts can be seen"
 
 

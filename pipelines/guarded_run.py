@@ -12,12 +12,15 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from assets import problems
+from assets.dagster.session import EXIT_CODE
 from assets.machine import check_home, fault_in_texts
 from assets.problems import ConfigurationProblem, WarehouseProblem, said
 from assets.progress import doing, end_if_told
 from assets.published.snapshot import current_folder, open_folder, read_manifest
+from assets.sql import transaction
 from assets.warehouse.file import Warehouse
 from assets.warehouse.set_aside import accept_records
+from assets.warehouse.shrinkage import accept_shrink
 from pipelines.dagster_home import histories_of, prepare_folder
 from pipelines.settings import home, is_default_home, read_connections, who_acts
 
@@ -30,16 +33,19 @@ _OWN_PROBLEMS = {name for name, value in vars(problems).items() if isinstance(va
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. manifest: of the snapshot it published; None when it did not come that far. problem: why it is unproven."""
+    """How a run ended. manifest: of the snapshot it published; None when it did not come that far. problem: why it is unproven. is_misconfigured: that is
+    because of a setting.
+    """
 
     run_id: str
     verdict: str
     manifest: dict[str, Any] | None
     problem: str | None
+    is_misconfigured: bool = False
 
     @property
     def exit_code(self) -> int:
-        return EXIT_CODES[self.verdict]
+        return ConfigurationProblem.exit_code if self.is_misconfigured else EXIT_CODES[self.verdict]
 
 
 def prepare_instance() -> dg.DagsterInstance:
@@ -50,19 +56,20 @@ def prepare_instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def execute(full: bool = False, accepted: Sequence[str] = ()) -> RunResult:
+def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: Sequence[str] = ()) -> RunResult:
     """Runs the job.
 
-    accepted: ids of records that cannot be read and that a person accepts. Raises ConfigurationProblem or MachineProblem before anything starts when
-    settings are missing or wrong, an id is not in question, or the home cannot be written; Interrupted when a signal ended it.
+    accepted: ids of records that cannot be read and that a person accepts; accepted_shrink: names of what a person says is rightly smaller. Raises
+    ConfigurationProblem or MachineProblem before anything starts when settings are missing or wrong, an id or a name is not in question, or the home
+    cannot be written; Interrupted when a signal ended it.
     """
     doing("the run was being prepared", "Nothing had begun: run it again.")
     connections = read_connections()
     check_home(home(), is_default_home())
     if (home() / DEMO_MARK).exists() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
         raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
-    if accepted:
-        _accept(accepted)
+    if accepted or accepted_shrink:
+        _accept(accepted, accepted_shrink)
     from pipelines.definitions import defs
 
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
@@ -77,12 +84,16 @@ def execute(full: bool = False, accepted: Sequence[str] = ()) -> RunResult:
     return _read_result(result)
 
 
-def _accept(ids: Sequence[str]) -> None:
+def _accept(ids: Sequence[str], names: Sequence[str]) -> None:
     warehouse = Warehouse(home())
     if not warehouse.path.exists():
-        raise ConfigurationProblem(f"--accept-record {ids[0]}: no run has taken place in {home()}, so no record is in question.")
-    with warehouse.guard(), warehouse.connect() as connection:
-        accept_records(connection, ids, who_acts())
+        given = f"--accept-record {ids[0]}" if ids else f"--accept-shrink {names[0]}"
+        raise ConfigurationProblem(f"{given}: no run has taken place in {home()}, so nothing is in question.")
+    with warehouse.guard(), warehouse.connect() as connection, transaction(connection):
+        if ids:
+            accept_records(connection, ids, who_acts())
+        if names:
+            accept_shrink(connection, names, who_acts())
 
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
@@ -99,11 +110,19 @@ def _read_result(result: dg.ExecuteInProcessResult) -> RunResult:
     folder = current_folder(home())
     manifest = read_manifest(folder) if folder else None
     if manifest is None or manifest["run_id"] != result.run_id:
-        return RunResult(result.run_id, "unproven", None, _failure(result))
+        return RunResult(result.run_id, "unproven", None, _failure(result), _is_misconfigured(result))
     verdict = manifest["verdict"]
     if verdict == "pass" and not result.success:
         return RunResult(result.run_id, "unproven", manifest, _failure(result))
-    return RunResult(result.run_id, verdict, manifest, manifest.get("problem") or (_failure(result) if verdict == "unproven" else None))
+    return RunResult(
+        result.run_id, verdict, manifest, manifest.get("problem") or (_failure(result) if verdict == "unproven" else None), _is_misconfigured(result)
+    )
+
+
+def _is_misconfigured(result: dg.ExecuteInProcessResult) -> bool:
+    """Did a step fail because a setting is wrong?"""
+    failures = (event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure)
+    return any(failure is not None and EXIT_CODE in failure.metadata for failure in failures)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

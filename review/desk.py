@@ -96,7 +96,7 @@ def overview(snapshot: Snapshot) -> dict[str, Any]:
         "counts": counts,
         "changes": changes,
         "oldest": oldest[0] if oldest else None,
-        "runs": snapshot.query(f"from (from published.run order by started_at desc limit {SHOWN_RUNS}) order by started_at"),
+        "runs": snapshot.query(f"from (from published.run order by run_no desc limit {SHOWN_RUNS}) order by run_no"),
         "scores": scores(snapshot),
         "certified": snapshot.manifest.get("certified"),
     }

@@ -49,6 +49,8 @@ class HubSpotApi:
                 Route(f"{base}/merge", self._guarded(self.merge), methods=["POST"]),
                 Route(f"{base}/{{contact_id}}", self._guarded(self.one), methods=["GET", "DELETE"]),
             ]
+        for path in ("/account-info/v3/details", "/account-info/{version}/details"):
+            routes.append(Route(path, self._guarded(self.account)))
         for path in ("/crm/v3/properties/contacts", "/crm/properties/{version}/contacts"):
             routes.append(Route(path, self._guarded(self.property_list)))
         for path in ("/crm/v3/lists/{list_id}/memberships", "/crm/lists/{version}/{list_id}/memberships"):
@@ -188,6 +190,9 @@ class HubSpotApi:
         if primary is None or secondary is None or primary is secondary:
             return _error(404, "OBJECT_NOT_FOUND", "resource not found")
         return JsonAnswer(self._object(self.world.merge_contacts(primary, secondary), [], []))
+
+    async def account(self, request: Request) -> Response:
+        return JsonAnswer({"portalId": int(self.world.portal_id), "accountType": "STANDARD", "timeZone": "Europe/Berlin", "companyCurrency": "EUR"})
 
     async def property_list(self, request: Request) -> Response:
         moment = _iso(self.world.now)

@@ -21,6 +21,7 @@ from sandbox.soql import Query, SoqlError, Value, parse
 from sandbox.world import SalesforceRecord, World, field_value
 
 CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
+_USER = "0055e0000000SndAAG"
 _DATA = "/services/data/v{version}"
 
 _SYSTEM = {
@@ -60,6 +61,7 @@ class SalesforceApi:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/services/oauth2/token", self.token, methods=["POST"]),
+            Route("/services/oauth2/userinfo", self._guarded(self.userinfo)),
             Route("/services/data", self._guarded(self.versions)),
             Route(f"{_DATA}/sobjects", self._guarded(self.global_describe)),
             Route(f"{_DATA}/sobjects/{{name}}/describe", self._guarded(self.describe)),
@@ -99,7 +101,12 @@ class SalesforceApi:
         if not good:
             return JsonAnswer({"error": "invalid_grant", "error_description": "authentication failure"}, 400)
         return JsonAnswer(
-            {"access_token": self.issue_token(), "instance_url": f"https://{request.url.netloc}", "id": "https://sandbox/id/00D/005", "token_type": "Bearer"}
+            {
+                "access_token": self.issue_token(),
+                "instance_url": f"https://{request.url.netloc}",
+                "id": f"https://sandbox/id/{self.world.org_id}/{_USER}",
+                "token_type": "Bearer",
+            }
         )
 
     def issue_token(self) -> str:
@@ -122,6 +129,9 @@ class SalesforceApi:
             return response
 
         return guarded
+
+    async def userinfo(self, request: Request) -> Response:
+        return JsonAnswer({"sub": f"https://sandbox/id/{self.world.org_id}/{_USER}", "user_id": _USER, "organization_id": self.world.org_id})
 
     async def versions(self, request: Request) -> Response:
         return JsonAnswer([{"label": "Sandbox", "url": "/services/data/v64.0", "version": "64.0"}])
@@ -185,6 +195,8 @@ class SalesforceApi:
         except LookupError as error:
             return _error(400, "INVALID_FIELD", str(error))
         rows = _visible(request, self._select(query, with_deleted="queryAll" in request.url.path))
+        if not query.fields:
+            return JsonAnswer({"totalSize": len(rows), "done": True, "records": []})
         cursor = f"01g{secrets.token_hex(6)}"
         self.cursors[cursor] = [{"attributes": {"type": query.object_type, "url": ""}, **row} for row in rows]  # type: ignore[dict-item]
         return self._page(request, cursor, 0)
@@ -262,6 +274,8 @@ class SalesforceApi:
 
     def _parse(self, soql: str) -> Query:
         query = parse(soql)
+        if query.object_type == "Organization":
+            return query
         if query.object_type not in FIELDS:
             raise LookupError(f"sObject type '{query.object_type}' is not supported.")
         for field in query.fields:
@@ -271,6 +285,8 @@ class SalesforceApi:
         return query
 
     def _select(self, query: Query, with_deleted: bool) -> list[dict[str, Value]]:
+        if query.object_type == "Organization":
+            return [{"Id": self.world.org_id}]
         records = [
             r for r in self.world.records.values()
             if r.type == query.object_type and r.is_visible and (with_deleted or not r.is_deleted)

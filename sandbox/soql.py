@@ -23,6 +23,8 @@ class SoqlError(ValueError):
 
 @dataclass(frozen=True)
 class Query:
+    """fields: none of them for SELECT COUNT(), which is answered with a number."""
+
     fields: list[str]
     object_type: str
     matches: Callable[[Row], bool]
@@ -50,6 +52,9 @@ class _Parser:
     def query(self) -> Query:
         self.word("SELECT")
         fields = [self.take("word")]
+        if fields == ["COUNT"] and self.at("("):
+            self.expect(")")
+            fields = []
         while self.at(","):
             fields.append(self.take("word"))
         self.word("FROM")

@@ -214,6 +214,7 @@ class World:
 
     def __init__(self, now: datetime, first_number: int = 0) -> None:
         self.now = now
+        self.org_id, self.portal_id = "00D5e0000000SndEAC", "4711"  # another one is another org, or portal
         self.records: dict[str, SalesforceRecord] = {}
         self.contacts: dict[str, HubSpotContact] = {}
         self.accounts: dict[str, str] = {}

@@ -68,6 +68,9 @@ class Crm:
         self.numbers = count(1)
         self.pull_no = 1
         self.run_no = 1
+        # somebody has said that there is nothing yet: most tests need no more than one of the two CRMs
+        self._changing().execute("insert into main.accepted_shrink select unnest($names), 'nothing', 0, 0, $moment, 'ann', 0", {
+            "names": ["salesforce.Contact", "hubspot.contact"], "moment": day(1)})  # fmt: skip
         self._begin_run(day(30))
 
     # ── Salesforce ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,6 +178,14 @@ class Crm:
         self._changing().execute("insert into raw.set_aside values (?, ?, ?, ?, ?)", [object_type, record_id, version, reason, self.pull_no])
         if accepted_by:
             self._changing().execute("insert into main.accepted_record values (?, ?, 'v1', ?, ?)", [object_type, record_id, day(29), accepted_by])
+
+    def clock(self, source: str, theirs: datetime, ours: datetime | None = None) -> None:
+        """What a CRM's own clock said last in this run, and this machine's at that moment."""
+        self._changing().execute("insert into main.crm_clock values (?, ?, ?, ?)", [f"run {self.run_no}", source, theirs, ours or theirs])
+
+    def count(self, name: str, counted: int, kind: str = "counted", known: int | None = None) -> None:
+        """How many there are, as a CRM told this run."""
+        self._changing().execute("insert into main.object_count values (?, ?, ?, ?, ?)", [f"run {self.run_no}", name, kind, known, counted])
 
     def later(self) -> None:
         """What follows comes with a later pull of the same run."""

@@ -105,30 +105,30 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_call_is_made_again_until_it_succeeds() -> None:
-    assert with_patience(failing(4, Again("busy")), seconds=5) == 4
+    assert with_patience(failing(4, Again("busy")), seconds=5, crm="HubSpot") == 4
 
 
 def test_patience_ends() -> None:
     with pytest.raises(Again, match="busy"):
-        with_patience(failing(10**6, Again("busy")), seconds=0.2)
+        with_patience(failing(10**6, Again("busy")), seconds=0.2, crm="HubSpot")
 
 
 def test_who_asks_for_a_very_long_wait_is_not_waited_for() -> None:
     with pytest.raises(Again, match="asks to wait for 3,600 seconds"):
-        with_patience(failing(1, Again("busy", wait=3600)), seconds=5)
+        with_patience(failing(1, Again("busy", wait=3600)), seconds=5, crm="HubSpot")
 
 
 def test_nobody_at_the_other_end_is_tried_three_times_only() -> None:
-    assert with_patience(failing(2, Again("nobody", no_connection=True)), seconds=60) == 2
+    assert with_patience(failing(2, Again("nobody", no_connection=True)), seconds=60, crm="HubSpot") == 2
     with pytest.raises(Again):
-        with_patience(failing(3, Again("nobody", no_connection=True)), seconds=60)
+        with_patience(failing(3, Again("nobody", no_connection=True)), seconds=60, crm="HubSpot")
 
 
 def test_what_this_machine_lacks_is_not_waited_for() -> None:
     error = Again("cut off")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
     with pytest.raises(Again, match="cut off"):
-        with_patience(failing(1, error), seconds=60)
+        with_patience(failing(1, error), seconds=60, crm="HubSpot")
 
 
 class _Refusal(Exception):

@@ -24,7 +24,8 @@ from assets.published.publish import publish_tables
 from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
 from assets.warehouse.file import Warehouse
-from assets.warehouse.ledger import memory_with, set_baseline, summarise_run
+from assets.warehouse.identity import read_identity
+from assets.warehouse.ledger import machine_ahead, memory_with, read_as_of, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.watermark import loaded_pulls
 
@@ -100,7 +101,12 @@ def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: st
         for pull in coverage["hubspot"]:
             if pull["object"] == "contact":
                 pull["not_seen"].append(histories)
-    return {"run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "problem": None, "coverage": coverage}
+    identity = read_identity(connection)
+    return {
+        "run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "as_of": read_as_of(connection),
+        "salesforce_org_id": identity.get("salesforce"), "hubspot_portal_id": identity.get("hubspot"), "machine_ahead_seconds": machine_ahead(connection),
+        "problem": None, "coverage": coverage,
+    }  # fmt: skip
 
 
 def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]]) -> dg.MaterializeResult[None]:

@@ -15,7 +15,6 @@ from assets.progress import doing
 from assets.pull import hubspot, salesforce
 from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull
-from assets.pull.salesforce_org import Org
 from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
 
@@ -59,7 +58,7 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     with session.step(context.run_id, _retries_left(context)) as connection:
         connections = session.connections
         doing("Salesforce was being pulled", kept=None)
-        org = Org(connections.salesforce)
+        org, _ = session.crms(connection, context.run_id)
         wanted = salesforce.describe_fields(org, connections.policy)
         with session.warehouse.landing(connections.policy) as landing:
             ingest = Ingest(connection, landing, connections.policy, config.full)
@@ -108,7 +107,7 @@ def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Ses
     with session.step(context.run_id, _retries_left(context)) as connection:
         connections = session.connections
         doing("HubSpot was being pulled", kept=None)
-        portal = Portal(connections.hubspot, connections.policy.pull)
+        _, portal = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
             yield portal, Ingest(connection, landing, connections.policy, config.full)
 

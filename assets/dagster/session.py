@@ -14,21 +14,24 @@ from assets.files import prepare_home
 from assets.machine import in_words
 from assets.moments import utc_text
 from assets.policy import Policy
-from assets.problems import DamagedWarehouse, PullProblem, UnexpectedProblem, presentable
+from assets.problems import ConfigurationProblem, DamagedWarehouse, PullProblem, UnexpectedProblem, presentable
 from assets.progress import Interrupted, interruption, told_to_end, undisturbed
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_verdict
-from assets.pull.hubspot_portal import HubSpotAccess
+from assets.pull import patience
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.retries import Again
-from assets.pull.salesforce_org import SalesforceAccess
+from assets.pull.salesforce_org import Org, SalesforceAccess
 from assets.warehouse.coverage import read_coverage
 from assets.warehouse.damage import is_damage, note_end_of_run
 from assets.warehouse.file import Warehouse
+from assets.warehouse.identity import hold_to_home
 from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
 
 log = logging.getLogger("bindwatch.pull")
 
 RETRY_SECONDS = 120
+EXIT_CODE = "exit code"  # of a command whose run failed because a setting is wrong
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Session:
     decisions: DecisionStore
     read_connections: Callable[[], Connections]
     _connections: Connections | None = field(default=None, init=False)
+    _crms: tuple[Org, Portal] | None = field(default=None, init=False)
 
     @property
     def connections(self) -> Connections:
@@ -55,6 +59,19 @@ class Session:
             self._connections = self.read_connections()
             prepare_home(self.warehouse.home, self._connections.policy.privacy.readers_group)
         return self._connections
+
+    def crms(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[Org, Portal]:
+        """The way into both CRMs, once it is known that they are those of this home: before the first step of a run pulls anything. The run's time begins.
+
+        Raises ConfigurationProblem when one of them is another org or portal, PullProblem when one does not let us in.
+        """
+        pull = self.connections.policy.pull
+        patience.begin(run_id, pull.run_deadline_hours, pull.idle_minutes)
+        if self._crms is None:
+            org, portal = Org(self.connections.salesforce), Portal(self.connections.hubspot, pull)
+            hold_to_home(connection, {"salesforce": org.read_id(), "hubspot": portal.read_id()})
+            self._crms = org, portal
+        return self._crms
 
     @contextmanager
     def step(self, run_id: str, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -84,7 +101,8 @@ class Session:
                 raise problem from None
             if isinstance(problem, DamagedWarehouse):
                 self._take_back_verdict(run_id, str(problem))
-            failure = dg.Failure(description=str(problem), allow_retries=False)
+            metadata = {EXIT_CODE: problem.exit_code} if isinstance(problem, ConfigurationProblem) else None
+            failure = dg.Failure(description=str(problem), metadata=metadata, allow_retries=False)
             if not _may_be_tried_again(error, retries_left):
                 raise failure from None
             log.warning("%s Trying again in %d seconds.", problem, RETRY_SECONDS)

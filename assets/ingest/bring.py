@@ -8,10 +8,14 @@ from typing import Any, Protocol, TypeVar
 
 import duckdb
 
+from assets.moments import naive
 from assets.policy import Policy
 from assets.pull.landing import LandedPull, Landing, Mode
 from assets.pull.reading import CANNOT_BE_LOADED, LoadProblem
-from assets.warehouse.watermark import LoadResult, loaded_pulls
+from assets.pull.retries import Clock
+from assets.sql import transaction
+from assets.warehouse.shrinkage import Floor, Shrunken, note_count
+from assets.warehouse.watermark import LoadResult, current_run_id, loaded_pulls
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -22,7 +26,7 @@ class Crm(Protocol):
     """A client of a CRM. clock: what its own clock said last."""
 
     @property
-    def clock(self) -> datetime | None: ...
+    def clock(self) -> Clock | None: ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,19 @@ class Ingest:
     landing: Landing
     policy: Policy
     full: bool
+
+    @property
+    def floor(self) -> Floor:
+        return Floor.of(self.policy)
+
+    def note_clock(self, crm: Crm, source: str) -> None:
+        """Keeps what the CRM's clock said last in this run, and this machine's at that moment."""
+        if crm.clock is None:
+            return
+        run_id = current_run_id(self.connection)
+        with transaction(self.connection):
+            self.connection.execute("delete from main.crm_clock where run_id <> ? or source = ?", [run_id, source])
+            self.connection.execute("insert into main.crm_clock values (?, ?, ?, ?)", [run_id, source, naive(crm.clock.theirs), naive(crm.clock.ours)])
 
     def bring(
         self, crm: Crm, source: str, name: str, mode: Mode, request: dict[str, Any], not_seen: list[str],
@@ -45,23 +62,31 @@ class Ingest:
         not_seen: what the API holds back.
         """
 
+        def loaded() -> T:
+            try:
+                return load(pull)
+            except Shrunken as problem:
+                note_count(self.connection, problem.name, problem.kind, problem.known, problem.counted)
+                pull.finish(pull.manifest.expected_rows, str(problem))
+                return load(pull)
+
         def begin() -> LandedPull:
             pull = self.landing.open(source, name, mode, request, loaded_pulls(self.connection), watermark_from)
             pull.manifest.not_seen = not_seen
-            pull.begin(crm.clock)
+            pull.begin(crm.clock.theirs if crm.clock else None)
             return pull
 
         pull = begin()
         try:
             if not pull.is_finished:
                 land(pull)
-            return pull, load(pull)
+            return pull, loaded()
         except CANNOT_BE_LOADED as problem:
             self.landing.discard(pull, f"cannot be loaded ({_how(problem)}); it is pulled again")
         pull = begin()
         try:
             land(pull)
-            return pull, load(pull)
+            return pull, loaded()
         except CANNOT_BE_LOADED as problem:
             pull.finish(pull.manifest.expected_rows, f"what arrived cannot be loaded ({_how(problem)})")
             return pull, load(pull)

@@ -1,7 +1,8 @@
 """Which pulls HubSpot's contacts need.
 
 Live contacts are pulled incrementally when everything was pulled before with the same properties; a full run on top compares all ids and stamps with
-what is known. Archived ones always come whole. Contacts that could not be read are asked for again, each time.
+what is known. Archived ones always come whole, and are loaded before a list of all live ones is held against what is known: they explain what it does
+not have. Contacts that could not be read are asked for again, each time.
 
 The history of mapped properties is read last, when Salesforce was pulled, too: which contacts need it follows from the duplicates there.
 """
@@ -15,9 +16,11 @@ from assets.ingest.bring import Ingest, report_pull
 from assets.pull.hubspot import PropertyList, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live
 from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull, Mode, digest
+from assets.sql import count_rows
 from assets.warehouse.history import contacts_without_history, load_hubspot_history
-from assets.warehouse.load_hubspot import compare_hubspot_ids, load_hubspot_contacts, load_list_members, no_longer_archived
+from assets.warehouse.load_hubspot import compare_hubspot_ids, load_hubspot_contacts, load_list_members, no_longer_archived, note_emptied_archive
 from assets.warehouse.set_aside import ids_set_aside
+from assets.warehouse.shrinkage import note_count
 from assets.warehouse.watermark import increment_from
 
 log = logging.getLogger("bindwatch.pull")
@@ -41,32 +44,36 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
         return loaded
 
     def load_contacts(pull: LandedPull) -> None:
-        report_pull(pull, load_hubspot_contacts(connection, pull))
+        report_pull(pull, load_hubspot_contacts(connection, pull, ingest.floor))
 
     def contacts_by_id(name: str, ids: list[str], may_be_gone: bool, archived_too: bool = False) -> None:
         bring(name, "incremental", wanted.asked, lambda pull: land_by_id(portal, pull, ids, wanted, may_be_gone, archived_too), load_contacts, ids=ids)
-
-    slow_ms = policy.pull.hubspot_slow_answer_ms
-    bring("contact", "incremental" if since else "full", wanted.asked, lambda pull: land_live(portal, pull, wanted, since, slow_ms), load_contacts, since)
-
-    if ingest.full and since is not None:
-
-        def compare(pull: LandedPull) -> list[str]:
-            result, differing = compare_hubspot_ids(connection, pull)
-            report_pull(pull, result)
-            return differing
-
-        if differing := bring("contact_ids", "ids", wanted.asked, lambda pull: land_ids(portal, pull), compare):
-            log.info("HubSpot contact_ids: %s contacts differ from what increments had brought; pulling them", f"{len(differing):,}")
-            contacts_by_id("contact_missed", differing, may_be_gone=False)
 
     def load_archived(pull: LandedPull) -> list[str]:
         load_contacts(pull)
         return no_longer_archived(connection, pull)
 
-    # restoring a contact need not move its modified stamp, so no search finds it
-    if ids := bring("contact_archived", "full", wanted.asked, lambda pull: land_archived(portal, pull, wanted), load_archived):
-        contacts_by_id("contact_restored", ids, may_be_gone=True)
+    def archived_contacts() -> None:
+        # restoring a contact need not move its modified stamp, so no search finds it
+        if ids := bring("contact_archived", "full", wanted.asked, lambda pull: land_archived(portal, pull, wanted), load_archived):
+            contacts_by_id("contact_restored", ids, may_be_gone=True)
+        note_emptied_archive(connection, next(pull for pull in pulls if pull.manifest.object == "contact_archived"))
+
+    def compare(pull: LandedPull) -> list[str]:
+        archived_contacts()
+        result, differing = compare_hubspot_ids(connection, pull, ingest.floor)
+        report_pull(pull, result)
+        return differing
+
+    slow_ms = policy.pull.hubspot_slow_answer_ms
+    if since is None and count_rows(connection, "raw.hubspot_contact"):
+        archived_contacts()
+    bring("contact", "incremental" if since else "full", wanted.asked, lambda pull: land_live(portal, pull, wanted, since, slow_ms), load_contacts, since)
+    if ingest.full and since is not None and (differing := bring("contact_ids", "ids", wanted.asked, lambda pull: land_ids(portal, pull), compare)):
+        log.info("HubSpot contact_ids: %s contacts differ from what increments had brought; pulling them", f"{len(differing):,}")
+        contacts_by_id("contact_missed", differing, may_be_gone=False)
+    if not any(pull.manifest.object == "contact_archived" for pull in pulls):
+        archived_contacts()
 
     if ids := ids_set_aside(connection, "contact"):
         contacts_by_id("contact_set_aside", ids, may_be_gone=False, archived_too=True)
@@ -75,9 +82,11 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
     if list_id is not None:
 
         def load_members(pull: LandedPull) -> None:
-            report_pull(pull, load_list_members(connection, pull))
+            report_pull(pull, load_list_members(connection, pull, ingest.floor))
 
         bring("inclusion_list", "full", list_id, lambda pull: land_list_members(portal, pull, list_id), load_members)
+    note_count(connection, "hubspot.contact", "counted", None, portal.count())
+    ingest.note_clock(portal, "hubspot")
     return pulls
 
 
@@ -93,4 +102,5 @@ def ingest_histories(portal: Portal, ingest: Ingest) -> list[LandedPull]:
 
     request = {"asked": digest(properties), "ids": digest(ids)}
     pull, _ = ingest.bring(portal, "hubspot", "contact_history", "incremental", request, [], lambda pull: land_history(portal, pull, ids, properties), load)
+    ingest.note_clock(portal, "hubspot")
     return [pull]

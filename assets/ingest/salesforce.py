@@ -14,6 +14,7 @@ from assets.pull.salesforce import FieldList, columns_of, land_by_id, land_ids, 
 from assets.pull.salesforce_org import Org
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
 from assets.warehouse.set_aside import ids_set_aside
+from assets.warehouse.shrinkage import note_count
 from assets.warehouse.watermark import increment_from
 
 log = logging.getLogger("bindwatch.pull")
@@ -27,6 +28,8 @@ def ingest_object(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> lis
         pulls += _compare_ids(org, ingest, name, wanted)
     if ids := ids_set_aside(ingest.connection, name):
         pulls.append(_bring_by_id(org, ingest, f"{name}_set_aside", name, wanted, ids))
+    note_count(ingest.connection, f"salesforce.{name}", "counted", None, org.count(name))
+    ingest.note_clock(org, "salesforce")
     return pulls
 
 
@@ -52,7 +55,7 @@ def _bring(
     """Brings values of the object `name` as the pull `pulled`."""
 
     def load(pull: LandedPull) -> None:
-        report_pull(pull, load_salesforce(ingest.connection, pull, name, columns_of(pull, wanted), wanted.mapped))
+        report_pull(pull, load_salesforce(ingest.connection, pull, name, columns_of(pull, wanted), wanted.mapped, ingest.floor))
 
     return ingest.bring(org, "salesforce", pulled, mode, request, wanted.not_seen, land, load, since)[0]
 
@@ -65,7 +68,7 @@ def _compare_ids(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> list
         land_ids(org, pull, name, fields, ingest.policy.pull)
 
     def load(pull: LandedPull) -> list[str]:
-        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields)
+        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, ingest.floor)
         report_pull(pull, result)
         return differing
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from hubspot import HubSpot
@@ -26,7 +25,7 @@ from assets.policy import Pull
 from assets.problems import PullProblem
 from assets.pull.landing import as_loadable
 from assets.pull.pace import Pace
-from assets.pull.retries import Again, Unreadable, read_http_date, retry_after, with_patience
+from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
 PAGE = 100
@@ -53,6 +52,16 @@ class HubSpotAccess:
         return urlsplit(self.base_url).netloc
 
 
+class _HereOnly(urllib3.Retry):
+    """Follows a redirect to the same host only."""
+
+    def increment(self, method: Any = None, url: Any = None, response: Any = None, *args: Any, **options: Any) -> Any:
+        target = response.get_redirect_location() if response is not None else None
+        if target and (reason := elsewhere(str(url), urljoin(str(url), target))):
+            raise Redirected(reason)
+        return super().increment(method, url, response, *args, **options)
+
+
 class Portal:
     """The calls that Bindwatch makes. Each returns the body as it came and what it parses to, and raises PullProblem when it fails for good.
     Where the same answer cannot be read again and again, a contact may be to blame: the page then holds the text of what is no JSON in its place.
@@ -64,7 +73,7 @@ class Portal:
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:
         self.access = access
         # the library's own retries would not count against the rate limit
-        options: dict[str, Any] = {"access_token": access.access_token, "host": access.base_url.rstrip("/"), "retry": urllib3.Retry(0, redirect=3)}
+        options: dict[str, Any] = {"access_token": access.access_token, "host": access.base_url.rstrip("/"), "retry": _HereOnly(0, redirect=3)}
         if access.ca_file:
             options["ssl_ca_cert"] = access.ca_file
         client = HubSpot(**options)
@@ -73,9 +82,35 @@ class Portal:
         self._properties, self._members = client.crm.properties.core_api, client.crm.lists.memberships_api
         self._pace = Pace(settings.hubspot_requests_per_10_seconds, 10)
         self._search_pace = Pace(settings.hubspot_searches_per_second, 1)
-        self.clock: datetime | None = None
+        self.clock: Clock | None = None
         self.answer_seconds = 0.0
         self.sends_nulls = False
+
+    def read_id(self) -> str | None:
+        """The id of the portal: from its account information, else from what HubSpot knows of the token; None when nobody tells."""
+        asked = (
+            ("/account-info/v3/details", "GET", None, "portalId"),
+            ("/oauth/v2/private-apps/get/access-token-info", "POST", {"tokenKey": self.access.access_token}, "hubId"),
+        )
+        for path, method, body, name in asked:
+            try:
+                number = self._call("the id of the portal", partial(self._plain, path, method, body), shape=dict)[1].get(name)
+            except PullProblem as problem:
+                if not isinstance(problem.__cause__, Exception) or _status(problem.__cause__) not in (400, 401, 403, 404, 405):
+                    raise
+                continue  # this way is not open here
+            if str(number or "").isdigit():
+                return str(number)
+        return None
+
+    def _plain(self, path: str, method: str, body: dict[str, str] | None, **options: Any) -> Any:
+        """A call for which the library has no method."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        return self._list.api_client.call_api(path, method, header_params=headers, body=body, auth_settings=["oauth2"], _return_http_data_only=True, **options)
+
+    def count(self) -> int:
+        """How many live contacts the search counts."""
+        return int(self.search_page([{"propertyName": "hs_object_id", "operator": "GT", "value": "0"}], 1)[1]["total"])
 
     def property_names(self) -> set[str]:
         return {entry["name"] for entry in self._call("the property list", partial(self._properties.get_all, "contacts"))[1]["results"]}
@@ -117,17 +152,18 @@ class Portal:
     def list_members_page(self, list_id: str, after: str | None) -> Page:
         return self._call("the inclusion list", partial(self._members.get_page, list_id, limit=PAGE, **_behind(after)))
 
-    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False) -> Page:
+    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False, shape: type = list) -> Page:
+        """shape: a list where the answer has results, a dict where it is an object of its own."""
         with _problems_in_words(self.access, doing):
             try:
-                return with_patience(lambda: self._once(method, is_search), self.access.patience_seconds)
+                return with_patience(lambda: self._once(method, is_search, shape), self.access.patience_seconds, "HubSpot")
             except Unreadable as error:
                 page = split_page(error.body, "results")
                 if page is None:
                     raise
                 return error.body, page
 
-    def _once(self, method: Callable[..., Any], is_search: bool) -> Page:
+    def _once(self, method: Callable[..., Any], is_search: bool, shape: type) -> Page:
         if is_search:
             self._search_pace.wait()
         self._pace.wait()
@@ -156,13 +192,13 @@ class Portal:
             page = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{host} sent half an answer, or one that is no JSON", data) from error
-        if not isinstance(page, dict) or not isinstance(page.get("results"), list):
+        if not isinstance(page, dict) or (shape is list and not isinstance(page.get("results"), list)):
             raise Again(f"{host} sent an answer without results")
         return body, page
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         """The limit that the portal names in its answers; how much of it is left, since other apps may share it; and its clock."""
-        self.clock = read_http_date(headers.get("Date")) or self.clock
+        self.clock = clock_of(headers) or self.clock
         most, interval, left = (_number(headers.get(f"X-HubSpot-RateLimit-{name}")) for name in ("Max", "Interval-Milliseconds", "Remaining"))
         if most is not None and interval is not None and most > 0 and interval > 0:
             self._pace.tighten(int(most * 10_000 / interval))
@@ -220,6 +256,8 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
             f"{host} cannot be reached or keeps failing during {doing}: {error.reason}.",
             "Check HUBSPOT_BASE_URL and the network, and whether other apps use up the rate limit; then run again: what has arrived stays.",
         ) from error
+    except Redirected as error:
+        raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}: {error}.", "Check HUBSPOT_BASE_URL and what stands between.") from error
     except _Untrusted as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}.", certificate) from error
     except (KeyError, TypeError) as error:

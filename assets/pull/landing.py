@@ -27,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 from assets import progress
 from assets.files import UNUSABLE, set_aside, sync_file, sync_folder, write_whole
+from assets.pull import patience
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -159,6 +160,8 @@ class LandedPull:
             digest = file_digest(file, "sha256").hexdigest()
         size = temporary.stat().st_size
         temporary.replace(self.folder / name)
+        if rows or asides:
+            patience.arrived()
         self._note({"file": name, "rows": rows, "bytes": size, "sha256": digest, "cursor": cursor, "asides": [asdict(aside) for aside in asides]})
 
     def move(self, cursor: dict[str, Any], asides: Sequence[Aside] = ()) -> None:

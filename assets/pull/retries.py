@@ -8,15 +8,18 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from assets.machine import machine_fault
+from assets.pull import patience
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -27,6 +30,13 @@ _CONNECT_ATTEMPTS = 3
 _UNREADABLE_ATTEMPTS = 3  # that bring the same answer
 _GIVEN_AT = re.compile(rb'"(startedAt|completedAt|requestedAt)"\s*:\s*"[^"]*"')
 _backoff = wait_random_exponential(multiplier=0.5, max=20, min=0.2)
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Redirected(Exception):
+    """An answer leads elsewhere, and is not followed. The message says where to, in words."""
 
 
 class Again(Exception):
@@ -55,9 +65,9 @@ class Unreadable(Again):
         return sha256(_GIVEN_AT.sub(b"", self.body)).hexdigest()[:16]
 
 
-def with_patience(call: Callable[[], T], seconds: float) -> T:
+def with_patience(call: Callable[[], T], seconds: float, crm: str) -> T:
     """Makes a call until it no longer raises Again. Raises the last Again when `seconds` have passed in vain, or the same unreadable answer came
-    again and again.
+    again and again; PullProblem when the run may not go on any longer.
     """
     unreadable: Counter[str] = Counter()
 
@@ -77,14 +87,30 @@ def with_patience(call: Callable[[], T], seconds: float) -> T:
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, Again)
-        return error.wait if error.wait is not None else _backoff(state)
+        # who says "at once", or names a moment that has passed, is not asked faster than one who says nothing
+        return max(error.wait or 0, _backoff(state))
 
     def tell(state: RetryCallState) -> None:
         if state.attempt_number > 1:  # a single hiccup is not worth a line
             log.warning("%s; trying again (%d)", state.outcome.exception() if state.outcome else "", state.attempt_number)
 
     retrying = Retrying(retry=retry_if_exception_type(Again), stop=give_up, wait=wait, before_sleep=tell, reraise=True)
-    return retrying(call)
+
+    def attempt() -> T:
+        patience.check(crm)
+        return call()
+
+    return retrying(attempt)
+
+
+def elsewhere(asked: str, target: str) -> str | None:
+    """Why a redirect is not followed: a token and what is asked for belong to the host that was named, and to it over TLS. None when it may be."""
+    before, after = urlsplit(asked), urlsplit(target)
+    if after.hostname != before.hostname or (after.port or _PORTS.get(after.scheme)) not in (before.port or _PORTS.get(before.scheme), 443):
+        return f"it redirects to {after.hostname}{f':{after.port}' if after.port else ''}, another host"
+    if before.scheme == "https" and after.scheme != "https":
+        return "it redirects from https to http"
+    return None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -97,6 +123,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         moment = read_http_date(text)
         return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What a CRM's own clock said in an answer, and this machine's at that moment. Both UTC."""
+
+    theirs: datetime
+    ours: datetime
+
+
+def clock_of(headers: Mapping[str, str]) -> Clock | None:
+    """The clock in the Date header of an answer; None when it tells none."""
+    theirs = read_http_date(headers.get("Date"))
+    return Clock(theirs, datetime.now(UTC)) if theirs else None
 
 
 def read_http_date(text: str | None) -> datetime | None:

@@ -281,7 +281,7 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
 
     while not pull.cursor.get("at_end"):
         try:
-            rows, following = with_patience(download, org.access.patience_seconds)
+            rows, following = with_patience(download, org.access.patience_seconds, "Salesforce")
         except Again as error:
             return error.reason
         except Refusal as refusal:

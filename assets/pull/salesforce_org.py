@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import jwt
 import requests
@@ -20,7 +20,7 @@ from simple_salesforce.api import Salesforce
 from urllib3.exceptions import NewConnectionError
 
 from assets.problems import PullProblem, without_emails
-from assets.pull.retries import Again, Unreadable, read_http_date, retry_after, with_patience
+from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
 API_VERSION = "64.0"
@@ -79,8 +79,37 @@ class Org:
         self._client = Salesforce(instance_url=access.instance_url, session_id=token, session=self._session, version=API_VERSION)
 
     @property
-    def clock(self) -> datetime | None:
+    def clock(self) -> Clock | None:
         return self._session.clock
+
+    def read_id(self) -> str | None:
+        """The id of the org: by a query; where the user may not see that, from the answer about the token, or about the user; None when nobody tells."""
+        with problems_in_words(self.access, "the id of the org"):
+            for ask in (self._id_by_query, lambda: self._session.org_id, self._id_by_userinfo):
+                try:
+                    if (found := ask()) and re.fullmatch(r"00D\w{12}(\w{3})?", found):
+                        return found
+                except (Refusal, KeyError, IndexError, TypeError, AttributeError, ValueError):
+                    continue  # this way is not open here
+        return None
+
+    def _id_by_query(self) -> str | None:
+        return str(self._page(f"{self._client.base_url}query/", {"q": "SELECT Id FROM Organization"})[1]["records"][0]["Id"])
+
+    def _id_by_userinfo(self) -> str | None:
+        answer = self._session.get(f"https://{self._client.sf_instance}/services/oauth2/userinfo", headers=self._client.headers)
+        return str(answer.json()["organization_id"])
+
+    def count(self, name: str) -> int:
+        """How many live records of an object the user can see. Raises Refusal when the org does not tell."""
+        with problems_in_words(self.access, f"the number of {name}"):
+            try:
+                page = self._page(f"{self._client.base_url}query/", {"q": f"SELECT COUNT() FROM {name}"})[1]
+            except Refusal as refusal:
+                if refusal.status not in (400, 404):
+                    raise
+                page = self._page(f"{self._client.base_url}query/", {"q": f"SELECT Id FROM {name}"})[1]
+            return int(page["totalSize"])
 
     def describe(self, name: str) -> dict[str, dict[str, Any]] | None:
         """Fields of an object by their names; None when the user cannot see the object."""
@@ -150,7 +179,8 @@ class _Session(requests.Session):
         self._token = ""
         self._has_worked = False
         self._usage: tuple[int, int] | None = None
-        self.clock: datetime | None = None
+        self.clock: Clock | None = None
+        self.org_id: str | None = None  # as the answer about the token names it
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(max_retries=0))
 
@@ -164,7 +194,14 @@ class _Session(requests.Session):
         kwargs.setdefault("timeout", (min(10.0, seconds), seconds))
         # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
         kwargs.setdefault("verify", self._access.ca_file or True)
-        return with_patience(lambda: self._send(method, url, *args, **kwargs), self._access.patience_seconds if patience is None else patience)
+        seconds = self._access.patience_seconds if patience is None else patience
+        return with_patience(lambda: self._send(method, url, *args, **kwargs), seconds, "Salesforce")
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is not None and (reason := elsewhere(resp.url, urljoin(resp.url, target))):
+            raise Redirected(reason)
+        return target
 
     def _send(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         headers = dict(kwargs.pop("headers", None) or {})
@@ -183,7 +220,7 @@ class _Session(requests.Session):
                 self._token = self._ask_for_token()
                 headers["Authorization"] = f"Bearer {self._token}"
                 answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
-        self.clock = read_http_date(answer.headers.get("Date")) or self.clock
+        self.clock = clock_of(answer.headers) or self.clock
         if usage := re.search(r"(?<!app-)api-usage=(\d+)/(\d+)", answer.headers.get("Sforce-Limit-Info", "")):
             self._usage = int(usage[1]), int(usage[2])
         status = answer.status_code
@@ -232,6 +269,8 @@ class _Session(requests.Session):
                 f"The token was refused at {url} ({answer.status_code} {short(reason)}).",
                 "Check SALESFORCE_CLIENT_ID, the secret or the key, the user's policy in the External Client App, and SALESFORCE_LOGIN_URL.",
             )
+        # https://login.salesforce.com/id/<org>/<user>
+        self.org_id = next(iter(re.findall(r"/id/(00D\w{12,15})/", str(body.get("id") or ""))), None)
         return str(token)
 
 
@@ -300,6 +339,10 @@ def problems_in_words(access: SalesforceAccess, doing: str) -> Iterator[None]:
     except Refusal as error:
         what = f"{host} refused {doing} ({' '.join(part for part in (str(error.status), error.code, error.message) if part)})."
         raise PullProblem("Salesforce", what, _remedy(error)) from error
+    except Redirected as error:
+        raise PullProblem(
+            "Salesforce", f"{host} cannot be asked for {doing}: {error}.", "Name the org's own address in SALESFORCE_INSTANCE_URL: Setup → My Domain."
+        ) from error
     except requests.exceptions.SSLError as error:
         raise PullProblem(
             "Salesforce", f"The certificate of {host} is not trusted.", "If the host has a CA of its own, name its file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."

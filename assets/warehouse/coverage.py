@@ -4,6 +4,8 @@ from typing import Any
 
 import duckdb
 
+from assets.warehouse.identity import read_identity
+
 _PULLS = """
     with compared as (
         select replace(object, '_ids', '') as object, max(coalesce(crm_time, started_at)) as compared_at
@@ -44,12 +46,16 @@ def read_coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[
     relation = connection.execute(_PULLS)
     names = [column[0] for column in relation.description or []]
     coverage: dict[str, list[dict[str, Any]]] = {"salesforce": [], "hubspot": []}
+    identified = read_identity(connection)
     for values in relation.fetchall():
         pull = dict(zip(names, values, strict=True))
         if pull["object"] in _COMPARED and pull["mode"] == "incremental" and pull["compared_at"] != pull["to"]:
             since = f" since {pull['compared_at'][:10]}" if pull["compared_at"] else ""
             pull["not_seen"].append(f"what vanished{since}: only a full run compares all ids")
-        coverage[pull.pop("source")].append(pull)
+        source = pull.pop("source")
+        if source not in identified:
+            pull["not_seen"].append(f"whether this is the {'org' if source == 'salesforce' else 'portal'} that the home belongs to: it does not tell its id")
+        coverage[source].append(pull)
     return coverage
 
 

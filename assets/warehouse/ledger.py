@@ -17,7 +17,7 @@ from assets.verdict import Verdict
 
 RUN_COLUMNS = (
     "run_id, started_at, finished_at, verdict, coverage_from, coverage_to, findings_open, findings_new, findings_resolved, "
-    "checks_violated, checks_not_evaluated"
+    "checks_violated, checks_not_evaluated, run_no, as_of"
 )
 CHECK_COLUMNS = "run_id, suite, check_name, state, severity, findings, findings_new"
 
@@ -38,6 +38,8 @@ class RunRecord:
     checks_violated: list[str]
     checks_not_evaluated: list[str]
     last_pull_no: int
+    run_no: int
+    as_of: datetime | None
 
 
 def begin_run(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: datetime) -> None:
@@ -54,6 +56,7 @@ def summarise_run(connection: duckdb.DuckDBPyConnection, verdict: Verdict, viola
     covered_from, covered_to = _one(
         connection, "select min(started_at), max(finished_at) from raw.pull where complete and run_id = (select run_id from main.current_run)"
     )
+    run_no, as_of = _one(connection, "select run_no, as_of from main.run_clock")
     counts = (0, 0, 0)
     if last_pull_no is not None:  # set when the models were built in this run
         counts = _one(
@@ -65,8 +68,35 @@ def summarise_run(connection: duckdb.DuckDBPyConnection, verdict: Verdict, viola
                from review.finding""",
         )
     return RunRecord(
-        run_id, started_at, datetime.now(UTC).replace(tzinfo=None), verdict, covered_from, covered_to, *counts, violated, not_evaluated, last_pull_no or 0
+        run_id,
+        started_at,
+        datetime.now(UTC).replace(tzinfo=None),
+        verdict,
+        covered_from,
+        covered_to,
+        *counts,
+        violated,
+        not_evaluated,
+        last_pull_no or 0,
+        run_no,
+        as_of,
     )
+
+
+def read_as_of(connection: duckdb.DuckDBPyConnection) -> str:
+    """The moment that the run going on measures everything against, by the clocks of the CRMs. UTC."""
+    (as_of,) = _one(connection, "select as_of from main.run_clock")
+    return utc_text(as_of)
+
+
+def machine_ahead(connection: duckdb.DuckDBPyConnection) -> int | None:
+    """How many seconds this machine's clock is ahead of the CRMs'; None when they told no time."""
+    (seconds,) = _one(
+        connection,
+        """select cast(arg_min(epoch(ours - theirs), abs(epoch(ours - theirs))) as bigint)
+           from main.crm_clock where run_id = (select run_id from main.current_run)""",
+    )
+    return None if seconds is None else int(seconds)
 
 
 @dataclass(frozen=True)
@@ -98,8 +128,11 @@ def set_baseline(connection: duckdb.DuckDBPyConnection, fail_on: str) -> None:
         if fail_on == "new":
             connection.execute(
                 """insert into main.baseline
-                   select coalesce((select max(started_at) from main.run where verdict in ('pass', 'fail')), run.started_at), run.run_id
-                   from main.current_run as run
+                   select coalesce(proven.as_of, clock.as_of), clock.run_id, coalesce(proven.run_no, clock.run_no)
+                   from main.run_clock as clock
+                   left join (
+                       select max(run_no) as run_no, max_by(coalesce(as_of, started_at), run_no) as as_of from main.run where verdict in ('pass', 'fail')
+                   ) as proven on true
                    where not exists (from main.baseline)"""
             )
 
@@ -113,9 +146,10 @@ def _runs_with(record: RunRecord) -> str:
     values = {name: value for name, value in asdict(record).items() if name != "last_pull_no"}
     types = {"verdict": "varchar", "run_id": "varchar", "checks_violated": "varchar[]", "checks_not_evaluated": "varchar[]"}
     literals = ", ".join(
-        f"cast({literal(value)} as {types.get(name, 'bigint' if name.startswith('findings') else 'timestamp')}) as {name}" for name, value in values.items()
+        f"cast({literal(value)} as {types.get(name, 'bigint' if name.startswith(('findings', 'run_no')) else 'timestamp')}) as {name}"
+        for name, value in values.items()
     )
-    return f"select {RUN_COLUMNS} from main.run where run_id <> {literal(record.run_id)} union all select {literals} order by started_at"
+    return f"select {RUN_COLUMNS} from main.run where run_id <> {literal(record.run_id)} union all select {literals} order by run_no"
 
 
 def _checks_with(record: RunRecord, checks: Sequence[CheckRecord]) -> str:
@@ -143,7 +177,7 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: 
 def read_trends(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[int]]:
     """How many findings each check had in the proven runs before, oldest first, at most nine. By suite and check."""
     rows = connection.execute(
-        """select suite, check_name, list(findings order by started_at)[-9:]
+        """select suite, check_name, list(findings order by run_no)[-9:]
            from main.check_run inner join main.run using (run_id)
            where run_id not in (select run_id from main.current_run) and verdict in ('pass', 'fail')
            group by suite, check_name"""

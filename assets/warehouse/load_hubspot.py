@@ -4,16 +4,20 @@ from pathlib import Path
 
 import duckdb
 
+from assets.moments import naive
 from assets.pull.landing import LandedPull
 from assets.pull.reading import CONTACT_STAMP, CONTACT_VALUES, LIST_MEMBER, WITHOUT_ID, Reader, from_pages, stage, stage_ids
-from assets.sql import count_rows, transaction
+from assets.sql import count, count_rows, transaction
 from assets.warehouse.file import in_little_memory
 from assets.warehouse.presence import compare_ids
+from assets.warehouse.shrinkage import Floor, note_count
 from assets.warehouse.versions import load_versions
-from assets.warehouse.watermark import LoadResult, can_be_loaded, note_pull
+from assets.warehouse.watermark import LoadResult, asked_before, can_be_loaded, note_pull
+
+_KEPT_DAYS = 85  # HubSpot keeps archived contacts for 90 days; one that is gone a little earlier is no wonder
 
 
-def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
+def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, floor: Floor = Floor()) -> LoadResult:  # noqa: B008
     """Loads a pull of contacts, live or archived: their versions and the history entries that came with them.
 
     A contact that cannot be read is set aside, and its last good version stays in force. Raises LoadProblem when the pages are not what was noted.
@@ -33,14 +37,14 @@ def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPul
 
     def load() -> LoadResult:
         return load_versions(
-            connection, pull, "raw.hubspot_contact", "id", "updated_at", Reader("id", "results", [], incoming, unusable), "contact", with_history=True
+            connection, pull, "raw.hubspot_contact", "id", "updated_at", Reader("id", "results", [], incoming, unusable), "contact", floor, with_history=True
         )
 
     return in_little_memory(connection, pull.rows + count_rows(connection, "raw.hubspot_contact"), load)
 
 
-def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> LoadResult:
-    """Replaces the members of the inclusion list."""
+def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull, floor: Floor = Floor()) -> LoadResult:  # noqa: B008
+    """Replaces the members of the inclusion list. Raises Shrunken when so many left it that the list is not believed."""
     if not can_be_loaded(connection, pull):
         return LoadResult(pull.rows, 0)
 
@@ -48,6 +52,9 @@ def load_list_members(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -
         return f'select member."recordId" as id from ({from_pages(paths, LIST_MEMBER)}) as page(member)'
 
     stage(connection, pull, "create or replace temp table incoming (id varchar)", Reader("recordId", "results", [], listed, WITHOUT_ID))
+    if asked_before(connection, "hubspot", "inclusion_list") == pull.manifest.request["asked"]:  # another list has other members
+        known = count_rows(connection, "raw.hubspot_list_member")
+        floor.hold(connection, "inclusion_list", known, max(0, known - count(connection, "select count(distinct id) from incoming")))
     with transaction(connection):
         result = LoadResult(pull.rows, 0)
         note_pull(connection, pull, result, None)
@@ -61,16 +68,23 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
     if not archived.manifest.complete:
         return []
     stage_ids(connection, archived)
+    now = naive(archived.manifest.crm_time or archived.manifest.started_at)
     query = """
         select id from raw.hubspot_contact
         group by id
-        having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > now()::timestamp - interval 95 day
+        having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > $now::timestamp - to_days($days)
            and id not in (select id from incoming) and id not in (select id from aside)
         order by length(id), id"""
-    return [row[0] for row in connection.execute(query).fetchall()]
+    return [row[0] for row in connection.execute(query, {"now": now, "days": _KEPT_DAYS}).fetchall()]
 
 
-def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> tuple[LoadResult, list[str]]:
+def note_emptied_archive(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> None:
+    """A list of archived contacts that is empty although some were known, and none of them came back, is not believed (core.shrink)."""
+    still = no_longer_archived(connection, archived) if archived.manifest.complete and not archived.rows else []
+    note_count(connection, "hubspot.contact", "archived", len(still), 0)
+
+
+def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull, floor: Floor = Floor()) -> tuple[LoadResult, list[str]]:  # noqa: B008
     """Holds all ids and stamps of live contacts against what is known, and notes which ids are missing or back.
 
     Returns also the ids of contacts that are new or differ, in order.
@@ -87,4 +101,4 @@ def compare_hubspot_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull)
         where known.id is null or known.archived or main.utc(listed.stamp) is distinct from main.utc(known.stamp)
         order by length(listed.id), listed.id"""
     reader = Reader("id", "results", [], listed, WITHOUT_ID)
-    return compare_ids(connection, pull, "id varchar, stamp varchar", reader, "raw.hubspot_contact", "id", "contact", query)
+    return compare_ids(connection, pull, "id varchar, stamp varchar", reader, "raw.hubspot_contact", "id", "contact", query, floor)

@@ -9,6 +9,7 @@ from assets.pull.reading import WITHOUT_ID, Reader, csv_source, from_pages
 from assets.sql import count_rows, literal, quoted, transaction
 from assets.warehouse.file import in_little_memory
 from assets.warehouse.presence import compare_ids
+from assets.warehouse.shrinkage import Floor
 from assets.warehouse.versions import load_versions
 from assets.warehouse.watermark import LoadResult
 
@@ -22,7 +23,14 @@ SALESFORCE_COLUMNS = {
 RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"}
 
 
-def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str], mapped: dict[str, str]) -> LoadResult:
+def load_salesforce(
+    connection: duckdb.DuckDBPyConnection,
+    pull: LandedPull,
+    name: str,
+    columns: list[str],
+    mapped: dict[str, str],
+    floor: Floor = Floor(),  # noqa: B008
+) -> LoadResult:
     """Loads a pull of values of "Lead" or "Contact": one transaction, each version once.
 
     columns: the header of bulk pages, or the fields that were asked for by REST; mapped: the mapped fields and their types in Salesforce.
@@ -48,7 +56,9 @@ def load_salesforce(connection: duckdb.DuckDBPyConnection, pull: LandedPull, nam
     unusable = f"case when coalesce(record_id, '') = '' then 'without_id' {' '.join(without_stamp)} end"
 
     def load() -> LoadResult:
-        return load_versions(connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", Reader("Id", "records", columns, incoming, unusable), name)
+        return load_versions(
+            connection, pull, RAW_TABLES[name], "record_id", "system_modstamp", Reader("Id", "records", columns, incoming, unusable), name, floor
+        )
 
     with transaction(connection):
         connection.execute("delete from raw.salesforce_field where object_type = ?", [name])
@@ -67,7 +77,13 @@ def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, 
     return f"(select {selected} from ({from_pages(paths, 'JSON', 'records')}) as page(record))"
 
 
-def compare_salesforce_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull, name: str, columns: list[str]) -> tuple[LoadResult, list[str]]:
+def compare_salesforce_ids(
+    connection: duckdb.DuckDBPyConnection,
+    pull: LandedPull,
+    name: str,
+    columns: list[str],
+    floor: Floor = Floor(),  # noqa: B008
+) -> tuple[LoadResult, list[str]]:
     """Holds all ids and stamps of "Lead" or "Contact" against what is known, and notes which ids are missing or back.
 
     columns: Id, SystemModstamp, and fields that change without a stamp. Returns also the ids of records that are new or differ, in order.
@@ -88,4 +104,4 @@ def compare_salesforce_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPu
         select distinct listed.id from incoming as listed left join known on known.record_id = listed.id
         where known.record_id is null or main.utc(listed.stamp) is distinct from main.utc(known.stamp){differs}
         order by listed.id"""
-    return compare_ids(connection, pull, shape, Reader("Id", "", columns, listed, WITHOUT_ID), RAW_TABLES[name], "record_id", name, query)
+    return compare_ids(connection, pull, shape, Reader("Id", "", columns, listed, WITHOUT_ID), RAW_TABLES[name], "record_id", name, query, floor)

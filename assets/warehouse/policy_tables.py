@@ -18,6 +18,8 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
     portal = policy.links.hubspot_portal_id
     row = {
         **policy.policy.model_dump(mode="json"),
+        "shrink_records": policy.pull.shrink_records,
+        "shrink_percent": policy.pull.shrink_percent,
         "salesforce_record_url": f"{salesforce_url.rstrip('/')}/",
         "hubspot_record_url": f"https://app.hubspot.com/contacts/{portal}/record/0-1/" if portal else "https://app.hubspot.com/l/contacts/record/0-1/",
     }

@@ -8,7 +8,7 @@ import duckdb
 from assets.moments import naive
 from assets.problems import ConfigurationProblem
 from assets.pull.landing import UNNAMED, LandedPull
-from assets.sql import count, transaction
+from assets.sql import count
 
 MOST_ASKED_AGAIN = 1000  # records that could not be read are asked for by id in every run: so many at most
 
@@ -24,7 +24,8 @@ def ids_set_aside(connection: duckdb.DuckDBPyConnection, object_name: str) -> li
 def accept_records(connection: duckdb.DuckDBPyConnection, given: Sequence[str], who: str) -> None:
     """Notes that a person accepts that these records cannot be read. Holds until what arrives of them is another.
 
-    given: ids as people write them. Raises ConfigurationProblem, and notes nothing, when one of them is not in question.
+    given: ids as people write them. Raises ConfigurationProblem, and notes nothing, when one of them is not in question. The caller's
+    transaction holds all that a command accepts together.
     """
     found: dict[str, str | None] = {}
     for name in given:
@@ -34,12 +35,11 @@ def accept_records(connection: duckdb.DuckDBPyConnection, given: Sequence[str], 
         where = "`bindwatch findings --check pull_incomplete` names those that are."
         raise ConfigurationProblem("\n".join(f"--accept-record {name}: no record of that id is set aside. {where}" for name in missing))
     ids = list(found.values())
-    with transaction(connection):
-        connection.execute("delete from main.accepted_record where id in (select unnest(?::varchar[]))", [ids])
-        connection.execute(
-            "insert into main.accepted_record select object, id, version, ?, ? from raw.set_aside where id in (select unnest(?::varchar[]))",
-            [naive(datetime.now(UTC)), who, ids],
-        )
+    connection.execute("delete from main.accepted_record where id in (select unnest(?::varchar[]))", [ids])
+    connection.execute(
+        "insert into main.accepted_record select object, id, version, ?, ? from raw.set_aside where id in (select unnest(?::varchar[]))",
+        [naive(datetime.now(UTC)), who, ids],
+    )
 
 
 def load_asides(connection: duckdb.DuckDBPyConnection, pull: LandedPull, key: str, pull_no: int, tracked: str, names_all: bool) -> None:

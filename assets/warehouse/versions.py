@@ -8,15 +8,18 @@ from assets.sql import count, transaction
 from assets.warehouse.history import load_history, stage_history
 from assets.warehouse.presence import load_presence
 from assets.warehouse.set_aside import load_asides
+from assets.warehouse.shrinkage import Floor
 from assets.warehouse.watermark import LoadResult, can_be_loaded, next_pull_no, note_pull
 
 
 def load_versions(
-    connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, reader: Reader, tracked: str, with_history: bool = False
-) -> LoadResult:
+    connection: duckdb.DuckDBPyConnection, pull: LandedPull, table: str, key: str, stamp: str, reader: Reader, tracked: str, floor: Floor,
+    with_history: bool = False,
+) -> LoadResult:  # fmt: skip
     """Adds what is new to a raw table.
 
-    reader: its query has the table's columns but the last two; tracked: the object whose presence the pull speaks about.
+    reader: its query has the table's columns but the last two; tracked: the object whose presence the pull speaks about. Raises Shrunken when a pull of
+    everything is not believed.
     """
     manifest = pull.manifest
     if not can_be_loaded(connection, pull):
@@ -44,7 +47,7 @@ def load_versions(
         new_versions = count(connection, f"select count(*) from {table} where pull_no = {pull_no}")
         # the list of archived contacts names them all, and says nothing about the others
         names_all = manifest.mode == "full" and manifest.object == tracked
-        load_presence(connection, key, table, key, pull_no, tracked, names_all)
+        load_presence(connection, key, table, key, pull_no, tracked, names_all, floor)
         load_asides(connection, pull, key, pull_no, tracked, names_all)
         highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
         result = LoadResult(pull.rows, new_versions)

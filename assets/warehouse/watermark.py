@@ -25,6 +25,14 @@ def watermark(connection: duckdb.DuckDBPyConnection, source: str, object_name: s
     return (row[0], row[1]) if row and row[0] is not None else None
 
 
+def asked_before(connection: duckdb.DuckDBPyConnection, source: str, object_name: str) -> str | None:
+    """The hash of what the last complete pull of an object asked for; None before the first."""
+    row = connection.execute(
+        "select max_by(request_hash, pull_no) from raw.pull where source = ? and object = ? and complete", [source, object_name]
+    ).fetchone()
+    return row[0] if row else None
+
+
 def increment_from(connection: duckdb.DuckDBPyConnection, source: str, object_name: str, asked: str, overlap_minutes: int) -> datetime | None:
     """The stamp from which on to pull an object again; None: everything, because it is new, or asks for other fields."""
     before = watermark(connection, source, object_name)
@@ -55,7 +63,9 @@ def note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: L
     manifest = pull.manifest
     before = watermark(connection, manifest.source, manifest.object)
     began = naive(manifest.crm_time)
-    covered = min(highest, began) if highest and began else highest
+    # a stamp in the future would hide all changes until then
+    latest = began or naive(manifest.started_at + timedelta(days=1))
+    covered = min(highest, latest) if highest and latest else highest
     row = {
         "pull_no": next_pull_no(connection), "pull_id": manifest.pull_id, "run_id": current_run_id(connection), "source": manifest.source,
         "object": manifest.object, "mode": manifest.mode, "request_hash": manifest.request["asked"], "started_at": naive(manifest.started_at),

@@ -1,9 +1,12 @@
 """Suite pull: for each check a world in which it fires once, near misses in which it must not, and missing data."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from assets.problems import ConfigurationProblem
+from assets.warehouse.shrinkage import accept_shrink
 from tests.crm import BOUND, Crm, contact_id, day, lead_id, one
 
 
@@ -30,6 +33,120 @@ def test_pull_incomplete_fires_for_a_further_pull_that_failed() -> None:
 
 def test_pull_incomplete_accepts_an_empty_but_complete_pull() -> None:
     assert Crm().findings("pull_incomplete") == []
+
+
+def of_crm(leads: int) -> Crm:
+    """A home that has proven a run, with so many Leads; a contact is bound to the first."""
+    crm = Crm()
+    for number in range(1, leads + 1):
+        crm.lead(number, email=f"p{number}@example.com")
+    crm.contact(bound=lead_id(1), email="p1@example.com")
+    crm.end_run()
+    return crm
+
+
+@pytest.mark.parametrize(("leads", "counted", "is_believed"), [(60, 10, True), (60, 9, False), (3, 1, True), (3, 0, False), (60, 99, True)])
+def test_pull_incomplete_fires_when_so_many_are_missing_that_nothing_explains_it(leads: int, counted: int, is_believed: bool) -> None:
+    crm = of_crm(leads)
+    crm.count("salesforce.Lead", counted)
+    findings = crm.findings("pull_incomplete")
+    assert (findings == []) == is_believed
+    if findings:
+        assert f"salesforce.Lead: {counted} are there, and {leads} should be" in findings[0]["reason"]
+        assert "--accept-shrink salesforce.Lead" in findings[0]["action"]
+
+
+def test_pull_incomplete_takes_the_share_where_that_is_more() -> None:
+    crm = of_crm(300)
+    crm.count("salesforce.Lead", 240)
+    assert crm.findings("pull_incomplete") == []
+    crm.count("salesforce.Lead", 239)
+    assert len(crm.findings("pull_incomplete")) == 1
+
+
+def test_pull_incomplete_believes_what_the_crm_explains_however_much() -> None:
+    crm = of_crm(60)
+    crm.later()
+    for number in range(1, 61):
+        crm.lead(number, deleted=True, modified=day(30.2))
+    crm.count("salesforce.Lead", 0)
+    assert crm.findings("pull_incomplete") == []
+
+
+def test_pull_incomplete_is_over_when_a_person_accepts_the_number_and_that_is_the_next_floor() -> None:
+    crm = of_crm(60)
+    crm.count("salesforce.Lead", 5)
+    accept_shrink(crm.build().connection, ["salesforce.Lead"], "ann")
+    assert crm.findings("pull_incomplete") == []
+    crm.end_run(day(31))
+    crm.count("salesforce.Lead", 0)
+    assert one(crm, "pull_incomplete")["severity"] == "unproven"
+
+
+def test_only_what_is_in_question_can_be_accepted() -> None:
+    crm = of_crm(60)
+    crm.count("salesforce.Lead", 5)
+    with pytest.raises(ConfigurationProblem, match=r"salesforce.Contact: it is not in question. In question after the last run: salesforce.Lead"):
+        accept_shrink(crm.build().connection, ["salesforce.Lead", "salesforce.Contact"], "ann")
+    assert crm.connection.execute("select count(*) from main.accepted_shrink where accepted_by = 'ann' and kind = 'records'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("name", "seen"), [("salesforce.Contact", "no record in Salesforce"), ("hubspot.contact", "no bound contact")])
+def test_pull_incomplete_fires_when_a_first_run_sees_nothing_to_guard(name: str, seen: str) -> None:
+    crm = Crm()
+    crm.connection.execute("delete from main.accepted_shrink where name = $name", {"name": name})
+    assert seen in one(crm, "pull_incomplete")["reason"]
+    accept_shrink(crm.connection, [name], "ann")
+    assert crm.findings("pull_incomplete") == []
+    crm.end_run()
+    crm.connection.execute("delete from main.accepted_shrink")
+    assert crm.findings("pull_incomplete") == []  # a run was proven
+
+
+@pytest.mark.parametrize(("minutes", "is_believed"), [(4, True), (6, False)])
+def test_pull_incomplete_fires_when_the_clocks_of_the_crms_contradict_each_other(minutes: int, is_believed: bool) -> None:
+    crm = Crm()
+    # a pull takes hours: what counts is how each of them stands to this machine
+    crm.clock("salesforce", day(30), day(30))
+    crm.clock("hubspot", day(30.2) + timedelta(minutes=minutes), day(30.2))
+    assert ([finding["reason"] for finding in crm.findings("pull_incomplete")] == []) == is_believed
+
+
+def test_pull_incomplete_fires_when_a_clock_goes_back_behind_the_last_proven_run() -> None:
+    crm = Crm()
+    crm.clock("salesforce", day(30))
+    crm.end_run()
+    crm.clock("salesforce", day(30) - timedelta(minutes=6))
+    assert "The clock of Salesforce says 2026-03-29 23:54" in one(crm, "pull_incomplete")["reason"]
+
+
+def test_a_wrong_clock_of_this_machine_changes_nothing() -> None:
+    crm = Crm()
+    for source in ("salesforce", "hubspot"):
+        crm.clock(source, day(30), day(760))
+    assert crm.checks_that_fire() == set()
+    assert crm.rows("staging.clock")[0]["as_of"] == day(30)
+
+
+def test_stamp_in_future_fires_for_a_record_and_a_contact_and_they_count_as_changed_now() -> None:
+    crm = Crm()
+    crm.clock("salesforce", day(30))
+    crm.contact("101", bound=crm.lead(1, modified=day(400)))
+    crm.contact("102", email="b@example.com", modified=day(400))
+    crm.lead(2, modified=day(29))
+    findings = crm.findings("stamp_in_future")
+    assert [(finding["severity"], finding["salesforce_id"], finding["hubspot_contact_id"]) for finding in sorted(findings, key=str)] == [
+        ("warn", BOUND, None), ("warn", None, "102")
+    ]  # fmt: skip
+    assert "2027-04-04" in findings[0]["reason"]
+    assert crm.rows(f"from core.salesforce_person where record_id = '{BOUND}'")[0]["modified_at"] == day(30)
+
+
+def test_stamp_in_future_is_silent_up_to_a_day_ahead() -> None:
+    crm = Crm()
+    crm.clock("salesforce", day(30))
+    crm.lead(1, modified=day(31), created=day(31))
+    assert crm.findings("stamp_in_future") == []
 
 
 @pytest.mark.parametrize(("record_id", "field"), [(BOUND, "salesforce_id"), (contact_id(1), "salesforce_id"), ("101", "hubspot_contact_id")])

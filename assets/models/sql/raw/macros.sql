@@ -102,6 +102,13 @@ create or replace macro main.decided_status(decision, waived_until, at_moment, s
         else 'open'
     end;
 
+-- Are so few plausible? floor: as many as are known, without those whose absence somebody accepted; records, percent: so much may be missing.
+create or replace macro main.is_implausible(floor, counted, records, percent) as
+    floor > 0 and (counted <= 0 or floor - counted > greatest(records, floor * percent / 100));
+
+-- A stamp that lies more than a day after now counts as now (stamp_in_future).
+create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + interval 1 day then as_of else stamp end;
+
 -- What a finding is about: a HubSpot contact, else the Salesforce record, else neither.
 create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
     case

@@ -90,6 +90,27 @@ create table if not exists raw.set_aside (
     pull_no bigint not null
 );
 
+-- One row: the org or the portal that this home belongs to.
+create table if not exists main.crm_identity (source varchar not null, id varchar not null, noted_at timestamp not null);
+
+-- One row: what a CRM's own clock said in its last answer of the run that asked last, and this machine's at that moment.
+create table if not exists main.crm_clock (run_id varchar not null, source varchar not null, theirs timestamp not null, ours timestamp not null);
+
+-- One row: how many records there are, as a CRM told the run that asked last.
+create table if not exists main.object_count (
+    run_id varchar not null,
+    name varchar not null,          -- salesforce.Lead, salesforce.Contact, hubspot.contact, hubspot.inclusion_list
+    kind varchar not null,          -- counted, listed (a list of all ids, which was not believed), archived, members
+    known bigint,                   -- how many there should be; null: as many as the models know
+    counted bigint not null
+);
+
+-- One row: a person accepted that so few records are there.
+create table if not exists main.accepted_shrink (
+    name varchar not null, kind varchar not null, known bigint not null, counted bigint not null,
+    accepted_at timestamp not null, accepted_by varchar not null, pull_no bigint not null
+);
+
 -- One row: a person accepted that a record cannot be read. It holds for this version of what came.
 create table if not exists main.accepted_record (
     object varchar not null, id varchar not null, version varchar not null,
@@ -103,7 +124,9 @@ create table if not exists main.run (
     coverage_from timestamp, coverage_to timestamp,
     findings_open bigint not null, findings_new bigint not null, findings_resolved bigint not null,
     checks_violated varchar[] not null, checks_not_evaluated varchar[] not null,
-    last_pull_no bigint not null    -- everything up to this pull was known to the run
+    last_pull_no bigint not null,   -- everything up to this pull was known to the run
+    run_no bigint not null,         -- grows with every run: the order of runs, whatever clocks say
+    as_of timestamp                 -- by the clocks of the CRMs; null when they did not tell, or no model was built
 );
 
 -- One row: the run that is going on.
@@ -116,7 +139,7 @@ create table if not exists main.ledger (
     fields_at_risk varchar[], action varchar, blast_radius bigint,
     first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
     hubspot_url varchar, salesforce_url varchar,
-    subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar, reason_de varchar, action_de varchar
+    subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar, reason_de varchar, action_de varchar, open_run_no bigint
 );
 
 -- One row: something that happened to a finding in a proven run (the columns of review.finding_event). Nothing is ever removed.
@@ -140,8 +163,8 @@ create table if not exists main.check_run (
     findings_new bigint not null    -- new, reopened or worse since the last proven run
 );
 
--- One row, while fail_on = "new": what was open since before this moment does not fail the run.
-create table if not exists main.baseline (set_at timestamp not null, run_id varchar not null);
+-- One row, while fail_on = "new": what was open since that run or longer does not fail the run.
+create table if not exists main.baseline (set_at timestamp not null, run_id varchar not null, run_no bigint not null);
 
 -- One row: a loser of a merge plan that lies in the home's folder merge-plans. Replaced at every run.
 create table if not exists main.merge_plan (
@@ -180,3 +203,31 @@ create table if not exists main.prediction (
 create table if not exists main.prediction_tally (
     run_id varchar not null, policy varchar not null, predictions bigint not null, hits bigint not null, ambiguous bigint not null
 );
+
+-- One row: the run that is going on, its number, and the moment that it measures everything against: the later of what the CRMs' own clocks said last,
+-- else when the run began by this machine. Tables that are built without a pull are as of the pulls that they are built from.
+create or replace view main.run_clock as
+select
+    run.run_id,
+    coalesce(
+        (select run_no from main.run as closed where closed.run_id = run.run_id),
+        (select max(run_no) from main.run) + 1,
+        1) as run_no,
+    coalesce(
+        (select max(theirs) from main.crm_clock as clock where clock.run_id = run.run_id),
+        (select max(theirs) from main.crm_clock where not exists (select 1 from raw.pull as pull where pull.run_id = run.run_id)),
+        run.started_at) as as_of
+from main.current_run as run;
+
+-- One row: how many records are missing with a person's consent, by name and kind. It holds until all of them were listed once: from then on those
+-- that are gone are known to be.
+create or replace view main.shrink_in_force as
+select accepted.name, accepted.kind, max_by(accepted.known - accepted.counted, accepted.accepted_at) as missing
+from main.accepted_shrink as accepted
+where accepted.kind not in ('records', 'members')
+   or not exists (
+       select 1
+       from raw.pull as pull
+       where pull.complete and pull.pull_no > accepted.pull_no and pull.mode in ('full', 'ids')
+         and pull.source || '.' || replace(pull.object, '_ids', '') = accepted.name)
+group by accepted.name, accepted.kind;

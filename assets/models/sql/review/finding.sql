@@ -28,6 +28,7 @@
 -- open_since: the run in which it was new, reopened, or became worse for the last time; not moved by facts that change without that
 -- change: what this run found against the last proven one: new, reopened, worsened, changed (other facts, no worse), resolved, replaced (by
 --   a finding with other facts); null when nothing changed
+-- open_run_no: the number of that run
 -- in_baseline: it was open when fail_on = "new" came into force, and has not become worse since
 -- waiver_lapsed: why a waiver no longer covers it: date or facts; null otherwise
 -- reason_de: the reason in German; null where nobody wrote one
@@ -79,13 +80,13 @@ gone as (
 ),
 predecessor as (
     -- of several, the worst one
-    select fingerprint, subject, severity, blast_radius, status, open_since
+    select fingerprint, subject, severity, blast_radius, status, open_since, open_run_no
     from gone
     where resolved_at is null and subject in (select subject from current_finding)
     qualify row_number() over (partition by subject order by main.severity_rank(severity) desc, blast_radius desc, fingerprint) = 1
 ),
 run as (
-    select max(started_at) as started_at from main.current_run
+    select run_no, as_of from main.run_clock
 ),
 compared as (
     select
@@ -101,13 +102,17 @@ compared as (
             when ledger.fingerprint is null then
                 case when f.blast_radius > predecessor.blast_radius then 'worsened' else 'changed' end
         end as change,
-        coalesce(ledger.open_since, predecessor.open_since) as open_before
+        coalesce(ledger.open_since, predecessor.open_since) as open_before,
+        coalesce(ledger.open_run_no, predecessor.open_run_no) as open_run_before
     from weighed as f
     left join main.ledger as ledger on ledger.fingerprint = f.fingerprint
     left join predecessor on predecessor.subject = f.subject
 ),
 dated as (
-    select compared.*, case when change in ('new', 'reopened', 'worsened') then run.started_at else open_before end as open_since
+    select
+        compared.*,
+        case when change in ('new', 'reopened', 'worsened') then run.as_of else open_before end as open_since,
+        case when change in ('new', 'reopened', 'worsened') then run.run_no else open_run_before end as open_run_no
     from compared
     cross join run
 )
@@ -128,15 +133,16 @@ select
     main.decided_status(decision.status, decision.waived_until, clock.as_of, f.severity) as status,
     assignment.owner,
     decision.waived_until,
-    coalesce(f.first_seen_at, run.started_at) as first_seen_at,
-    run.started_at as last_seen_at,
+    coalesce(f.first_seen_at, run.as_of) as first_seen_at,
+    run.as_of as last_seen_at,
     cast(null as timestamp) as resolved_at,
     case when f.hubspot_contact_id is not null then policy.hubspot_record_url || f.hubspot_contact_id end as hubspot_url,
     case when f.salesforce_id is not null then policy.salesforce_record_url || f.salesforce_id end as salesforce_url,
     f.subject,
     f.open_since,
     f.change,
-    coalesce(f.open_since <= baseline.set_at, false) as in_baseline,
+    f.open_run_no,
+    coalesce(f.open_run_no <= baseline.run_no, false) as in_baseline,
     case
         when decision.status = 'waived' then case when decision.waived_until <= clock.as_of then 'date' end
         when decision.status is null then case when f.predecessor_status = 'waived' then 'facts' else f.lapsed_before end
@@ -149,17 +155,18 @@ left join main.assignment as assignment on assignment.subject = f.subject
 cross join main.policy as policy
 cross join staging.clock as clock
 cross join run
-left join (select max(set_at) as set_at from main.baseline) as baseline on true
+left join (select max(run_no) as run_no from main.baseline) as baseline on true
 union all
 select
     l.fingerprint, l.suite, l.check_name, l.severity, l.basis, l.hubspot_contact_id, l.salesforce_id, l.rival_ids, l.email, l.reason,
     l.fields_at_risk, l.action, l.blast_radius, 'resolved' as status, assignment.owner, decision.waived_until,
-    l.first_seen_at, l.last_seen_at, coalesce(l.resolved_at, run.started_at) as resolved_at, l.hubspot_url, l.salesforce_url, l.subject, l.open_since,
+    l.first_seen_at, l.last_seen_at, coalesce(l.resolved_at, run.as_of) as resolved_at, l.hubspot_url, l.salesforce_url, l.subject, l.open_since,
     case
         when l.resolved_at is not null then null
         when l.fingerprint in (select predecessor_fingerprint from compared where predecessor_fingerprint is not null) then 'replaced'
         else 'resolved'
     end as change,
+    l.open_run_no,
     false as in_baseline,
     null as waiver_lapsed,
     l.reason_de,

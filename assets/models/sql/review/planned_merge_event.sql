@@ -2,7 +2,7 @@
 -- So it stays known which merges were carried out as planned, which against the advice, and what became of them, after their plan is taken away.
 --
 -- run_id: the run
--- happened_at: when that run began
+-- happened_at: as of when that run was, by the clocks of the CRMs
 -- plan: the file that the row came in
 -- row_no: its row there, from 1
 -- master_id: the record that was to stay
@@ -14,10 +14,13 @@
 -- lost_fields: the properties whose value the merge replaced
 create or replace table review.planned_merge_event as
 with remembered as (
-    select * from main.planned_merge_event where run_id not in (select run_id from main.current_run)
+    select event.*, run.run_no
+    from main.planned_merge_event as event
+    inner join main.run as run on run.run_id = event.run_id
+    where event.run_id not in (select run_id from main.current_run)
 ),
 latest as (
-    select plan, master_id, loser_id, arg_max(verdict, happened_at) as verdict, arg_max(struct_pack(result := result), happened_at).result as result
+    select plan, master_id, loser_id, arg_max(verdict, run_no) as verdict, arg_max(struct_pack(result := result), run_no).result as result
     from remembered
     group by plan, master_id, loser_id
 ),
@@ -31,10 +34,10 @@ select run_id, happened_at, plan, row_no, master_id, loser_id, verdict, result, 
 from remembered
 union all
 select
-    run.run_id, run.started_at, said.plan, said.row_no, said.master_id, said.loser_id, said.verdict, said.result, said.hubspot_contact_id, said.bound_id,
+    run.run_id, run.as_of, said.plan, said.row_no, said.master_id, said.loser_id, said.verdict, said.result, said.hubspot_contact_id, said.bound_id,
     said.lost_fields
 from said
-cross join main.current_run as run
+cross join main.run_clock as run
 left join latest
     on latest.plan = said.plan and latest.master_id is not distinct from said.master_id and latest.loser_id is not distinct from said.loser_id
 where latest.plan is null or latest.verdict <> said.verdict or latest.result is distinct from said.result;

@@ -1,6 +1,6 @@
 -- One row: the moments that a run measures everything against.
--- The clock of the models is the later of our own and the latest stamp pulled, so that a CRM whose clock is ahead of ours
--- (or a sandbox whose clock was advanced) does not make every settle time look unexpired.
+-- Now is what the CRMs' own clocks said last in this run (their Date headers), the later of the two: not this machine's clock, which may be wrong, and
+-- not a record's stamp, which anybody can write. Where neither tells it, it is the moment at which the run began, by this machine.
 --
 -- as_of: now, for this run
 -- latest_stamp: the latest modified stamp pulled, by the clocks of the CRMs
@@ -9,12 +9,14 @@
 create or replace table staging.clock as
 with stamp as (
     select greatest(
-        (select max(modified_at) from staging.salesforce_version),
+        (select max(main.utc(system_modstamp)) from raw.salesforce_lead),
+        (select max(main.utc(system_modstamp)) from raw.salesforce_contact),
         (select max(main.utc(updated_at)) from raw.hubspot_contact)) as latest
 )
 select
-    greatest((select max(started_at) from main.current_run), stamp.latest) as as_of,
-    stamp.latest as latest_stamp,
+    run.as_of,
+    main.not_after(stamp.latest, run.as_of) as latest_stamp,
     (select min(last_pull_no) from main.run where verdict in ('pass', 'fail')) as first_run_pull_no,
     (select max(last_pull_no) from main.run where verdict in ('pass', 'fail')) as last_run_pull_no
-from stamp;
+from stamp
+cross join main.run_clock as run;

@@ -46,13 +46,14 @@ select
     nullif(v.crm_contact_id, '') as contact_id_raw,
     main.salesforce_id18(v.lead_id) as salesforce_lead_id,
     main.salesforce_id18(v.crm_contact_id) as salesforce_contact_id,
-    main.utc(v.properties['salesforcelastsynctime']) as last_sync_at,
+    main.not_after(main.utc(v.properties['salesforcelastsynctime']), clock.as_of) as last_sync_at,
     coalesce(main.is_true(v.properties['salesforcedeleted']), false) as says_deleted,
-    main.utc(v.created_at) as created_at,
-    main.utc(coalesce(v.properties['lastmodifieddate'], v.updated_at)) as modified_at,
+    main.not_after(main.utc(v.created_at), clock.as_of) as created_at,
+    main.not_after(main.utc(coalesce(v.properties['lastmodifieddate'], v.updated_at)), clock.as_of) as modified_at,
     v.archived as is_archived,
-    main.utc(v.archived_at) as archived_at,
+    main.not_after(main.utc(v.archived_at), clock.as_of) as archived_at,
     coalesce(presence.is_present, true) as is_present,
     v.pull_no
 from version as v
-left join presence on presence.id = v.id;
+left join presence on presence.id = v.id
+cross join staging.clock as clock;

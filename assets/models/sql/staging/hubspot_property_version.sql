@@ -14,9 +14,10 @@ select
     v.contact_id as read_from_id,
     v.property,
     nullif(v.value, '') as value,
-    main.utc(v.changed_at) as changed_at,
+    main.not_after(main.utc(v.changed_at), clock.as_of) as changed_at,
     v.source_type,
     min(v.pull_no) as pull_no
 from raw.hubspot_property_version as v
 left join staging.hubspot_merge as merged on merged.contact_id = v.contact_id
+cross join staging.clock as clock
 group by all;

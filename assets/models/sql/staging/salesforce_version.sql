@@ -1,5 +1,6 @@
 -- One row: a version of a Lead or Contact, typed.
--- A view: what a model does not ask for is not read, and not turned from text into a type.
+-- A view: what a model does not ask for is not read, and not turned from text into a type. A stamp that lies more than a day after now counts as now, here
+-- and so in every comparison (stamp_in_future).
 --
 -- object_type: Lead or Contact
 -- record_id: its id, 18 characters; as received where it cannot be brought to that
@@ -28,9 +29,9 @@ select
     name as display_name,
     email as email_raw,
     main.matching_email(email) as email,
-    main.utc(created_date) as created_at,
-    main.utc(system_modstamp) as modified_at,
-    main.utc(last_modified_date) as last_modified_at,
+    main.not_after(main.utc(created_date), as_of) as created_at,
+    main.not_after(main.utc(system_modstamp), as_of) as modified_at,
+    main.not_after(main.utc(last_modified_date), as_of) as last_modified_at,
     coalesce(long_ids[1], nullif(last_modified_by_id, '')) as last_modified_by_id,
     coalesce(long_ids[2], nullif(owner_id, '')) as owner_id,
     coalesce(long_ids[3], nullif(account_id, '')) as account_id,
@@ -44,6 +45,7 @@ select
 from (
     select
         *,
+        (select as_of from staging.clock) as as_of,
         -- hardly any reference has 15 characters; in a list the checksum is planned once instead of for each of them
         case
             when 15 in (length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id))

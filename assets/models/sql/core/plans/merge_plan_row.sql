@@ -18,14 +18,15 @@ with listed as (
 taken_away as (
     -- rows that a run judged, and that are in the folder no more: they are looked at until they turned out as planned, or nothing new was to be said
     -- of them for 90 days. Then HubSpot's recycle bin is empty (rule 34)
-    select remembered.plan, remembered.master_id, remembered.loser_id, arg_max(remembered.row_no, remembered.happened_at) as row_no
+    select remembered.plan, remembered.master_id, remembered.loser_id, arg_max(remembered.row_no, run.run_no) as row_no
     from main.planned_merge_event as remembered
+    inner join main.run as run on run.run_id = remembered.run_id
     anti join listed
         on listed.plan = remembered.plan and listed.master_id is not distinct from remembered.master_id
         and listed.loser_id is not distinct from remembered.loser_id
     group by remembered.plan, remembered.master_id, remembered.loser_id
-    having arg_max(coalesce(remembered.result, ''), remembered.happened_at) <> 'as_planned'
-       and max(remembered.happened_at) > (select max(started_at) - interval 90 day from main.current_run)
+    having arg_max(coalesce(remembered.result, ''), run.run_no) <> 'as_planned'
+       and max(remembered.happened_at) > (select as_of - interval 90 day from staging.clock)
 )
 select plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, is_malformed, false as is_taken_away from listed
 union all
