@@ -20,9 +20,12 @@ from assets.pull.salvage import SortedPage, id_in, sort_out
 ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
 _HISTORY = [*ID_PROPERTIES, "email"]
 _REQUIRED = ["email", *ID_PROPERTIES]
+_MERGED = "hs_merged_object_ids"
 _WELCOME = [
     "hs_additional_emails", "hs_merged_object_ids", "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
+_GROWTH = 1000  # contacts that may change while a walk over changes goes on, beside twice as many as it announced
+_EMPTY_PAGES = 5  # one after the other, in a walk that says it is not over
 _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
 
 
@@ -138,11 +141,12 @@ def _land_pages(
     portal: Portal, pull: LandedPull, read: Callable[[str | None], SortedPage], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False
 ) -> str | None:
     """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. Returns what is wrong, or None."""
+    walk = _Walk(pull)
     while not pull.cursor.get("at_end") and not (pull.pages and until()):
         found = read(pull.cursor.get("after"))
         cursor = _cursor_behind(found.page)
-        if cursor["after"] is not None and cursor["after"] == pull.cursor.get("after"):
-            return f"its paging does not move on from {cursor['after']}"
+        if problem := walk.objection(found, cursor["after"]):
+            return problem
         found, problem = _with_all(portal, found, required)
         if problem:
             return problem
@@ -159,19 +163,44 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
     def list_ids(after: str | None) -> SortedPage:
         return _sorted_out(*portal.list_ids_page(after))
 
+    walk = _Walk(pull)
     with ThreadPoolExecutor(1) as ahead:
         listing = ahead.submit(list_ids, pull.cursor.get("after"))
         while not pull.cursor.get("at_end"):
             listed = listing.result()
             cursor = _cursor_behind(listed.page)
+            if problem := walk.objection(listed, cursor["after"]):
+                return problem
             if cursor["after"] is not None:
-                if cursor["after"] == pull.cursor.get("after"):
-                    return f"its paging does not move on from {cursor['after']}"
                 listing = ahead.submit(list_ids, cursor["after"])
             if problem := _read_batches(portal, pull, _ids_of(listed.page), wanted, _HISTORY, lambda _chunk: pull.cursor):
                 return problem
             pull.move(cursor, listed.asides)
     return None
+
+
+class _Walk:
+    """Sees to it that a walk over pages ends: each page leads on to one that was not there before, and has something new in it, but for a few."""
+
+    def __init__(self, pull: LandedPull) -> None:
+        self._behind = {pull.cursor.get("after")}
+        self._pages: set[str] = set()
+        self._empty = 0
+
+    def objection(self, found: SortedPage, after: str | None) -> str | None:
+        """What is wrong with the next page, in words. after: where it leads to; None at the end."""
+        named = [_id_of(result) or str(result) for result in found.page["results"]]
+        contents = digest(named)
+        if len(named) > 1 and contents in self._pages:
+            return f"a page came twice in its paging, {_id_of(found.page['results'][0]) or 'nameless records'} first"
+        if after is not None and after in self._behind:
+            return f"its paging does not move on from {after}"
+        self._empty = 0 if named else self._empty + 1
+        if after is not None and self._empty >= _EMPTY_PAGES:
+            return f"its paging goes on after {self._empty} empty pages"
+        self._pages.add(contents)
+        self._behind.add(after)
+        return None
 
 
 def _cursor_behind(page: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +212,8 @@ def _with_all(portal: Portal, found: SortedPage, required: Sequence[str]) -> tup
     """HubSpot answers a property without a value as null. One that all contacts of a page lack was removed or hidden since the pull began: then this is
     what is wrong, in words. A contact that alone lacks one is set aside, and so is one that has none at all.
     """
+    if not required:
+        return found, None
     results = found.records
     portal.sends_nulls = portal.sends_nulls or any(value is None for result in results for value in result["properties"].values())
     lacking = [[name for name in required if name not in result["properties"]] for result in results]
@@ -259,9 +290,13 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
     with ThreadPoolExecutor(1) as ahead:
         last = int(pull.cursor.get("last_id", 0))
         searching = ahead.submit(search, last)
-        at_end = False
+        at_end, announced, before = False, None, pull.rows
         while not at_end:
             found = searching.result()[1]
+            announced = int(found["total"]) if announced is None else announced
+            if pull.rows - before > 2 * announced + _GROWTH:
+                pull.finish(None, f"the search announced {announced} changed contacts, and goes on after {pull.rows - before}")
+                return
             ids, nameless, problem = _changed_ids(found, last)
             if problem:
                 pull.finish(None, problem)
@@ -317,7 +352,7 @@ def _read_batches(
 ) -> str | None:  # fmt: skip
     """Adds a page for each batch of contacts. cursor_behind: of a batch's ids. Returns what is wrong, or None."""
     for chunk, page in portal.read_batches(ids, wanted.properties, history, archived):
-        found, problem = _with_all(portal, _sorted_out(*page), wanted.required)
+        found, problem = _with_all(portal, _asked_for(chunk, _sorted_out(*page), wanted), wanted.required)
         if problem:
             return problem
         if not may_be_gone and (missing := _unanswered(chunk, found)):
@@ -328,20 +363,31 @@ def _read_batches(
     return None
 
 
+def _asked_for(ids: Sequence[str], found: SortedPage, wanted: PropertyList) -> SortedPage:
+    """The answer to a batch without strangers: contacts that nobody asked for, and that no contact was merged into that was."""
+    if _MERGED not in wanted.properties:
+        return found  # nothing tells a stranger from what a contact became
+    asked = set(ids)
+    known = [result for result in found.records if asked.intersection(_names_of(result))]
+    return found if len(known) == len(found.records) else found.with_records(known, found.asides)
+
+
+def _names_of(result: dict[str, Any]) -> list[str]:
+    """The ids that a contact answers to: its own, and those that were merged into it."""
+    merged = (result.get("properties") or {}).get(_MERGED)
+    return [str(result["id"]), *str(merged or "").split(";")]
+
+
 def _unanswered(ids: list[str], found: SortedPage) -> list[str]:
     """The contacts that a batch was asked for and did not speak of. Those that are gone by now are named in its errors; a contact that was
     merged is answered under the id it became.
     """
-    spoken_of = {*_ids_of(found.page), *(aside.id for aside in found.asides)}
-    for result in found.records:
-        spoken_of.update(str(result["properties"].get("hs_merged_object_ids") or "").split(";"))
+    spoken_of = {*(name for result in found.records for name in _names_of(result)), *(aside.id for aside in found.asides)}
     gone: set[str] = set()
     for error in found.page.get("errors") or []:
         if error.get("category") == "OBJECT_NOT_FOUND":
             gone.update(str(contact_id) for contact_id in (error.get("context") or {}).get("ids") or [])
-    missing = [contact_id for contact_id in ids if contact_id not in spoken_of and contact_id not in gone]
-    others = {name for name in spoken_of if name.isdigit()} - set(ids)
-    return missing if len(missing) > len(others) else []
+    return [contact_id for contact_id in ids if contact_id not in spoken_of and contact_id not in gone]
 
 
 def _ask_again(portal: Portal, missing: list[str], found: SortedPage, wanted: PropertyList, history: Sequence[str]) -> SortedPage:
@@ -350,8 +396,10 @@ def _ask_again(portal: Portal, missing: list[str], found: SortedPage, wanted: Pr
     # what came without an id belongs to one of them
     asides = [aside for aside in found.asides if not aside.is_unnamed]
     for contact_id in missing:
-        alone = _sorted_out(*portal.read_batch([contact_id], wanted.properties, history))
+        alone = _asked_for([contact_id], _sorted_out(*portal.read_batch([contact_id], wanted.properties, history)), wanted)
         results += alone.records
+        if _MERGED not in wanted.properties and len(alone.records) == 1:
+            continue  # where the portal does not tell of merges, the one that answers is what it became
         asides += [aside for aside in alone.asides if not aside.is_unnamed]
         if _unanswered([contact_id], alone):
             version = next((aside.version for aside in alone.asides), "unanswered")

@@ -19,6 +19,7 @@ import duckdb
 
 from assets.policy import Policy, Pull
 from assets.problems import PullProblem
+from assets.pull import patience
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.reading import csv_source
 from assets.pull.retries import Again, with_patience
@@ -159,7 +160,7 @@ def _moment(text: Any) -> datetime | None:
 
 def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: int) -> bool:
     """Walks the changes in the order of (SystemModstamp, Id). Returns False, with nothing landed, when they are more than `most`."""
-    forgotten = 0
+    forgotten, rows_then = 0, -1
     while True:
         if pull.cursor.get("is_ordered") is False:
             pull.start_over()  # a place to go on from exists in an order only
@@ -178,17 +179,24 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
             return False
         expected = pull.rows + int(page["totalSize"])
         try:
+            urls: set[str] = set()
             while True:
                 found = sort_out(body, page, "records", _objection)
                 pull.write_page(found.body, ".json", len(found.records), _place_behind(found.records, pull.cursor), found.asides)
                 if page["done"]:
                     pull.finish(expected)
                     return True
+                if page["nextRecordsUrl"] in urls or pull.rows > expected:
+                    pull.finish(expected, "its paging does not end where it was announced to end")
+                    return True
+                urls.add(page["nextRecordsUrl"])
                 body, page = org.next_page(page["nextRecordsUrl"])
         except Refusal as refusal:
             forgotten += 1
-            if refusal.status not in (400, 404) or (forgotten > _FORGOTTEN and not pull.cursor.get("is_ordered")):
+            is_stuck = pull.rows == rows_then  # nothing new has come since it was forgotten last
+            if refusal.status not in (400, 404) or is_stuck or (forgotten > _FORGOTTEN and not pull.cursor.get("is_ordered")):
                 raise
+            rows_then = pull.rows
             log.warning("%s: the org has forgotten the query (%s); going on from the last record", pull.label, refusal.code or refusal.status)
 
 
@@ -223,7 +231,7 @@ def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str],
         try:
             job_id = pull.cursor["job"]
             expected = _wait_for_job(org, job_id, settings.bulk_job_minutes)
-            problem = _land_result_pages(org, pull, fields, settings.bulk_page_rows)
+            problem = _land_result_pages(org, pull, fields, settings.bulk_page_rows, expected)
             pull.finish(expected, problem)
             _tidy_up(org, job_id)
             return
@@ -239,7 +247,7 @@ def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str],
 def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
     """Waits until the job is complete. Returns how many records it processed, where the org says so."""
     deadline = time.monotonic() + minutes * 60
-    pause = 0.1
+    pause, seen = 0.1, None
     while True:
         try:
             info = org.job(job_id)
@@ -248,6 +256,8 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
                 raise _JobIsLost("is no longer there") from refusal
             raise
         state = info["state"]
+        if seen != (seen := (state, info.get("numberRecordsProcessed"))):
+            patience.arrived()  # the job is further on
         if state == "JobComplete":
             return info.get("numberRecordsProcessed")
         if state in ("Failed", "Aborted"):
@@ -261,8 +271,9 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
         pause = min(pause * 1.5, 5)
 
 
-def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int) -> str | None:
-    """Returns what is wrong with the pages, in words; None when nothing is."""
+def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int, expected: int | None) -> str | None:
+    """Returns what is wrong with the pages, in words; None when nothing is. expected: rows that the job has processed."""
+    locators = {pull.cursor["locator"]}
     page = pull.folder / "tmp.csv"
     came: Counter[str] = Counter()
 
@@ -291,6 +302,9 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
         header = _page_header(page)
         if header and (sorted(map(str.lower, header)) != sorted(map(str.lower, fields)) or header != (_header(pull) or header)):
             return f"result page {pull.pages + 1} has other columns than were asked for, or than the pages before"
+        if following and (following in locators or (expected is not None and pull.rows + rows > expected)):
+            return f"its result pages do not end where the job said: {pull.rows + rows} rows, {'a page came twice' if following in locators else expected}"
+        locators.add(following)
         pull.keep(page, rows, {"job": pull.cursor["job"], "locator": following, "at_end": not following})
     return None
 

@@ -124,6 +124,8 @@ def csv_rows(path: Path, width: int, expected: int) -> list[list[str]]:
     if len(rows) == expected and all(len(row) == width for row in rows):
         return rows
     starts = [match.start() for match in _ROW.finditer(text)]
+    if not starts:
+        return rows
     parts = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     told_apart = [_one_row(part) for part in parts]
     return told_apart if len(told_apart) == expected else rows
