@@ -195,9 +195,9 @@ class _Walk:
             return f"a page came twice in its paging, {_id_of(found.page['results'][0]) or 'nameless records'} first"
         if after is not None and after in self._behind:
             return f"its paging does not move on from {after}"
-        self._empty = 0 if named else self._empty + 1
+        self._empty = 0 if named and contents not in self._pages else self._empty + 1
         if after is not None and self._empty >= _EMPTY_PAGES:
-            return f"its paging goes on after {self._empty} empty pages"
+            return f"its paging goes on after {self._empty} pages with nothing new"
         self._pages.add(contents)
         self._behind.add(after)
         return None
