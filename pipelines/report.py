@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipelines.what_if import Forecast
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
 
+_CLOCK_SECONDS = 300  # this machine may be so far from the CRMs before it is said
 _COLOURS = {"pass": "green", "fail": "red", "unproven": "yellow"}
 _WORDS = {
     "pass": "All blocking checks hold.",
@@ -140,6 +141,10 @@ def _print_coverage(manifest: dict[str, Any]) -> None:
             for text in pull["not_seen"]:
                 not_seen.setdefault(text, []).append(name)
     stdout.print(table)
+    ahead = manifest.get("machine_ahead_seconds") or 0
+    if abs(ahead) > _CLOCK_SECONDS:
+        standing = "ahead of" if ahead > 0 else "behind"
+        stdout.print(f"[yellow]This machine's clock is {timedelta(seconds=abs(ahead))} {standing} the CRMs'. The run went by theirs.[/]", soft_wrap=True)
     for text, names in not_seen.items():
         stdout.print(f"[dim]Not seen: {escape(text)} ({escape(', '.join(names))})[/]", soft_wrap=True)
 
