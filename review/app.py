@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assets.problems import WarehouseProblem
-from review.access import Gatekeeper, read_session_key
+from review.access import Gatekeeper, Refusal, read_session_key
 from review.deciding import Deciding
 from review.exports import Exports
 from review.pages import Pages
@@ -101,11 +101,11 @@ class _Faults:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def refuse(self, request: Request, status: int) -> Response:
-        if status == 401 and self.site.settings.entrance.token is not None and request.method in ("GET", "HEAD"):
+    def refuse(self, request: Request, refusal: Refusal) -> Response:
+        if refusal.status == 401 and self.site.settings.entrance.token is not None and request.method in ("GET", "HEAD"):
             back = request.url.path if request.url.path != "/" else None
             return RedirectResponse("/login" + (f"?next={back}" if back and local_path(back) == back else ""), 303)
-        return self.site.error_page(request, status)
+        return self.site.error_page(request, refusal.status, text=refusal.text)
 
     def handle_http_error(self, request: Request, error: Exception) -> Response:
         return self.site.error_page(request, error.status_code if isinstance(error, HTTPException) else 500, getattr(error, "headers", None))

@@ -81,9 +81,12 @@ class Site:
         html = self.templates.get_template(template).render({**context, **values})
         return HTMLResponse(html.encode("utf-8", "replace"), headers={"Content-Language": language.code})
 
-    def error_page(self, request: Request, status: int, headers: Mapping[str, str] | None = None, detail: str | None = None) -> Response:
-        title, text = words.ERRORS.get(status, words.ERRORS[400] if status < 500 else words.ERRORS[500])
-        answer = self.page(request, "error.html", title=title, text=text, detail=detail, error_status=status)
+    def error_page(
+        self, request: Request, status: int, headers: Mapping[str, str] | None = None, detail: str | None = None, text: str | None = None
+    ) -> Response:
+        """text: of `words`, instead of the one for that status; detail: what stands below it, in English."""
+        title, usual = words.ERRORS.get(status, words.ERRORS[400] if status < 500 else words.ERRORS[500])
+        answer = self.page(request, "error.html", title=title, text=text or usual, detail=detail, error_status=status)
         answer.status_code = status
         answer.headers.update(headers or {})
         return answer

@@ -119,6 +119,10 @@ NOTHING_TICKED = N_("Nothing was decided: no finding is ticked.")
 TOO_MANY_AT_ONCE = N_("Nothing was decided: more than {number} findings match. Narrow the list first.")
 NO_FINDING_WITH_EMAIL = N_("No finding is about that e-mail address.")
 WRONG_TOKEN = N_("That is not the token.")
+TWO_NAMES = N_(
+    "The proxy names more than one person, or one in two ways. It must set its header itself, once, and drop what browsers send under that name; "
+    "a name holds no comma."
+)
 
 ERRORS = {
     400: (N_("This cannot be answered"), N_("The address names something that does not exist, such as a check or a status. Start from the worklist.")),
