@@ -65,6 +65,8 @@ PLAN_RESULT = {
     "as_planned": N_("as planned"), "pending": N_("not settled yet"), "moved": N_("bound elsewhere"), "sync_broken": N_("sync broken"),
     "contact_deleted": N_("contact deleted"), "values_lost": N_("values lost"),
 }  # fmt: skip
+MORE_CHARACTERS = P_("… {number} more character", "… {number} more characters")
+
 NO_PLAN = N_("No file was chosen.")
 UNREADABLE_PLAN = N_("This is no merge plan:")
 
