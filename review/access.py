@@ -23,10 +23,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assets.problems import ConfigurationProblem
+from assets.published import merge_plan
 from review import words
 
 MOST_BYTES = 512 * 1024  # of a form; every finding of the largest page ticked takes 4 kB
-MOST_BYTES_OF_A_PLAN = 32 * 1024 * 1024  # half a million rows
+MOST_BYTES_OF_A_PLAN = merge_plan.MOST_BYTES + 64 * 1024  # the form around it; a plan that is too large is told so
 _OPEN_PATHS = ("/login", "/static/", "/health")
 
 # Everything comes from the desk itself, nothing may frame it, forms go nowhere else. The browser tells other pages nothing about it.
