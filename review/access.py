@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,6 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assets.problems import ConfigurationProblem
 from assets.published import merge_plan
 from review import words
+from review.ended import EndedSessions
+from review.guesses import Guesses
 
 MOST_BYTES = 512 * 1024  # of a form; every finding of the largest page ticked takes 4 kB
 MOST_BYTES_OF_A_PLAN = merge_plan.MOST_BYTES + 64 * 1024  # the form around it; a plan that is too large is told so
@@ -119,6 +121,9 @@ class Entrance:
         """May this address say who somebody is?"""
         return any(address in network for address in _written(client or "") for network in self._networks)
 
+    def client_of(self, request: Request) -> str:
+        return self.client_behind(request.client.host if request.client else None, request.headers)
+
     def client_behind(self, client: str | None, headers: Headers) -> str:
         """Whom a request comes from: an address, or what somebody with IPv6 has of them (a network of 64 bits).
 
@@ -135,9 +140,15 @@ class Entrance:
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
     @property
-    def ticket(self) -> str:
-        """What a session carries once somebody knew the token; another token ends all sessions."""
+    def _ticket(self) -> str:
         return sha256(f"bindwatch desk {self.token}".encode()).hexdigest()[:32]
+
+    def admit(self, session: dict[str, Any]) -> None:
+        """Gives a session what it carries once somebody knew the token, and an id to end it by. Another token ends all sessions."""
+        session["ticket"], session["id"] = self._ticket, secrets.token_hex(16)
+
+    def has_ticket(self, session: dict[str, Any]) -> bool:
+        return self.token is not None and session.get("ticket") == self._ticket and isinstance(session.get("id"), str)
 
 
 def read_session_key(home: Path) -> str:
@@ -181,10 +192,12 @@ class Gatekeeper:
     Sets request.state.user to the name of who is here (None when nobody said), and request.state.named_by to settings, proxy, session or None.
     """
 
-    def __init__(self, app: ASGIApp, entrance: Entrance, refuse: Callable[[Request, Refusal], Response]) -> None:
+    def __init__(self, app: ASGIApp, entrance: Entrance, guesses: Guesses, ended: EndedSessions, refuse: Callable[[Request, Refusal], Response]) -> None:
         """refuse: makes the answer to a request that is turned away."""
         self.app = app
         self.entrance = entrance
+        self.guesses = guesses
+        self.ended = ended
         self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,13 +225,15 @@ class Gatekeeper:
             return message
 
         request = Request(scope)
-        refusal = self._judge(request)
+        refusal = await self._judge(request)
         app = self.app if refusal is None else self.refuse(request, refusal)
         await app(scope, receive_little, send_safely)
 
-    def _judge(self, request: Request) -> Refusal | None:
-        """None when the request may pass. 421: a strange host; 403: a form from elsewhere; 400: two names; 401: who is this?"""
+    async def _judge(self, request: Request) -> Refusal | None:
+        """None when the request may pass. 421: a strange host; 403: a form from elsewhere; 400: two names; 401: who is this? 429: too many guesses."""
         entrance, session = self.entrance, request.session
+        if session.get("id") in self.ended:
+            session.clear()
         request.state.user = None
         request.state.named_by = None
         if not entrance.knows_host(request.headers.get("host")):
@@ -237,9 +252,13 @@ class Gatekeeper:
             request.state.user, request.state.named_by = session["user"], "session"
         if request.url.path.startswith(_OPEN_PATHS) or (entrance.token is None and entrance.user_header is None):
             return None
+        if from_proxy is not None or entrance.has_ticket(session):
+            return None
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        has_token = entrance.token is not None and (session.get("ticket") == entrance.ticket or (scheme.lower() == "bearer" and entrance.fits(given.strip())))
-        return None if from_proxy is not None or has_token else Refusal(401)
+        if entrance.token is None or scheme.lower() != "bearer":
+            return Refusal(401)
+        fits = await self.guesses.judge(entrance.client_of(request), given.strip())
+        return None if fits else Refusal(401) if fits is False else Refusal(429)
 
 
 def form_token(request: Request) -> str:

@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assets.problems import WarehouseProblem
 from review.access import Gatekeeper, Refusal, read_session_key
 from review.deciding import Deciding
+from review.ended import LONGEST
 from review.exports import Exports
+from review.guesses import COME_AGAIN_SECONDS
 from review.pages import Pages
 from review.planned import Plans
 from review.site import EMAIL, FOLDER, Settings, Site, local_path
@@ -58,8 +60,8 @@ def create_app(settings: Settings) -> Starlette:
     is_https = (settings.entrance.desk_url or "").startswith("https://")
     middleware = [
         Middleware(_RequestLog),
-        Middleware(SessionMiddleware, secret_key=read_session_key(settings.home), session_cookie="bindwatch_desk", max_age=365 * 86400, https_only=is_https),
-        Middleware(Gatekeeper, entrance=settings.entrance, refuse=faults.refuse),
+        Middleware(SessionMiddleware, secret_key=read_session_key(settings.home), session_cookie="bindwatch_desk", max_age=LONGEST, https_only=is_https),
+        Middleware(Gatekeeper, entrance=settings.entrance, guesses=site.guesses, ended=site.ended, refuse=faults.refuse),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: faults.handle_http_error,
@@ -105,7 +107,8 @@ class _Faults:
         if refusal.status == 401 and self.site.settings.entrance.token is not None and request.method in ("GET", "HEAD"):
             back = request.url.path if request.url.path != "/" else None
             return RedirectResponse("/login" + (f"?next={back}" if back and local_path(back) == back else ""), 303)
-        return self.site.error_page(request, refusal.status, text=refusal.text)
+        headers = {"Retry-After": str(COME_AGAIN_SECONDS)} if refusal.status == 429 else None
+        return self.site.error_page(request, refusal.status, headers, text=refusal.text)
 
     def handle_http_error(self, request: Request, error: Exception) -> Response:
         return self.site.error_page(request, error.status_code if isinstance(error, HTTPException) else 500, getattr(error, "headers", None))

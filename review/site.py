@@ -22,7 +22,9 @@ from assets.published.worklist import Filter, check_values
 from review import words
 from review.access import Entrance, check_form_token, form_token
 from review.desk import Desk, Snapshot
+from review.ended import EndedSessions
 from review.filters import write_filter
+from review.guesses import Guesses
 from review.language import LANGUAGES, Language, choose_language
 
 FOLDER = Path(__file__).parent
@@ -55,6 +57,8 @@ class Site:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.desk = Desk(settings.home, settings.open_store)
+        self.guesses = Guesses(settings.entrance.fits)
+        self.ended = EndedSessions(settings.home)
         self.templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,

@@ -137,6 +137,7 @@ ERRORS = {
     405: (N_("This cannot be answered"), N_("The address is not meant to be used in this way.")),
     413: (N_("Too much"), N_("The form holds more than the desk takes: 512 kB, or 32 MB with a merge plan.")),
     421: (N_("Wrong name"), N_("The desk was called by a name that it does not know. Set links.desk_url in bindwatch.toml to the address that people use.")),
+    429: (N_("Too many at once"), N_("Too many people give the token at once, or somebody guesses it. Try again in a few seconds.")),
     500: (N_("A fault of the desk"), N_("This is a bug in Bindwatch. Nothing was decided. The log says what happened.")),
     503: (N_("Nothing to show"), N_("There is no snapshot, or the decisions cannot be read. The reason stands below.")),
 }
