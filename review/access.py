@@ -225,6 +225,10 @@ class Gatekeeper:
             return message
 
         request = Request(scope)
+        announced = request.headers.get("content-length", "0")
+        if len(announced) > 15 or (announced.isascii() and announced.isdigit() and int(announced) > most):
+            await self.refuse(request, Refusal(413))(scope, receive, send_safely)
+            return
         refusal = await self._judge(request)
         app = self.app if refusal is None else self.refuse(request, refusal)
         await app(scope, receive_little, send_safely)

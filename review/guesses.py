@@ -54,6 +54,7 @@ class Guesses:
         self._addresses: dict[str, _Address] = {}
         self._waiting: list[tuple[int, str]] = []
         self._number = 0
+        self._held = 0
         self._turned_away = 0
         self._told = 0.0
 
@@ -75,7 +76,12 @@ class Guesses:
     async def _take_turn(self, address: str) -> bool:
         if len(self._waiting) >= MOST_WAITING or sum(one == address for _, one in self._waiting) >= MOST_WAITING_OF_ONE:
             self._tell_of_turned_away()
-            await asyncio.sleep(COME_AGAIN_SECONDS / 2)  # whoever asks again at once would crowd out those who do not
+            if self._held < MOST_WAITING:  # whoever asks again at once would crowd out those who do not
+                self._held += 1
+                try:
+                    await asyncio.sleep(COME_AGAIN_SECONDS / 2)
+                finally:
+                    self._held -= 1
             return False
         self._number += 1
         me = (self._number, address)

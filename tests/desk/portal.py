@@ -12,7 +12,6 @@ from typing import Any
 
 import lxml.html
 import requests
-import uvicorn
 
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_tables
@@ -20,6 +19,7 @@ from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from review.access import Entrance
 from review.app import create_app
+from review.server import make_server
 from review.site import Settings
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 
@@ -78,9 +78,10 @@ def served(home: Path, mask_emails: bool = True, listen: str = "127.0.0.1", **en
     """The desk on a free port of this machine. listen: the address of its socket. Yields its address."""
     logging.getLogger("bindwatch.desk").setLevel(logging.INFO)
     app = create_app(Settings(home, lambda: DecisionStore(home), Entrance(**entrance), mask_emails))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, proxy_headers=False, timeout_graceful_shutdown=1))
+    server = make_server(app, log_level="error", timeout_graceful_shutdown=1)
     listener = socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET)
     listener.bind((listen, 0))
+    listener.listen(128)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
