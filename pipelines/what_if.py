@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 
 from assets.problems import ConfigurationProblem, said
+from assets.published.cells import safe_cells
 from assets.sql import count_rows, literal, quoted
 from pipelines.answer import write_answer
 
@@ -95,5 +96,4 @@ def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _export(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
-    safe = ", ".join(f"main.safe_cell({name}) as {name}" for name in ("salesforce_id", "hubspot_value", "salesforce_value"))
-    snapshot.execute(f"copy (select * replace ({safe}) from what_if) to '{path}' (format csv, header)")
+    snapshot.execute(f"copy ({safe_cells(snapshot, 'from what_if')}) to '{path}' (format csv, header)")

@@ -17,6 +17,7 @@ import duckdb
 
 from assets.files import replaced
 from assets.problems import ConfigurationProblem
+from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
 from assets.published.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
@@ -119,7 +120,7 @@ def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> t
         except ConfigurationProblem as problem:
             log.warning("%s", problem)
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([ANSWER, ("invalid", str(problem), "", "", "")])
+                csv.writer(file).writerows([ANSWER, ("invalid", safe_cell(str(problem)), "", "", "")])
             judged.append(JudgedPlan(path.name, None, str(problem)))
         temporary.replace(answers / path.name)
     return judged, json.dumps(now)
@@ -170,12 +171,13 @@ def _worst(answers: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _write(out: Path, plan: MergePlan, answers: list[tuple[str, ...]]) -> None:
+    """Also what is echoed of the plan is safe to open in a spreadsheet; read as a plan again, it means the same."""
     kept = [place for place, name in enumerate(plan.header) if name.strip().lower() not in ANSWER]  # an answer that is judged again
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(plan.header[place] for place in kept), *ANSWER])
+        writer.writerow([*(safe_cell(plan.header[place]) for place in kept), *ANSWER])
         for row, answer in zip(plan.rows, answers, strict=True):
-            writer.writerow([*(row[place] for place in kept), *answer])
+            writer.writerow([*(safe_cell(row[place]) for place in kept), *map(safe_cell, answer)])
 
 
 def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
