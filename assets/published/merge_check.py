@@ -201,8 +201,9 @@ def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
            select sound.master_id, member.record_id as loser_id
            from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""
     )
-    with replaced(path) as target:
-        connection.execute("copy (from main.fixed order by master_id, loser_id) to ? (format csv, header)", [str(target)])
+    rows = connection.execute("from main.fixed order by master_id, loser_id").fetchall()
+    with replaced(path) as target, target.open("w", encoding="utf-8", newline="") as file:  # not by DuckDB, which does not say which file is full
+        csv.writer(file, lineterminator="\n").writerows([("master_id", "loser_id"), *rows])
     row = connection.execute(
         """select (select count(*) from main.fixed),
                   (select count(distinct loser_id) from main.merge_plan
