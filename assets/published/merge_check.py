@@ -45,7 +45,8 @@ _TABLE = re.compile(r"\b(?:core|main|raw)\.[a-z_]+")
 # What became of a merge is the run's business; here nothing was carried out yet.
 _NOTHING_YET = """
 create table staging.hubspot_property_version (
-    hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint)"""
+    hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint);
+create table staging.clock (as_of timestamp)"""
 
 
 @dataclass(frozen=True)
