@@ -65,7 +65,8 @@ class UnexpectedProblem(Problem):
 
 # ── what libraries say ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_EMAIL = re.compile(r"[^\s@<>,;:\"'()\[\]{}=/]+@[^\s@<>,;:\"'()\[\]{}=/]+")
+# It begins where a word begins and gives nothing back: elsewhere it would be tried at every character of a long text.
+_EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()\[\]{}=/])[^\s@<>,;:\"'()\[\]{}=/]++@[^\s@<>,;:\"'()\[\]{}=/]+")
 _QUOTED = re.compile(r"""["'`“”‘’«»].*["'`“”‘’«»]|["'`“”‘’«»].*$""")  # from the first quote to the last: what is quoted may hold quotes
 _DATA = re.compile(r"\b(?:input|original line|key|data|rows?|values?|detail|parameters|hint)\b\s*[:(=\[{].*", re.IGNORECASE)
 _ABOUT_SQL = re.compile(r"^(?:\([\w.]+\) )?(?:Binder|Catalog|Parser) Error: ")

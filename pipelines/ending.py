@@ -53,6 +53,7 @@ class _Stream(io.FileIO):
 
 
 _output: _Stream | None = None
+_had_output = True  # a caller that closed standard output gets no answer; one that stopped reading (`| head`) has what it wanted
 
 
 def run_command(command: Callable[[], object]) -> NoReturn:
@@ -157,11 +158,12 @@ def tell(text: str) -> None:
 
 def _open_streams() -> None:
     """Makes printing safe. A closed descriptor would be the next file that is opened, such as the warehouse; what is printed would go there."""
-    global _output  # noqa: PLW0603
+    global _output, _had_output  # noqa: PLW0603
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
+            _had_output = _had_output and number != 1
             reader, writer = os.pipe()  # nobody reads it, so an answer that is written there did not arrive
             os.dup2(reader if number == 0 else writer, number)
             for one in {reader, writer} - {number}:
@@ -238,8 +240,10 @@ def _watch() -> None:
 def _leave(code: int) -> NoReturn:
     """Ends the process at once. DuckDB and Great Expectations together print a page of leaked references in an orderly interpreter exit."""
     sys.stdout.flush()
-    if _output is not None and _output.failure is not None and _decided is None and _serving is None and code != 2:
-        tell(f"The answer did not arrive: standard output cannot be written ({_output.failure.strerror}). Call it again, with an output that can be.")
+    failure = _output.failure if _output is not None else None
+    has_read_enough = isinstance(failure, BrokenPipeError) and _had_output
+    if failure is not None and not has_read_enough and _decided is None and _serving is None and code != 2:
+        tell(f"The answer did not arrive: standard output cannot be written ({failure.strerror}). Call it again, with an output that can be.")
         code = 3
     if code == 0 and _decided is None and progress.told_to_end() is not None:
         code = _end_of_signal()

@@ -4,13 +4,12 @@ import logging
 import socket
 from contextlib import suppress
 
-import uvicorn
-
 from assets.problems import ConfigurationProblem
 from pipelines.ending import serve
 from pipelines.settings import home, open_decisions, policy_for_reading, read_environment
 from review.access import Entrance, tidy_name
 from review.app import create_app
+from review.server import make_server
 from review.site import Settings
 
 
@@ -33,10 +32,8 @@ def serve_desk(host: str, port: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     print(f"The steward's desk: http://{shown}:{listener.getsockname()[1]}   (snapshot in {home()}; Ctrl-C ends it)", flush=True)
-    # uvicorn's own log would hold queries; forwarded headers are judged by the desk, which knows the proxies
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=3))
     with suppress(KeyboardInterrupt):  # it was told to end, and has
-        server.run(sockets=[listener])
+        make_server(app).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import duckdb
 
-from assets.problems import ConfigurationProblem
+from assets.problems import ConfigurationProblem, said
+from assets.published.cells import safe_cells
+from assets.sql import count_rows, literal, quoted
 from pipelines.answer import write_answer
+
+# What a list may have: ten times the largest import that a day takes.
+MOST_BYTES = 512 * 1024 * 1024
+MOST_LINES = 5_000_000
+MOST_COLUMNS = 500
 
 _QUERY = Path(__file__).parent / "what_if.sql"
 _NAMES = ("id", "record_id", "recordid", "salesforce_id", "salesforceid", "salesforce id", "lead id", "leadid", "contact id", "contactid", "record id")
@@ -51,24 +58,32 @@ def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None) 
 
 
 def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Fills `touched`: the column that holds ids, by its name or because it is the first; a list without a header is fine."""
+    """Fills `touched`: the column that holds ids, by its name or because it is the first; a list without a header is fine.
+
+    Of the file that column alone is kept: an export may be wide, and a short line counts as one with all columns.
+    """
     try:
-        snapshot.execute(
-            """create temp table listed_file as
-               from read_csv($path, header = false, all_varchar = true, strict_mode = false, null_padding = true)""",
-            {"path": str(path)},
-        )
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {str(error).splitlines()[0]}") from error
-    columns = [row[0] for row in snapshot.execute("describe listed_file").fetchall()]
-    first = snapshot.execute("from listed_file limit 1").fetchone()
-    names = [(value or "").strip("\ufeff ").lower() for value in first or ()]
-    place = next((number for number, name in enumerate(names) if name in _NAMES), None)
-    id_column = columns[place or 0]
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ConfigurationProblem(
+                f"{path} has {size / 2**20:,.0f} MB, and a list may have {MOST_BYTES // 2**20}: leave out columns, or judge it in parts."
+            )
+        listed = f"read_csv({literal(str(path))}, header = false, all_varchar = true, strict_mode = false, null_padding = true)"
+        columns = [row[0] for row in snapshot.execute(f"describe from {listed}").fetchall()]
+        if len(columns) > MOST_COLUMNS:
+            raise ConfigurationProblem(f"{path} has {len(columns):,} columns, and a list may have {MOST_COLUMNS}: leave out those that are not needed.")
+        first = snapshot.execute(f"from {listed} limit 1").fetchone()
+        names = [(value or "").strip("\ufeff ").lower() for value in first or ()]
+        place = next((number for number, name in enumerate(names) if name in _NAMES), None)
+        snapshot.execute(f"create temp table listed_file as select {quoted(columns[place or 0])} as id from {listed} limit {MOST_LINES + 1}")
+    except (duckdb.Error, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {said(error)}") from error
+    if count_rows(snapshot, "listed_file") > MOST_LINES:
+        raise ConfigurationProblem(f"{path} has more than {MOST_LINES:,} lines: judge it in parts.")
     snapshot.execute(
-        f"""create table touched as
+        """create table touched as
             with numbered as (
-                select row_number() over () as line, trim(coalesce("{id_column}", ''), chr(65279) || ' ') as salesforce_id from listed_file
+                select row_number() over () as line, trim(coalesce(id, ''), chr(65279) || ' ') as salesforce_id from listed_file
             ),
             header as (
                 select $is_named or bool_or(line = 1 and main.salesforce_id18(salesforce_id) is null) as is_header from numbered
@@ -81,5 +96,4 @@ def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _export(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
-    safe = ", ".join(f"main.safe_cell({name}) as {name}" for name in ("salesforce_id", "hubspot_value", "salesforce_value"))
-    snapshot.execute(f"copy (select * replace ({safe}) from what_if) to '{path}' (format csv, header)")
+    snapshot.execute(f"copy ({safe_cells(snapshot, 'from what_if')}) to '{path}' (format csv, header)")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,9 +23,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assets.problems import ConfigurationProblem
+from assets.published import merge_plan
+from review import words
+from review.ended import EndedSessions
+from review.guesses import Guesses
 
 MOST_BYTES = 512 * 1024  # of a form; every finding of the largest page ticked takes 4 kB
-MOST_BYTES_OF_A_PLAN = 32 * 1024 * 1024  # half a million rows
+MOST_BYTES_OF_A_PLAN = merge_plan.MOST_BYTES + 64 * 1024  # the form around it; a plan that is too large is told so
 _OPEN_PATHS = ("/login", "/static/", "/health")
 
 # Everything comes from the desk itself, nothing may frame it, forms go nowhere else. The browser tells other pages nothing about it.
@@ -38,6 +43,14 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class TwoNames(Exception):
+    """A request says more than once who sends it: what a browser sent came past the proxy."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class Entrance:
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     user: str | None = None
     desk_url: str | None = None
-    _networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = field(default_factory=list, init=False, repr=False)
+    _networks: list[Network] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ConfigurationProblem when the desk would be open to a network, or a proxy's address cannot be read."""
@@ -69,7 +82,7 @@ class Entrance:
             raise ConfigurationProblem(f"BINDWATCH_DESK_USER_HEADER is {self.user_header!r}: it must be the name of a header, such as X-Forwarded-User.")
         for address in self.proxies:
             try:
-                self._networks.append(ipaddress.ip_network(address, strict=False))
+                self._networks.append(_network(address))
             except ValueError as error:
                 raise ConfigurationProblem(f"BINDWATCH_DESK_PROXIES names {address!r}, which is no IP address or network.") from error
 
@@ -94,25 +107,48 @@ class Entrance:
         return origin is None or (urlsplit(origin).netloc.lower() or "nowhere") in own
 
     def name_from_proxy(self, client: str | None, headers: Headers) -> str | None:
-        """Who the proxy says it is. None when it is not the proxy, or says nothing."""
-        if self.user_header is None or client is None:
+        """Who the proxy says it is. None when it is not the proxy, or says nothing. Raises TwoNames when it does not say one name alone."""
+        if self.user_header is None or not self.is_proxy(client):
             return None
-        try:
-            address = ipaddress.ip_address(client.partition("%")[0])
-        except ValueError:
-            return None
-        if not any(address in network for network in self._networks):
-            return None
-        return tidy_name(headers.get(self.user_header, ""))
+        # An underscore is a hyphen to many programs behind a proxy, and a comma is how two headers become one: both are ways to slip a name past it.
+        wanted = self.user_header.lower()
+        given = [(name.lower(), value) for name, value in headers.items() if name.lower().replace("_", "-") == wanted.replace("_", "-")]
+        if len(given) > 1 or any(name != wanted or "," in value for name, value in given):
+            raise TwoNames
+        return tidy_name(given[0][1]) if given else None
+
+    def is_proxy(self, client: str | None) -> bool:
+        """May this address say who somebody is?"""
+        return any(address in network for address in _written(client or "") for network in self._networks)
+
+    def client_of(self, request: Request) -> str:
+        return self.client_behind(request.client.host if request.client else None, request.headers)
+
+    def client_behind(self, client: str | None, headers: Headers) -> str:
+        """Whom a request comes from: an address, or what somebody with IPv6 has of them (a network of 64 bits).
+
+        What a proxy appended to X-Forwarded-For counts; what stands before that was sent by a browser, which may write anything.
+        """
+        told = [part.strip() for value in headers.getlist("x-forwarded-for") for part in value.split(",")]
+        while told and self.is_proxy(client) and _written(told[-1]):
+            client = told.pop()
+        address = next(reversed(_written(client or "")), None)
+        return str(ipaddress.ip_network((address, 64), strict=False) if isinstance(address, ipaddress.IPv6Address) else address)
 
     def fits(self, given: str) -> bool:
         """Is that the token?"""
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
     @property
-    def ticket(self) -> str:
-        """What a session carries once somebody knew the token; another token ends all sessions."""
+    def _ticket(self) -> str:
         return sha256(f"bindwatch desk {self.token}".encode()).hexdigest()[:32]
+
+    def admit(self, session: dict[str, Any]) -> None:
+        """Gives a session what it carries once somebody knew the token, and an id to end it by. Another token ends all sessions."""
+        session["ticket"], session["id"] = self._ticket, secrets.token_hex(16)
+
+    def has_ticket(self, session: dict[str, Any]) -> bool:
+        return self.token is not None and session.get("ticket") == self._ticket and isinstance(session.get("id"), str)
 
 
 def read_session_key(home: Path) -> str:
@@ -143,16 +179,25 @@ def tidy_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8")).split())
 
 
+class Refusal(NamedTuple):
+    """Why a request is turned away. text: says more than the words for that status."""
+
+    status: int
+    text: str | None = None
+
+
 class Gatekeeper:
     """ASGI middleware: headers on every answer, and nothing for whom the desk is not. Must be inside of the session middleware.
 
     Sets request.state.user to the name of who is here (None when nobody said), and request.state.named_by to settings, proxy, session or None.
     """
 
-    def __init__(self, app: ASGIApp, entrance: Entrance, refuse: Callable[[Request, int], Response]) -> None:
-        """refuse: makes the answer to a request that is turned away, with that status."""
+    def __init__(self, app: ASGIApp, entrance: Entrance, guesses: Guesses, ended: EndedSessions, refuse: Callable[[Request, Refusal], Response]) -> None:
+        """refuse: makes the answer to a request that is turned away."""
         self.app = app
         self.entrance = entrance
+        self.guesses = guesses
+        self.ended = ended
         self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,20 +225,29 @@ class Gatekeeper:
             return message
 
         request = Request(scope)
-        refusal = self._judge(request)
+        announced = request.headers.get("content-length", "0")
+        if len(announced) > 15 or (announced.isascii() and announced.isdigit() and int(announced) > most):
+            await self.refuse(request, Refusal(413))(scope, receive, send_safely)
+            return
+        refusal = await self._judge(request)
         app = self.app if refusal is None else self.refuse(request, refusal)
         await app(scope, receive_little, send_safely)
 
-    def _judge(self, request: Request) -> int | None:
-        """None when the request may pass. 421: a strange host; 403: a form from elsewhere; 401: who is this?"""
+    async def _judge(self, request: Request) -> Refusal | None:
+        """None when the request may pass. 421: a strange host; 403: a form from elsewhere; 400: two names; 401: who is this? 429: too many guesses."""
         entrance, session = self.entrance, request.session
+        if session.get("id") in self.ended:
+            session.clear()
         request.state.user = None
         request.state.named_by = None
         if not entrance.knows_host(request.headers.get("host")):
-            return 421
+            return Refusal(421)
         if request.method not in ("GET", "HEAD") and not entrance.is_own_form(request.headers):
-            return 403
-        from_proxy = entrance.name_from_proxy(request.client.host if request.client else None, request.headers)
+            return Refusal(403)
+        try:
+            from_proxy = entrance.name_from_proxy(request.client.host if request.client else None, request.headers)
+        except TwoNames:
+            return Refusal(400, words.TWO_NAMES)
         if from_proxy is not None:
             request.state.user, request.state.named_by = from_proxy, "proxy"
         elif entrance.user is not None:
@@ -202,9 +256,13 @@ class Gatekeeper:
             request.state.user, request.state.named_by = session["user"], "session"
         if request.url.path.startswith(_OPEN_PATHS) or (entrance.token is None and entrance.user_header is None):
             return None
+        if from_proxy is not None or entrance.has_ticket(session):
+            return None
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        has_token = entrance.token is not None and (session.get("ticket") == entrance.ticket or (scheme.lower() == "bearer" and entrance.fits(given.strip())))
-        return None if from_proxy is not None or has_token else 401
+        if entrance.token is None or scheme.lower() != "bearer":
+            return Refusal(401)
+        fits = await self.guesses.judge(entrance.client_of(request), given.strip())
+        return None if fits else Refusal(401) if fits is False else Refusal(429)
 
 
 def form_token(request: Request) -> str:
@@ -223,7 +281,21 @@ def check_form_token(request: Request, given: object) -> None:
 
 
 def _is_loopback(name: str) -> bool:
+    return any(address.is_loopback for address in _written(name))
+
+
+def _written(text: str) -> list[Address]:
+    """An address as it is written and, where that is an IPv4 address within IPv6 (as a socket for both kinds shows it), as IPv4. None of what is none."""
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return False
+        return []
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return [address, mapped] if mapped else [address]
+
+
+def _network(text: str) -> Network:
+    """Raises ValueError when it is none."""
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96 else None
+    return ipaddress.IPv4Network((mapped, network.prefixlen - 96)) if mapped else network

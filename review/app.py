@@ -2,22 +2,26 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assets.problems import WarehouseProblem
-from review.access import Gatekeeper, read_session_key
+from assets.problems import Problem, WarehouseProblem, frames_of
+from review import words
+from review.access import SECURITY_HEADERS, Gatekeeper, Refusal, read_session_key
 from review.deciding import Deciding
+from review.ended import LONGEST
 from review.exports import Exports
+from review.guesses import COME_AGAIN_SECONDS
 from review.pages import Pages
 from review.planned import Plans
 from review.site import EMAIL, FOLDER, Settings, Site, local_path
@@ -58,13 +62,13 @@ def create_app(settings: Settings) -> Starlette:
     is_https = (settings.entrance.desk_url or "").startswith("https://")
     middleware = [
         Middleware(_RequestLog),
-        Middleware(SessionMiddleware, secret_key=read_session_key(settings.home), session_cookie="bindwatch_desk", max_age=365 * 86400, https_only=is_https),
-        Middleware(Gatekeeper, entrance=settings.entrance, refuse=faults.refuse),
+        Middleware(_Bugs, answer=faults.answer_bug),
+        Middleware(SessionMiddleware, secret_key=read_session_key(settings.home), session_cookie="bindwatch_desk", max_age=LONGEST, https_only=is_https),
+        Middleware(Gatekeeper, entrance=settings.entrance, guesses=site.guesses, ended=site.ended, refuse=faults.refuse),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: faults.handle_http_error,
         WarehouseProblem: faults.handle_no_snapshot,
-        Exception: faults.handle_bug,
     }
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
@@ -79,7 +83,7 @@ class _RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 499  # unless somebody is answered: whoever asked is gone
 
         async def send_noting(message: Message) -> None:
             nonlocal status
@@ -95,17 +99,57 @@ class _RequestLog:
                 log.info("%s %r %d %.0f ms", scope["method"], shown, status, (time.perf_counter() - started) * 1000)
 
 
+class _Bugs:
+    """The end of every exception that nobody expected: a page, and where it happened in the log. A traceback is printed nowhere: what a library says may
+    quote a record.
+    """
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Request], Response]) -> None:
+        self.app = app
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        except ClientDisconnect:
+            pass  # in the middle of a form: nobody is there to be answered
+        except Exception as error:
+            _tell_of_bug(error)
+            if not has_begun and scope["type"] == "http":
+                await self._answered(scope)(scope, receive, send)
+
+    def _answered(self, scope: Scope) -> Response:
+        try:
+            return self.answer(Request(scope))
+        except Exception as error:  # the page itself may be what is broken
+            _tell_of_bug(error)
+            return PlainTextResponse(words.ERRORS[500][1], 500, SECURITY_HEADERS)
+
+
+def _tell_of_bug(error: Exception) -> None:
+    said = f"{type(error).__name__}{f': {error}' if isinstance(error, Problem) else ''}"
+    log.error("%s", "\n".join(["a bug in Bindwatch; it came through (innermost last):", *frames_of(error), said]))
+
+
 class _Faults:
     """Pages for what cannot be answered."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def refuse(self, request: Request, status: int) -> Response:
-        if status == 401 and self.site.settings.entrance.token is not None and request.method in ("GET", "HEAD"):
+    def refuse(self, request: Request, refusal: Refusal) -> Response:
+        if refusal.status == 401 and self.site.settings.entrance.token is not None and request.method in ("GET", "HEAD"):
             back = request.url.path if request.url.path != "/" else None
             return RedirectResponse("/login" + (f"?next={back}" if back and local_path(back) == back else ""), 303)
-        return self.site.error_page(request, status)
+        headers = {"Retry-After": str(COME_AGAIN_SECONDS)} if refusal.status == 429 else None
+        return self.site.error_page(request, refusal.status, headers, text=refusal.text)
 
     def handle_http_error(self, request: Request, error: Exception) -> Response:
         return self.site.error_page(request, error.status_code if isinstance(error, HTTPException) else 500, getattr(error, "headers", None))
@@ -114,5 +158,7 @@ class _Faults:
         log.warning("%s", error)
         return self.site.error_page(request, 503, detail=str(error))
 
-    def handle_bug(self, request: Request, error: Exception) -> Response:
-        return self.site.error_page(request, 500)
+    def answer_bug(self, request: Request) -> Response:
+        """Stands outside of what else gives an answer its headers and a request its session."""
+        request.scope.setdefault("session", {})
+        return self.site.error_page(request, 500, {**SECURITY_HEADERS, "Cache-Control": "no-store"})

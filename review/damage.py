@@ -8,6 +8,7 @@ from review.desk import Snapshot
 
 DEFAULT_DAYS = 7
 CONTACTS_AT_ONCE = 200
+_BEGINNING = 1000  # characters of a value that are read; less of it is shown
 SALESFORCE_KEEPS_DAYS = 15  # what was deleted or merged, in its recycle bin (docs/integration.md, section 4)
 
 
@@ -54,7 +55,8 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
                     order by event.overwritten desc nulls last, event.happened_at desc limit {CONTACTS_AT_ONCE}
                 )
                 select worst.*, restorable.restorable_until,
-                       (select list({{'property': property, 'before': value_before, 'after': value_after}} order by property)
+                       (select list({{'property': property, 'before': left(value_before, {_BEGINNING}), 'after': left(value_after, {_BEGINNING}),
+                                     'before_length': length(value_before), 'after_length': length(value_after)}} order by property)
                         from published.overwritten_value as value
                         where value.hubspot_contact_id = worst.contact_id and value.switched_at = worst.happened_at and worst.what = 'switch') as values
                 from worst

@@ -10,6 +10,7 @@ from assets.published.worklist import STATUSES, Filter
 
 _LISTS = {"check": "checks", "suite": "suites", "severity": "severities", "status": "statuses", "owner": "owners", "object": "objects"}
 _ID = re.compile(r"[0-9]{1,19}|(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")
+MOST_TEXT = 300  # characters that are searched for; the form takes 200
 NOBODY = "-"  # in a URL: findings that nobody takes care of
 _OPEN = ("open", "acknowledged")
 
@@ -34,7 +35,7 @@ def read_filter(parameters: Parameters) -> Filter:
     lists = {field: values(name) for name, field in _LISTS.items()}
     lists["owners"] = tuple("" if owner == NOBODY else owner for owner in lists["owners"])
     lists["statuses"] = () if "all" in lists["statuses"] else lists["statuses"] or _OPEN
-    text, id = one("text"), one("id")
+    text, id = (value and value[:MOST_TEXT] for value in (one("text"), one("id")))
     if text is not None and id is None and _ID.fullmatch(text):
         text, id = None, text
     return Filter(**lists, new=one("new") is not None, since=_moment(one("since")), id=id, text=text, person=one("person"))  # type: ignore[arg-type]

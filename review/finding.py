@@ -9,6 +9,7 @@ from review.desk import Snapshot
 
 RECORDS_AT_ONCE = 6  # side by side; a page with more is no comparison
 CHANGES_AT_ONCE = 100
+STEPS_AT_ONCE = 30
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison
     contact_ids = _unique([finding["hubspot_contact_id"], comparison.contact["contact_id"] if comparison.contact else None])
     values = {"contacts": contact_ids, "records": [record["record_id"] for record in comparison.records]}
     rows = snapshot.query(
-        """select switched_at as happened_at, 'binding_' || cause as event, null as who, hubspot_contact_id as contact_id, from_id as record_id,
+        f"""select *, count(*) over () as events from (
+           select switched_at as happened_at, 'binding_' || cause as event, null as who, hubspot_contact_id as contact_id, from_id as record_id,
                   to_id as other_id, null as name, null as value_before, null as value_after, cast(overwritten_count as varchar) as detail
            from published.switch_event where list_contains($contacts, hubspot_contact_id)
            union all
@@ -145,12 +147,15 @@ def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison
            from published.hubspot_contact where list_contains($contacts, contact_id) and created_at is not null
            union all
            select archived_at, 'archived', null, contact_id, null, null, null, null, null, null
-           from published.hubspot_contact where list_contains($contacts, contact_id) and archived_at is not null""",
+           from published.hubspot_contact where list_contains($contacts, contact_id) and archived_at is not null
+           ) order by happened_at desc, event desc limit {CHANGES_AT_ONCE}""",
         values,
     )
-    rows += [{**row, "event": f"finding_{row['event']}"} for row in snapshot.worklist.history(finding)]
+    of_crms = rows[0]["events"] if rows else 0
+    history = snapshot.worklist.history(finding)
+    rows += [{**row, "event": f"finding_{row['event']}"} for row in history]
     rows.sort(key=lambda row: (row["happened_at"], row["event"]), reverse=True)
-    return rows[:CHANGES_AT_ONCE], len(rows)
+    return rows[:CHANGES_AT_ONCE], of_crms + len(history)
 
 
 def same_person(snapshot: Snapshot, finding: dict[str, Any]) -> list[dict[str, Any]]:
@@ -161,7 +166,7 @@ def same_person(snapshot: Snapshot, finding: dict[str, Any]) -> list[dict[str, A
 
 def sentences(text: str) -> list[str]:
     """What to do, one step a sentence."""
-    return [part.strip().rstrip(".") + "." for part in text.split(". ") if part.strip()]
+    return [part.strip().rstrip(".") + "." for part in text.split(". ", STEPS_AT_ONCE) if part.strip()]
 
 
 def _unique(ids: Iterable[str | None]) -> list[str]:

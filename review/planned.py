@@ -1,5 +1,6 @@
 """The page of merge plans: what became of those that were handed in, and a plan judged on the spot."""
 
+import asyncio
 import csv
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ class Plans:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._turn = asyncio.Semaphore(1)  # a large plan takes a core and 1.6 GB; two at once would take them from everybody else
 
     def show_plans(self, request: Request) -> Response:
         """The plans that lie in the home, as the last run judged them; and a form to have one judged now."""
@@ -33,7 +35,8 @@ class Plans:
         if not isinstance(plan, UploadFile) or not plan.filename:
             flash(request, language_of(request).text(words.NO_PLAN), is_problem=True)
             return RedirectResponse("/plans", 303)
-        return await run_in_threadpool(self._judge_plan, request, plan, text_of(form, "answer"))
+        async with self._turn:
+            return await run_in_threadpool(self._judge_plan, request, plan, text_of(form, "answer"))
 
     def _judge_plan(self, request: Request, plan: UploadFile, wanted: str) -> Response:
         with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from assets.published.cells import safe_cells
 from review.desk import Snapshot
 
 SHOWN = 100
@@ -33,7 +34,7 @@ def read_plans(snapshot: Snapshot) -> dict[str, Any]:
 
 def write_carried_out(snapshot: Snapshot, path: Path) -> None:
     """Every merge of a plan that was carried out, as CSV. Safe to open in a spreadsheet."""
-    rows = f"select * replace (main.safe_cell(plan) as plan, array_to_string(lost_fields, ';') as lost_fields) from ({_CARRIED_OUT}) {_WORST_FIRST}"
+    rows = safe_cells(snapshot.worklist.connection.cursor(), f"from ({_CARRIED_OUT}) {_WORST_FIRST}")
     snapshot.query(f"copy ({rows}) to ? (format csv, header)", [str(path)])
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from assets.published.cells import safe_cells
 from assets.published.worklist import Filter, Worklist
 
 
@@ -17,11 +18,12 @@ def write_run_book(worklist: Worklist, wanted: Filter, path: Path, language: str
     email = "main.masked_email(advice.email)" if mask_emails else "advice.email"
     _write(
         worklist, wanted, path,
-        f"""select main.safe_cell({email}) as email, advice.hubspot_contact_id, advice.step, advice.action, advice.master_id, advice.loser_id,
-                   advice.merge_no, main.safe_cell({reason}) as reason
+        f"""select {email} as email, advice.hubspot_contact_id, advice.step, advice.action, advice.master_id, advice.loser_id,
+                   advice.merge_no, {reason} as reason
             from published.merge_advice as advice
             semi join chosen on chosen.email = advice.email
             order by advice.email, advice.step""",
+        for_people=True,
     )  # fmt: skip
 
 
@@ -55,7 +57,9 @@ def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
     )  # fmt: skip
 
 
-def _write(worklist: Worklist, wanted: Filter, path: Path, query: str) -> None:
+def _write(worklist: Worklist, wanted: Filter, path: Path, query: str, for_people: bool = False) -> None:
     where, values = worklist.where(wanted)
-    chosen = f"with chosen as (select distinct email from worklist {where})"
-    worklist.query(f"copy ({chosen} from ({query})) to $path (format csv, header)", {**values, "path": str(path)})
+    rows = f"with chosen as (select distinct email from worklist {where}) from ({query})"
+    if for_people:
+        rows = safe_cells(worklist.connection.cursor(), rows, values)
+    worklist.query(f"copy ({rows}) to $path (format csv, header)", {**values, "path": str(path)})

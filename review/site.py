@@ -22,13 +22,19 @@ from assets.published.worklist import Filter, check_values
 from review import words
 from review.access import Entrance, check_form_token, form_token
 from review.desk import Desk, Snapshot
+from review.ended import EndedSessions
 from review.filters import write_filter
+from review.guesses import Guesses
 from review.language import LANGUAGES, Language, choose_language
 
 FOLDER = Path(__file__).parent
 PAGE_SIZE = 50
 STALE_AFTER_HOURS = 26  # a nightly run that did not come
-EMAIL = re.compile(r"[^\s@<>,;:\"'()]+@[^\s@<>,;:\"'()]+")
+MOST_SHOWN = 300  # characters of a value from the CRMs; exports have all of it
+MOST_IN_A_SENTENCE = 2000  # of a text that Bindwatch wrote: it may name what somebody else named
+_LONGEST_EMAIL = 320
+# It begins where a word begins and gives nothing back, so that a long text is read once. Elsewhere it would be tried at every character.
+EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _RECORD_ID = re.compile(r"\b(?:00Q|003|005)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
 
 
@@ -51,6 +57,8 @@ class Site:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.desk = Desk(settings.home, settings.open_store)
+        self.guesses = Guesses(settings.entrance.fits)
+        self.ended = EndedSessions(settings.home)
         self.templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -81,9 +89,12 @@ class Site:
         html = self.templates.get_template(template).render({**context, **values})
         return HTMLResponse(html.encode("utf-8", "replace"), headers={"Content-Language": language.code})
 
-    def error_page(self, request: Request, status: int, headers: Mapping[str, str] | None = None, detail: str | None = None) -> Response:
-        title, text = words.ERRORS.get(status, words.ERRORS[400] if status < 500 else words.ERRORS[500])
-        answer = self.page(request, "error.html", title=title, text=text, detail=detail, error_status=status)
+    def error_page(
+        self, request: Request, status: int, headers: Mapping[str, str] | None = None, detail: str | None = None, text: str | None = None
+    ) -> Response:
+        """text: of `words`, instead of the one for that status; detail: what stands below it, in English."""
+        title, usual = words.ERRORS.get(status, words.ERRORS[400] if status < 500 else words.ERRORS[500])
+        answer = self.page(request, "error.html", title=title, text=text or usual, detail=detail, error_status=status)
         answer.status_code = status
         answer.headers.update(headers or {})
         return answer
@@ -102,7 +113,7 @@ class Site:
     @pass_context
     def _linked(self, context: Context, text: object) -> Markup:
         """A text with the Salesforce ids in it as links to the records and users, and e-mails masked where the policy says so."""
-        plain = str(escape(self._masked(str(text))))
+        plain = str(escape(self._cut(context, str(text), None, MOST_IN_A_SENTENCE)))
         snapshot: Snapshot | None = context.get("snapshot")
         base = safe_url(snapshot.policy["salesforce_record_url"]) if snapshot else None
         if base is None:
@@ -110,13 +121,29 @@ class Site:
         link = str(escape(base))
         return Markup(_RECORD_ID.sub(lambda found: f'<a class="id" rel="noreferrer" target="_blank" href="{link}{found[0]}">{found[0]}</a>', plain))
 
-    def _shown_value(self, text: object) -> str:
-        """A value from the CRMs for a person to read: not endless, and masked where the policy says so."""
-        shown = self._masked(str(text))
-        return shown if len(shown) <= 300 else shown[:299] + "…"
+    @pass_context
+    def _shown_value(self, context: Context, text: object, length: int | None = None) -> str:
+        """A value from the CRMs for a person to read: not endless, and masked where the policy says so. length: of the whole, where this is its beginning."""
+        return self._cut(context, str(text), length, MOST_SHOWN)
 
-    def _masked(self, text: str) -> str:
-        return EMAIL.sub(lambda found: masked_email(found[0]), text) if self.settings.mask_emails else text
+    def _cut(self, context: Context, text: str, length: int | None, most: int) -> str:
+        """Cuts before any pattern is tried, so that no value costs more than what is shown of it."""
+        part, more = shown_part(text, max(length or 0, len(text)), most)
+        if self.settings.mask_emails:
+            part = EMAIL.sub(lambda found: masked_email(found[0]), part)
+        language: Language = context["language"]
+        return part + language.plural(*words.MORE_CHARACTERS, more) if more else part
+
+
+def shown_part(text: str, length: int, most: int = MOST_SHOWN) -> tuple[str, int]:
+    """As much of a text as a page shows, and how many characters that leaves out. An e-mail that stands across the cut is left out whole: a part of it
+    would not be known as one, and not be masked. length: of the whole text, whose beginning this may be.
+    """
+    if length <= most:
+        return text, 0
+    across = next((found for found in EMAIL.finditer(text[: most + _LONGEST_EMAIL]) if found.start() < most < found.end()), None)
+    part = text[: across.start() if across else most]
+    return part, length - len(part)
 
 
 @pass_context

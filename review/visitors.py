@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from review import words
 from review.access import tidy_name
+from review.guesses import COME_AGAIN_SECONDS
 from review.language import LANGUAGES
 from review.site import Site, flash, language_of, local_path, text_of
 
@@ -45,14 +46,25 @@ class Visitors:
 
     async def log_in(self, request: Request) -> Response:
         form = await self.site.read_form(request)
-        if not self.site.settings.entrance.fits(text_of(form, "token").strip()):
-            log.warning("somebody gave a wrong token")
+        entrance = self.site.settings.entrance
+        if entrance.token is None:
+            raise HTTPException(404)
+        fits = await self.site.guesses.judge(entrance.client_of(request), text_of(form, "token").strip())
+        if fits is None:
+            raise HTTPException(429, headers={"Retry-After": str(COME_AGAIN_SECONDS)})
+        if not fits:
             flash(request, language_of(request).text(words.WRONG_TOKEN), is_problem=True)
             return RedirectResponse("/login", 303)
-        request.session["ticket"] = self.site.settings.entrance.ticket
+        entrance.admit(request.session)
         return RedirectResponse(local_path(form.get("next")), 303)
 
     async def log_out(self, request: Request) -> Response:
+        """Ends the session for every copy of its cookie."""
         await self.site.read_form(request)
+        if self.site.settings.entrance.has_ticket(request.session):
+            try:
+                self.site.ended.add(request.session["id"])
+            except OSError as error:
+                log.warning("a log-out could not be noted (%s): it holds until the desk is closed", error.strerror)
         request.session.clear()
         return RedirectResponse("/", 303)

@@ -65,6 +65,8 @@ PLAN_RESULT = {
     "as_planned": N_("as planned"), "pending": N_("not settled yet"), "moved": N_("bound elsewhere"), "sync_broken": N_("sync broken"),
     "contact_deleted": N_("contact deleted"), "values_lost": N_("values lost"),
 }  # fmt: skip
+MORE_CHARACTERS = P_("… {number} more character", "… {number} more characters")
+
 NO_PLAN = N_("No file was chosen.")
 UNREADABLE_PLAN = N_("This is no merge plan:")
 
@@ -119,6 +121,10 @@ NOTHING_TICKED = N_("Nothing was decided: no finding is ticked.")
 TOO_MANY_AT_ONCE = N_("Nothing was decided: more than {number} findings match. Narrow the list first.")
 NO_FINDING_WITH_EMAIL = N_("No finding is about that e-mail address.")
 WRONG_TOKEN = N_("That is not the token.")
+TWO_NAMES = N_(
+    "The proxy names more than one person, or one in two ways. It must set its header itself, once, and drop what browsers send under that name; "
+    "a name holds no comma."
+)
 
 ERRORS = {
     400: (N_("This cannot be answered"), N_("The address names something that does not exist, such as a check or a status. Start from the worklist.")),
@@ -129,8 +135,9 @@ ERRORS = {
     ),
     404: (N_("Nothing here"), N_("There is no such page, or no such finding in the last snapshot.")),
     405: (N_("This cannot be answered"), N_("The address is not meant to be used in this way.")),
-    413: (N_("Too much"), N_("The form holds more than the desk takes.")),
+    413: (N_("Too much"), N_("The form holds more than the desk takes: 512 kB, or 32 MB with a merge plan.")),
     421: (N_("Wrong name"), N_("The desk was called by a name that it does not know. Set links.desk_url in bindwatch.toml to the address that people use.")),
+    429: (N_("Too many at once"), N_("Too many people give the token at once, or somebody guesses it. Try again in a few seconds.")),
     500: (N_("A fault of the desk"), N_("This is a bug in Bindwatch. Nothing was decided. The log says what happened.")),
     503: (N_("Nothing to show"), N_("There is no snapshot, or the decisions cannot be read. The reason stands below.")),
 }

@@ -1,5 +1,6 @@
 """Every ending of every command is 0, 1, 2 or 3, and 0 is never reached by accident: signals in each phase, closed outputs, missing settings."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -178,6 +179,17 @@ def test_an_answer_that_does_not_arrive_is_3_and_said(world: World, tmp_path: Pa
         assert ended.code == 3, arguments
         assert "The answer did not arrive: standard output cannot be written (No space left on device)" in ended.err
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["findings", "--export", "csv"], 0), (["findings"], 0), (["findings", "--check", "none"], 2)])
+def test_whoever_stops_reading_has_what_they_wanted(world: World, arguments: list[str], code: int) -> None:
+    """As `| head` does. What the command would have ended with without it stands."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        ended = call(arguments, environment_of(world.before, {}), stdout=pipe)
+    assert ended.code == code, ended.err
+    assert "did not arrive" not in ended.err and "Traceback" not in ended.err
 
 
 def test_a_closed_output_is_not_the_next_file_that_is_opened(world: World, tmp_path: Path) -> None:

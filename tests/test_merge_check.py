@@ -222,6 +222,15 @@ def test_the_command_ends_with_the_code_of_the_contract(home: Path, tmp_path: Pa
         assert answer.stdout == ""
 
 
+def test_what_is_full_is_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.csv").write_text(f"master_id,loser_id\n{BOUND},{RIVAL}\n")
+    for option in ("--fix", "--out"):
+        answer = run_command(home, "merge-check", str(tmp_path / "plan.csv"), option, "/dev/full")
+        assert answer.returncode == 2
+        assert "/dev/full cannot be written: No space left on device" in answer.stderr
+        assert "disk of /dev" not in answer.stderr
+
+
 def test_the_command_without_a_snapshot_ends_with_three(tmp_path: Path) -> None:
     (tmp_path / "plan.csv").write_text(f"master_id,loser_id\n{BOUND},{RIVAL}\n")
     assert run_command(tmp_path / "empty", "merge-check", str(tmp_path / "plan.csv")).returncode == 3

@@ -17,6 +17,7 @@ import duckdb
 
 from assets.files import replaced
 from assets.problems import ConfigurationProblem
+from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
 from assets.published.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
@@ -44,7 +45,8 @@ _TABLE = re.compile(r"\b(?:core|main|raw)\.[a-z_]+")
 # What became of a merge is the run's business; here nothing was carried out yet.
 _NOTHING_YET = """
 create table staging.hubspot_property_version (
-    hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint)"""
+    hubspot_contact_id varchar, read_from_id varchar, property varchar, value varchar, changed_at timestamp, source_type varchar, pull_no bigint);
+create table staging.clock (as_of timestamp)"""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> t
         except ConfigurationProblem as problem:
             log.warning("%s", problem)
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([ANSWER, ("invalid", str(problem), "", "", "")])
+                csv.writer(file).writerows([ANSWER, ("invalid", safe_cell(str(problem)), "", "", "")])
             judged.append(JudgedPlan(path.name, None, str(problem)))
         temporary.replace(answers / path.name)
     return judged, json.dumps(now)
@@ -170,12 +172,13 @@ def _worst(answers: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _write(out: Path, plan: MergePlan, answers: list[tuple[str, ...]]) -> None:
+    """Also what is echoed of the plan is safe to open in a spreadsheet; read as a plan again, it means the same."""
     kept = [place for place, name in enumerate(plan.header) if name.strip().lower() not in ANSWER]  # an answer that is judged again
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(plan.header[place] for place in kept), *ANSWER])
+        writer.writerow([*(safe_cell(plan.header[place]) for place in kept), *ANSWER])
         for row, answer in zip(plan.rows, answers, strict=True):
-            writer.writerow([*(row[place] for place in kept), *answer])
+            writer.writerow([*(safe_cell(row[place]) for place in kept), *map(safe_cell, answer)])
 
 
 def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
@@ -199,8 +202,9 @@ def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
            select sound.master_id, member.record_id as loser_id
            from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""
     )
-    with replaced(path) as target:
-        connection.execute("copy (from main.fixed order by master_id, loser_id) to ? (format csv, header)", [str(target)])
+    rows = connection.execute("from main.fixed order by master_id, loser_id").fetchall()
+    with replaced(path) as target, target.open("w", encoding="utf-8", newline="") as file:  # not by DuckDB, which does not say which file is full
+        csv.writer(file, lineterminator="\n").writerows([("master_id", "loser_id"), *rows])
     row = connection.execute(
         """select (select count(*) from main.fixed),
                   (select count(distinct loser_id) from main.merge_plan

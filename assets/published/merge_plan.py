@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -22,6 +23,14 @@ from assets.policy import masked_email
 log = logging.getLogger("bindwatch.models")
 
 FOLDER = "merge-plans"  # below the home; each run judges what lies there
+
+# What a plan may have. The largest takes some 40 seconds of one core and 1.6 GB to judge; one with more is handed in in parts.
+MOST_BYTES = 32 * 1024 * 1024
+MOST_LINES = 1_000_000  # empty ones as well
+MOST_COLUMNS = 500
+MOST_CELLS = 5_000_000  # rows times columns of the header: a short row is filled up
+MOST_CHARACTERS = csv.field_size_limit()  # of a cell: 131,072
+MOST_MERGES = 500_000
 
 # Names of columns: without case, with blanks for punctuation, without the name of the tool in front. An object may stand before "id": master lead id.
 _TOOL = re.compile(r"^(?:insycle|demand ?tools|dt|cloudingo|plauti|dupe ?blocker|ringlead) (?=.)")
@@ -61,12 +70,15 @@ class MergePlan:
 def read_merge_plan(path: Path) -> MergePlan:
     """Reads a plan: commas, semicolons or tabs; UTF-8, UTF-16 with a mark, or Windows-1252; header case and further columns do not matter.
 
-    Raises PlanProblem, with line and column, when the file is no such table.
+    Raises PlanProblem, with line and column, when the file is no such table, or has more of something than a plan may have.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise PlanProblem(f"it cannot be opened: {error.strerror}") from error
+    if len(content) > MOST_BYTES:
+        raise PlanProblem(f"it has more than {MOST_BYTES // 2**20} MB; hand it in in parts")
     lines = _without_footer(_parse(_decode(content)))
     if not lines:
         raise PlanProblem("line 1: the file is empty")
@@ -107,7 +119,9 @@ def _pairs(rows: list[list[str]], master: int, losers: list[int]) -> list[tuple[
     for number, row in enumerate(rows, 1):
         # one cell may hold several losers, as merge tools list them
         found = [loser for place in losers for loser in re.split(r"[;|\s]+(?=\S)", row[place].strip()) if loser]
-        pairs += [(number, _tidy(row[master]), _tidy(loser)) for loser in found or [""]]
+        pairs += [(number, _tidy(row[master]), _tidy(loser)) for loser in dict.fromkeys(found or [""])]
+        if len(pairs) > MOST_MERGES:
+            raise PlanProblem(f"row {number}: it has more than {MOST_MERGES:,} merges; hand it in in parts")
     return pairs
 
 
@@ -154,7 +168,7 @@ def _decode(content: bytes) -> str:
 
 def _parse(text: str) -> list[tuple[int, list[str]]]:
     """(line, cells) of every row that is not empty."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = _first_line(text)
     hint = re.fullmatch(r'"?sep=([,;\t])"?', first.strip(" \r"))  # a line for Excel, in front of the header
     delimiter = hint[1] if hint else max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -162,13 +176,38 @@ def _parse(text: str) -> list[tuple[int, list[str]]]:
     line = 1
     try:
         for cells in reader:
+            _limit(line, cells, rows)
             if any(cell.strip() for cell in cells) and not (hint and not rows and cells[0].startswith("sep=")):
                 rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise PlanProblem(f"line {line}: a cell has more than {MOST_CHARACTERS:,} characters, or a quotation mark is opened and not closed") from error
         column = _column_of_quote(text, line)
         raise PlanProblem(f"line {line}, column {column}: a quotation mark is opened and not closed, or stands inside of a cell ({error})") from error
     return rows
+
+
+def _limit(line: int, cells: list[str], rows: list[tuple[int, list[str]]]) -> None:
+    """Raises PlanProblem when a row is one too many for those before it."""
+    if line > MOST_LINES:
+        raise PlanProblem(f"line {line}: it has more than {MOST_LINES:,} lines; hand it in in parts")
+    if len(cells) > MOST_COLUMNS:
+        raise PlanProblem(f"line {line}: it has {len(cells):,} columns, and may have {MOST_COLUMNS}; leave out those that are not needed")
+    if rows and (len(rows) + 1) * len(rows[0][1]) > MOST_CELLS:
+        raise PlanProblem(
+            f"line {line}: it has more than {MOST_CELLS:,} cells (rows times the {len(rows[0][1])} columns of the header); leave out columns that are not "
+            "needed, or hand it in in parts"
+        )
+
+
+def _first_line(text: str) -> str:
+    """The first line that is not blank, without the others being looked at."""
+    found = re.search(r"\S", text)
+    if found is None:
+        return ""
+    begin = max(text.rfind(end, 0, found.start()) for end in "\r\n") + 1
+    return re.compile(r"[^\r\n]*").match(text, begin)[0]  # type: ignore[index]  # it matches everywhere
 
 
 def _without_footer(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
@@ -184,8 +223,7 @@ def _is_sentence(first: str = "", *others: str) -> bool:
 
 
 def _column_of_quote(text: str, line: int) -> int:
-    lines = text.splitlines()
-    return lines[line - 1].find('"') + 1 if line <= len(lines) else 1
+    return next(islice(io.StringIO(text, newline=None), line - 1, line), "").find('"') + 1 or 1
 
 
 def _plain(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from assets.problems import ConfigurationProblem
+from assets.published.cells import safe_cells
 from assets.sql import literal, quoted
 
 # In the order in which they are carried out: a contact must be there before it is written to, and what Salesforce holds would overwrite
@@ -39,7 +40,7 @@ class RestorePlan:
 def write_values(snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None) -> RestorePlan:
     """Writes the values to put back with their evidence to one file, safe for a spreadsheet. since: only what was replaced then or later (UTC)."""
     _select(snapshot, since)
-    _copy(snapshot, f"from ({_EVIDENCE}) where status = 'restore'", out)
+    _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status = 'restore'", out)
     return _count(snapshot)
 
 
@@ -53,7 +54,7 @@ def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetim
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationProblem(f"{folder} cannot be made: {error.strerror}") from error
-    _copy(snapshot, _CONTACTS, folder / CONTACTS)
+    _copy_for_people(snapshot, _CONTACTS, folder / CONTACTS)
     for object_type, name in (("Lead", LEADS), ("Contact", SALESFORCE_CONTACTS)):
         rows = f"""select bound_id, salesforce_field, value_before from restorable
                    where status = 'restore' and must_be_in_salesforce and starts_with(bound_id, '{_PREFIX[object_type]}')"""
@@ -61,15 +62,15 @@ def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetim
     _copy(
         snapshot, _wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore'", "Record ID"), folder / HUBSPOT
     )
-    _copy(snapshot, _BACKFILLED, folder / BACKFILLED)
-    _copy(snapshot, f"from ({_EVIDENCE}) where status <> 'restore'", folder / LEFT_ALONE)
-    _copy(snapshot, _EVIDENCE, folder / EVIDENCE)
+    _copy_for_people(snapshot, _BACKFILLED, folder / BACKFILLED)
+    _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status <> 'restore'", folder / LEFT_ALONE)
+    _copy_for_people(snapshot, _EVIDENCE, folder / EVIDENCE)
     return _count(snapshot)
 
 
 # The name and as much of the e-mail as finds it in a recycle bin.
 _CONTACTS = """
-select deleted.hubspot_contact_id, main.safe_cell(contact.display_name) as name, main.safe_cell(main.masked_email(contact.email)) as email,
+select deleted.hubspot_contact_id, contact.display_name as name, main.masked_email(contact.email) as email,
        deleted.* exclude (hubspot_contact_id)
 from deleted left join published.hubspot_contact as contact on contact.contact_id = deleted.hubspot_contact_id
 order by days_left, deleted.hubspot_contact_id
@@ -78,8 +79,8 @@ order by days_left, deleted.hubspot_contact_id
 _PREFIX = {"Lead": "00Q", "Contact": "003"}
 
 _EVIDENCE = """
-select hubspot_contact_id, property, status, main.safe_cell(value_before) as value_before, main.safe_cell(value_now) as value_now, switched_at, cause,
-       from_id, to_id, source_before, evidence, edited_at, edited_by, bound_id, salesforce_field, main.safe_cell(salesforce_value) as salesforce_value,
+select hubspot_contact_id, property, status, value_before, value_now, switched_at, cause,
+       from_id, to_id, source_before, evidence, edited_at, edited_by, bound_id, salesforce_field, salesforce_value,
        must_be_in_salesforce
 from restorable
 order by switched_at desc, hubspot_contact_id, property
@@ -87,7 +88,7 @@ order by switched_at desc, hubspot_contact_id, property
 
 # Only people know whether both records are one person: then they are merged, and the value may stay.
 _BACKFILLED = """
-select to_id as "Id", salesforce_field as field, main.safe_cell(value) as value, from_id as came_from, hubspot_contact_id, switched_at
+select to_id as "Id", salesforce_field as field, value, from_id as came_from, hubspot_contact_id, switched_at
 from backfilled order by to_id, salesforce_field
 """
 
@@ -129,6 +130,10 @@ def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
     ).fetchone()
     assert row is not None  # an aggregate has one row
     return RestorePlan(*row)
+
+
+def _copy_for_people(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    _copy(snapshot, safe_cells(snapshot, query), path)
 
 
 def _copy(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from assets.problems import ConfigurationProblem
+from assets.published.cells import safe_cells
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
 from assets.published.snapshot import open_folder, open_snapshot
 from assets.sql import transaction
@@ -154,14 +155,12 @@ class Worklist:
     def export(self, wanted: Filter, kind: str, path: Path, mask_emails: bool) -> None:
         """Writes the findings that match to a file. kind: csv (safe to open in a spreadsheet), json (a list) or parquet."""
         where, values = self.where(wanted)
-        cells = {"email": "main.masked_email(email)" if mask_emails else "email"}
+        email = "main.masked_email(email)" if mask_emails else "email"
+        query = f"select * replace ({email} as email) from (from worklist {where} order by {_ORDER})"
         if kind == "csv":
-            cells |= {name: f"array_to_string({name}, ';')" for name in ("rival_ids", "fields_at_risk")}
-            cells |= {name: name for name in ("reason", "action", "owner", "reason_de", "action_de")}
-            cells = {name: f"main.safe_cell({expression})" for name, expression in cells.items()}
-        replaced = ", ".join(f"{expression} as {name}" for name, expression in cells.items())
+            query = safe_cells(self.connection.cursor(), query, values)
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
-        self.query(f"copy (select * replace ({replaced}) from (from worklist {where} order by {_ORDER})) to $path ({options})", {**values, "path": str(path)})
+        self.query(f"copy ({query}) to $path ({options})", {**values, "path": str(path)})
 
     def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
         """The condition on the view worklist that says this filter, and its values."""

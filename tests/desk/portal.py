@@ -1,6 +1,7 @@
 """A published home for the tests of the desk, the desk served on it over real HTTP, and a visitor who reads its pages."""
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from typing import Any
 
 import lxml.html
 import requests
-import uvicorn
 
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_tables
@@ -19,6 +19,7 @@ from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from review.access import Entrance
 from review.app import create_app
+from review.server import make_server
 from review.site import Settings
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 
@@ -73,19 +74,22 @@ def end_run(crm: Crm, verdict: Verdict = "fail") -> None:
 
 
 @contextmanager
-def served(home: Path, mask_emails: bool = True, **entrance: Any) -> Iterator[str]:
-    """The desk on a free port of this machine. Yields its address."""
+def served(home: Path, mask_emails: bool = True, listen: str = "127.0.0.1", **entrance: Any) -> Iterator[str]:
+    """The desk on a free port of this machine. listen: the address of its socket. Yields its address."""
     logging.getLogger("bindwatch.desk").setLevel(logging.INFO)
     app = create_app(Settings(home, lambda: DecisionStore(home), Entrance(**entrance), mask_emails))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False, proxy_headers=False, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
+    server = make_server(app, log_level="error", timeout_graceful_shutdown=1)
+    listener = socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET)
+    listener.bind((listen, 0))
+    listener.listen(128)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
     while not server.started:
         assert thread.is_alive() and time.monotonic() < deadline, "the desk did not start"
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True  # it ends by itself within a tenth of a second; waiting for that would cost as much as a test
 

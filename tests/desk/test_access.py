@@ -245,6 +245,22 @@ def test_a_bug_is_said_without_its_details(home: Path, ann: Visitor, monkeypatch
     page = ann.open("/")
     assert page.status == 500
     assert "This is a bug in Bindwatch." in page.text and "tulip" not in page.answer.text
+    assert page.answer.headers["Content-Security-Policy"] == SECURITY_HEADERS["Content-Security-Policy"]
+
+
+def test_a_bug_reaches_no_log_in_the_words_of_a_library(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+                                                         caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise ValueError("could not convert 'ann.private@example.com' of Ann Private: value: tulip")
+
+    for place, path in (("review.pages.overview", "/"), ("review.access.Gatekeeper._judge", "/rules"), ("review.site.form_token", "/name")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fail)
+            assert ann.session.get(ann.address + path, timeout=20).status_code == 500
+    spoken = caplog.text + "".join(capfd.readouterr())
+    assert "review/pages.py" in spoken and "ValueError" in spoken, "where it was is said"
+    for word in ("ann.private", "Ann Private", "tulip", "Traceback", "in ASGI application"):
+        assert word not in spoken, word
 
 
 # ── odd requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -123,14 +123,17 @@ create or replace macro main.severity_rank(severity) as case severity when 'unpr
 -- An e-mail as it is shown to people: the first letter, and the domain.
 create or replace macro main.masked_email(email) as regexp_replace(email, '^(.)[^@]*@', '\1***@');
 
--- A value as a cell of a CSV file that somebody opens in a spreadsheet: what would be taken for a formula gets an apostrophe in front.
--- A phone number or a negative number stays as it is.
+-- A value as a cell of a CSV file that somebody opens in a spreadsheet: an apostrophe in front of what would be taken for a formula. That is a cell that
+-- begins with = + - @, also in their full width, also behind blanks, control characters, semicolons or commas; a phone number or a negative number
+-- stays as it is. And what stands behind a semicolon, a tab or the end of a line: a spreadsheet that divides there makes a cell of it.
+-- assets/published/cells.py says the same for cells that are in no table.
 create or replace macro main.safe_cell(text_value) as
     case
-        when regexp_matches(text_value, '^[=@\t\r]') or (regexp_matches(text_value, '^[+-]') and not regexp_full_match(text_value, '[+-][0-9 ()./-]*'))
-        then chr(39) || text_value
-        else text_value
-    end;
+        when regexp_matches(text_value, '^([\t\r\n]|[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}\t\r\n;,]*[=@＝＠＋－])')
+          or (regexp_matches(text_value, '^[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}\t\r\n;,]*[+-]')
+              and not regexp_full_match(text_value, '[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}\t\r\n;,]*[+-][0-9 ()./-]*'))
+        then chr(39) else ''
+    end || regexp_replace(text_value, '([;\t\r\n][\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}]*)([=@+＝＠＋－-])', '\1''\2', 'g');
 
 -- Why a record that arrived cannot be read, as the end of a sentence.
 create or replace macro main.why_unreadable(reason) as
