@@ -167,6 +167,23 @@ class Alerts(Section):
     findings_named: int = Field(5, ge=0, description="How many findings a message spells out.")
 
 
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,29}")
+
+
+class Dagster(Section):
+    """What Bindwatch is called in Dagster, which may serve others, too, and how long its history stays there."""
+
+    prefix: str = Field("bindwatch", description="Every asset, group, job, schedule and sensor begins with it. Of each Bindwatch in one instance another.")
+    keep_runs_days: float = Field(30, ge=0, le=36_500, description="Older runs of this home leave Dagster with their events, but for the last red one.")
+
+    @field_validator("prefix")
+    @classmethod
+    def is_a_short_name(cls, value: str) -> str:
+        if not _PREFIX.fullmatch(value):
+            raise ValueError(f"{value!r} cannot begin a name in Dagster: take up to 30 letters (a to z), digits and underscores, no underscore first")
+        return value
+
+
 class Policy(Section):
     """Everything in bindwatch.toml."""
 
@@ -179,6 +196,7 @@ class Policy(Section):
     links: Links = Links()
     merges: Merges = Merges()
     alerts: Alerts = Alerts()
+    dagster: Dagster = Dagster()
 
     @model_validator(mode="after")
     def each_property_is_mapped_once(self) -> "Policy":
@@ -220,6 +238,21 @@ def read_policy(path: Path) -> Policy:
     except ValidationError as error:
         lines = [f"{locate(path, problem['loc'])}: {problem['msg']}" for problem in error.errors()]
         raise ConfigurationProblem("\n".join(lines)) from error
+
+
+def read_dagster_section(path: Path) -> Dagster:
+    """The section [dagster] alone. What is wrong elsewhere in the file changes no name in Dagster; what cannot be read here is the default."""
+    try:
+        section = tomllib.loads(path.read_text("utf-8")).get("dagster")
+    except (OSError, ValueError):
+        return Dagster()
+    if isinstance(section, dict):
+        for part in (section, {"prefix": section.get("prefix")}):
+            try:
+                return Dagster.model_validate(part)
+            except ValidationError:
+                continue
+    return Dagster()
 
 
 def locate(path: Path, place: Sequence[str | int]) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.dagster.keys import VERDICT_TAG, key
 from assets.dagster.modelled import PULLED
-from assets.dagster.session import Session
+from assets.dagster.session import Session, is_guarded
 from assets.moments import utc_text
 from assets.policy import Policy, masked_email
 from assets.progress import doing
@@ -21,7 +22,7 @@ _BEFORE_THE_MODELS = {tuple(table.split(".")) for table in PULLED}
 
 _SPECS = [
     dg.AssetCheckSpec(
-        spec.name, asset=dg.AssetKey(spec.asset), description=spec.description, metadata={"suite": spec.suite},
+        spec.name, asset=key(".".join(spec.asset)), description=spec.description, metadata={"suite": spec.suite},
         blocking=spec.can_block and spec.asset not in _BEFORE_THE_MODELS,
     )
     for spec in check_specs()
@@ -36,9 +37,9 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
     """Runs every suite, gives the run its verdict, publishes it, and fails the run when a blocking check is violated.
 
     A check that could not be evaluated gets no result at all, so Dagster shows neither a pass nor a failure, and the run fails with the
-    reason. When somebody executes checks alone, they are judged on the tables as they are, and nothing is published or remembered.
+    reason. When somebody executes checks without a pull, they are judged on the tables as they are, and nothing is published or remembered.
     """
-    with session.step(context.run.run_id) as connection:
+    with session.step(context) as connection:
         policy = session.connections.policy
         doing("the gate was judging")
         outcomes = evaluate(connection, policy)
@@ -49,10 +50,10 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
         record = summarise_run(connection, verdict, violated, not_evaluated)
         trends = read_trends(connection)
         for outcome in outcomes:
-            key = dg.AssetCheckKey(dg.AssetKey(outcome.asset), outcome.name)
-            if outcome.state != "not_evaluated" and key in context.selected_asset_check_keys:
+            check = dg.AssetCheckKey(key(".".join(outcome.asset)), outcome.name)
+            if outcome.state != "not_evaluated" and check in context.selected_asset_check_keys:
                 yield _result(outcome, trends.get((outcome.suite, outcome.name), []), policy)
-        if not built_models_in(connection):
+        if not is_guarded(context) or not built_models_in(connection):
             return
         judged = [CheckRecord(o.suite, o.name, o.state, o.severity, o.findings, o.findings_new) for o in outcomes]
         # First the snapshot, then the memory, and that as late as can be: killed before, the run leaves no trace in what the next one
@@ -78,6 +79,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
         )  # fmt: skip
         close_run(connection, record, judged)
         note_end_of_run(session.warehouse.home)
+    context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: verdict})
     if not_evaluated:
         raise dg.Failure(
             description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False
@@ -116,7 +118,7 @@ def _result(outcome: Outcome, trend: list[int], policy: Policy) -> dg.AssetCheck
     if words := _in_words(outcome, policy):
         metadata["examples in words"] = dg.MetadataValue.md(words)
     return dg.AssetCheckResult(
-        passed=outcome.state == "holds", check_name=outcome.name, asset_key=dg.AssetKey(outcome.asset), description=_words(outcome), metadata=metadata,
+        passed=outcome.state == "holds", check_name=outcome.name, asset_key=key(".".join(outcome.asset)), description=_words(outcome), metadata=metadata,
         severity=dg.AssetCheckSeverity.ERROR if outcome.blocks else dg.AssetCheckSeverity.WARN,
     )  # fmt: skip
 

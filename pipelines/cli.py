@@ -327,8 +327,11 @@ def _stop_without_stdin(stop: Callable[[], None]) -> None:
 
 
 @app.command()
-def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> int:
-    """Open the Dagster UI on the instance that `run` and `demo` use."""
+def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1, max=65535)] = 3000) -> int:
+    """Open the Dagster UI on the instance that `run` and `demo` use.
+
+    Exit code 0, or 2 when the port is in use.
+    """
     from pipelines.dev import serve_dagster
 
     return serve_dagster(port)

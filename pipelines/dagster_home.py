@@ -20,13 +20,14 @@ def prepare_folder(folder: Path, is_ours: bool) -> None:
     """Makes the folder and its dagster.yaml, once: then it belongs to whoever runs it. Where BINDWATCH_DAGSTER_POSTGRES_URL is set at that moment,
     runs and events are kept there.
 
-    is_ours: it lies in the home. What cannot be read any more is set aside there and made anew; of a Dagster that serves others, too, nothing is.
+    is_ours: it lies in the home. What cannot be read any more is set aside there and made anew. Of a Dagster that serves others, too, nothing is; and one
+    that they use without a dagster.yaml is not given ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
     if is_ours and settings.exists() and not _is_yaml(settings):
         set_aside(settings, "cannot be read, so it is made anew as it was at first")
-    if not settings.exists():
+    if not settings.exists() and (is_ours or not any(folder.iterdir())):
         names = ["dagster.yaml", "dagster-postgres.yaml" if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else "dagster-sqlite.yaml"]
         write_whole(settings, "".join((Path(__file__).parent / name).read_text("utf-8") for name in names))
     for database in _databases(folder) if is_ours else ():
@@ -35,14 +36,16 @@ def prepare_folder(folder: Path, is_ours: bool) -> None:
 
 
 @contextmanager
-def histories_of(folder: Path) -> Iterator[None]:
-    """Damage deep inside a history shows when Dagster comes upon it. Raises WarehouseProblem then, and the next run begins with a new one."""
+def histories_of(folder: Path, is_ours: bool) -> Iterator[None]:
+    """Damage deep inside a history shows when Dagster comes upon it. Raises WarehouseProblem then; where it is ours, the next run begins with a new one."""
     try:
         yield
     except sa.exc.DatabaseError as error:
         text = str(error.orig)
         if not isinstance(error.orig, sqlite3.DatabaseError) or not any(words in text for words in ("malformed", "not a database")):
             raise
+        if not is_ours:
+            raise WarehouseProblem(f"The history of the Dagster instance in {folder} is damaged. It may hold others' runs, so nothing was done.") from error
         for database in _databases(folder):
             set_aside_database(database, "is damaged, or belongs to one that is")
         raise WarehouseProblem(f"Dagster's history in {folder} is damaged. It was set aside: run again, what has arrived stays.") from error

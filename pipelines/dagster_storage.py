@@ -81,6 +81,12 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         self._engines.pop(shard).dispose()
         self._initialized_dbs.discard(shard)
 
+    def delete_events(self, run_id: str) -> None:
+        super().delete_events(run_id)
+        with self._db_lock:
+            if run_id in self._engines:
+                self._close(run_id)  # whoever removes the file then has its room back
+
     def wipe(self) -> None:
         self._close_all()
         super().wipe()

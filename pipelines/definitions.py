@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from assets import process
 from assets.dagster.certified_binding import certified_binding
+from assets.dagster.keys import JOB, dagster_section, named
 from assets.dagster.modelled import model_assets
 from assets.dagster.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, mapped_histories, salesforce_records
 from assets.dagster.session import Session
 from assets.warehouse.file import Warehouse
 from expectations.asset_checks import gate
 from expectations.gate import checks
+from pipelines.dagster_runs import clear_up, tags_of
 from pipelines.sensors import alerts, merge_plans
 from pipelines.settings import home, open_decisions, read_connections
 
@@ -19,26 +22,32 @@ process.settle()  # in the processes that Dagster starts for this code location
 
 
 @dg.resource(description="One run on one home folder: the lock, the warehouse, the connections.")
-def session(_context: dg.InitResourceContext) -> Iterator[Session]:
+def session(context: dg.InitResourceContext) -> Iterator[Session]:
     warehouse = Warehouse(home())
     with warehouse.guard():
+        if context.instance is not None and context.run is not None:
+            clear_up(context.instance, context.run.run_id, warehouse.home, dagster_section().keep_runs_days)
         yield Session(warehouse, open_decisions(), read_connections)
 
 
 guarded_run = dg.define_asset_job(
-    "guarded_run", selection=dg.AssetSelection.all(), description="Pulls both CRMs, builds every table, publishes, and lets the gate judge."
+    JOB,
+    selection=dg.AssetSelection.all(),
+    description="Pulls both CRMs, builds every table, publishes, and lets the gate judge.",
+    # A run that is begun again after its process died pulls, too: one without a pull would prove nothing.
+    tags={**tags_of(home()), RETRY_STRATEGY_TAG: "ALL_STEPS"},
 )
 
 _UNATTENDED = {RETRIES_TAG: "2"}
 
 hourly = dg.ScheduleDefinition(
-    job=guarded_run, cron_schedule="0 * * * *", name="hourly", tags=_UNATTENDED, description="An incremental run every hour. Off until switched on."
+    job=guarded_run, cron_schedule="0 * * * *", name=named("hourly"), tags=_UNATTENDED, description="An incremental run every hour. Off until switched on."
 )
 
 nightly_reconciliation = dg.ScheduleDefinition(
     job=guarded_run,
     cron_schedule="30 2 * * *",
-    name="nightly_reconciliation",
+    name=named("nightly_reconciliation"),
     description="A full run every night, which also finds records that vanished. Off until switched on.",
     tags=_UNATTENDED,
     run_config={"ops": {name: {"config": {"full": True}} for name in ("salesforce", "hubspot")}},

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from assets import progress
-from assets.problems import Problem
+from assets.problems import ConfigurationProblem, Problem
 from pipelines import ending
+from pipelines.dagster_runs import home_id
 from pipelines.guarded_run import prepare_instance
 from pipelines.settings import home
 
@@ -24,9 +25,12 @@ _WITH_PARENT = (
 
 
 def serve_dagster(port: int) -> int:
-    """Serves until it is stopped. Raises Problem when Dagster ends before it served."""
+    """Serves until it is stopped. Raises ConfigurationProblem when the port cannot be had, and Problem when Dagster ends before it served."""
+    _check_port(port)
     os.environ.setdefault("BINDWATCH_HOME", str(home()))
     with prepare_instance():
+        with suppress(OSError):  # what is run from the UI says so of its home from the first moment on
+            home_id(home(), make=True)
         print(f"Dagster UI: http://127.0.0.1:{port}   (data in {home()})", flush=True)
     root = Path(__file__).parent.parent
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
@@ -39,10 +43,22 @@ def serve_dagster(port: int) -> int:
         if process.poll() is None:
             ending.serve(_STOPS_WITHIN)
             process.wait()
-        raise Problem(f"Dagster ended by itself (exit code {process.returncode}); what it said stands above. Is port {port} taken? --port takes another one.")
+        raise Problem(f"Dagster ended by itself (exit code {process.returncode}); what it said stands above.")
     finally:
         with progress.undisturbed():
             _stop(process)
+
+
+def _check_port(port: int) -> None:
+    """Before anything starts: Dagster would start its daemon, a second one on the same instance, and only then find the port in use."""
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigurationProblem(
+                f"The Dagster UI cannot listen on 127.0.0.1, port {port}: {error.strerror}. Is it open already? --port takes another one."
+            ) from error
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -30,7 +30,17 @@ from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
-from pipelines.settings import dagster_home, home, missing_settings, open_decisions, read_connections, read_environment, wrong_checks, wrong_settings
+from pipelines.settings import (
+    dagster_home,
+    home,
+    is_own_dagster_home,
+    missing_settings,
+    open_decisions,
+    read_connections,
+    read_environment,
+    wrong_checks,
+    wrong_settings,
+)
 
 State = Literal["ok", "mend", "not_checked"]
 
@@ -245,7 +255,9 @@ def _look_at_published(place: Path) -> str:
             raise _Mend(f"{folder / name} is damaged: it has another checksum than its manifest says", again)
     if extra := sorted(found - manifest["files"].keys()):
         raise _Mend(f"{folder} holds {', '.join(extra)}, of which its manifest knows nothing", again)
-    return f"{len(manifest['files'])} files as their manifest says; {manifest['verdict']}, run {manifest['run_id']}"
+    rebuilt = manifest.get("rebuilt_since")
+    since = f"; its models were rebuilt since, {rebuilt['at']}, which only the next run publishes" if rebuilt else ""
+    return f"{len(manifest['files'])} files as their manifest says; {manifest['verdict']}, run {manifest['run_id']}{since}"
 
 
 def _look_at_certified(place: Path) -> str:
@@ -351,14 +363,17 @@ def _look_at_dagster() -> str:
     import yaml
 
     path = dagster_home() / "dagster.yaml"
+    anew = (
+        "Correct it, or move it away: the next run makes it anew." if is_own_dagster_home() else "Correct it: it belongs to a Dagster that serves others, too."
+    )
     if not path.exists():
-        return f"{path} is made by the next run"
+        return f"{path} is made by the next run" if is_own_dagster_home() else f"there is no {path}: Dagster's defaults hold there"
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _Mend(f"{path} is not readable YAML: {' '.join(str(error).split())}", "Correct it, or move it away: the next run makes it anew.") from error
+        raise _Mend(f"{path} is not readable YAML: {' '.join(str(error).split())}", anew) from error
     if not isinstance(content, dict):
-        raise _Mend(f"{path} is empty or no mapping", "Move it away: the next run makes it anew.")
+        raise _Mend(f"{path} is empty or no mapping", anew)
     name = "BINDWATCH_DAGSTER_POSTGRES_URL"
     if name in path.read_text("utf-8") and not os.environ.get(name):
         raise _Mend(f"{path} refers to {name}, which is not set", f"Set {name}.")

@@ -12,9 +12,10 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from assets import problems
+from assets.dagster.keys import JOB
 from assets.dagster.session import EXIT_CODE
 from assets.machine import check_home, fault_in_texts
-from assets.problems import ConfigurationProblem, WarehouseProblem, said
+from assets.problems import ConfigurationProblem, said
 from assets.progress import doing, end_if_told
 from assets.published.snapshot import current_folder, open_folder, read_manifest
 from assets.sql import transaction
@@ -22,7 +23,7 @@ from assets.warehouse.file import Warehouse
 from assets.warehouse.set_aside import accept_records
 from assets.warehouse.shrinkage import accept_shrink
 from pipelines.dagster_home import histories_of, prepare_folder
-from pipelines.settings import home, is_default_home, read_connections, who_acts
+from pipelines.settings import dagster_home, home, is_default_home, is_own_dagster_home, own_dagster_home, read_connections, who_acts
 
 log = logging.getLogger("bindwatch")
 
@@ -50,9 +51,8 @@ class RunResult:
 
 def prepare_instance() -> dg.DagsterInstance:
     """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster."""
-    own = home() / "dagster"
-    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(own)))
-    prepare_folder(folder, is_ours=folder == own)
+    os.environ.setdefault("DAGSTER_HOME", str(own_dagster_home()))
+    prepare_folder(dagster_home(), is_own_dagster_home())
     return dg.DagsterInstance.get()
 
 
@@ -73,9 +73,8 @@ def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: S
     from pipelines.definitions import defs
 
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
-    with histories_of(home() / "dagster"), prepare_instance() as instance:
-        _end_dead_runs(instance)
-        result = defs.resolve_job_def("guarded_run").execute_in_process(
+    with histories_of(dagster_home(), is_own_dagster_home()), prepare_instance() as instance:
+        result = defs.resolve_job_def(JOB).execute_in_process(
             instance=instance,
             raise_on_error=False,
             run_config={"ops": options, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -94,16 +93,6 @@ def _accept(ids: Sequence[str], names: Sequence[str]) -> None:
             accept_records(connection, ids, who_acts())
         if names:
             accept_shrink(connection, names, who_acts())
-
-
-def _end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """A killed process cannot tell Dagster. Whatever still claims to run while nobody holds the lock is dead."""
-    try:
-        with Warehouse(home()).guard():
-            for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-                instance.report_run_failed(run, "The process was killed. The next run went on where this one stopped.")
-    except WarehouseProblem:
-        return  # a live run holds the lock; executing will say so
 
 
 def _read_result(result: dg.ExecuteInProcessResult) -> RunResult:

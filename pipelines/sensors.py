@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from assets.dagster.keys import key, named
 from assets.machine import in_words
 from assets.problems import UnexpectedProblem, WarehouseProblem, presentable
 from assets.published.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
 from assets.published.merge_plan import FOLDER
 from pipelines.alerts import DeadRun, tell
+from pipelines.dagster_runs import home_id, is_guarded_run, own_runs
 from pipelines.settings import alert_urls, home, policy_for_reading
 
 _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -18,7 +20,7 @@ _LOOK_BACK = timedelta(days=2)
 
 
 @dg.sensor(
-    name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
+    name=named("alerts"), minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the addresses in BINDWATCH_ALERT_URLS, once each: a gate that turned red, new blocking findings, a run that could not be "
     "completed, recovery to green.",
 )  # fmt: skip
@@ -33,14 +35,17 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 
 @dg.sensor(
-    name="merge_plans", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
+    name=named("merge_plans"), minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
     description="Judges each merge plan in the home's folder merge-plans on the last snapshot as soon as it lies there, reports the check "
     "planned_merge_unsafe, and writes the answer to merge-plans/answers. The next run makes its findings of it.",
 )  # fmt: skip
 def merge_plans(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     try:
         with _in_our_words():
-            judged, seen = judge_dropped_plans(home(), policy_for_reading().merges.oldest_snapshot_hours, context.cursor)
+            seen_in, _, known = (context.cursor or "").partition(" ")  # a cursor stays when the code location is pointed to another home
+            here = home_id(home()) or "-"
+            judged, seen = judge_dropped_plans(home(), policy_for_reading().merges.oldest_snapshot_hours, known if seen_in == here else None)
+            seen = f"{here} {seen}"
     except WarehouseProblem as problem:
         return dg.SkipReason(str(problem))
     if not judged:
@@ -65,7 +70,7 @@ def _evaluation(judged: list[JudgedPlan]) -> dg.AssetCheckEvaluation:
         counts = plan.judgement.counts if plan.judgement else {}
         said[plan.name] = plan.problem or ", ".join(f"{rows} {verdict}" for verdict, rows in counts.items() if rows) or "no rows"
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(["core", "planned_merge"]),
+        asset_key=key("core.planned_merge"),
         check_name="planned_merge_unsafe",
         passed=all(plan.judgement is not None and plan.judgement.is_safe for plan in judged),
         severity=dg.AssetCheckSeverity.ERROR,
@@ -76,7 +81,14 @@ def _evaluation(judged: list[JudgedPlan]) -> dg.AssetCheckEvaluation:
 
 
 def read_dead_runs(instance: dg.DagsterInstance) -> list[DeadRun]:
-    """Guarded runs that ended badly in the last two days, whether they left a verdict or not."""
-    since = datetime.now(UTC) - _LOOK_BACK
-    records = instance.get_run_records(dg.RunsFilter(job_name="guarded_run", statuses=_ENDED, updated_after=since), limit=200)
-    return [DeadRun(record.dagster_run.run_id, record.update_timestamp.replace(tzinfo=None)) for record in records]
+    """Guarded runs of this home that ended badly in the last two days, whether they left a verdict or not. The oldest first."""
+    ours = own_runs(home(), updated_after=datetime.now(UTC) - _LOOK_BACK)
+    dead: list[DeadRun] = []
+    later: frozenset[str] = frozenset()
+    for record in instance.get_run_records(ours, limit=500) if ours else ():  # the latest comes first
+        run = record.dagster_run
+        if is_guarded_run(run):
+            if run.status in _ENDED:
+                dead.append(DeadRun(run.run_id, record.update_timestamp.replace(tzinfo=None), later))
+            later |= {run.run_id}
+    return dead[::-1]

@@ -90,7 +90,16 @@ def home() -> Path:
 
 def dagster_home() -> Path:
     """$DAGSTER_HOME, or dagster/ in the home."""
-    return Path(os.environ.get("DAGSTER_HOME") or home() / "dagster").absolute()
+    return Path(os.environ.get("DAGSTER_HOME") or own_dagster_home()).absolute()
+
+
+def own_dagster_home() -> Path:
+    return home() / "dagster"
+
+
+def is_own_dagster_home() -> bool:
+    """Does the Dagster instance belong to this home? Any other one may serve others, too: nothing there is made, changed or set aside by us."""
+    return dagster_home().resolve() == own_dagster_home().resolve()
 
 
 def who_acts() -> str:

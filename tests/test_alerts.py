@@ -295,18 +295,24 @@ def test_the_sensor_tells_and_says_what(tmp_path: Path, hook: Hook, monkeypatch:
 def test_the_sensor_sees_a_run_that_could_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dagster as dg
 
+    from assets.dagster.keys import JOB
+    from pipelines.dagster_runs import home_id, tags_of
     from pipelines.sensors import read_dead_runs
+
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+    home_id(tmp_path, make=True)
 
     @dg.op
     def broken() -> None:
         raise RuntimeError
 
-    @dg.job(name="guarded_run")
+    @dg.job(name=JOB)
     def guarded_run() -> None:
         broken()
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        result = guarded_run.execute_in_process(instance=instance, raise_on_error=False)
+        result = guarded_run.execute_in_process(instance=instance, raise_on_error=False, tags=tags_of(tmp_path))
+        guarded_run.execute_in_process(instance=instance, raise_on_error=False)  # of a home that it does not name
         (dead,) = read_dead_runs(instance)
         assert dead.run_id == result.run_id
         assert abs(dead.ended_at - datetime.utcnow()) < timedelta(minutes=1)

@@ -123,7 +123,7 @@ def test_great_expectations_is_imported_by_the_gate_alone_and_never_at_the_top_o
 
 
 def test_the_definitions_load_in_a_fresh_interpreter_without_any_setting_and_without_great_expectations() -> None:
-    code = "import sys; from pipelines.definitions import defs; defs.resolve_job_def('guarded_run'); sys.exit('great_expectations' in sys.modules)"
+    code = "import sys; from pipelines.definitions import defs; defs.resolve_job_def('bindwatch_guarded_run'); sys.exit('great_expectations' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
 

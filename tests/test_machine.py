@@ -281,7 +281,7 @@ def test_in_dagster_the_pull_fails_with_the_same_sentence(tmp_path: Path, monkey
     monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "none.toml"))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = defs.resolve_job_def("guarded_run").execute_in_process(instance=instance, raise_on_error=False)
+        result = defs.resolve_job_def("bindwatch_guarded_run").execute_in_process(instance=instance, raise_on_error=False)
     failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
     assert len(failures) == 2
     assert all(failure and failure.description and f"There is no policy file {tmp_path / 'none.toml'}" in failure.description for failure in failures)

@@ -9,11 +9,11 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from assets.dagster.keys import key
 from pipelines import guarded_run
 from pipelines.report import print_verdict
 from sandbox import salesforce_api
@@ -57,7 +57,7 @@ def test_two_runs_publish_both_crms_and_find_what_happened_in_between(
     assert (lead["rows"] > 0, lead["new_versions"] > 0, 0 <= lead["lag_seconds"] < 60) == (True, True, True)
     assert any("only a full run compares all ids" in text for text in lead["not_seen"])
     with guarded_run.prepare_instance() as instance:
-        event = instance.get_latest_materialization_event(dg.AssetKey(["raw", "salesforce_lead"]))
+        event = instance.get_latest_materialization_event(key("raw.salesforce_lead"))
     assert event is not None
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.policy import Policy, read_policy
+from assets.policy import Policy, read_dagster_section, read_policy
 from assets.problems import ConfigurationProblem
 from pipelines.settings import read_connections
 
@@ -86,11 +86,36 @@ def test_settings_and_policy_are_reported_together(monkeypatch: pytest.MonkeyPat
         ("[checks.unsafe_duplicate]\nseverity = 'error'", "checks.unsafe_duplicate.severity"),
         ("[checks.no_such_check]\nseverity = 'warn'", "no_such_check"),
         ("[checks.pull_incomplete]\nseverity = 'off'", "pull_incomplete"),
+        ("[dagster]\nprefix = 'our crm'", "dagster.prefix"),
+        ("[dagster]\nprefix = ''", "cannot begin a name in Dagster"),
+        ("[dagster]\nprefix = '__ASSET_JOB'", "dagster.prefix"),
+        ("[dagster]\nprefix = 'a/b'", "line 2: dagster.prefix"),
+        ("[dagster]\nprefix = \"crm\\n\"", "dagster.prefix"),
+        ("[dagster]\nkeep_runs_days = -1", "dagster.keep_runs_days"),
     ],
 )  # fmt: skip
 def test_a_wrong_policy_is_named_by_its_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toml: str, words: str) -> None:
     (tmp_path / "bindwatch.toml").write_text(toml)
     assert words in problem_with(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("toml", "prefix"),
+    [
+        (None, "bindwatch"),
+        ("", "bindwatch"),
+        ("not toml", "bindwatch"),
+        ("dagster = 1", "bindwatch"),
+        ("[dagster]\nprefix = 'our crm'", "bindwatch"),
+        ("[dagster]\nprefix = 'emea_2'", "emea_2"),
+        ("[dagster]\nprefix = 'emea_2'\nkeep_runs_days = 'for ever'\n[checks.no_such_check]\nseverity = 7", "emea_2"),
+    ],
+)
+def test_the_prefix_is_what_the_file_says_whatever_else_is_wrong_with_it(tmp_path: Path, toml: str | None, prefix: str) -> None:
+    path = tmp_path / "dagster.toml"
+    if toml is not None:
+        path.write_text(toml)
+    assert read_dagster_section(path).prefix == prefix
 
 
 def test_the_policy_file_of_the_checkout_is_the_defaults() -> None:

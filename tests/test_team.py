@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from assets.dagster import session
+from assets.dagster.keys import JOB, key
 from assets.dagster.pulled import RETRIES_TAG
 from assets.published.decisions import Decision, DecisionStore
 from assets.published.worklist import Filter, Worklist
@@ -16,10 +17,11 @@ from assets.warehouse.file import Warehouse
 from pipelines import guarded_run
 from pipelines.guarded_run import prepare_instance
 from sandbox.faults import parse_fault
+from sandbox.integration import poll
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from sandbox.world import id18
-from tests.live import Run, check_manifest, published, runner, served, some_days_ago
+from tests.live import Run, check_manifest, published, runner, served, snapshot, some_days_ago
 from tests.postgres import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -54,11 +56,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Run:
     return runner(monkeypatch, home, policy)
 
 
-def evaluation(check: str, asset: list[str]) -> dg.AssetCheckEvaluation:
+def evaluation(check: str, table: str) -> dg.AssetCheckEvaluation:
     """What Dagster kept of the last evaluation of a check."""
     with guarded_run.prepare_instance() as instance:
-        key = dg.AssetCheckKey(dg.AssetKey(asset), check)
-        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        wanted = dg.AssetCheckKey(key(table), check)
+        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([wanted])[wanted]
         assert record.event is not None and record.event.dagster_event is not None
         return record.event.dagster_event.asset_check_evaluation_data
 
@@ -67,7 +69,7 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     run(server)
     server.story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
     run(server)
-    shown = evaluation("bound_record_unknown", ["core", "binding"])
+    shown = evaluation("bound_record_unknown", "core.binding")
     metadata: dict[str, Any] = {name: value.value for name, value in shown.metadata.items()}
     assert (shown.passed, shown.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert (metadata["findings"], metadata["new since the last run"], metadata["trend"]) == (2, 1, "1 → 2")
@@ -79,7 +81,7 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     assert "https://app.hubspot.com/contacts/77/record/0-1/" in metadata["examples in words"]
     assert f"{server.environment['SALESFORCE_INSTANCE_URL']}/00Q9z00000Gone1" in metadata["examples in words"]
     assert "https://desk.example/findings?check=bound_record_unknown" in metadata["examples in words"]
-    assert evaluation("latent_duplicate", ["core", "duplicate_cluster"]).passed
+    assert evaluation("latent_duplicate", "core.duplicate_cluster").passed
 
 
 def execute_alone(**selection: Any) -> dg.ExecuteInProcessResult:
@@ -94,8 +96,8 @@ def execute_alone(**selection: Any) -> dg.ExecuteInProcessResult:
 def test_a_check_executed_alone_is_judged_and_leaves_the_memory_and_the_verdict_alone(run: Run, server: SandboxServer, home: Path) -> None:
     run(server)
     before = (check_manifest(home), published(home, "run"))
-    key = dg.AssetCheckKey(dg.AssetKey(["core", "binding"]), "bound_record_unknown")
-    result = execute_alone(asset_selection=set(), asset_check_selection={key})
+    check = dg.AssetCheckKey(key("core.binding"), "bound_record_unknown")
+    result = execute_alone(asset_selection=set(), asset_check_selection={check})
     (shown,) = result.get_asset_check_evaluations()
     assert (shown.check_name, shown.passed) == ("bound_record_unknown", False)
     assert (check_manifest(home), published(home, "run")) == before
@@ -103,10 +105,62 @@ def test_a_check_executed_alone_is_judged_and_leaves_the_memory_and_the_verdict_
         assert connection.execute("select count(*) from main.run").fetchone() == (1,)
 
 
+def of_layers(*layers: str) -> set[dg.AssetKey]:
+    """Assets as somebody chooses them in the UI: by group."""
+    from pipelines.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    return {asset for asset in graph.materializable_asset_keys if asset.path[1] in layers}
+
+
+MODELS = ("staging", "core", "review")  # groups 3 to 5: they cannot be had without each other, nor without raw/pull and the snapshot
+
+
+@pytest.mark.parametrize("verdict", ["fail", "pass"])
+def test_models_rebuilt_alone_say_so_and_the_last_proof_stays(run: Run, server: SandboxServer, home: Path, verdict: str) -> None:
+    story = server.story
+    story.world.create_record("Contact", {"FirstName": "Cleo", "LastName": "Lee", "Email": "cleo@example.com"})
+    if verdict == "pass":
+        story.world.contacts.clear()
+        poll(story.world, story.settings)
+    assert run(server).verdict == verdict
+    before, tables, runs = check_manifest(home), snapshot(home), published(home, "run")
+    assert before["rebuilt_since"] is None
+    server.story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
+    assert execute_alone(asset_selection={key("raw.hubspot_contact"), key("raw.hubspot_property_version")}, asset_check_selection=set()).success
+    assert check_manifest(home) == before, "a pull alone"
+    models = of_layers(*MODELS) | {key("raw.pull"), key("published.snapshot")}
+    for checks in (set(), {dg.AssetCheckKey(key("core.binding"), "bound_record_unknown")}):
+        result = execute_alone(asset_selection=models, asset_check_selection=checks)
+        materialized = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
+        assert f"Published stay the tables and the verdict ({verdict}) of the run {before['run_id']}" in str(materialized[key("core.binding")]["rebuilt since"])
+        assert key("published.snapshot") not in materialized
+        after = check_manifest(home)
+        assert after.pop("rebuilt_since")["run_id"] == result.run_id
+        assert {**after, "rebuilt_since": None, "checksum": before["checksum"]} == before
+        assert (snapshot(home), published(home, "run")) == (tables, runs)
+    with Warehouse(home).connect() as connection:
+        assert connection.execute("select count(*) from main.run").fetchone() == (1,)
+    # the next guarded run finds what is new as if nobody had rebuilt anything
+    second = run(server)
+    assert (second.verdict, check_manifest(home)["rebuilt_since"]) == ("fail", None)
+    assert {row["change"] for row in published(home, "finding") if row["hubspot_contact_id"] == max(server.story.world.contacts)} == {"new"}
+
+
+def test_a_step_that_fails_alone_takes_no_verdict_back(run: Run, server: SandboxServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(server)
+    before = check_manifest(home)
+    monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", "wrong")
+    assert not execute_alone(asset_selection={key("raw.hubspot_contact"), key("raw.hubspot_property_version")}, asset_check_selection=set()).success
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(home / "none.toml"))
+    assert not execute_alone(asset_selection=of_layers(*MODELS) | {key("raw.pull"), key("published.snapshot")}, asset_check_selection=set()).success
+    assert (check_manifest(home), len(published(home, "run"))) == (before, 1)
+
+
 def test_bindings_are_not_certified_apart_from_a_green_gate(run: Run, server: SandboxServer, home: Path) -> None:
     run(server)
     before = check_manifest(home)
-    result = execute_alone(asset_selection={dg.AssetKey(["published", "certified_binding"])}, asset_check_selection=set())
+    result = execute_alone(asset_selection={key("published.certified_binding")}, asset_check_selection=set())
     assert not result.success
     assert not (home / "certified" / "binding.parquet").exists()
     assert check_manifest(home) == before
@@ -135,7 +189,7 @@ def tagged(monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]) -> None:
     """Runs carry the tags of a schedule."""
     from pipelines.definitions import defs
 
-    job = defs.resolve_job_def("guarded_run")
+    job = defs.resolve_job_def(JOB)
     original = type(job).execute_in_process
     monkeypatch.setattr(type(job), "execute_in_process", lambda self, **options: original(self, **options, tags=tags))
 
@@ -163,9 +217,9 @@ def test_a_refused_token_is_not_tried_again(run: Run, server: SandboxServer, mon
 def test_schedules_are_off_until_switched_on_and_the_alerts_are_on() -> None:
     from pipelines.definitions import defs
 
-    hourly, nightly = defs.resolve_schedule_def("hourly"), defs.resolve_schedule_def("nightly_reconciliation")
+    hourly, nightly = (defs.resolve_schedule_def(f"bindwatch_{name}") for name in ("hourly", "nightly_reconciliation"))
     assert {hourly.default_status, nightly.default_status} == {dg.DefaultScheduleStatus.STOPPED}
-    assert defs.resolve_sensor_def("alerts").default_status is dg.DefaultSensorStatus.RUNNING
+    assert defs.resolve_sensor_def("bindwatch_alerts").default_status is dg.DefaultSensorStatus.RUNNING
     context = dg.build_schedule_context()
     (request,) = nightly.evaluate_tick(context).run_requests or ()
     assert request.run_config["ops"]["hubspot"]["config"] == {"full": True}
@@ -178,7 +232,9 @@ def test_pulled_and_certified_assets_have_a_freshness_policy() -> None:
     graph = defs.resolve_asset_graph()
     fresh = {"/".join(key.path) for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy is not None}
     assert fresh == {
-        "raw/salesforce_lead", "raw/salesforce_contact", "raw/hubspot_contact", "raw/hubspot_property_version", "published/certified_binding",
+        f"bindwatch/{table}" for table in (
+            "raw/salesforce_lead", "raw/salesforce_contact", "raw/hubspot_contact", "raw/hubspot_property_version", "published/certified_binding",
+        )
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from assets.dagster.keys import JOB, key, named
 from assets.dagster.session import Session
 from assets.files import sealed, share_like_parent, sync_file, write_whole
 from assets.moments import utc_text
@@ -13,10 +14,10 @@ from assets.published.publish import describe_file, publish_verdict
 
 
 @dg.asset(
-    key=["published", "certified_binding"],
-    deps=[["core", "binding"], ["core", "hubspot_contact"], ["core", "overwrite"], ["core", "switch_event"], ["core", "merge_event"],
-          ["core", "salesforce_person"], ["core", "duplicate_cluster"], ["review", "finding"], ["raw", "pull"]],
-    group_name="6_published",
+    key=key("published.certified_binding"),
+    deps=[key("core.binding"), key("core.hubspot_contact"), key("core.overwrite"), key("core.switch_event"), key("core.merge_event"),
+          key("core.salesforce_person"), key("core.duplicate_cluster"), key("review.finding"), key("raw.pull")],
+    group_name=named("6_published"),
     kinds={"parquet"},
     # so long the gate may be red before others work with bindings that nobody vouches for
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=74)),
@@ -29,12 +30,12 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
     same of the whole file. The published manifest and the verdict in the terminal say how old it is.
     """
     folder = session.warehouse.home / "certified"
-    with session.step(context.run_id) as connection:
+    with session.step(context) as connection:
         doing("the certified bindings were being written")
         folder.mkdir(exist_ok=True)
         green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone()
         if green is None:
-            raise dg.Failure("Bindings are certified by a guarded run whose gate is green. Start the job guarded_run.", allow_retries=False)
+            raise dg.Failure(f"Bindings are certified by a guarded run whose gate is green. Start the job {JOB}.", allow_retries=False)
         temporary = folder / ".binding.parquet"
         connection.execute(
             """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at

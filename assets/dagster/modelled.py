@@ -5,14 +5,16 @@ Descriptions, dependencies, columns and column lineage are read from the SQL fil
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 
-from assets.dagster.session import Session
+from assets.dagster.keys import key, named
+from assets.dagster.session import Session, is_guarded
 from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.models.build import BuiltTable, build_models
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
@@ -20,7 +22,8 @@ from assets.moments import utc_text
 from assets.progress import doing
 from assets.published.decisions import note_decisions, write_decisions
 from assets.published.merge_plan import load_merge_plans
-from assets.published.publish import publish_tables
+from assets.published.publish import publish_tables, publish_verdict
+from assets.published.snapshot import read_manifest
 from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
 from assets.warehouse.file import Warehouse
@@ -32,7 +35,7 @@ from assets.warehouse.watermark import loaded_pulls
 _GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}  # core has one for each subject: 4_core_people
 PULLED = ["raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version", "raw.hubspot_history_read"]
 OWNERS = ["team:data-quality"]
-SNAPSHOT = dg.AssetKey(["published", "snapshot"])
+SNAPSHOT = key("published.snapshot")
 
 
 def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
@@ -40,14 +43,15 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
     files = model_files(SQL_FOLDER, checks)
     known = {file.table for file in files} | set(PULLED)
     specs = [
-        dg.AssetSpec(["raw", "pull"], deps=[table.split(".") for table in PULLED], group_name="2_raw", kinds={"duckdb"},
+        dg.AssetSpec(key("raw.pull"), deps=[key(table) for table in PULLED], group_name=named("2_raw"), kinds={"duckdb"},
                      description="One row: a pull. From which stamp to which, how many rows, complete or not."),
         *(_spec(file, _reads(file, checks) & known) for file in files),
         dg.AssetSpec(
             SNAPSHOT,
-            deps=[file.table.split(".") for file in files if file.table.startswith(("core.", "review."))],
-            group_name="6_published",
+            deps=[key(file.table) for file in files if file.table.startswith(("core.", "review."))],
+            group_name=named("6_published"),
             kinds={"parquet"},
+            skippable=True,  # only a guarded run publishes
             description="The tables that stewards and other tools read: $BINDWATCH_HOME/published/current, switched as a whole. "
             "Published before the gate has spoken, because a red run is when it is needed.",
         ),
@@ -55,28 +59,37 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
 
     @dg.multi_asset(name="models", specs=specs)
     def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
-        """Builds every SQL table from raw, runs every check, and publishes the snapshot."""
-        with session.step(context.run_id) as connection:
+        """Builds every SQL table from raw, runs every check, and publishes the snapshot.
+
+        Alone, without the pull before and the gate after, it proves nothing: then the last proof stays published, verdict and tables.
+        """
+        guarded, rebuilt = is_guarded(context), dict[str, str]()
+        with session.step(context) as connection:
             connections = session.connections
             doing("the tables were being built")
             write_policy(connection, connections.policy, connections.salesforce.instance_url, [check.as_row for check in checks])
             set_baseline(connection, connections.policy.gate.fail_on)
             decisions = session.decisions.read()
-            note_decisions(connection, len(decisions))
+            if guarded:
+                note_decisions(connection, len(decisions))
             write_decisions(connection, decisions)
             load_merge_plans(connection, session.warehouse.home)
             built = build_models(connection, checks)
-            record = summarise_run(connection, "unproven", [], [])
             home = session.warehouse.home
             doing("the snapshot was being published")
-            publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, utc_text(record.started_at)))
+            if guarded:
+                record = summarise_run(connection, "unproven", [], [])
+                publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, utc_text(record.started_at)))
+            else:
+                rebuilt = _note_rebuild(connection, home, context.run_id)
             doing("what was built was being told to Dagster")
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
-            yield dg.MaterializeResult(asset_key=["raw", "pull"], metadata={"dagster/row_count": count_rows(connection, "raw.pull")})
+            yield dg.MaterializeResult(asset_key=key("raw.pull"), metadata={"dagster/row_count": count_rows(connection, "raw.pull"), **rebuilt})
             lineage = _cached_lineage(session.warehouse, files, lambda: read_schema(connection))
             for table in built:
-                yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}))
-            yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})
+                yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}), rebuilt)
+            if guarded:
+                yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})
 
     return models
 
@@ -86,9 +99,9 @@ def _reads(file: SqlFile, checks: list[CheckFile]) -> set[str]:
 
 
 def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
-    layer, name = file.table.split(".")
+    layer = file.table.split(".")[0]
     return dg.AssetSpec(
-        [layer, name], deps=[table.split(".") for table in sorted(reads)], group_name="_".join(filter(None, (_GROUPS[layer], file.subject))),
+        key(file.table), deps=[key(table) for table in sorted(reads)], group_name=named("_".join(filter(None, (_GROUPS[layer], file.subject)))),
         kinds={"duckdb", "sql"}, description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12], owners=OWNERS,
         tags={"layer": layer, **({"subject": file.subject} if file.subject else {})},
     )  # fmt: skip
@@ -105,24 +118,32 @@ def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: st
     return {
         "run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "as_of": read_as_of(connection),
         "salesforce_org_id": identity.get("salesforce"), "hubspot_portal_id": identity.get("hubspot"), "machine_ahead_seconds": machine_ahead(connection),
-        "problem": None, "coverage": coverage,
+        "problem": None, "coverage": coverage, "rebuilt_since": None,
     }  # fmt: skip
 
 
-def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]]) -> dg.MaterializeResult[None]:
+def _note_rebuild(connection: duckdb.DuckDBPyConnection, home: Path, run_id: str) -> dict[str, str]:
+    """Says of the last proof that the tables in the warehouse were rebuilt since. Returns what each of them says of it in Dagster."""
+    now = utc_text(datetime.now(UTC))
+    folder = publish_verdict(connection, home, {}, {"rebuilt_since": {"at": now, "run_id": run_id}})
+    if folder is None:
+        return {"rebuilt since": "Nothing was published yet: a guarded run pulls, builds and judges."}
+    last = read_manifest(folder)
+    return {"rebuilt since": f"Published stay the tables and the verdict ({last['verdict']}) of the run {last['run_id']}, until the next guarded run."}
+
+
+def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]], rebuilt: dict[str, str]) -> dg.MaterializeResult[None]:
     columns = [dg.TableColumn(name, kind, description="; ".join(file.entries.get(name, [])) or None) for name, kind in table.columns.items()]
-    deps = {
-        column: [dg.TableColumnDep(asset_key=dg.AssetKey(source.split(".")), column_name=name) for source, name in sources]
-        for column, sources in lineage.items()
-    }
+    deps = {column: [dg.TableColumnDep(asset_key=key(source), column_name=name) for source, name in sources] for column, sources in lineage.items()}
     return dg.MaterializeResult(
-        asset_key=table.table.split("."),
+        asset_key=key(table.table),
         metadata={
             **({"dagster/row_count": table.rows} if table.rows is not None else {}),
             "dagster/table_name": table.table,
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),
             "seconds": round(table.seconds, 3),
+            **rebuilt,
         },
     )
 

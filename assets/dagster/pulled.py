@@ -7,6 +7,7 @@ from datetime import timedelta
 import dagster as dg
 import duckdb
 
+from assets.dagster.keys import key, named
 from assets.dagster.session import Session
 from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories
@@ -19,9 +20,9 @@ from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
 
 SOURCES = [
-    dg.AssetSpec(["salesforce", "Lead"], group_name="1_crm", kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
-    dg.AssetSpec(["salesforce", "Contact"], group_name="1_crm", kinds={"salesforce"}, description="Contacts in Salesforce, read through Bulk API 2.0."),
-    dg.AssetSpec(["hubspot", "contact"], group_name="1_crm", kinds={"hubspot"}, description="Contacts in HubSpot with their property history."),
+    dg.AssetSpec(key("salesforce.Lead"), group_name=named("1_crm"), kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(key("salesforce.Contact"), group_name=named("1_crm"), kinds={"salesforce"}, description="Contacts in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(key("hubspot.contact"), group_name=named("1_crm"), kinds={"hubspot"}, description="Contacts in HubSpot with their property history."),
 ]
 
 
@@ -42,20 +43,22 @@ class PullOptions(dg.Config):
     """Compare all ids and stamps with what is known: only that finds records that vanished."""
 
 
-def _spec(name: str, source: list[str], description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(["raw", name], deps=[source], group_name="2_raw", kinds={"duckdb"}, skippable=True, description=description, freshness_policy=_FRESH)
+def _spec(name: str, source: str, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key(f"raw.{name}"), deps=[key(source)], group_name=named("2_raw"), kinds={"duckdb"}, skippable=True, description=description, freshness_policy=_FRESH
+    )
 
 
 @dg.multi_asset(
     name="salesforce",
     specs=[
-        _spec("salesforce_lead", ["salesforce", "Lead"], "Every version of every Lead ever pulled, as text; deleted, merged and converted ones included."),
-        _spec("salesforce_contact", ["salesforce", "Contact"], "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
+        _spec("salesforce_lead", "salesforce.Lead", "Every version of every Lead ever pulled, as text; deleted, merged and converted ones included."),
+        _spec("salesforce_contact", "salesforce.Contact", "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
     ],
 )
 def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
-    with session.step(context.run_id, _retries_left(context)) as connection:
+    with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("Salesforce was being pulled", kept=None)
         org, _ = session.crms(connection, context.run_id)
@@ -70,8 +73,8 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
 @dg.multi_asset(
     name="hubspot",
     specs=[
-        _spec("hubspot_contact", ["hubspot", "contact"], "Every version of every HubSpot contact ever pulled, live and archived, as text."),
-        _spec("hubspot_property_version", ["hubspot", "contact"], "Every entry of the property history that Bindwatch needs: the two "
+        _spec("hubspot_contact", "hubspot.contact", "Every version of every HubSpot contact ever pulled, live and archived, as text."),
+        _spec("hubspot_property_version", "hubspot.contact", "Every entry of the property history that Bindwatch needs: the two "
               "Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties."),
     ],
 )  # fmt: skip
@@ -87,9 +90,9 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     name="histories",
     specs=[
         dg.AssetSpec(
-            ["raw", "hubspot_history_read"],
-            deps=[["raw", "hubspot_contact"], ["raw", "hubspot_property_version"], ["raw", "salesforce_lead"], ["raw", "salesforce_contact"]],
-            group_name="2_raw", kinds={"duckdb"}, skippable=True,
+            key("raw.hubspot_history_read"),
+            deps=[key("raw.hubspot_contact"), key("raw.hubspot_property_version"), key("raw.salesforce_lead"), key("raw.salesforce_contact")],
+            group_name=named("2_raw"), kinds={"duckdb"}, skippable=True,
             description="One row: a contact whose history of mapped properties was read, because its binding changed or its e-mail has several records in "
             "Salesforce. Read when both CRMs were pulled; the entries are in raw/hubspot_property_version.",
         ),
@@ -104,7 +107,7 @@ def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, ses
 @contextmanager
 def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Session) -> Iterator[tuple[Portal, Ingest]]:
     """A step that pulls from HubSpot: the portal, and where its pulls go."""
-    with session.step(context.run_id, _retries_left(context)) as connection:
+    with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("HubSpot was being pulled", kept=None)
         _, portal = session.crms(connection, context.run_id)
@@ -118,12 +121,12 @@ def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[Lande
     covered = [pull for source in read_coverage(connection).values() for pull in source if pull["object"] in objects]
     rows = count_rows(connection, table)
     if not covered:  # nothing needed to be pulled
-        return dg.MaterializeResult(asset_key=table.split("."), metadata={"dagster/row_count": rows, "dagster/table_name": table, "rows": 0})
+        return dg.MaterializeResult(asset_key=key(table), metadata={"dagster/row_count": rows, "dagster/table_name": table, "rows": 0})
     main = covered[0]
     not_seen = list(dict.fromkeys(text for pull in covered for text in pull["not_seen"]))
     columns = ("object", "mode", "from", "to", "rows", "new_versions", "lag_seconds", "complete", "problem")
     return dg.MaterializeResult(
-        asset_key=table.split("."),
+        asset_key=key(table),
         metadata={
             "dagster/row_count": rows,
             "dagster/table_name": table,

@@ -33,6 +33,15 @@ log = logging.getLogger("bindwatch.pull")
 RETRY_SECONDS = 120
 EXIT_CODE = "exit code"  # of a command whose run failed because a setting is wrong
 
+Step = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+_GUARDED = {"salesforce", "hubspot", "histories", "models", "gate"}
+
+
+def is_guarded(context: Step) -> bool:
+    """Does this run pull, build and judge? Only such a run changes the verdict that is published. In the Dagster UI anything can be run alone."""
+    return set(context.run.step_keys_to_execute or context.job_def.graph.node_dict) >= _GUARDED
+
 
 @dataclass(frozen=True)
 class Connections:
@@ -74,13 +83,15 @@ class Session:
         return self._crms
 
     @contextmanager
-    def step(self, run_id: str, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Opens the warehouse for one step. What goes wrong inside ends the run as unproven: it is recorded, published and raised.
+    def step(self, context: Step, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the warehouse for one step. What goes wrong inside ends a guarded run as unproven: it is recorded, published and raised. Of any other
+        run it is raised: the last proof stays.
 
         It is raised in our words alone: Dagster keeps an exception with all that led to it, and the text of a library may quote a record. Failed
         checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not answer for
         the moment; nothing else gets better by waiting. A signal is told as it is, and nothing begins again.
         """
+        run_id, guarded = context.run.run_id, is_guarded(context)
         try:
             with self.warehouse.connect() as connection:
                 begin_run(connection, run_id, datetime.now(UTC))
@@ -89,7 +100,7 @@ class Session:
                 except (dg.Failure, GeneratorExit):
                     raise
                 except BaseException as error:
-                    if not _may_be_tried_again(error, retries_left) and not is_damage(error, self.warehouse.path):
+                    if guarded and not _may_be_tried_again(error, retries_left) and not is_damage(error, self.warehouse.path):
                         with undisturbed():
                             self._record(connection, str(_in_words(error, self.warehouse.home)))
                     raise
@@ -99,7 +110,7 @@ class Session:
             problem = _in_words(error, self.warehouse.home)
             if isinstance(problem, Interrupted):
                 raise problem from None
-            if isinstance(problem, DamagedWarehouse):
+            if guarded and isinstance(problem, DamagedWarehouse):
                 self._take_back_verdict(run_id, str(problem))
             metadata = {EXIT_CODE: problem.exit_code} if isinstance(problem, ConfigurationProblem) else None
             failure = dg.Failure(description=str(problem), metadata=metadata, allow_retries=False)
