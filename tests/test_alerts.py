@@ -159,7 +159,7 @@ def test_who_switches_alerts_on_is_told_how_things_are_not_how_they_were(tmp_pat
     crm = red()
     for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("pass", day(33))):
         end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
-    assert tell(tmp_path, Policy(), [hook.url], [DeadRun("run 0", day(29))]) == []
+    assert tell(tmp_path, Policy(), [hook.url], [DeadRun("run 0", day(29), frozenset({"run 3"}))]) == []
 
 
 def test_runs_that_came_while_nobody_looked_are_told_in_their_order(tmp_path: Path, hook: Hook) -> None:

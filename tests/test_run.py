@@ -33,6 +33,14 @@ def empty_story() -> Story:
     return Story([], 1, some_days_ago(3))
 
 
+def small_story() -> Story:
+    """One person: a Contact in Salesforce, and the HubSpot contact bound to it."""
+    story = empty_story()
+    story.world.create_record("Contact", {"LastName": "Lee", "Email": "ann@example.com"})
+    poll(story.world, story.settings)
+    return story
+
+
 def test_two_runs_publish_both_crms_and_find_what_happened_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,10 +140,13 @@ def test_a_clean_pair_of_crms_passes_and_is_certified(tmp_path: Path, monkeypatc
         assert (tmp_path / "home" / "certified" / "binding.parquet").read_bytes() == certified
 
 
-def test_empty_crms_are_complete_and_green(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_crms_are_unproven_until_a_person_says_that_they_are_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runner(monkeypatch, tmp_path / "home")
     with served(empty_story(), tmp_path / "sandbox") as server:
-        assert run(server).exit_code == 0
+        first = run(server)
+        assert first.exit_code == 3
+        assert "no record in Salesforce" in (first.problem or "")
+        assert guarded_run.execute(accepted_shrink=["salesforce.Contact", "hubspot.contact"]).exit_code == 0
         assert run(server).exit_code == 0
     assert published(tmp_path / "home", "salesforce_person") == []
 
@@ -321,7 +332,7 @@ def test_the_ca_may_come_from_either_variable_or_beside_another_one(tmp_path: Pa
     other = tmp_path / "other"
     with served(empty_story(), other):
         pass
-    with served(empty_story(), tmp_path / "sandbox") as server:
+    with served(small_story(), tmp_path / "sandbox") as server:
         ca = server.environment["SSL_CERT_FILE"]
         assert run(server, SSL_CERT_FILE="", REQUESTS_CA_BUNDLE=ca).exit_code == 0
         assert run(server, SSL_CERT_FILE=ca, REQUESTS_CA_BUNDLE=str(other / "ca.pem")).exit_code == 0
@@ -329,7 +340,7 @@ def test_the_ca_may_come_from_either_variable_or_beside_another_one(tmp_path: Pa
 
 def test_the_jwt_bearer_flow_opens_the_org(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runner(monkeypatch, tmp_path / "home")
-    with served(empty_story(), tmp_path / "sandbox") as server:
+    with served(small_story(), tmp_path / "sandbox") as server:
         key = tmp_path / "sandbox" / "jwt.key"
         options = {"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_PRIVATE_KEY_FILE": str(key)}
         assert run(server, SALESFORCE_USERNAME="integration@sandbox.example", **options).exit_code == 0
@@ -357,12 +368,12 @@ def test_paging_that_ends_early_leaves_the_run_unproven(tmp_path: Path, monkeypa
 
 def test_contacts_created_while_the_list_is_walked_are_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     story = story_of(60)
+    story.world.now = some_days_ago(0)
     whole_list = HubSpotApi.list_contacts
 
     async def list_and_then_a_new_contact(self: HubSpotApi, request: Request) -> Response:
         answer = await whole_list(self, request)
         if b"paging" not in answer.body:
-            self.world.now = some_days_ago(0)
             self.world.create_contact({"email": f"new{len(self.world.contacts)}@example.com"}, "FORM")
         return answer
 
@@ -415,7 +426,7 @@ def test_a_gate_that_fails_on_new_lets_the_baseline_pass_and_stays_red_for_what_
     policy = tmp_path / "bindwatch.toml"
     policy.write_text('[gate]\nfail_on = "new"\n')
     run = runner(monkeypatch, tmp_path / "home", policy)
-    story = empty_story()
+    story = small_story()
     story.world.create_contact({"email": "x@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
     with served(story, tmp_path / "sandbox") as server:
         first = run(server)

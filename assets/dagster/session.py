@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 import duckdb
@@ -29,6 +30,9 @@ from assets.warehouse.identity import hold_to_home
 from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
 
 log = logging.getLogger("bindwatch.pull")
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 RETRY_SECONDS = 120
 EXIT_CODE = "exit code"  # of a command whose run failed because a setting is wrong
@@ -77,10 +81,18 @@ class Session:
         pull = self.connections.policy.pull
         patience.begin(run_id, pull.run_deadline_hours, pull.idle_minutes)
         if self._crms is None:
-            org, portal = Org(self.connections.salesforce), Portal(self.connections.hubspot, pull)
-            hold_to_home(connection, {"salesforce": org.read_id(), "hubspot": portal.read_id()})
-            self._crms = org, portal
+            org, portal = _enter(self._org_and_id, self._portal_and_id)
+            hold_to_home(connection, {"salesforce": org[1], "hubspot": portal[1]})
+            self._crms = org[0], portal[0]
         return self._crms
+
+    def _org_and_id(self) -> tuple[Org, str | None]:
+        org = Org(self.connections.salesforce)
+        return org, org.read_id()
+
+    def _portal_and_id(self) -> tuple[Portal, str | None]:
+        portal = Portal(self.connections.hubspot, self.connections.policy.pull)
+        return portal, portal.read_id()
 
     @contextmanager
     def step(self, context: Step, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -153,6 +165,19 @@ class Session:
         )  # fmt: skip
         close_run(connection, record)
         note_end_of_run(self.warehouse.home)
+
+
+def _enter(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Tries both ways in, also when the first one is closed: whoever has to mend one of them hears of the other, too."""
+    try:
+        one = first()
+    except PullProblem as problem:
+        try:
+            second()
+        except PullProblem as other:
+            raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
+        raise
+    return one, second()
 
 
 def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:

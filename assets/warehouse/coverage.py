@@ -43,10 +43,10 @@ def read_coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[
     changed until then is in it); latest_stamp; rows; new_versions; lag_seconds (how long ago it began); complete; problem; compared_at (when all ids
     were compared last); not_seen (in words). Times are UTC.
     """
+    identified = read_identity(connection)
     relation = connection.execute(_PULLS)
     names = [column[0] for column in relation.description or []]
     coverage: dict[str, list[dict[str, Any]]] = {"salesforce": [], "hubspot": []}
-    identified = read_identity(connection)
     for values in relation.fetchall():
         pull = dict(zip(names, values, strict=True))
         if pull["object"] in _COMPARED and pull["mode"] == "incremental" and pull["compared_at"] != pull["to"]:

@@ -13,6 +13,7 @@ alter table main.run alter column run_no set not null;
 
 alter table main.ledger add column open_run_no bigint;
 update main.ledger set open_run_no = coalesce((select max(run_no) from main.run where started_at <= open_since), 0);
+create table if not exists main.baseline (set_at timestamp not null, run_id varchar not null);
 alter table main.baseline add column run_no bigint;
 update main.baseline set run_no = coalesce((select max(run_no) from main.run where started_at <= set_at), 0);
 alter table main.baseline alter column run_no set not null;

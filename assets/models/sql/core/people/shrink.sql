@@ -23,6 +23,9 @@ asked as (
     inner join main.current_run as run on run.run_id = asked.run_id
     left join live on live.name = asked.name
 ),
+incomplete as (
+    select pull.source from raw.pull as pull inner join main.current_run as run on run.run_id = pull.run_id where not pull.complete
+),
 proven as (
     select count(*) as runs from main.run where verdict in ('pass', 'fail')
 )
@@ -40,9 +43,11 @@ select
 from (
     select 'salesforce.Contact' as name
     where not exists (select 1 from core.salesforce_person where state in ('live', 'converted'))
+      and not exists (select 1 from incomplete where source = 'salesforce')
     union all
     select 'hubspot.contact'
     where not exists (select 1 from core.hubspot_contact where state = 'live' and bound_id is not null)
+      and not exists (select 1 from incomplete where source = 'hubspot')
 ) as nothing
 cross join proven
 where proven.runs = 0;
