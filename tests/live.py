@@ -74,7 +74,7 @@ def published(home: Path, table: str) -> list[dict[str, Any]]:
 
 
 # Which run saw a finding, and when, is not a fact about the CRMs. A run killed after it had written its memory was one.
-_VOLATILE = {"finding": "first_seen_at, last_seen_at, resolved_at, open_since, change", "finding_event": "run_id, happened_at"}
+_VOLATILE = {"finding": "first_seen_at, last_seen_at, resolved_at, open_since, open_run_no, change", "finding_event": "run_id, happened_at"}
 
 
 def snapshot(home: Path) -> dict[str, list[str]]:

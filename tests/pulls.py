@@ -34,7 +34,7 @@ from sandbox.server import SandboxServer
 # Small pages, so that there are many; short patience, so that a fault that never ends does.
 PULL = {"bulk_page_rows": 100, "patience_seconds": 5, "hubspot_searches_per_second": 1000, "hubspot_requests_per_10_seconds": 100_000,
         "hubspot_slow_answer_ms": 60_000}  # fmt: skip
-NO_CHANGE_OF_THE_CRM = {"pull_no", "first_seen_at", "last_seen_at", "resolved_at", "open_since", "happened_at", "run_id"}
+NO_CHANGE_OF_THE_CRM = {"pull_no", "first_seen_at", "last_seen_at", "resolved_at", "open_since", "open_run_no", "happened_at", "run_id"}
 
 
 @dataclass

@@ -26,7 +26,7 @@ CONFIGURED = "oldest_created, most_recent, system_modstamp"
 
 
 def publish(pulled: Pulled, home: Path) -> None:
-    publish_tables(pulled.connection, home, {"run": "select 'run' as run_id"}, {"run_id": "run", "verdict": "fail"})
+    publish_tables(pulled.connection, home, {"run": "select 'run' as run_id, 1 as run_no"}, {"run_id": "run", "verdict": "fail"})
 
 
 # ── a portal's own history says which policy it has ──────────────────────────────────────────────────────────────────────────────

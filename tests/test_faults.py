@@ -20,7 +20,7 @@ from sandbox.faults import parse_fault
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from tests.live import runner, served, snapshot, some_days_ago, story_of
-from tests.pulls import Outcome, access_to, pull, pull_and_build
+from tests.pulls import Outcome, access_to, pull, pull_and_build, pull_only
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +231,7 @@ def test_a_record_edited_while_others_are_read_is_not_lost(tmp_path: Path) -> No
                 story.world.write(contact, {"jobtitle": line[-40:]}, "CRM_UI")
 
         server.faults.on_request = edit_behind_the_reader
-        assert pull(tmp_path / "home", server) is None
+        assert pull_only(tmp_path / "home", server) is None  # a clock that jumps at each request is not what this is about
         server.faults.on_request = None
         found = pull_and_build(tmp_path / "home", server)
         assert found.tables["salesforce_person"] == pull_and_build(tmp_path / "other", server).tables["salesforce_person"]

@@ -42,8 +42,9 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SandboxServer]:
-    """A portal with one contact, bound to a record that nobody knows."""
+    """A portal with one contact, bound to a record that nobody knows; Salesforce has another one."""
     story = Story([], 1, some_days_ago(3))
+    story.world.create_record("Contact", {"LastName": "Lee", "Email": "bob@example.com"})
     story.world.create_contact({"email": "ann@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
     with served(story, tmp_path / "sandbox") as server:
         yield server

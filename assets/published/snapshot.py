@@ -69,7 +69,7 @@ def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
         except duckdb.InvalidInputException as error:
             raise WarehouseProblem(f"The snapshot in {folder} is damaged: {path.name} cannot be read. `bindwatch run` publishes a new one.") from error
     missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
-    if not missing and "run_no" not in (connection.table("published.run").columns):
+    if not missing and (folder / "run.parquet").exists() and "run_no" not in connection.table("published.run").columns:
         missing = ["run_no in run"]
     if missing:
         raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")
