@@ -50,9 +50,10 @@ def lived_in(folder: Path) -> Iterator[Portal]:
     story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone1")}, "IMPORT")
     policy = folder / "bindwatch.toml"
     policy.write_text('[checks.bound_record_unknown]\nseverity = "warn"\n')
-    with pytest.MonkeyPatch.context() as patch, served(story, folder / "sandbox") as server:
+    with served(story, folder / "sandbox") as server:
         portal = Portal(folder / "home", policy, server.environment, story)
-        assert portal.run(patch, portal.home).exit_code == 0
+        with pytest.MonkeyPatch.context() as patch:
+            assert portal.run(patch, portal.home).exit_code == 0
         store = DecisionStore(portal.home)
         (finding,) = Worklist(portal.home, store).find(Filter(checks=("bound_record_unknown",)))
         store.record([Decision("waive", "Ann", finding, reason="a former org", waived_until=datetime(2099, 1, 1))])
