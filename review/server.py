@@ -12,6 +12,8 @@ At most MOST_CONNECTIONS are open. One more closes the one that has kept the des
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 import h11
@@ -96,13 +98,19 @@ class PatientProtocol(H11Protocol):
             "reader": READ_SECONDS,
         }  # fmt: skip
         if now - self._since > limits.get(self._waits_for, float("inf")):
-            self.transport.abort()  # an orderly end would wait for the other side again
+            self._let_go()
         else:
             self._timer = self.loop.call_later(_LOOK_SECONDS, self._look)
 
     def _make_room(self) -> None:
         longest = max((one for one in self.connections if isinstance(one, PatientProtocol) and one is not self), key=PatientProtocol.seconds_waited)
-        (longest if longest.seconds_waited() > 0 else self).transport.abort()
+        (longest if longest.seconds_waited() > 0 else self)._let_go()
+
+    def _let_go(self) -> None:
+        """Ends the connection at once: an orderly end would wait for the other side again, and keep what it does not take in memory."""
+        if (connection := self.transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
 
 def make_server(app: ASGIApp, **options: Any) -> uvicorn.Server:

@@ -81,7 +81,7 @@ def test_who_does_not_read_the_answer_is_let_go(home: Path) -> None:
         connection.settimeout(0.2)
         started = time.monotonic()
         closed = False
-        while time.monotonic() - started < 45 and not closed:
+        while time.monotonic() - started < 15 and not closed:
             try:
                 connection.sendall(request * 20)
             except TimeoutError:
