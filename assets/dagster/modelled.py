@@ -28,7 +28,7 @@ from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
 from assets.warehouse.file import Warehouse
 from assets.warehouse.identity import read_identity
-from assets.warehouse.ledger import machine_ahead, memory_with, read_as_of, set_baseline, summarise_run
+from assets.warehouse.ledger import RunRecord, machine_ahead, memory_with, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.watermark import loaded_pulls
 
@@ -79,7 +79,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             doing("the snapshot was being published")
             if guarded:
                 record = summarise_run(connection, "unproven", [], [])
-                publish_tables(connection, home, memory_with(record), _manifest(connection, record.run_id, utc_text(record.started_at)))
+                publish_tables(connection, home, memory_with(record), _manifest(connection, record))
             else:
                 rebuilt = _note_rebuild(connection, home, context.run_id)
             doing("what was built was being told to Dagster")
@@ -107,7 +107,7 @@ def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
     )  # fmt: skip
 
 
-def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: str) -> dict[str, Any]:
+def _manifest(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> dict[str, Any]:
     """What the snapshot says of itself, before the gate has spoken."""
     coverage = read_coverage(connection)
     if histories := unseen_histories(connection):
@@ -116,7 +116,7 @@ def _manifest(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: st
                 pull["not_seen"].append(histories)
     identity = read_identity(connection)
     return {
-        "run_id": run_id, "verdict": "unproven", "started_at": started_at, "finished_at": None, "as_of": read_as_of(connection),
+        "run_id": record.run_id, "verdict": "unproven", "started_at": utc_text(record.started_at), "finished_at": None, "as_of": utc_text(record.as_of),
         "salesforce_org_id": identity.get("salesforce"), "hubspot_portal_id": identity.get("hubspot"), "machine_ahead_seconds": machine_ahead(connection),
         "problem": None, "coverage": coverage, "rebuilt_since": None,
     }  # fmt: skip

@@ -22,7 +22,7 @@ _HISTORY = [*ID_PROPERTIES, "email"]
 _REQUIRED = ["email", *ID_PROPERTIES]
 _MERGED = "hs_merged_object_ids"
 _WELCOME = [
-    "hs_additional_emails", "hs_merged_object_ids", "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
+    "hs_additional_emails", _MERGED, "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
 _GROWTH = 1000  # contacts that may change while a walk over changes goes on, beside twice as many as it announced
 _EMPTY_PAGES = 5  # one after the other, in a walk that says it is not over
@@ -256,14 +256,10 @@ def _finish_list(portal: Portal, pull: LandedPull) -> None:
 def _count_missing(portal: Portal, pull: LandedPull, landed: int) -> int:
     """How many contacts the search counts beyond those listed, without those created since the pull began (5 minutes of clock skew allowed)."""
     began = str(int((pull.manifest.started_at - timedelta(minutes=5)).timestamp() * 1000))
-    counted = _count_by_search(portal, "hs_object_id", "GT", "0")
+    counted = portal.count()
     if counted <= landed:
         return 0
-    return counted - _count_by_search(portal, "createdate", "GTE", began) - landed
-
-
-def _count_by_search(portal: Portal, name: str, operator: str, value: str) -> int:
-    return int(portal.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
+    return counted - portal.count("createdate", "GTE", began) - landed
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -108,9 +108,9 @@ class Portal:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         return self._list.api_client.call_api(path, method, header_params=headers, body=body, auth_settings=["oauth2"], _return_http_data_only=True, **options)
 
-    def count(self) -> int:
-        """How many live contacts the search counts."""
-        return int(self.search_page([{"propertyName": "hs_object_id", "operator": "GT", "value": "0"}], 1)[1]["total"])
+    def count(self, name: str = "hs_object_id", operator: str = "GT", value: str = "0") -> int:
+        """How many live contacts the search counts: all, or those of which a property compares so."""
+        return int(self.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
 
     def property_names(self) -> set[str]:
         return {entry["name"] for entry in self._call("the property list", partial(self._properties.get_all, "contacts"))[1]["results"]}

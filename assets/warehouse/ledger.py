@@ -39,7 +39,7 @@ class RunRecord:
     checks_not_evaluated: list[str]
     last_pull_no: int
     run_no: int
-    as_of: datetime | None
+    as_of: datetime
 
 
 def begin_run(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: datetime) -> None:
@@ -81,12 +81,6 @@ def summarise_run(connection: duckdb.DuckDBPyConnection, verdict: Verdict, viola
         run_no,
         as_of,
     )
-
-
-def read_as_of(connection: duckdb.DuckDBPyConnection) -> str:
-    """The moment that the run going on measures everything against, by the clocks of the CRMs. UTC."""
-    (as_of,) = _one(connection, "select as_of from main.run_clock")
-    return utc_text(as_of)
 
 
 def machine_ahead(connection: duckdb.DuckDBPyConnection) -> int | None:

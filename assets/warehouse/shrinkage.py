@@ -52,13 +52,11 @@ class Floor:
         name = _OBJECTS.get(tracked, NAMES[3])
         kind = "members" if name == NAMES[3] else "records"
         floor = known - accepted_missing(connection, name, kind)
-        if not self.is_implausible(floor, known - missing):
+        asked = [floor, known - missing, self.records, self.percent]
+        (is_implausible,) = connection.execute("select main.is_implausible(?, ?, ?, ?)", asked).fetchone() or (True,)
+        if not is_implausible:
             return
         raise Shrunken(name, "members" if kind == "members" else "listed", known, known - missing)
-
-    def is_implausible(self, floor: int, counted: int) -> bool:
-        """main.is_implausible says the same in SQL."""
-        return floor > 0 and (counted <= 0 or floor - counted > max(self.records, floor * self.percent / 100))
 
 
 def accepted_missing(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> int:

@@ -126,7 +126,7 @@ create table if not exists main.run (
     checks_violated varchar[] not null, checks_not_evaluated varchar[] not null,
     last_pull_no bigint not null,   -- everything up to this pull was known to the run
     run_no bigint not null,         -- grows with every run: the order of runs, whatever clocks say
-    as_of timestamp                 -- by the clocks of the CRMs; null when they did not tell, or no model was built
+    as_of timestamp                 -- as in main.run_clock; null for runs of schema 3 and before
 );
 
 -- One row: the run that is going on.
