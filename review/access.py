@@ -115,7 +115,7 @@ class Entrance:
         given = [(name.lower(), value) for name, value in headers.items() if name.lower().replace("_", "-") == wanted.replace("_", "-")]
         if len(given) > 1 or any(name != wanted or "," in value for name, value in given):
             raise TwoNames
-        return tidy_name(given[0][1]) if given else None
+        return tidy_name(as_sent(given[0][1])) if given else None
 
     def is_proxy(self, client: str | None) -> bool:
         """May this address say who somebody is?"""
@@ -172,6 +172,14 @@ def read_session_key(home: Path) -> str:
 def tidy_name(text: str) -> str | None:
     """A person's name as it is kept: one line, 80 characters at most. None when nothing is left."""
     return tidy_line(text)[:80].strip() or None
+
+
+def as_sent(value: str) -> str:
+    """The text of a header. Proxies send names in UTF-8; the server reads every header as Latin-1, which is what it is when it is no UTF-8."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def tidy_line(text: str) -> str:
@@ -261,7 +269,7 @@ class Gatekeeper:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if entrance.token is None or scheme.lower() != "bearer":
             return Refusal(401)
-        fits = await self.guesses.judge(entrance.client_of(request), given.strip())
+        fits = await self.guesses.judge(entrance.client_of(request), as_sent(given).strip())
         return None if fits else Refusal(401) if fits is False else Refusal(429)
 
 

@@ -24,6 +24,7 @@ from review.exports import Exports
 from review.guesses import COME_AGAIN_SECONDS
 from review.pages import Pages
 from review.planned import Plans
+from review.prefix import Prefix, prefix_of
 from review.site import EMAIL, FOLDER, Settings, Site, local_path
 from review.visitors import Visitors
 
@@ -31,10 +32,10 @@ log = logging.getLogger("bindwatch.desk")
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The desk as an ASGI application. Raises ConfigurationProblem when it would be open to a network."""
+    """The desk as an ASGI application. Raises ConfigurationProblem when it would be open to a network, or cannot be reached where it is said to be."""
     site = Site(settings)
     pages, plans, deciding, exports, visitors, faults = Pages(site), Plans(site), Deciding(site), Exports(site), Visitors(site), _Faults(site)
-    routes = [
+    routes: list[Route | Mount] = [
         Route("/", pages.show_overview),
         Route("/findings", pages.show_worklist, methods=["GET"]),
         Route("/findings", pages.search, methods=["POST"]),
@@ -60,7 +61,10 @@ def create_app(settings: Settings) -> Starlette:
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
     is_https = (settings.entrance.desk_url or "").startswith("https://")
+    taken = {route.path.split("/")[1] for route in routes} - {""}
+    prefix_of(settings.entrance.desk_url, taken)  # said at the start, not to the first who comes
     middleware = [
+        Middleware(Prefix, entrance=settings.entrance, taken=taken),
         Middleware(_RequestLog),
         Middleware(_Bugs, answer=faults.answer_bug),
         Middleware(SessionMiddleware, secret_key=read_session_key(settings.home), session_cookie="bindwatch_desk", max_age=LONGEST, https_only=is_https),

@@ -81,6 +81,7 @@ class Site:
             "flashes": session.pop("flashes", []),
             "here": local_path(request.url.path + (f"?{request.url.query}" if request.url.query and request.method == "GET" else "")),
             "path": request.url.path,
+            "root": request.state.root,
             "now": now(),
             "stale_after_hours": STALE_AFTER_HOURS,
             "mask_emails": self.settings.mask_emails,

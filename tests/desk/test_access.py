@@ -111,6 +111,25 @@ def test_a_trusted_proxy_says_who_somebody_is(home: Path) -> None:
     assert [row["decided_by"] for row in DecisionStore(home).read()] == ["ann"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [("jürgen".encode(), "jürgen"), ("Łukasz Żółw".encode(), "Łukasz Żółw"), ("山田 太郎".encode(), "山田 太郎"), ("jürgen".encode("latin-1"), "jürgen")],
+)
+def test_the_proxy_may_name_people_as_they_are_called(home: Path, sent: bytes, name: str) -> None:
+    with served(home, user_header="X-Forwarded-User") as address:
+        visitor = Visitor(address)
+        visitor.session.headers["X-Forwarded-User"] = sent
+        assert name in visitor.open("/findings").texts("//div[@class='who']/span")
+        visitor.decide(first_fingerprint(home), "acknowledge")
+    assert [row["decided_by"] for row in DecisionStore(home).read()] == [name]
+
+
+def test_a_token_with_an_umlaut_is_the_same_in_a_header_as_in_a_form(home: Path) -> None:
+    token = "ein-Schlüssel-für-alle"
+    with served(home, token=token) as address:
+        assert requests.get(address, headers={"Authorization": f"Bearer {token}".encode()}, timeout=20).text.count("unsafe_duplicate")
+
+
 def test_anybody_else_says_it_in_vain(home: Path) -> None:
     with served(home, user_header="X-Forwarded-User", proxies=("192.0.2.0/24",)) as address:
         assert Visitor(address, **{"X-Forwarded-User": "ann"}).open("/findings").status == 401
