@@ -57,12 +57,13 @@ def _record(action: "Action", given: list[str], by: str | None, reason: str | No
 
     who = (by or who_acts()).strip()
     worklist = Worklist(home(), open_decisions())
+    worklist.insist()
     texts = [line.split()[0] for line in sys.stdin if line.strip()] if given == ["-"] else given
     if not texts:
         raise ConfigurationProblem("No finding is named.")
     findings = list({finding["fingerprint"]: finding for finding in map(worklist.find_one, texts)}.values())
     for finding in findings:
-        if problem := objection(action, finding, action == "undo" and has_decision(worklist.store.read(finding["fingerprint"]))):
+        if problem := objection(action, finding, action == "undo" and has_decision(worklist.decided_about(finding["fingerprint"]))):
             raise ConfigurationProblem(_OBJECTIONS[problem].format(f"{finding['fingerprint'][:8]} ({finding['check_name']})"))
     worklist.store.record([Decision(action, who, finding, owner, reason, until) for finding in findings])
     for finding in findings:

@@ -34,6 +34,8 @@ def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | No
         if out is not None:
             stderr.print(f"{worklist.count(wanted):,} findings in {out}", markup=False)
         return
+    if worklist.problem is not None:
+        stderr.print(f"[yellow]{escape(worklist.problem)} Shown are the decisions that the last run knew.[/]", soft_wrap=True)
     total = worklist.count(wanted)
     if wanted.id is not None and total == 1:
         _print_one(worklist, worklist.find(wanted)[0], masked)

@@ -38,7 +38,7 @@ class Desk:
         self._lock = Lock()
 
     def snapshot(self) -> Snapshot:
-        """Raises WarehouseProblem when nothing was published yet, or the decisions store does not answer."""
+        """Raises WarehouseProblem when nothing was published yet. When the decisions store does not answer, its worklist says so."""
         with self._lock:
             folder = current_folder(self.home)
             if self._snapshot is None or self._snapshot.folder != folder:

@@ -43,6 +43,7 @@ class Pages:
         if wanted.text and "@" in wanted.text:
             return self._find_person(request, wanted.text)
         snapshot = self.site.desk.snapshot()
+        seen = snapshot.worklist.latest_no  # before the rows: what is decided meanwhile counts as not seen
         self.site.check(wanted, snapshot)
         total = snapshot.worklist.count(wanted)
         pages = max(1, -(-total // PAGE_SIZE))
@@ -51,11 +52,12 @@ class Pages:
         owners = [row["owner"] for row in snapshot.query("select distinct owner from worklist where owner is not null order by owner")]
         return self.site.page(
             request, "worklist.html", snapshot=snapshot, wanted=wanted, chosen=chosen(wanted), findings=findings, total=total, page=page, pages=pages,
-            owners=owners, checks=snapshot.checks, statuses=STATUSES, objects=OBJECTS, most_at_once=MOST_AT_ONCE, page_size=PAGE_SIZE,
+            owners=owners, checks=snapshot.checks, statuses=STATUSES, objects=OBJECTS, most_at_once=MOST_AT_ONCE, page_size=PAGE_SIZE, seen=seen,
         )  # fmt: skip
 
     def show_finding(self, request: Request) -> Response:
         snapshot = self.site.desk.snapshot()
+        seen = snapshot.worklist.latest_no
         try:
             finding = snapshot.worklist.find_one(request.path_params["fingerprint"])
         except ConfigurationProblem as problem:
@@ -77,7 +79,7 @@ class Pages:
             rules=[rules[name] for name in named_rules(rests_on) if name in rules],
             steps=[] if advice and finding["suite"] == "duplicates" else sentences(language.of_finding(finding, "action")),
             others=with_names(snapshot, same_person(snapshot, finding)), beside=contacts_beside(snapshot, finding, contact),
-            can_undo=has_decision(snapshot.worklist.store.read(finding["fingerprint"])), score=scores(snapshot).get("history"),
+            can_undo=has_decision(snapshot.worklist.decided_about(finding["fingerprint"])), score=scores(snapshot).get("history"), seen=seen,
         )  # fmt: skip
 
     def show_damage(self, request: Request) -> Response:

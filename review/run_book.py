@@ -58,6 +58,7 @@ def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
 
 
 def _write(worklist: Worklist, wanted: Filter, path: Path, query: str, for_people: bool = False) -> None:
+    worklist.insist()
     where, values = worklist.where(wanted)
     rows = f"with chosen as (select distinct email from worklist {where}) from ({query})"
     if for_people:

@@ -112,6 +112,18 @@ REFUSED = {
         "{number} findings cannot be waived: with them the run proves nothing, and would look green.",
     ),
 }
+DECIDED = {
+    "acknowledge": N_("{who} acknowledged it."), "assign": N_("{who} assigned it to {owner}."), "waive": N_("{who} waived it until the end of {until}:"),
+    "undo": N_("{who} took the last decision back."),
+}  # fmt: skip
+DECIDED_UNASSIGNED = N_("{who} assigned it to nobody.")
+OTHERS_DECIDED = P_(
+    "About {number} finding somebody else decided while you looked. Your decision about it is not recorded. Read what was decided; to decide all the "
+    "same, press the button again.",
+    "About {number} findings others decided while you looked. Your decision about them is not recorded. Read what was decided; to decide all the "
+    "same, press the button again.",
+)
+STORE_AWAY = N_("Nothing was decided: the decisions store does not answer. What you typed still stands here. Press the button again in a moment.")
 SAY_WHO_YOU_ARE = N_("Nothing was decided: say who you are.")
 SAY_TO_WHOM = N_("Nothing was decided: say who takes care of it.")
 SAY_WHY = N_("Nothing was decided: a waiver needs a reason that somebody understands in a year.")
@@ -139,5 +151,5 @@ ERRORS = {
     421: (N_("Wrong name"), N_("The desk was called by a name that it does not know. Set links.desk_url in bindwatch.toml to the address that people use.")),
     429: (N_("Too many at once"), N_("Too many people give the token at once, or somebody guesses it. Try again in a few seconds.")),
     500: (N_("A fault of the desk"), N_("This is a bug in Bindwatch. Nothing was decided. The log says what happened.")),
-    503: (N_("Nothing to show"), N_("There is no snapshot, or the decisions cannot be read. The reason stands below.")),
+    503: (N_("Nothing to show"), N_("There is no snapshot, or a file would lack what people decided. The reason stands below.")),
 }

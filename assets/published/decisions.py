@@ -43,6 +43,9 @@ _decision = sa.Table(
     sa.Column("waived_until", sa.DateTime),  # UTC
 )
 
+# Neither needs a right that writing a decision does not need. Readers do not wait.
+_ONE_WRITER = {"sqlite": "begin immediate", "postgresql": "select pg_advisory_xact_lock(hashtext('bindwatch_decision'))"}
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -74,19 +77,32 @@ class DecisionStore:
             raise ConfigurationProblem(f"BINDWATCH_DECISIONS_URL cannot be used ({type(error).__name__}): write postgresql://user@host/database") from error
         self._is_prepared = False
 
-    def record(self, decisions: Sequence[Decision], at: datetime | None = None) -> None:
-        """Adds decisions, all or none. at: UTC; now, when not given."""
+    def record(self, decisions: Sequence[Decision], at: datetime | None = None, seen: int | None = None) -> dict[str, list[dict[str, Any]]]:
+        """Adds decisions in one transaction. at: UTC; now, when not given.
+
+        seen: the number of the last decision that whoever decides knew of. Returns what others decided since about the same findings (of an
+        assignment: about the same subject), by fingerprint; nothing is added about these.
+        """
         moment = (at or datetime.now(UTC)).replace(tzinfo=None)
-        rows = [
-            {
-                "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
-                "waived_until": one.waived_until,
-                **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
-            }
-            for one in decisions
-        ]  # fmt: skip
         with self._connection() as connection:
-            connection.execute(sa.insert(_decision), rows)
+            # one after the other: who comes second sees what the first decided
+            if (alone := _ONE_WRITER.get(self._engine.dialect.name)) is not None:
+                connection.exec_driver_sql(alone)
+            others: dict[str, list[dict[str, Any]]] = {}
+            if seen is not None:
+                since = connection.execute(sa.select(_decision).where(_decision.c.decision_no > seen).order_by(_decision.c.decision_no)).mappings()
+                others = decided_by_others([dict(row) for row in since], decisions)
+            rows = [
+                {
+                    "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
+                    "waived_until": one.waived_until,
+                    **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
+                }
+                for one in decisions if one.finding["fingerprint"] not in others
+            ]  # fmt: skip
+            if rows:
+                connection.execute(sa.insert(_decision), rows)
+        return others
 
     def read(self, fingerprint: str | None = None) -> list[dict[str, Any]]:
         """Every decision, or those about one finding, in their order; with is_undone, true where a later one took it back."""
@@ -192,6 +208,23 @@ def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif of_finding:
             of_finding.pop()["is_undone"] = True
     return rows
+
+
+def decided_by_others(rows: list[dict[str, Any]], decisions: Sequence[Decision]) -> dict[str, list[dict[str, Any]]]:
+    """By the fingerprint of each decision that somebody else came before: what they decided. rows: of the store, in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    by_finding: dict[str, list[dict[str, Any]]] = {}
+    by_subject: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_finding.setdefault(row["fingerprint"], []).append(row)
+        if row["action"] == "assign":
+            by_subject.setdefault(row["subject"], []).append(row)
+    for one in decisions:
+        about = by_finding.get(one.finding["fingerprint"], [])
+        about = about + [row for row in by_subject.get(one.finding["subject"], []) if one.action == "assign" and row not in about]
+        if of_others := [row for row in about if row["decided_by"] != one.decided_by]:
+            found[one.finding["fingerprint"]] = of_others
+    return found
 
 
 def objection(action: Action, finding: dict[str, Any], is_decided: bool) -> Objection | None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import Any
 
-from assets.problems import ConfigurationProblem
+from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.cells import safe_cells
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
 from assets.published.snapshot import open_folder, open_snapshot
@@ -17,6 +18,7 @@ FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
 OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
 _OVERLAP = 50  # decisions
+_ASK_AGAIN_SECONDS = 10  # after a decisions store did not answer: it may take seconds to say so, and readers wait for each other
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
 # What is open is in the order in which it should be dealt with: by severity, blast radius, age.
@@ -49,9 +51,12 @@ class Filter:
 
 
 class Worklist:
-    """Raises WarehouseProblem when there is no snapshot, or the decisions store cannot be read.
+    """Raises WarehouseProblem when there is no snapshot.
 
     It stays with the snapshot that it opened; refresh() takes in what people decided since. Several threads may use it at once.
+
+    problem: why the decisions store could not be read at the last refresh, or None. Then the decisions are those known at known_at (UTC); when that
+    is None, too, those that the run of the snapshot knew. decisions: all of them, as DecisionStore.read returns them.
     """
 
     def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, folder: Path | None = None) -> None:
@@ -62,13 +67,19 @@ class Worklist:
         self.connection = open_folder(folder) if folder else open_snapshot(home)
         self._now = now
         self._lock = Lock()
-        self._decisions: list[dict[str, Any]] = []
+        self.decisions: list[dict[str, Any]] = []
+        self.problem: str | None = None
+        self.known_at: datetime | None = None
+        self._ask_again = 0.0
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp);
                create table main.assignment (subject varchar, owner varchar);
                create table main.moment (now timestamp);
                create table main.found as from published.finding;
                create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
+               -- What the run knew holds until the store is read.
+               insert into main.decision select fingerprint, status, waived_until from main.found where status in ('acknowledged', 'waived');
+               insert into main.assignment select distinct subject, owner from main.found where owner is not null;
                -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
                create view worklist as
                select found.* replace (
@@ -84,25 +95,50 @@ class Worklist:
         )
         self.refresh()
 
-    def refresh(self) -> None:
-        """Takes in what was decided since the last time."""
+    def refresh(self, at_once: bool = False) -> None:
+        """Takes in what was decided since the last time. A store that did not answer is not asked again for some seconds, unless at_once."""
         with self._lock:
             connection = self.connection.cursor()
+            moment = (self._now or datetime.now(UTC)).replace(tzinfo=None)
             with transaction(connection):
                 connection.execute("delete from main.moment")
-                connection.execute("insert into main.moment values (?)", [(self._now or datetime.now(UTC)).replace(tzinfo=None)])
-                if new := self._new_decisions():
-                    self._decisions = sorted(self._decisions + new, key=lambda row: row["decision_no"])
-                    write_decisions(connection, mark_undone(self._decisions))
+                connection.execute("insert into main.moment values (?)", [moment])
+                if self.problem is not None and not at_once and monotonic() < self._ask_again:
+                    return
+                try:
+                    new = self._new_decisions()
+                except WarehouseProblem as problem:
+                    self.problem, self._ask_again = str(problem), monotonic() + _ASK_AGAIN_SECONDS
+                    return
+                if new or self.known_at is None:
+                    known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
+                    write_decisions(connection, mark_undone(known))
+                    self.decisions = known
+                self.problem, self.known_at = None, moment
+
+    def insist(self) -> None:
+        """Raises WarehouseProblem when the decisions could not be read. For files: they carry no warning."""
+        if self.problem is not None:
+            raise WarehouseProblem(self.problem)
+
+    @property
+    def latest_no(self) -> int:
+        """The number of the last decision that is known, 0 for none."""
+        decisions = self.decisions
+        return int(decisions[-1]["decision_no"]) if decisions else 0
+
+    def decided_about(self, fingerprint: str) -> list[dict[str, Any]]:
+        """The known decisions about one finding, in their order."""
+        return [row for row in self.decisions if row["fingerprint"] == fingerprint]
 
     def _new_decisions(self) -> list[dict[str, Any]]:
         """What is not known yet: reading a hundred thousand decisions again takes a second. Of two people who decide at once in PostgreSQL the one
         with the lower number may become visible last, so the latest few are asked for again.
         """
-        if not self._decisions:
+        if not self.decisions:
             return self.store.read_after(0)
-        known = {row["decision_no"] for row in self._decisions[-_OVERLAP:]}
-        return [row for row in self.store.read_after(self._decisions[-1]["decision_no"] - _OVERLAP) if row["decision_no"] not in known]
+        known = {row["decision_no"] for row in self.decisions[-_OVERLAP:]}
+        return [row for row in self.store.read_after(self.decisions[-1]["decision_no"] - _OVERLAP) if row["decision_no"] not in known]
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""
@@ -147,13 +183,18 @@ class Worklist:
 
     def history(self, finding: dict[str, Any]) -> list[dict[str, Any]]:
         """What happened to a finding in runs, and what people decided about it: happened_at, who, event, detail; oldest first."""
+        self.refresh()
         rows = self.query("select happened_at, 'run' as who, event, detail from published.finding_event where fingerprint = ?", [finding["fingerprint"]])
-        for decision in self.store.read(finding["fingerprint"]):
+        for decision in self.decided_about(finding["fingerprint"]):
             rows.append({"happened_at": decision["decided_at"], "who": decision["decided_by"], "event": decision["action"], "detail": _describe(decision)})
         return sorted(rows, key=lambda row: row["happened_at"])
 
     def export(self, wanted: Filter, kind: str, path: Path, mask_emails: bool) -> None:
-        """Writes the findings that match to a file. kind: csv (safe to open in a spreadsheet), json (a list) or parquet."""
+        """Writes the findings that match to a file. kind: csv (safe to open in a spreadsheet), json (a list) or parquet.
+
+        Raises WarehouseProblem when the decisions could not be read.
+        """
+        self.insist()
         where, values = self.where(wanted)
         email = "main.masked_email(email)" if mask_emails else "email"
         query = f"select * replace ({email} as email) from (from worklist {where} order by {_ORDER})"
