@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -126,14 +126,29 @@ def _of_run(
         told.is_broken = True
         return
     if verdict == "fail":
-        total, found = _blocking(connection, run_id, policy)
+        is_shown = manifest["run_id"] == run_id  # on the desk; a run before it may have found what is no longer new there
+        new = _blocking(connection, run_id, policy, new=True)
         if told.proven != "fail":
-            yield Message("red", "Bindwatch: the gate turned red", "\n".join([f"{head}: blocking checks are violated.", *_checks(connection, run_id), *found]))
-        elif total:
-            yield Message("new_blocking", f"Bindwatch: new blocking findings ({total:,})", "\n".join([f"{head}, in a gate that was red before:", *found]))
+            was_red = told.proven is None and _verdict_before(connection, run_id) == "fail"  # alerts were switched on later
+            found = new if new.total else _blocking(connection, run_id, policy, new=False)
+            yield Message(
+                "red", f"Bindwatch: the gate {'is' if was_red else 'turned'} red",
+                "\n".join([f"{head}: blocking checks are violated.", *_checks(connection, run_id), *found.lines, *_link(policy, bool(new.total) and is_shown)]),
+            )  # fmt: skip
+        elif new.total:
+            lines = [f"{head}, in a gate that was red before:", *new.lines, *_link(policy, is_shown)]
+            yield Message("new_blocking", f"Bindwatch: new blocking findings ({new.total:,})", "\n".join(lines))
     elif told.proven == "fail" or told.is_broken:
         yield Message("recovered", "Bindwatch: back to green", f"{head}: all blocking checks hold.")
     told.proven, told.is_broken = verdict, False
+
+
+def _verdict_before(connection: duckdb.DuckDBPyConnection, run_id: str) -> str | None:
+    """Of the last run before that one that proved something."""
+    row = connection.execute(
+        "select verdict from run where verdict <> 'unproven' and run_no < (select run_no from run where run_id = ?) order by run_no desc limit 1", [run_id]
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
@@ -142,36 +157,47 @@ def _checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
            where run_id = ? and state = 'violated' and severity = 'block' order by findings desc, check_name""",
         [run_id],
     ).fetchall()
-    return [f"- {name}: {findings:,} open, {new:,} new" for name, findings, new in rows]
+    return [f"- {name}: {findings:,} open{f', {new:,} new' if new else ''}" for name, findings, new in rows]
 
 
-def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy) -> tuple[int, list[str]]:
-    """How many findings came, came back or got worse in that run and make the gate red; and lines about the worst of them."""
+class _Found(NamedTuple):
+    """How many findings, and lines about the worst of them."""
+
+    total: int
+    lines: list[str]
+
+
+def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy, new: bool) -> _Found:
+    """The findings that make the gate red. new: those that came, came back or got worse in that run; else all that are open."""
     rows = connection.execute(
         """select finding.check_name, finding.hubspot_contact_id, finding.salesforce_id, finding.reason, finding.action, finding.fingerprint,
                   count(*) over () as total
-           from finding_event as event
-           inner join finding on finding.fingerprint = event.fingerprint
-           inner join check_run on check_run.run_id = event.run_id and check_run.check_name = event.check_name
-           where event.run_id = $run and event.event in ('new', 'reopened', 'worsened') and event.detail = 'block'
+           from finding
+           inner join check_run on check_run.run_id = $run and check_run.check_name = finding.check_name
+           left join finding_event as event
+               on event.run_id = $run and event.fingerprint = finding.fingerprint and event.event in ('new', 'reopened', 'worsened') and event.detail = 'block'
+           where case when $new then event.fingerprint is not null else finding.severity = 'block' end
              and check_run.state = 'violated' and check_run.severity = 'block'
              and finding.status in ('open', 'acknowledged') and not finding.in_baseline
            -- the worst of each check before the second worst of any
            order by row_number() over (partition by finding.check_name order by finding.blast_radius desc, finding.fingerprint),
                     finding.blast_radius desc, finding.fingerprint
            limit greatest($most, 1)""",
-        {"run": run_id, "most": policy.alerts.findings_named},
+        {"run": run_id, "most": policy.alerts.findings_named, "new": new},
     ).fetchall()
     total = int(rows[0][-1]) if rows else 0
     lines = []
     for check, contact, record, reason, action, fingerprint, _ in rows[: policy.alerts.findings_named]:
         who = f"HubSpot contact {contact}" if contact else f"Salesforce {record}" if record else ""
-        lines.append(f"■ {check} {who} ({fingerprint[:8]})\n  {reason}\n  → {action}")
+        lines.append(f"\n■ {check} {who} ({fingerprint[:8]})\n  {reason}\n  → {action}")
     if total > len(lines):
-        lines.append(f"… {total - len(lines):,} more")
-    if policy.links.desk_url:
-        lines.append(f"{policy.links.desk_url.rstrip('/')}/findings?new=1")
-    return total, lines
+        lines.append(f"\n… {total - len(lines):,} more")
+    return _Found(total, lines)
+
+
+def _link(policy: Policy, new: bool) -> list[str]:
+    """Where the desk shows what the message tells of."""
+    return [f"\n{policy.links.desk_url.rstrip('/')}/findings?severity=block{'&new=1' if new else ''}"] if policy.links.desk_url else []
 
 
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +228,8 @@ def _notify(url: str, message: dict[str, Any]) -> bool:
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses
     sender = apprise.Apprise()
     sender.add(url)
-    return bool(sender.notify(title=message["title"], body=message["body"]))
+    # without its format, the lines of a text become one paragraph in mail
+    return bool(sender.notify(title=message["title"], body=message["body"], body_format=apprise.NotifyFormat.TEXT))
 
 
 def _name(digest: str, addresses: dict[str, str]) -> str:

@@ -10,16 +10,22 @@ from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import lxml.html
 import pytest
 from aiosmtpd.controller import Controller
+from starlette.datastructures import QueryParams
 
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem
+from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_tables, publish_verdict
+from assets.published.worklist import Worklist
 from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from pipelines.alerts import ATTEMPTS, DeadRun, send_test, tell
+from review.filters import read_filter
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
 
 
@@ -61,13 +67,13 @@ def hook() -> Iterator[Hook]:
     hook.server.server_close()
 
 
-def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None) -> None:
+def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1) -> None:
     """The run publishes its tables, gets its verdict, and ends, as the steps of a real one do."""
     connection = crm.build().connection
     record = summarise_run(connection, "unproven", [], [])
     publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
     checks = {row["check_name"]: row for row in crm.rows("from review.finding where status <> 'resolved'")}
-    judged = [CheckRecord(row["suite"], name, "violated", row["severity"], 1, 1) for name, row in checks.items()]
+    judged = [CheckRecord(row["suite"], name, "violated", row["severity"], 1, found_new) for name, row in checks.items()]
     record = summarise_run(connection, verdict, [], [])
     changes = {"verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
     publish_verdict(connection, home, memory_with(record, judged), changes)
@@ -105,6 +111,52 @@ def test_new_blocking_findings_in_a_red_gate_are_told_without_the_old_ones(tmp_p
     tell(tmp_path, Policy(), [hook.url])
     assert hook.titles[1:] == ["Bindwatch: new blocking findings (1)"]
     assert "102" in hook.received[1]["message"] and "unsafe_duplicate" not in hook.received[1]["message"]
+
+
+def shown_on_the_desk(home: Path, link: str) -> list[str]:
+    """The findings behind a link in a message."""
+    wanted = read_filter(QueryParams(urlsplit(link).query))
+    return [row["fingerprint"] for row in Worklist(home, DecisionStore(home)).find(wanted)]
+
+
+def links_in(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("https://")]
+
+
+def test_who_switches_alerts_on_late_reads_what_is_open_and_where(tmp_path: Path, hook: Hook) -> None:
+    crm = red()
+    for moment in (day(31), day(32)):
+        end_run(crm, tmp_path, "fail", moment, found_new=0)
+    policy = Policy.model_validate({"links": {"desk_url": "https://crm.example/bindwatch/"}})
+    tell(tmp_path, policy, [hook.url])
+    (message,) = hook.received
+    assert message["title"] == "Bindwatch: the gate is red", "it turned red before anybody was told"
+    assert "unsafe_duplicate: 1 open\n" in message["message"] and "0 new" not in message["message"]
+    assert "HubSpot contact 101" in message["message"], "the worst of what is open is named"
+    (link,) = links_in(message["message"])
+    assert link == "https://crm.example/bindwatch/findings?severity=block"
+    assert len(shown_on_the_desk(tmp_path, link)) == 1
+
+
+def test_the_link_of_a_message_leads_to_what_it_tells_of(tmp_path: Path, hook: Hook) -> None:
+    policy = Policy.model_validate({"links": {"desk_url": "https://desk.example"}})
+    crm = red()
+    end_run(crm, tmp_path, "fail", day(31))
+    tell(tmp_path, policy, [hook.url])
+    crm.contact("102", bound=lead_id(99), email="b@example.com")
+    end_run(crm, tmp_path, "fail", day(32))
+    tell(tmp_path, policy, [hook.url])
+    first, second = (links_in(message["message"])[0] for message in hook.received)
+    assert len(shown_on_the_desk(tmp_path, second)) == 1
+    # two runs came before anybody was told: what the first of them found is no longer new on the desk
+    crm.contact("103", bound=lead_id(98), email="c@example.com")
+    end_run(crm, tmp_path, "fail", day(33))
+    end_run(crm, tmp_path, "fail", day(34), found_new=0)
+    tell(tmp_path, policy, [hook.url])
+    assert hook.titles[2:] == ["Bindwatch: new blocking findings (1)"]
+    (third,) = links_in(hook.received[2]["message"])
+    assert first == second == "https://desk.example/findings?severity=block&new=1"
+    assert third == "https://desk.example/findings?severity=block" and len(shown_on_the_desk(tmp_path, third)) == 3
 
 
 def test_recovery_is_told_once(tmp_path: Path, hook: Hook) -> None:
@@ -249,16 +301,32 @@ def smtp_server() -> Iterator[tuple[Mailbox, int]]:
         controller.stop()
 
 
-def test_a_mail_arrives_and_tells_of_a_red_gate(tmp_path: Path) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+@pytest.mark.parametrize("options", ["", "&format=text", "&format=html"])
+def test_a_mail_arrives_and_its_lines_are_lines(tmp_path: Path, options: str) -> None:
+    crm = red()
+    crm.contact("102", bound=lead_id(99), email="b@example.com")
+    end_run(crm, tmp_path, "fail", day(31))
     with smtp_server() as (mailbox, port):
-        url = f"mailto://127.0.0.1:{port}?mode=insecure&from=bindwatch@example.org&to=steward@example.org&format=text"
+        url = f"mailto://127.0.0.1:{port}?mode=insecure&from=bindwatch@example.org&to=steward@example.org{options}"
         assert send_test([url]) == []
-        tell(tmp_path, Policy(), [url])
+        (message,) = tell(tmp_path, Policy(), [url])
     assert [mail["Subject"] for mail in mailbox.received] == ["Bindwatch: a test", "Bindwatch: the gate turned red"]
-    texts = [part.get_payload(decode=True).decode() for part in mailbox.received[1].walk() if not part.is_multipart()]
-    assert "unsafe_duplicate" in texts[0]
-    assert "@" not in "".join(texts)
+    parts = [part for part in mailbox.received[1].walk() if not part.is_multipart()]
+    assert parts
+    for part in parts:
+        text = as_read(part.get_payload(decode=True).decode(), part.get_content_type())
+        assert text == [line.strip() for line in message.body.splitlines() if line.strip()], part.get_content_type()
+        assert len(text) > 6 and not [line for line in text if "@" in line]
+
+
+def as_read(text: str, kind: str) -> list[str]:
+    """The lines that somebody sees; empty ones left out."""
+    if kind == "text/html":
+        document = lxml.html.fromstring(f"<div>{' '.join(text.split())}</div>")
+        for line_break in document.iter("br", "p", "div"):
+            line_break.tail = "\n" + (line_break.tail or "")
+        text = document.text_content().replace("\xa0", " ")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def test_a_test_message_names_the_address_that_did_not_take_it(hook: Hook) -> None:
