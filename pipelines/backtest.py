@@ -10,7 +10,7 @@ from math import comb
 import duckdb
 from rich.table import Table
 
-from pipelines.report import stdout
+from pipelines.report import print_whole, stdout
 
 SIGNIFICANT = 0.05
 
@@ -125,5 +125,5 @@ def _print_scores(snapshot: duckdb.DuckDBPyConnection) -> None:
         for first_sync, follow_up, recency, configured, hits, predictions, ambiguous, rate, low, high in rows:
             rates = ("–", "–") if rate is None else (f"{rate:.1%}", f"{low:.0%} to {high:.0%}")
             table.add_row("[green]►[/]" if configured else "", first_sync, follow_up, recency, f"{hits:,}", f"{predictions:,}", f"{ambiguous:,}", *rates)
-        stdout.print(table)
+        print_whole(table)
     stdout.print("[dim]► what bindwatch.toml says[/]\n")

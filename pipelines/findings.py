@@ -11,7 +11,7 @@ from assets.problems import ConfigurationProblem
 from assets.published.worklist import FORMATS, Filter, Worklist, check_values
 from expectations.gate import checks
 from pipelines.answer import write_answer
-from pipelines.report import stderr, stdout
+from pipelines.report import print_whole, stderr, stdout, width_of
 from pipelines.settings import home, open_decisions, policy_for_reading
 
 _COLOURS = {"block": "red", "unproven": "yellow", "warn": "blue"}
@@ -52,7 +52,7 @@ def _print_table(findings: list[dict[str, Any]]) -> None:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "finding", "check", "", "HubSpot", "Salesforce", "status", "owner", "open since"):
-        table.add_column(name, no_wrap=name not in ("owner",))
+        table.add_column(name)
     table.add_column("radius", justify="right")
     for finding in findings:
         colour = _COLOURS[finding["severity"]]
@@ -68,7 +68,23 @@ def _print_table(findings: list[dict[str, Any]]) -> None:
             f"{finding['open_since']:%Y-%m-%d}",
             f"{finding['blast_radius']:,}",
         )
-    stdout.print(table)
+    if not stdout.is_terminal or width_of(table) <= stdout.width:
+        print_whole(table)
+        return
+    for finding in findings:
+        _print_in_lines(finding)
+
+
+def _print_in_lines(finding: dict[str, Any]) -> None:
+    """A finding where the table is too wide: what people copy stays whole, in every width."""
+    colour = _COLOURS[finding["severity"]]
+    change = f"  {finding['change']}" if finding["change"] in ("new", "reopened", "worsened") else ""
+    who = (("HubSpot", finding["hubspot_contact_id"]), ("Salesforce", finding["salesforce_id"]))
+    facts = [f"[dim]{name}[/] {escape(value)}" for name, value in who if value]
+    facts.append(f"[dim]since[/] {finding['open_since']:%Y-%m-%d}  [dim]radius[/] {finding['blast_radius']:,}")
+    facts += [f"[dim]owner[/] {escape(finding['owner'])}"] if finding["owner"] else []
+    stdout.print(f"[{colour}]{finding['severity']:8}[/]  {finding['fingerprint'][:8]}  {finding['check_name']}  {finding['status']}{change}", soft_wrap=True)
+    stdout.print(f"          {'  '.join(facts)}", soft_wrap=True)
 
 
 def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> None:

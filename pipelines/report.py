@@ -45,6 +45,17 @@ def show_progress() -> None:
     logger.propagate = False
 
 
+def width_of(table: Table) -> int:
+    """In which nothing of a table is cut or broken."""
+    return stdout.measure(table, options=stdout.options.update(max_width=10_000)).maximum
+
+
+def print_whole(table: Table) -> None:
+    """A table that people copy from: no cell is cut or broken. Where it is wider than the terminal, that one wraps its lines."""
+    table.width = width_of(table)
+    stdout.print(table, crop=False)
+
+
 def print_verdict(result: RunResult) -> None:
     """The verdict, the checks behind it, the worst findings, and where to look further."""
     colour = _COLOURS[result.verdict]
@@ -197,7 +208,7 @@ def _print_checks(checks: list[dict[str, Any]]) -> None:
             table.add_row(word, check["check"], check["suite"], f"{check['findings']:,}", f"{check['findings_new']:,}" if check["findings_new"] else "")
     stdout.print()
     if table.row_count:
-        stdout.print(table)
+        print_whole(table)
     stdout.print(f"[green]{holding} checks hold.[/]\n")
 
 

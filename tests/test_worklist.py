@@ -3,13 +3,17 @@
 import csv
 import io
 import json
+import re
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from rich.console import Console
+from rich.table import Table
 from typer.testing import CliRunner
 
 from assets.problems import ConfigurationProblem, WarehouseProblem
@@ -17,6 +21,7 @@ from assets.published.decisions import Decision, DecisionStore
 from assets.published.publish import publish_tables
 from assets.published.worklist import STATUSES, Filter, Worklist
 from assets.warehouse.ledger import memory_with, summarise_run
+from pipelines import report
 from pipelines.decide import decide
 from pipelines.findings import show_findings
 from tests.crm import ANN, BOUND, RIVAL, Crm, day, duplicates, lead_id
@@ -124,6 +129,16 @@ def test_exports_hold_every_match_in_three_formats_masked_and_safe_to_open(home:
     assert ANN in (tmp_path / "out.csv").read_text()
 
 
+def test_without_the_decisions_store_the_list_warns_and_no_file_is_written(commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (commands / "decisions.sqlite").write_text("this is no database, and it is long enough to be seen as one: " * 20)
+    show_findings(Filter(), 30, None, None, False)
+    shown = capsys.readouterr()
+    assert "unsafe_duplicate" in shown.out and "decisions that the last run knew" in shown.err
+    with pytest.raises(WarehouseProblem, match="decisions store"):
+        show_findings(Filter(), 30, "csv", commands / "out.csv", False)
+    assert not (commands / "out.csv").exists()
+
+
 def test_without_a_snapshot_the_list_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WarehouseProblem, match="bindwatch run"):
         worklist(tmp_path)
@@ -147,6 +162,38 @@ def test_findings_shows_a_table_without_emails_and_one_match_in_full(commands: P
     show_findings(Filter(id="102", statuses=()), 30, None, None, False)
     shown = capsys.readouterr().out
     assert "=***@example.com" in shown and "which is in no complete pull" in shown
+
+
+def shown_at(width: int, is_terminal: bool, show: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a command prints in a terminal of that width, line by line, without colours."""
+    console = Console(width=width, force_terminal=is_terminal, highlight=False, color_system=None, file=io.StringIO())
+    for module in ("report", "findings", "backtest"):
+        monkeypatch.setattr(f"pipelines.{module}.stdout", console)
+    show()
+    assert isinstance(console.file, io.StringIO)
+    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue()).splitlines()
+
+
+@pytest.mark.parametrize(("width", "is_terminal"), [(30, True), (80, True), (100, True), (200, True), (80, False), (120, False)])
+def test_what_people_copy_is_never_cut_however_narrow_the_terminal(commands: Path, width: int, is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = worklist(commands).find(Filter())
+    run("assign", findings[0]["fingerprint"], "--to", "Somebody with a name that goes on and on, in a department that has one, too")
+    lines = shown_at(width, is_terminal, lambda: show_findings(Filter(), 30, None, None, False), monkeypatch)
+    for finding in findings:
+        for copied in (finding["fingerprint"][:8], finding["check_name"], finding["hubspot_contact_id"], finding["salesforce_id"]):
+            assert any(copied in line.split() for line in lines if copied) or copied is None, (copied, lines)
+    if not is_terminal:
+        assert len(lines) == len(findings) + 2, "a line each, for grep and awk"
+    if is_terminal and width == 80:
+        assert max(len(line) for line in lines if "owner" not in line) <= 80
+
+
+def test_names_of_checks_and_policies_are_never_broken_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [{"check": "stale_lead_after_conversion", "suite": "bindings", "severity": "block", "state": "violated", "findings": 12345, "findings_new": 1}]
+    assert any("stale_lead_after_conversion" in line.split() for line in shown_at(30, True, lambda: report._print_checks(checks), monkeypatch))
+    table = Table("first_sync", "follow_up", box=None)
+    table.add_row("oldest_created", "most_recent")
+    assert "oldest_created most_recent" in " ".join(shown_at(12, True, lambda: report.print_whole(table), monkeypatch)[1].split())
 
 
 @pytest.mark.parametrize(
