@@ -175,10 +175,11 @@ def test_the_desk_is_used_behind_the_proxy_with_every_file_as_it_stands(file: st
 
 @pytest.mark.slow
 def test_dagsters_services_run_as_their_units_say(tmp_path: Path) -> None:
+    prepared = 'from pathlib import Path; from pipelines.dagster_home import prepare_folder; prepare_folder(Path("/srv/bindwatch/dagster"), True)'
     script = f"""
     useradd --system --user-group bindwatch
     mkdir -p /srv/bindwatch; cd /opt/bindwatch
-    (umask 077; .venv/bin/python -c 'from pathlib import Path; from pipelines.dagster_home import prepare_folder as make; make(Path("/srv/bindwatch/dagster"), True)')
+    (umask 077; .venv/bin/python -c '{prepared}')
     chown -R bindwatch: /srv/bindwatch; chmod 700 /srv/bindwatch
     {service("bindwatch-daemon.service")}
     {service("bindwatch-webserver.service")}
