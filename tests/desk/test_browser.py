@@ -22,6 +22,7 @@ from pipelines.guarded_run import RunResult
 from sandbox.story import Story
 from tests import live
 from tests.desk.portal import planned, publish, pull, served, troubled
+from tests.desk.test_together import Away
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -231,6 +232,32 @@ def test_nothing_is_wider_than_a_phone(home: Path, browse: Callable[[str], Open]
             for path in pages_of(home):
                 page.goto(address + path)
                 assert page.evaluate("() => document.scrollingElement.scrollWidth") <= 390, (path, locale)
+
+
+def test_two_people_and_an_outage_under_a_path_fit_a_phone_and_have_no_serious_fault(home: Path, chromium: Browser) -> None:
+    with served(home, desk_url="http://127.0.0.1/bindwatch") as address:
+        bob, ann = (chromium.new_context(viewport={"width": 390, "height": 900}, locale=locale).new_page() for locale in ("en", "de"))
+        for page in (bob, ann):
+            page.goto(f"{address}/bindwatch/findings")
+            page.locator(".main-cell a").first.click()
+        bob.get_by_label("Your name").fill("Bob")
+        bob.get_by_role("button", name="Acknowledge").click()
+        ann.get_by_label("Ihr Name").fill("Ann")
+        ann.get_by_label("an", exact=True).fill("Cy")
+        ann.get_by_role("button", name="Zuweisen").click()
+        expect(ann.get_by_role("heading", level=1)).to_have_text("Noch nicht entschieden")
+        expect(ann.locator(".meanwhile")).to_contain_text("Bob hat ihn zur Kenntnis genommen.")
+        assert faults(ann) == [] and ann.evaluate("() => document.scrollingElement.scrollWidth") <= 390
+        with Away(home):
+            ann.get_by_role("button", name="Zuweisen").click()
+            expect(ann.get_by_role("alert")).to_contain_text("Was entschieden wurde, ist im Augenblick nicht lesbar.")
+            assert faults(ann) == [] and ann.evaluate("() => document.scrollingElement.scrollWidth") <= 390
+            assert ann.get_by_label("an", exact=True).input_value() == "Cy"
+        ann.get_by_role("button", name="Zuweisen").click()
+        expect(ann.get_by_role("status")).to_contain_text("1 Befund Cy zugewiesen.")
+        for page in (bob, ann):
+            page.context.close()
+    assert [row["decided_by"] for row in DecisionStore(home).read()] == ["Bob", "Ann"]
 
 
 @pytest.mark.parametrize(
