@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,6 +37,7 @@ _GOING_ON = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.Dags
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _STARTS_WITHIN = timedelta(minutes=10)  # a process that Dagster has started, until it has the lock
 _IS_HANDED_OVER_WITHIN = timedelta(seconds=30)  # until the code server knows of it
+_LOOK_AGAIN_SECONDS = 5.0  # of a run between its lock and its end
 _MOST, _SECONDS = 50, 10.0  # runs that are removed by one run, and how long that may take
 
 
@@ -66,8 +68,10 @@ def home_id(home: Path, make: bool = False) -> str | None:
 
 
 def tags_of(home: Path) -> dict[str, str]:
-    """What a run of this home says of itself; without the home, as long as it has no name."""
-    name = home_id(home)
+    """What a run of this home says of itself. A home that is there is given its name: a run that is killed before it has the lock could not be ended else."""
+    name = None
+    with suppress(OSError):
+        name = home_id(home, make=home.is_dir())
     return {PREFIX_TAG: PREFIX, **({HOME_TAG: name} if name else {})}
 
 
@@ -130,6 +134,14 @@ def end_dead_runs(instance: dg.DagsterInstance, home: Path, suspected: Iterable[
         _end(instance, run, "The process was killed: nobody holds the lock of the home. The next run goes on where this one stopped.")
     ended = [run.run_id for run in dead]
     return ended, [record.dagster_run.run_id for record in claiming if record.dagster_run.run_id not in ended]
+
+
+def end_dead_runs_now(instance: dg.DagsterInstance, home: Path) -> None:
+    """The same for who looks once: it waits a little when there is something to suspect."""
+    _, suspected = end_dead_runs(instance, home, ())
+    if suspected:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+        end_dead_runs(instance, home, suspected)
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, run_id: str, home: Path) -> None:

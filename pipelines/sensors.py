@@ -22,7 +22,7 @@ _LOOK_BACK = timedelta(days=2)
 @dg.sensor(
     name=named("alerts"), minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the addresses in BINDWATCH_ALERT_URLS, once each: a gate that turned red, new blocking findings, a run that could not be "
-    "completed, recovery to green.",
+    "completed, no proven run for long, recovery to green.",
 )  # fmt: skip
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with _in_our_words():
