@@ -6,12 +6,14 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 import yaml
 
 from assets.files import set_aside, write_whole
-from assets.problems import WarehouseProblem
+from assets.postgres import detail_of, limit_waiting, shown_url
+from assets.problems import ConfigurationProblem, WarehouseProblem
 
 _SMALL = 32 << 20  # bytes: a database of up to so many is read as a whole at every start, a larger one only at its ends
 
@@ -35,13 +37,59 @@ def prepare_folder(folder: Path, is_ours: bool) -> None:
             set_aside_database(database, f"is damaged ({damage}): earlier runs are no longer shown in Dagster")
 
 
+def check_postgres(folder: Path) -> None:
+    """Raises WarehouseProblem when Dagster's history is in a PostgreSQL that cannot be used: Dagster would try for long, and answer with pages. Raises
+    ConfigurationProblem when a variable that dagster.yaml names is not set.
+    """
+    url = _postgres_of(folder)
+    if url is None:
+        return
+    limit_waiting()
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        engine.connect().close()
+    except sa.exc.DBAPIError as error:
+        raise _postgres_problem(folder, error) from error
+
+
+def _postgres_of(folder: Path) -> str | None:
+    """The address of the PostgreSQL that keeps Dagster's history, from its dagster.yaml."""
+    settings = folder / "dagster.yaml"
+    content = yaml.safe_load(settings.read_text("utf-8")) if settings.exists() and _is_yaml(settings) else None
+    storage = content.get("storage") if isinstance(content, dict) else None
+    if not isinstance(storage, dict) or not isinstance(storage.get("postgres"), dict):
+        return None
+    from dagster_postgres.utils import pg_url_from_config
+
+    return pg_url_from_config(_with_variables(storage["postgres"], settings))
+
+
+def _with_variables(value: Any, settings: Path) -> Any:
+    """A part of dagster.yaml, with what it takes from the environment."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"env"}:
+        return {name: _with_variables(one, settings) for name, one in value.items()}
+    if not os.environ.get(value["env"]):
+        raise ConfigurationProblem(f"{settings} refers to {value['env']}, which is not set. Set it, or write another storage there.")
+    return os.environ[value["env"]]
+
+
+def _postgres_problem(folder: Path, error: sa.exc.DBAPIError) -> WarehouseProblem:
+    return WarehouseProblem(f"Dagster's storage at {shown_url(_postgres_of(folder) or '')} cannot be used: {detail_of(error)}.")
+
+
 @contextmanager
 def histories_of(folder: Path, is_ours: bool) -> Iterator[None]:
-    """Damage deep inside a history shows when Dagster comes upon it. Raises WarehouseProblem then; where it is ours, the next run begins with a new one."""
+    """Damage deep inside a history shows when Dagster comes upon it, and so does a server that went away. Raises WarehouseProblem then; where what is
+    damaged is ours, the next run begins with a new one.
+    """
     try:
         yield
     except sa.exc.DatabaseError as error:
         text = str(error.orig)
+        if _postgres_of(folder) is not None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+            raise _postgres_problem(folder, error) from error
         if not isinstance(error.orig, sqlite3.DatabaseError) or not any(words in text for words in ("malformed", "not a database")):
             raise
         if not is_ours:

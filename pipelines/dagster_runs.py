@@ -19,7 +19,7 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG, RETRY_STRATEGY_TAG
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
@@ -72,7 +72,8 @@ def tags_of(home: Path) -> dict[str, str]:
     name = None
     with suppress(OSError):
         name = home_id(home, make=home.is_dir())
-    return {PREFIX_TAG: PREFIX, **({HOME_TAG: name} if name else {})}
+    # a run that is begun again after its process died pulls, too: one without a pull would prove nothing
+    return {PREFIX_TAG: PREFIX, RETRY_STRATEGY_TAG: "ALL_STEPS", **({HOME_TAG: name} if name else {})}
 
 
 def own_runs(

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import dagster as dg
-from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from assets import process
 from assets.dagster.certified_binding import certified_binding
@@ -42,8 +41,7 @@ guarded_run = dg.define_asset_job(
     JOB,
     selection=dg.AssetSelection.all(),
     description="Pulls both CRMs, builds every table, publishes, and lets the gate judge.",
-    # A run that is begun again after its process died pulls, too: one without a pull would prove nothing.
-    tags={**tags_of(home()), RETRY_STRATEGY_TAG: "ALL_STEPS"},
+    tags=tags_of(home()),
 )
 
 _UNATTENDED = {RETRIES_TAG: "2"}

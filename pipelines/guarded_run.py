@@ -22,7 +22,7 @@ from assets.sql import transaction
 from assets.warehouse.file import Warehouse
 from assets.warehouse.set_aside import accept_records
 from assets.warehouse.shrinkage import accept_shrink
-from pipelines.dagster_home import histories_of, prepare_folder
+from pipelines.dagster_home import check_postgres, histories_of, prepare_folder
 from pipelines.settings import dagster_home, home, is_default_home, is_own_dagster_home, own_dagster_home, read_connections, who_acts
 
 log = logging.getLogger("bindwatch")
@@ -50,9 +50,13 @@ class RunResult:
 
 
 def prepare_instance() -> dg.DagsterInstance:
-    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster."""
+    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster.
+
+    Raises WarehouseProblem when its history is in a PostgreSQL that cannot be used.
+    """
     os.environ.setdefault("DAGSTER_HOME", str(own_dagster_home()))
     prepare_folder(dagster_home(), is_own_dagster_home())
+    check_postgres(dagster_home())
     return dg.DagsterInstance.get()
 
 

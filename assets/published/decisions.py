@@ -16,6 +16,7 @@ from typing import Any, Literal
 import duckdb
 import sqlalchemy as sa
 
+from assets.postgres import detail_of, limit_waiting, shown_url
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.sqlite import copy_sqlite
 
@@ -70,6 +71,8 @@ class DecisionStore:
         try:
             # waits for another process that is writing; a connection that the server closed meanwhile is opened anew
             self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
+            if self.is_elsewhere:
+                limit_waiting()
         except (sa.exc.ArgumentError, ImportError) as error:
             raise ConfigurationProblem(f"BINDWATCH_DECISIONS_URL cannot be used ({type(error).__name__}): write postgresql://user@host/database") from error
         self._is_prepared = False
@@ -106,7 +109,7 @@ class DecisionStore:
 
     @property
     def where(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True) if self.is_elsewhere else str(self._engine.url.database)
+        return shown_url(self._engine.url) if self.is_elsewhere else str(self._engine.url.database)
 
     def save(self, target: Path) -> int | None:
         """Writes all decisions of one moment to a new SQLite file. Returns how many; None when there is no store yet. Never makes one.
@@ -173,12 +176,8 @@ class DecisionStore:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:
-            # the message of the driver may name the server, never the password
-            detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             way_back = "" if self.is_elsewhere else f" Is {self.where} damaged, put the one of the last backup in its place: `bindwatch doctor` tells."
-            raise WarehouseProblem(
-                f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}.{way_back}"
-            ) from error
+            raise WarehouseProblem(f"The decisions store at {shown_url(self._engine.url)} cannot be used: {detail_of(error)}.{way_back}") from error
 
 
 def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
