@@ -1,5 +1,6 @@
 """Dagster's own files in a home: its settings, and the history of runs and events. Nobody's memory depends on them, so damage to them ends no run."""
 
+import logging
 import os
 import sqlite3
 import struct
@@ -13,24 +14,27 @@ import yaml
 
 from assets.files import set_aside, write_whole
 from assets.postgres import detail_of, limit_waiting, shown_url
-from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.problems import ConfigurationProblem, Problem, WarehouseProblem, chain
 
 _SMALL = 32 << 20  # bytes: a database of up to so many is read as a whole at every start, a larger one only at its ends
 
 
-def prepare_folder(folder: Path, is_ours: bool) -> None:
+def prepare_folder(folder: Path, is_ours: bool, is_demo: bool = False) -> None:
     """Makes the folder and its dagster.yaml, once: then it belongs to whoever runs it. Where BINDWATCH_DAGSTER_POSTGRES_URL is set at that moment,
     runs and events are kept there.
 
     is_ours: it lies in the home. What cannot be read any more is set aside there and made anew. Of a Dagster that serves others, too, nothing is; and one
-    that they use without a dagster.yaml is not given ours.
+    that they use without a dagster.yaml is not given ours. is_demo: runs and events stay in the folder, whatever the environment says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
     if is_ours and settings.exists() and not _is_yaml(settings):
         set_aside(settings, "cannot be read, so it is made anew as it was at first")
+    if is_demo and is_ours and settings.exists() and "postgres" in settings.read_text("utf-8"):
+        set_aside(settings, "would bring the demo into a team's PostgreSQL")
+    in_postgres = not is_demo and bool(os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL"))
     if not settings.exists() and (is_ours or not any(folder.iterdir())):
-        names = ["dagster.yaml", "dagster-postgres.yaml" if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else "dagster-sqlite.yaml"]
+        names = ["dagster.yaml", "dagster-postgres.yaml" if in_postgres else "dagster-sqlite.yaml"]
         write_whole(settings, "".join((Path(__file__).parent / name).read_text("utf-8") for name in names))
     for database in _databases(folder) if is_ours else ():
         if (damage := damage_of(database)) is not None:
@@ -45,11 +49,17 @@ def check_postgres(folder: Path) -> None:
     if url is None:
         return
     limit_waiting()
+    logging.getLogger().addFilter(_is_worth_telling)
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         engine.connect().close()
     except sa.exc.DBAPIError as error:
         raise _postgres_problem(folder, error) from error
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Dagster prints what the driver says, several lines each time it tries again; what came of it is told by us."""
+    return not str(record.msg).startswith("Retrying failed database")
 
 
 def _postgres_of(folder: Path) -> str | None:
@@ -86,10 +96,15 @@ def histories_of(folder: Path, is_ours: bool) -> Iterator[None]:
     """
     try:
         yield
-    except sa.exc.DatabaseError as error:
+    except Problem:
+        raise
+    except Exception as error:
+        lost = next((one for one in chain(error) if isinstance(one, (sa.exc.OperationalError, sa.exc.InterfaceError))), None)
+        if lost is not None and _postgres_of(folder) is not None:
+            raise _postgres_problem(folder, lost) from error
+        if not isinstance(error, sa.exc.DatabaseError):
+            raise
         text = str(error.orig)
-        if _postgres_of(folder) is not None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
-            raise _postgres_problem(folder, error) from error
         if not isinstance(error.orig, sqlite3.DatabaseError) or not any(words in text for words in ("malformed", "not a database")):
             raise
         if not is_ours:

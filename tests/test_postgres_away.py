@@ -12,8 +12,10 @@ import pytest
 from assets import postgres as waiting
 from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
-from tests.command import call, environment_of
-from tests.postgres import Server
+from sandbox.faults import parse_fault
+from tests.command import call, environment_of, start
+from tests.live import served, story_of
+from tests.postgres import Server, running_postgres
 
 SECRET = "wrong-9Zz"
 
@@ -128,3 +130,27 @@ def test_a_variable_of_dagster_yaml_that_is_not_set_is_named(tmp_path: Path) -> 
     ended = call(["alert"], environment_of(tmp_path / "home", {"BINDWATCH_ALERT_URLS": "json://127.0.0.1:9/x"}))
     assert ended.code == 2
     assert "refers to BINDWATCH_DAGSTER_POSTGRES_URL, which is not set" in ended.err
+
+
+@pytest.mark.slow  # a run of its own, and a server of its own
+@pytest.mark.parametrize("ends", ["away", "frozen"])
+def test_dagsters_server_that_goes_away_in_the_middle_of_a_run_ends_it_in_one_sentence(tmp_path: Path, ends: str) -> None:
+    with running_postgres() as server, served(story_of(60), tmp_path / "sandbox") as sandbox:
+        relay = Relay(server.port)
+        url = server.url().replace(str(server.port), str(relay.port))
+        environment = environment_of(tmp_path / "home", sandbox.environment) | {"BINDWATCH_DAGSTER_POSTGRES_URL": url}
+        sandbox.faults.ask([parse_fault("slow path=/crm times=3 seconds=2")])
+        process = start(["run"], environment)
+        while not (tmp_path / "home" / "landing").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.2)
+        if ends == "away":
+            relay.close()
+        relay.drops = True
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 3, out + err
+        assert "Dagster's storage at" in err and "cannot be used" in err
+        assert "Traceback" not in err and "bug" not in err
+        relay.close()
+        again = call(["run"], environment | {"BINDWATCH_DAGSTER_POSTGRES_URL": server.url()})
+        assert again.code in (0, 1), again.text

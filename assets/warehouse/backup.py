@@ -74,6 +74,9 @@ class Decisions(Protocol):
     @property
     def is_elsewhere(self) -> bool: ...
     @property
+    def whose(self) -> str | None: ...
+    def belongs_to(self, name: str | None) -> None: ...
+    @property
     def where(self) -> str: ...
     def save(self, target: Path) -> int | None: ...
     def missing_from(self, saved: Path, add_to_empty: bool = False) -> int: ...
@@ -109,11 +112,12 @@ def back_up(warehouse: Home, folder: Path, policy: Path, store: Decisions, tell:
         files |= {name: file for part in OF_PEOPLE for name, file in copy_part(home, folder, part).items()}
         if policy.is_file():
             files |= _copy_one(policy, folder / POLICY, POLICY)
+        state = _state_of(folder / WAREHOUSE)
+        store.belongs_to(state["home_id"])
         decisions, notes = _save_decisions(store, folder)
         files |= decisions
         if POLICY not in files:
             notes.append(f"There is no policy at {policy}, so the backup holds none: `bindwatch run` needs one.")
-        state = _state_of(folder / WAREHOUSE)
         manifest = sealed(
             {
                 "format": FORMAT, "made_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "bindwatch": version("bindwatch"), "home": str(home),
@@ -337,8 +341,11 @@ def _state_of(path: Path) -> dict[str, Any]:
     with closing(duckdb.connect(str(path), read_only=True)) as connection:
         schema = connection.execute("select max(version) from main.schema_version").fetchone()
         run = connection.execute("select run_id, verdict, finished_at from main.run order by finished_at desc limit 1").fetchone()
+        named = connection.execute("select 1 from duckdb_tables() where schema_name = 'main' and table_name = 'home'").fetchone()
+        name = connection.execute("select id from main.home").fetchone() if named else None
     return {
         "schema": schema[0] if schema else None,
+        "home_id": name[0] if name else None,
         "run": {"run_id": run[0], "verdict": run[1], "ended_at": f"{run[2]:%Y-%m-%dT%H:%M:%SZ}"} if run else None,
     }
 
