@@ -122,6 +122,11 @@ class DecisionStore:
             return sa.true()
         return _decision.c.home.is_(None) if self.whose is None else _decision.c.home == self.whose
 
+    def check(self) -> None:
+        """Raises WarehouseProblem when the store cannot be used."""
+        with self._connection() as connection:
+            connection.execute(sa.select(_decision.c.decision_no).limit(1))
+
     def record(self, decisions: Sequence[Decision], at: datetime | None = None) -> None:
         """Adds decisions, all or none. at: UTC; now, when not given."""
         moment = (at or datetime.now(UTC)).replace(tzinfo=None)
