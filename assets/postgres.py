@@ -27,17 +27,23 @@ def _wait(connection: Any) -> None:
 
     is_connecting = connection.status in (extensions.STATUS_SETUP, _CONNECTING)
     limit = CONNECT_SECONDS if is_connecting else SILENT_SECONDS
+    given_up = psycopg2.OperationalError(f"it did not {'let us in' if is_connecting else 'answer'} within {limit:g} seconds")
+    if is_connecting and time.monotonic() < _silent_until.get(connection.dsn, 0):
+        raise given_up
     until = time.monotonic() + limit
     wanted = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
     while (state := connection.poll()) != extensions.POLL_OK:
         waiting = select.poll()
         waiting.register(connection.fileno(), wanted[state])
         if not waiting.poll(max(until - time.monotonic(), 0) * 1000):
-            raise psycopg2.OperationalError(f"it did not {'let us in' if is_connecting else 'answer'} within {limit:g} seconds")
+            if is_connecting:
+                _silent_until[connection.dsn] = time.monotonic() + 2 * limit
+            raise given_up
         if not is_connecting:
             until = time.monotonic() + limit  # it has said something
 
 
+_silent_until: dict[str, float] = {}  # by address: so long nobody else waits for a server that let nobody in; Dagster alone tries six times a call
 _CONNECTING = 20  # psycopg2 names it in C alone
 
 
