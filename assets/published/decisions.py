@@ -183,7 +183,7 @@ class DecisionStore:
             return int(copied.execute(f"select count(*) from {_decision.name}").fetchone()[0]) if has_table else 0
 
     def missing_from(self, saved: Path, add_to_empty: bool = False) -> int:
-        """How many decisions of a saved file this store does not hold as they were saved.
+        """How many decisions of a saved file this store does not hold as they were saved. Those that do not say whose they are may be of this home.
 
         add_to_empty: a store without any decision of this home takes them all, in their order and one transaction. Nothing is ever added to others.
         """
@@ -194,7 +194,7 @@ class DecisionStore:
         with self._connection() as connection:
             if add_to_empty and self._engine.dialect.name == "postgresql":
                 connection.execute(sa.text(f"lock table {_decision.name} in share row exclusive mode"))
-            held = Counter(tuple(row) for row in connection.execute(sa.select(*_WHAT).where(self._ours())))
+            held = Counter(tuple(row) for row in connection.execute(sa.select(*_WHAT).where(self._ours() | _decision.c.home.is_(None))))
             if held or not add_to_empty or not rows:
                 return (Counter(tuple(row.values()) for row in rows) - held).total()
             whose = self.whose if self.is_elsewhere else None

@@ -58,7 +58,7 @@ class Warehouse:
         """Keeps others off this home. why: what for, which those are told. Raises HomeInUse at once when it is not free."""
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / LOCK).open("a+") as lock:
-            if not _take(lock):
+            if not _take(lock, attempts=1 if why == "backup" else 2):  # a backup comes again by itself
                 lock.seek(0)
                 raise HomeInUse(f"{_HELD.get(lock.read(), _HELD['run']).format(home=self.home)} Wait for it to end, then run again.")
             lock.truncate(0)
@@ -138,13 +138,13 @@ class Warehouse:
         sync_folder(self.home)
 
 
-def _take(lock: IO[str]) -> bool:
+def _take(lock: IO[str], attempts: int) -> bool:
     """Takes the lock, unless somebody holds it for longer than it takes to look whether anybody does."""
-    for wait in (_LOOK_SECONDS, 0):
+    for left in reversed(range(attempts)):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(wait)
+            time.sleep(_LOOK_SECONDS if left else 0)
         else:
             return True
     return False
