@@ -44,7 +44,7 @@ class Dagster:
 
     def processes(self, *words: str) -> list[int]:
         """The processes below the daemon whose command holds one of the words; all of them, and the daemon, without one."""
-        lines = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+        lines = subprocess.run(["ps", "-e", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
         rows = [(int(pid), int(parent), command) for pid, parent, command in (line.split(None, 2) for line in lines)]
         found, below = [] if words else [self.daemon.pid], {self.daemon.pid}
         for _ in rows:
