@@ -160,9 +160,16 @@ class Alerts(Section):
 
     urls: tuple[str, ...] = Field((), description="Addresses that hold no secret, as Apprise writes them. The others belong into BINDWATCH_ALERT_URLS.")
 
-    on: tuple[Literal["red", "new_blocking", "unproven", "recovered"], ...] = Field(
-        ("red", "new_blocking", "unproven", "recovered"),
-        description="A gate that turned red, new blocking findings while it is red, a run that could not be completed, recovery to green.",
+    on: tuple[Literal["red", "new_blocking", "unproven", "silent", "recovered"], ...] = Field(
+        ("red", "new_blocking", "unproven", "silent", "recovered"),
+        description="A gate that turned red, new blocking findings while it is red, a run that could not be completed, no run that proves anything for "
+        "long, recovery to green.",
+    )
+    silent_after_hours: float | None = Field(
+        None,
+        gt=0,
+        le=8_760,
+        description="From when on a home without a run that proves something is silent. Without it: twice the usual distance between runs.",
     )
     findings_named: int = Field(5, ge=0, description="How many findings a message spells out.")
 

@@ -1,4 +1,5 @@
-"""Alerts: a gate that turned red, new blocking findings, a run that could not be completed, recovery. Each is told once, to BINDWATCH_ALERT_URLS.
+"""Alerts: a gate that turned red, new blocking findings, a run that could not be completed, no proven run for long, recovery. Each is told once, to
+BINDWATCH_ALERT_URLS.
 
 What was told is kept in alerts.json in the home, so it does not matter whether Dagster's sensor or `bindwatch alert` tells it. A message holds no
 e-mail address and no name, only ids.
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ import duckdb
 from assets.files import read_json, set_aside, write_whole
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem
+from assets.published.silence import last_proven, silence_limit
 from assets.published.snapshot import current_folder, open_folder, read_manifest
 
 log = logging.getLogger("bindwatch.alerts")
@@ -30,7 +32,7 @@ ATTEMPTS = 10  # at a message that an address does not take; then it is given up
 
 @dataclass(frozen=True)
 class Message:
-    kind: str  # red, new_blocking, unproven, recovered
+    kind: str  # red, new_blocking, unproven, silent, recovered
     title: str
     body: str
 
@@ -49,6 +51,8 @@ class Told:
     """What was told so far. run_no: of the last run that was looked at; proven: the verdict of the last run that proved something; is_broken: the last
     one did not; dead: the runs without a verdict that were told, the last ones.
 
+    proven_run, proven_at: the last run that proved something, and when it ended, or since when it is known to be missing; is_silent: that was too long ago,
+    and was told.
     pending: messages on their way, with the digests of the addresses that still wait for them.
     """
 
@@ -56,19 +60,26 @@ class Told:
     dead: list[str] = field(default_factory=list)
     proven: str | None = None
     is_broken: bool = False
+    proven_run: str | None = None
+    proven_at: str | None = None  # UTC, ISO 8601
+    is_silent: bool = False
     pending: list[dict[str, Any]] = field(default_factory=list)
 
 
-def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[DeadRun] = ()) -> list[Message]:
+def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[DeadRun] = (), now: datetime | None = None) -> list[Message]:
     """Sends what has happened since the last time. Returns the messages that were due.
 
-    urls: as Apprise understands them. Raises ConfigurationProblem when one is not understood.
+    urls: as Apprise understands them; now: UTC. Raises ConfigurationProblem when one is not understood.
     """
     addresses = _addresses(urls)
     with _locked(home / "alerts.lock"):
         path = home / "alerts.json"
         told = _read_told(path)
-        messages = [message for message in _due(home, policy, told, dead_runs) if message.kind in policy.alerts.on]
+        now = now or datetime.now(UTC).replace(tzinfo=None)
+        folder = current_folder(home)
+        snapshot = open_folder(folder) if folder is not None else None
+        due = [*_due(folder, snapshot, policy, told, dead_runs), *_silence(snapshot, policy, told, now)]
+        messages = [message for message in due if message.kind in policy.alerts.on]
         told.pending += [{"title": message.title, "body": message.body, "attempts": 0, "waiting": list(addresses)} for message in messages]
         _keep(path, told)  # before sending: rather a message that comes twice than one that never does
         told.pending = [message for message in told.pending if not _send(message, addresses)]
@@ -83,11 +94,9 @@ def send_test(urls: Sequence[str]) -> list[str]:
     return [f"{_name(digest, addresses)} did not take it." for digest, url in addresses.items() if not _notify(url, message)]
 
 
-def _due(home: Path, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -> Iterator[Message]:
+def _due(folder: Path | None, connection: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -> Iterator[Message]:
     """Brings `told` up to date and yields what that means to people."""
-    folder = current_folder(home)
-    if folder is not None:
-        connection = open_folder(folder)
+    if folder is not None and connection is not None:
         connection.execute("set schema = 'published'")
         manifest = read_manifest(folder)
         going_on = manifest["run_id"] if manifest["finished_at"] is None else ""
@@ -113,6 +122,27 @@ def _due(home: Path, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -
                     f"Run {dead.run_id[:8]} ended at {dead.ended_at:%Y-%m-%d %H:%M} UTC without a verdict: it could not start, or its process died.\n"
                     "Nothing is known about what changed since the run before. Its log in Dagster says more.",
                 )  # fmt: skip
+
+
+def _silence(snapshot: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, now: datetime) -> Iterator[Message]:
+    """That no run proved anything for too long. A moment that lies ahead of the clock, which was wrong then or is now, counts as this one."""
+    run_id, ended = (last_proven(snapshot) if snapshot else None) or (None, now)
+    if told.proven_at is None or told.proven_run != run_id:
+        told.proven_run, told.is_silent = run_id, False
+    else:
+        ended = min(ended, datetime.fromisoformat(told.proven_at))
+    told.proven_at = min(ended, now).isoformat()
+    limit = silence_limit(snapshot, policy.alerts.silent_after_hours)
+    since = datetime.fromisoformat(told.proven_at)
+    if now - since <= limit or told.is_silent:
+        return
+    told.is_silent = told.is_broken = True
+    reason = "as [alerts] silent_after_hours says" if policy.alerts.silent_after_hours else "twice the usual distance between runs"
+    yield Message(
+        "silent", f"Bindwatch: no proven run since {since:%Y-%m-%d %H:%M} UTC",
+        f"That is longer than {limit / timedelta(hours=1):.3g} hours, {reason}. Nothing is known about what changed since.\n"
+        "Do Dagster's daemon and code location run, are the schedules on, does a run wait in the queue? `bindwatch doctor` looks over the home.",
+    )  # fmt: skip
 
 
 def _of_run(

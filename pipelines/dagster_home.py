@@ -1,46 +1,109 @@
 """Dagster's own files in a home: its settings, and the history of runs and events. Nobody's memory depends on them, so damage to them ends no run."""
 
+import logging
 import os
 import sqlite3
 import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 import yaml
 
 from assets.files import set_aside, write_whole
-from assets.problems import WarehouseProblem
+from assets.postgres import detail_of, limit_waiting, shown_url
+from assets.problems import ConfigurationProblem, Problem, WarehouseProblem, chain
 
 _SMALL = 32 << 20  # bytes: a database of up to so many is read as a whole at every start, a larger one only at its ends
 
 
-def prepare_folder(folder: Path, is_ours: bool) -> None:
+def prepare_folder(folder: Path, is_ours: bool, is_demo: bool = False) -> None:
     """Makes the folder and its dagster.yaml, once: then it belongs to whoever runs it. Where BINDWATCH_DAGSTER_POSTGRES_URL is set at that moment,
     runs and events are kept there.
 
     is_ours: it lies in the home. What cannot be read any more is set aside there and made anew. Of a Dagster that serves others, too, nothing is; and one
-    that they use without a dagster.yaml is not given ours.
+    that they use without a dagster.yaml is not given ours. is_demo: runs and events stay in the folder, whatever the environment says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
     if is_ours and settings.exists() and not _is_yaml(settings):
         set_aside(settings, "cannot be read, so it is made anew as it was at first")
+    if is_demo and is_ours and settings.exists() and "postgres" in settings.read_text("utf-8"):
+        set_aside(settings, "would bring the demo into a team's PostgreSQL")
+    in_postgres = not is_demo and bool(os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL"))
     if not settings.exists() and (is_ours or not any(folder.iterdir())):
-        names = ["dagster.yaml", "dagster-postgres.yaml" if os.environ.get("BINDWATCH_DAGSTER_POSTGRES_URL") else "dagster-sqlite.yaml"]
+        names = ["dagster.yaml", "dagster-postgres.yaml" if in_postgres else "dagster-sqlite.yaml"]
         write_whole(settings, "".join((Path(__file__).parent / name).read_text("utf-8") for name in names))
     for database in _databases(folder) if is_ours else ():
         if (damage := damage_of(database)) is not None:
             set_aside_database(database, f"is damaged ({damage}): earlier runs are no longer shown in Dagster")
 
 
+def check_postgres(folder: Path) -> None:
+    """Raises WarehouseProblem when Dagster's history is in a PostgreSQL that cannot be used: Dagster would try for long, and answer with pages. Raises
+    ConfigurationProblem when a variable that dagster.yaml names is not set.
+    """
+    url = _postgres_of(folder)
+    if url is None:
+        return
+    limit_waiting()
+    logging.getLogger().addFilter(_is_worth_telling)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        engine.connect().close()
+    except sa.exc.DBAPIError as error:
+        raise _postgres_problem(folder, error) from error
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Dagster prints what the driver says, several lines each time it tries again; what came of it is told by us."""
+    return not str(record.msg).startswith("Retrying failed database")
+
+
+def _postgres_of(folder: Path) -> str | None:
+    """The address of the PostgreSQL that keeps Dagster's history, from its dagster.yaml."""
+    settings = folder / "dagster.yaml"
+    content = yaml.safe_load(settings.read_text("utf-8")) if settings.exists() and _is_yaml(settings) else None
+    storage = content.get("storage") if isinstance(content, dict) else None
+    if not isinstance(storage, dict) or not isinstance(storage.get("postgres"), dict):
+        return None
+    from dagster_postgres.utils import pg_url_from_config
+
+    return pg_url_from_config(_with_variables(storage["postgres"], settings))
+
+
+def _with_variables(value: Any, settings: Path) -> Any:
+    """A part of dagster.yaml, with what it takes from the environment."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"env"}:
+        return {name: _with_variables(one, settings) for name, one in value.items()}
+    if not os.environ.get(value["env"]):
+        raise ConfigurationProblem(f"{settings} refers to {value['env']}, which is not set. Set it, or write another storage there.")
+    return os.environ[value["env"]]
+
+
+def _postgres_problem(folder: Path, error: sa.exc.DBAPIError) -> WarehouseProblem:
+    return WarehouseProblem(f"Dagster's storage at {shown_url(_postgres_of(folder) or '')} cannot be used: {detail_of(error)}.")
+
+
 @contextmanager
 def histories_of(folder: Path, is_ours: bool) -> Iterator[None]:
-    """Damage deep inside a history shows when Dagster comes upon it. Raises WarehouseProblem then; where it is ours, the next run begins with a new one."""
+    """Damage deep inside a history shows when Dagster comes upon it, and so does a server that went away. Raises WarehouseProblem then; where what is
+    damaged is ours, the next run begins with a new one.
+    """
     try:
         yield
-    except sa.exc.DatabaseError as error:
+    except Problem:
+        raise
+    except Exception as error:
+        lost = next((one for one in chain(error) if isinstance(one, (sa.exc.OperationalError, sa.exc.InterfaceError))), None)
+        if lost is not None and _postgres_of(folder) is not None:
+            raise _postgres_problem(folder, lost) from error
+        if not isinstance(error, sa.exc.DatabaseError):
+            raise
         text = str(error.orig)
         if not isinstance(error.orig, sqlite3.DatabaseError) or not any(words in text for words in ("malformed", "not a database")):
             raise

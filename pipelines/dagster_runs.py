@@ -1,7 +1,7 @@
 """Which runs of a Dagster instance are this home's. An instance may serve others: what cannot be proven to be ours is left alone.
 
 A run says which home it is of by a tag. A run that holds the lock of the home knows that no other run of it goes on, so it ends those that still claim
-to, and removes old ones.
+to, and removes old ones. Whoever finds nobody at the lock, twice, knows the same: a queue waits for no dead run.
 """
 
 import json
@@ -9,18 +9,25 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG, RETRY_STRATEGY_TAG
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
 
-from assets.dagster.keys import GUARDED_RUN, HOME_TAG, PREFIX, PREFIX_TAG, VERDICT_TAG, named
+from assets.dagster.keys import GUARDED_RUN, HOME_TAG, PREFIX, PREFIX_TAG, REFUSED_TAG, VERDICT_TAG, named
 from assets.files import sync_folder
 from assets.problems import presentable
+from assets.warehouse.backup import is_free
 
 log = logging.getLogger("bindwatch")
 
@@ -29,6 +36,8 @@ _ALONE = "__ASSET_JOB"  # Dagster's job for what somebody runs alone in the UI
 _GOING_ON = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.STARTING]
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _STARTS_WITHIN = timedelta(minutes=10)  # a process that Dagster has started, until it has the lock
+_IS_HANDED_OVER_WITHIN = timedelta(seconds=30)  # until the code server knows of it
+_LOOK_AGAIN_SECONDS = 5.0  # of a run between its lock and its end
 _MOST, _SECONDS = 50, 10.0  # runs that are removed by one run, and how long that may take
 
 
@@ -59,9 +68,12 @@ def home_id(home: Path, make: bool = False) -> str | None:
 
 
 def tags_of(home: Path) -> dict[str, str]:
-    """What a run of this home says of itself; without the home, as long as it has no name."""
-    name = home_id(home)
-    return {PREFIX_TAG: PREFIX, **({HOME_TAG: name} if name else {})}
+    """What a run of this home says of itself. A home that is there is given its name: a run that is killed before it has the lock could not be ended else."""
+    name = None
+    with suppress(OSError):
+        name = home_id(home, make=home.is_dir())
+    # a run that is begun again after its process died pulls, too: one without a pull would prove nothing
+    return {PREFIX_TAG: PREFIX, RETRY_STRATEGY_TAG: "ALL_STEPS", **({HOME_TAG: name} if name else {})}
 
 
 def own_runs(
@@ -102,19 +114,75 @@ def clear_up(instance: dg.DagsterInstance, run_id: str, home: Path, keep_days: f
         log.warning("Dagster's history could not be cleared up: %s", presentable(error))
 
 
+def refuse(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
+    """Has a run end as canceled that finds somebody else at work in the home. That is no failure: nobody is alarmed, and it is not begun again."""
+    instance.add_run_tags(run.run_id, {REFUSED_TAG: why})
+    instance.report_run_canceling(run, why)
+
+
+def end_dead_runs(instance: dg.DagsterInstance, home: Path, suspected: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Ends the runs of this home that claim to go on, as they did the last time, while nobody holds its lock. Returns those that it ended, and those to
+    suspect the next time. Raises whatever Dagster's storage raises.
+
+    suspected: what the last call returned, some seconds ago or more. It takes two looks, because a run goes on for a moment before it has the lock, and after.
+    """
+    claiming = _going_on(instance, home)  # before the lock is looked at: who takes it in between is not among them
+    if not claiming or not is_free(home):
+        return [], []
+    known = set(suspected)
+    dead = [record.dagster_run for record in claiming if record.dagster_run.run_id in known and not _is_being_started(record)]
+    for run in dead:
+        _end(instance, run, "The process was killed: nobody holds the lock of the home. The next run goes on where this one stopped.")
+    ended = [run.run_id for run in dead]
+    return ended, [record.dagster_run.run_id for record in claiming if record.dagster_run.run_id not in ended]
+
+
+def end_dead_runs_now(instance: dg.DagsterInstance, home: Path) -> None:
+    """The same for who looks once: it waits a little when there is something to suspect."""
+    _, suspected = end_dead_runs(instance, home, ())
+    if suspected:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+        end_dead_runs(instance, home, suspected)
+
+
 def _end_dead_runs(instance: dg.DagsterInstance, run_id: str, home: Path) -> None:
     """A killed process cannot tell Dagster. Whatever of this home still claims to run while another run has the lock is dead."""
+    for record in _going_on(instance, home):
+        run = record.dagster_run
+        if run.run_id != run_id and not _is_being_started(record):
+            instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})  # this run is what it would be begun again for
+            _end(instance, run, "The process was killed. The next run went on where this one stopped.")
+
+
+def _going_on(instance: dg.DagsterInstance, home: Path) -> list[dg.RunRecord]:
+    """The runs of this home that claim to go on."""
     ours = own_runs(home, _GOING_ON)
-    for record in instance.get_run_records(ours) if ours else ():
-        run, since = record.dagster_run, record.update_timestamp.replace(tzinfo=UTC)
-        is_starting = run.status is dg.DagsterRunStatus.STARTING and datetime.now(UTC) - since < _STARTS_WITHIN
-        if run.run_id == run_id or is_starting or not _is_ours(run):
-            continue
-        said = "The process was killed. The next run went on where this one stopped."
-        if run.status is dg.DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, said)
-        else:
-            instance.report_run_failed(run, said)
+    return [record for record in instance.get_run_records(ours) if _is_ours(record.dagster_run)] if ours else []
+
+
+def _is_being_started(record: dg.RunRecord) -> bool:
+    """May its process be on the way to the lock? The code server that started it knows; where that is gone, the run never comes."""
+    run, age = record.dagster_run, datetime.now(UTC) - record.update_timestamp.replace(tzinfo=UTC)
+    if run.status is not dg.DagsterRunStatus.STARTING or age > _STARTS_WITHIN:
+        return False
+    return age < _IS_HANDED_OVER_WITHIN or GRPC_INFO_TAG not in run.tags or _is_known_to_its_server(run)
+
+
+def _is_known_to_its_server(run: dg.DagsterRun) -> bool:
+    server = json.loads(run.tags[GRPC_INFO_TAG])
+    client = DagsterGrpcClient(port=server.get("port"), socket=server.get("socket"), host=server.get("host"), use_ssl=bool(server.get("use_ssl")))
+    try:
+        answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=5)
+    except DagsterUserCodeUnreachableError:
+        return False
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def _end(instance: dg.DagsterInstance, run: dg.DagsterRun, said: str) -> None:
+    if run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, said)
+    else:
+        instance.report_run_failed(run, said)
 
 
 def _remove_old_runs(instance: dg.DagsterInstance, run_id: str, home: Path, keep_days: float) -> None:

@@ -1,9 +1,9 @@
 """Wiring, nothing else: what Dagster loads."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import dagster as dg
-from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from assets import process
 from assets.dagster.certified_binding import certified_binding
@@ -11,11 +11,12 @@ from assets.dagster.keys import JOB, dagster_section, named
 from assets.dagster.modelled import model_assets
 from assets.dagster.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, mapped_histories, salesforce_records
 from assets.dagster.session import Session
+from assets.problems import HomeInUse
 from assets.warehouse.file import Warehouse
 from expectations.asset_checks import gate
 from expectations.gate import checks
-from pipelines.dagster_runs import clear_up, tags_of
-from pipelines.sensors import alerts, merge_plans
+from pipelines.dagster_runs import clear_up, refuse, tags_of
+from pipelines.sensors import alerts, dead_runs, merge_plans
 from pipelines.settings import home, open_decisions, read_connections
 
 process.settle()  # in the processes that Dagster starts for this code location
@@ -24,7 +25,13 @@ process.settle()  # in the processes that Dagster starts for this code location
 @dg.resource(description="One run on one home folder: the lock, the warehouse, the connections.")
 def session(context: dg.InitResourceContext) -> Iterator[Session]:
     warehouse = Warehouse(home())
-    with warehouse.guard():
+    with ExitStack() as held:
+        try:
+            held.enter_context(warehouse.guard())
+        except HomeInUse as problem:
+            if context.instance is not None and context.run is not None:
+                refuse(context.instance, context.run, str(problem))
+            raise
         if context.instance is not None and context.run is not None:
             clear_up(context.instance, context.run.run_id, warehouse.home, dagster_section().keep_runs_days)
         yield Session(warehouse, open_decisions(), read_connections)
@@ -34,8 +41,7 @@ guarded_run = dg.define_asset_job(
     JOB,
     selection=dg.AssetSelection.all(),
     description="Pulls both CRMs, builds every table, publishes, and lets the gate judge.",
-    # A run that is begun again after its process died pulls, too: one without a pull would prove nothing.
-    tags={**tags_of(home()), RETRY_STRATEGY_TAG: "ALL_STEPS"},
+    tags=tags_of(home()),
 )
 
 _UNATTENDED = {RETRIES_TAG: "2"}
@@ -58,7 +64,7 @@ defs = dg.Definitions(
     asset_checks=[gate],
     jobs=[guarded_run],
     schedules=[hourly, nightly_reconciliation],
-    sensors=[alerts, merge_plans],
+    sensors=[alerts, dead_runs, merge_plans],
     resources={"session": session},
     # A DuckDB file has one writer, and a child process costs seconds.
     executor=dg.in_process_executor,

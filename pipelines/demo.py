@@ -15,9 +15,9 @@ from assets.machine import check_home
 from assets.problems import Problem
 from assets.progress import doing, undisturbed
 from pipelines.ending import decide
-from pipelines.guarded_run import DEMO_MARK, execute
+from pipelines.guarded_run import execute
 from pipelines.report import print_verdict, show_progress, stdout
-from pipelines.settings import home, is_default_home
+from pipelines.settings import DEMO_MARK, home, is_default_home
 
 _ROOT = Path(__file__).parent.parent
 _DAYS = 4

@@ -30,6 +30,7 @@ from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
+from pipelines.dagster_home import check_postgres
 from pipelines.settings import (
     dagster_home,
     home,
@@ -377,6 +378,7 @@ def _look_at_dagster() -> str:
     name = "BINDWATCH_DAGSTER_POSTGRES_URL"
     if name in path.read_text("utf-8") and not os.environ.get(name):
         raise _Mend(f"{path} refers to {name}, which is not set", f"Set {name}.")
+    check_postgres(dagster_home())
     return f"{path} can be read"
 
 

@@ -22,12 +22,11 @@ from assets.sql import transaction
 from assets.warehouse.file import Warehouse
 from assets.warehouse.set_aside import accept_records
 from assets.warehouse.shrinkage import accept_shrink
-from pipelines.dagster_home import histories_of, prepare_folder
-from pipelines.settings import dagster_home, home, is_default_home, is_own_dagster_home, own_dagster_home, read_connections, who_acts
+from pipelines.dagster_home import check_postgres, histories_of, prepare_folder
+from pipelines.settings import dagster_home, home, is_default_home, is_demo_home, is_own_dagster_home, read_connections, who_acts
 
 log = logging.getLogger("bindwatch")
 
-DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 EXIT_CODES = {"pass": 0, "fail": 1, "unproven": 3}
 _OWN_PROBLEMS = {name for name, value in vars(problems).items() if isinstance(value, type) and issubclass(value, problems.Problem)}
 
@@ -50,9 +49,13 @@ class RunResult:
 
 
 def prepare_instance() -> dg.DagsterInstance:
-    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster."""
-    os.environ.setdefault("DAGSTER_HOME", str(own_dagster_home()))
-    prepare_folder(dagster_home(), is_own_dagster_home())
+    """The Dagster instance that the command line, the demo and the UI share: $DAGSTER_HOME, or $BINDWATCH_HOME/dagster.
+
+    Raises WarehouseProblem when its history is in a PostgreSQL that cannot be used.
+    """
+    os.environ["DAGSTER_HOME"] = str(dagster_home())
+    prepare_folder(dagster_home(), is_own_dagster_home(), is_demo_home())
+    check_postgres(dagster_home())
     return dg.DagsterInstance.get()
 
 
@@ -66,7 +69,7 @@ def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: S
     doing("the run was being prepared", "Nothing had begun: run it again.")
     connections = read_connections()
     check_home(home(), is_default_home())
-    if (home() / DEMO_MARK).exists() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
+    if is_demo_home() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
         raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
     if accepted or accepted_shrink:
         _accept(accepted, accepted_shrink)

@@ -26,7 +26,9 @@ def serve_desk(host: str, port: int) -> None:
         user=tidy_name(environment.bindwatch_user or ""),
         desk_url=policy.links.desk_url,
     )
-    app = create_app(Settings(home(), open_decisions, entrance, policy.privacy.mask_emails, policy.merges.oldest_snapshot_hours))
+    app = create_app(
+        Settings(home(), open_decisions, entrance, policy.privacy.mask_emails, policy.merges.oldest_snapshot_hours, policy.alerts.silent_after_hours)
+    )
     listener = _listen(host, port)
     serve()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

@@ -1,4 +1,4 @@
-"""Dagster's sensors: one tells alerts, one judges merge plans that somebody drops into the home. Neither starts a run."""
+"""Dagster's sensors: one tells alerts, one ends dead runs, one judges merge plans that somebody drops into the home. None starts a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.dagster.keys import key, named
+from assets.dagster.keys import REFUSED_TAG, key, named
 from assets.machine import in_words
 from assets.problems import UnexpectedProblem, WarehouseProblem, presentable
 from assets.published.merge_check import ANSWERS, JudgedPlan, judge_dropped_plans
 from assets.published.merge_plan import FOLDER
 from pipelines.alerts import DeadRun, tell
-from pipelines.dagster_runs import home_id, is_guarded_run, own_runs
-from pipelines.settings import alert_urls, home, policy_for_reading
+from pipelines.dagster_runs import end_dead_runs, home_id, is_guarded_run, own_runs
+from pipelines.settings import alert_urls, home, is_demo_home, policy_for_reading
 
 _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _LOOK_BACK = timedelta(days=2)
@@ -22,16 +22,38 @@ _LOOK_BACK = timedelta(days=2)
 @dg.sensor(
     name=named("alerts"), minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the addresses in BINDWATCH_ALERT_URLS, once each: a gate that turned red, new blocking findings, a run that could not be "
-    "completed, recovery to green.",
+    "completed, no proven run for long, recovery to green.",
 )  # fmt: skip
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with _in_our_words():
         policy = policy_for_reading()
         urls = alert_urls(policy)
+        if is_demo_home():
+            return dg.SkipReason("The data of this home are made up: nobody is told.")
         if not urls:
             return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
         messages = tell(home(), policy, urls, read_dead_runs(context.instance))
     return dg.SkipReason(f"Told: {'; '.join(message.title for message in messages)}." if messages else "Nothing new.")
+
+
+@dg.sensor(
+    name=named("dead_runs"), minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs of this home that claim to go on although their process was killed: two looks after it. The queue goes on then, and the daemon "
+    "begins the run once more.",
+)  # fmt: skip
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    seen_in, _, suspected = (context.cursor or "").partition(" ")  # as in merge_plans
+    here = home_id(home()) or "-"
+    with _in_our_words():
+        ended, suspected_now = end_dead_runs(context.instance, home(), suspected.split() if seen_in == here else ())
+    context.update_cursor(" ".join([here, *suspected_now]))
+    if suspected_now:
+        return dg.SkipReason(f"Nobody holds the lock of the home, and {_listed(suspected_now)} claims to go on: if it still does the next time, it is dead.")
+    return dg.SkipReason(f"Ended, because its process was killed: {_listed(ended)}." if ended else "No run claims to go on that does not.")
+
+
+def _listed(run_ids: list[str]) -> str:
+    return ", ".join(run_id[:8] for run_id in run_ids)
 
 
 @dg.sensor(
@@ -81,14 +103,16 @@ def _evaluation(judged: list[JudgedPlan]) -> dg.AssetCheckEvaluation:
 
 
 def read_dead_runs(instance: dg.DagsterInstance) -> list[DeadRun]:
-    """Guarded runs of this home that ended badly in the last two days, whether they left a verdict or not. The oldest first."""
+    """Guarded runs of this home that ended badly in the last two days, whether they left a verdict or not. The oldest first. One that was refused, because
+    another was going on, did not end badly.
+    """
     ours = own_runs(home(), updated_after=datetime.now(UTC) - _LOOK_BACK)
     dead: list[DeadRun] = []
     later: frozenset[str] = frozenset()
     for record in instance.get_run_records(ours, limit=500) if ours else ():  # the latest comes first
         run = record.dagster_run
         if is_guarded_run(run):
-            if run.status in _ENDED:
+            if run.status in _ENDED and REFUSED_TAG not in run.tags:
                 dead.append(DeadRun(run.run_id, record.update_timestamp.replace(tzinfo=None), later))
             later |= {run.run_id}
     return dead[::-1]

@@ -21,6 +21,8 @@ from expectations.gate import checks
 
 log = logging.getLogger("bindwatch")
 
+DEMO_MARK = "demo-world"  # a file in a home whose data are made up
+
 _WHERE_FROM = {
     "SALESFORCE_INSTANCE_URL": "the org's own address, https://<your domain>.my.salesforce.com (Salesforce: Setup → My Domain)",
     "HUBSPOT_ACCESS_TOKEN": "lets Bindwatch read contacts (HubSpot: Settings → Integrations → Private Apps → your app → Auth → Access token)",
@@ -88,9 +90,17 @@ def home() -> Path:
     return read_environment().bindwatch_home.absolute()
 
 
+def is_demo_home() -> bool:
+    """Are the data of this home made up? Then nothing of it reaches the stores of a team, or the team, whatever the environment says: it may be the shell in
+    which somebody works for the team.
+    """
+    return (home() / DEMO_MARK).exists()
+
+
 def dagster_home() -> Path:
-    """$DAGSTER_HOME, or dagster/ in the home."""
-    return Path(os.environ.get("DAGSTER_HOME") or own_dagster_home()).absolute()
+    """$DAGSTER_HOME, or dagster/ in the home; that of the demo is always there."""
+    named = None if is_demo_home() else os.environ.get("DAGSTER_HOME")
+    return Path(named or own_dagster_home()).absolute()
 
 
 def own_dagster_home() -> Path:
@@ -121,9 +131,10 @@ def alert_urls(policy: Policy) -> list[str]:
 def open_decisions(create: bool = True) -> DecisionStore:
     """The decisions store at BINDWATCH_DECISIONS_URL, or in the home. Raises ConfigurationProblem when the URL cannot be used.
 
-    create: makes the home when it is not there.
+    create: makes the home when it is not there. Those of the demo are always in the home.
     """
-    return DecisionStore(home(), _reveal(read_environment().bindwatch_decisions_url), create)
+    url = None if is_demo_home() else _reveal(read_environment().bindwatch_decisions_url)
+    return DecisionStore(home(), url, create)
 
 
 def read_connections(policy: Policy | None = None) -> Connections:

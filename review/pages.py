@@ -6,7 +6,7 @@ from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from assets.problems import ConfigurationProblem
 from assets.published.decisions import has_decision
@@ -18,6 +18,7 @@ from review.deciding import MOST_AT_ONCE
 from review.desk import overview, scores, with_names
 from review.filters import chosen, read_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, same_person, sentences, timeline
+from review.health import Health
 from review.rules import group_rules, named_rules, read_rules
 from review.run_book import read_steps
 from review.site import FOLDER, PAGE_SIZE, Site, flash, language_of, number_of
@@ -28,6 +29,7 @@ class Pages:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.health = Health(site)
 
     def show_overview(self, request: Request) -> Response:
         snapshot = self.site.desk.snapshot()
@@ -100,7 +102,9 @@ class Pages:
         return self.site.page(request, "rules.html", groups=group_rules(language_of(request).code))
 
     def show_health(self, request: Request) -> Response:
-        return PlainTextResponse("ok")
+        """For whoever watches the desk from outside. It needs no log-in, so it says nothing of what was found."""
+        found = self.health.look()
+        return JSONResponse(found, 200 if found["state"] == "ok" else 503)
 
     async def search(self, request: Request) -> Response:
         """The worklist's form: sends the browser to the URL that says the same, without what must not stand in one."""

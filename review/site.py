@@ -41,7 +41,7 @@ _RECORD_ID = re.compile(r"\b(?:00Q|003|005)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b
 @dataclass(frozen=True)
 class Settings:
     """What the desk is told when it starts. mask_emails: as the policy says; pages show a***@example.com then. oldest_snapshot_hours: from which
-    age on a judged plan says that the snapshot is old.
+    age on a judged plan says that the snapshot is old. silent_after_hours: as the policy says.
     """
 
     home: Path
@@ -49,6 +49,7 @@ class Settings:
     entrance: Entrance
     mask_emails: bool = True
     oldest_snapshot_hours: float = 24
+    silent_after_hours: float | None = None
 
 
 class Site:

@@ -19,6 +19,8 @@ from sandbox.salesforce_api import CLIENT_ID, CLIENT_SECRET, SalesforceApi
 from sandbox.story import Story
 from sandbox.world import _iso
 
+TEAM_SETTINGS = ("BINDWATCH_DECISIONS_URL", "BINDWATCH_DAGSTER_POSTGRES_URL", "BINDWATCH_ALERT_URLS", "DAGSTER_HOME")  # empty counts as not set
+
 
 class SandboxServer:
     """Both CRMs over one story. Port 0 takes a free one.
@@ -59,8 +61,10 @@ class SandboxServer:
             "HUBSPOT_ACCESS_TOKEN": TOKEN,
             "SSL_CERT_FILE": str(folder / "ca.pem"),
         }
+        # whoever tries things out in a shell that has a team's settings must not reach the team's stores, or alarm it
+        settings = {**self.environment, **dict.fromkeys(TEAM_SETTINGS, "")}
         temporary = folder / "environment.tmp"
-        temporary.write_text("".join(f"{name}={value}\n" for name, value in self.environment.items()), "utf-8")
+        temporary.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), "utf-8")
         temporary.replace(folder / "environment")
 
     def serve(self) -> None:

@@ -5,13 +5,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import lxml.html
 import pytest
 from aiosmtpd.controller import Controller
@@ -21,6 +22,7 @@ from assets.policy import Policy
 from assets.problems import ConfigurationProblem
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_tables, publish_verdict
+from assets.published.silence import silence_limit
 from assets.published.worklist import Worklist
 from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
@@ -243,6 +245,66 @@ def test_waived_findings_and_those_of_the_baseline_are_not_told(tmp_path: Path, 
     end_run(crm, tmp_path, "fail", day(32))
     tell(tmp_path, crm.policy, [hook.url])
     assert "102" in hook.received[0]["message"] and "contact 101" not in hook.received[0]["message"]
+
+
+# ── silence ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def later(hours: float) -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=hours)
+
+
+def test_that_no_run_proves_anything_for_long_is_told_once_and_so_is_its_end(tmp_path: Path, hook: Hook) -> None:
+    crm = Crm()
+    end_run(crm, tmp_path, "pass", day(31))
+    for hours in (0, 25, 27, 28, 100):
+        tell(tmp_path, Policy(), [hook.url], now=later(hours))
+    assert [title[:31] for title in hook.titles] == ["Bindwatch: no proven run since "]
+    assert "longer than 26 hours" in hook.received[0]["message"]
+    end_run(crm, tmp_path, "unproven", day(32), problem="HubSpot: cannot be reached.")
+    tell(tmp_path, Policy(), [hook.url], now=later(101))
+    end_run(crm, tmp_path, "pass", day(33))
+    tell(tmp_path, Policy(), [hook.url], now=later(0))
+    assert hook.titles[1:] == ["Bindwatch: back to green"]
+    tell(tmp_path, Policy(), [hook.url], now=later(200))
+    assert len(hook.received) == 3  # and the next silence again
+
+
+def test_a_home_in_which_no_run_ever_proved_anything_is_silent_from_the_first_look_on(tmp_path: Path, hook: Hook) -> None:
+    for hours in (0, 25, 27, 28):
+        tell(tmp_path, Policy(), [hook.url], now=later(hours))
+    assert len(hook.received) == 1
+
+
+def test_the_policy_says_when_a_home_is_silent(tmp_path: Path, hook: Hook) -> None:
+    end_run(Crm(), tmp_path, "pass", day(31))
+    policy = Policy.model_validate({"alerts": {"silent_after_hours": 3}})
+    assert tell(tmp_path, policy, [hook.url], now=later(2.9)) == []
+    assert [message.kind for message in tell(tmp_path, policy, [hook.url], now=later(3.1))] == ["silent"]
+
+
+def test_a_clock_that_was_wrong_once_silences_nothing(tmp_path: Path, hook: Hook) -> None:
+    end_run(Crm(), tmp_path, "pass", day(31))
+    tell(tmp_path, Policy(), [hook.url], now=later(-9_000))  # the run seems to have ended in a year
+    assert [message.kind for message in tell(tmp_path, Policy(), [hook.url], now=later(-9_000 + 27))] == ["silent"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "hours"),
+    [
+        ([], 26), ([0], 26), ([0, 24], 26),  # nothing is usual yet
+        ([0, 24, 48], 48), ([0, 1, 2, 3, 50, 51], 2),  # a weekend changes nothing
+        ([0, 0.01, 0.02, 0.03], 1),
+        ([*range(0, 24 * 30, 24), *range(24 * 30, 24 * 30 + 25)], 2),  # what was usual a month ago is not any more
+    ],
+)  # fmt: skip
+def test_the_usual_distance_between_runs_is_that_of_the_last_ones(ended: list[float], hours: float) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("create schema published; create table published.run (run_no integer, run_id varchar, verdict varchar, finished_at timestamp)")
+        for number, moment in enumerate(ended, 1):
+            connection.execute("insert into published.run values (?, 'r', 'fail', ?)", [number, day(1) + timedelta(hours=moment)])
+        connection.execute("insert into published.run values (99, 'r', 'unproven', ?)", [day(1)])
+        assert silence_limit(connection, None) == timedelta(hours=hours)
 
 
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

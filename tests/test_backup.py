@@ -202,6 +202,7 @@ def test_decisions_in_postgresql_are_saved_and_put_back_only_where_there_are_non
     empty.record([Decision("undo", "Cy", finding)])  # its numbers go on after those
     assert [row["decision_no"] for row in empty.read()] == [1, 2, 3]
     other = database("other")
+    other.belongs_to(manifest["home_id"])
     other.record([Decision("acknowledge", "Dee", finding)])
     before = other.read()
     (note,) = put_back(other)

@@ -1,5 +1,6 @@
 """Decisions: the store, what is in force, and what the next run makes of it."""
 
+import sqlite3
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -114,6 +115,79 @@ def test_what_is_in_force_is_what_was_decided_last_and_not_taken_back(tmp_path_f
     expected = {finding(n)["fingerprint"]: words[[a for a in s if a != "assign"][-1]] for n, s in standing.items() if set(s) - {"assign"}}
     assert status == expected
     assert owner.keys() == {finding(n)["subject"] for n, s in standing.items() if "assign" in s}
+
+
+# ── several homes on one server ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def server(postgres: Server) -> sa.Engine:
+    """A server without decisions."""
+    engine = sa.create_engine(postgres.url())
+    with engine.begin() as connection:
+        connection.execute(sa.text("drop table if exists bindwatch_decision"))
+    return engine
+
+
+def store_of(name: str | None, server: sa.Engine, home: Path) -> DecisionStore:
+    store = DecisionStore(home, server.url.render_as_string(hide_password=False))
+    store.belongs_to(name)
+    return store
+
+
+def whose(store: DecisionStore) -> list[str]:
+    return [row["decided_by"] for row in store.read()]
+
+
+def test_homes_that_share_a_server_see_and_take_back_their_own_decisions_alone(server: sa.Engine, tmp_path: Path) -> None:
+    ours, theirs = store_of("ours", server, tmp_path), store_of("theirs", server, tmp_path)
+    ours.record([Decision("acknowledge", "Ann", finding())])
+    theirs.record([Decision("waive", "Bob", finding(), reason="x", waived_until=datetime(2030, 1, 1))])
+    theirs.record([Decision("undo", "Bob", finding())])
+    assert (whose(ours), whose(theirs)) == (["Ann"], ["Bob", "Bob"])
+    assert in_force(ours)[0] == {finding()["fingerprint"]: "acknowledged"}
+    assert [row["decided_by"] for row in theirs.read_after(0)] == ["Bob", "Bob"]
+    assert (ours.save(tmp_path / "ours.sqlite"), theirs.save(tmp_path / "theirs.sqlite")) == (1, 2)
+    # a third one, restored from the backup of the first, takes nothing from the others
+    third = store_of("third", server, tmp_path)
+    assert third.missing_from(tmp_path / "ours.sqlite") == 1
+    assert third.missing_from(tmp_path / "ours.sqlite", add_to_empty=True) == 0
+    assert (whose(ours), whose(theirs), whose(third)) == (["Ann"], ["Bob", "Bob"], ["Ann"])
+    assert (third.missing_from(tmp_path / "ours.sqlite"), third.missing_from(tmp_path / "theirs.sqlite", add_to_empty=True)) == (0, 2)
+
+
+def test_decisions_from_before_homes_had_names_go_to_the_home_that_knows_the_finding(server: sa.Engine, tmp_path: Path) -> None:
+    with server.begin() as connection:  # as 0.1 made it
+        connection.execute(
+            sa.text(
+                """create table bindwatch_decision (decision_no serial primary key, decided_at timestamp not null, decided_by text not null,
+                       action varchar(20) not null, fingerprint varchar(32) not null, subject varchar(32) not null, check_name varchar(60) not null,
+                       hubspot_contact_id text, salesforce_id text, owner text, reason text, waived_until timestamp)"""
+            )
+        )
+        connection.execute(
+            sa.text(
+                """insert into bindwatch_decision (decided_at, decided_by, action, fingerprint, subject, check_name)
+                   values (now(), :who, 'waive', :fingerprint, :fingerprint, 'x')"""
+            ),
+            [{"who": who, "fingerprint": finding(number)["fingerprint"]} for number, who in ((1, "Ann"), (1, "Cy"), (2, "Bob"))],
+        )
+    unnamed, ours, theirs = (store_of(name, server, tmp_path) for name in (None, "ours", "theirs"))
+    assert whose(unnamed) == ["Ann", "Cy", "Bob"]  # until a run of the newer version
+    for store, number in ((ours, 1), (theirs, 2)):
+        assert finding(number)["fingerprint"] in store.unnamed()
+        store.adopt([finding(number)["fingerprint"], finding(9)["fingerprint"]])
+    assert (whose(unnamed), whose(ours), whose(theirs)) == ([], ["Ann", "Cy"], ["Bob"])
+
+
+def test_a_file_of_a_home_needs_no_names_and_one_of_an_older_version_is_read_and_written(tmp_path: Path) -> None:
+    DecisionStore(tmp_path).record([Decision("acknowledge", "Ann", finding())])
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as connection:
+        connection.execute("alter table bindwatch_decision drop column home")
+    store = DecisionStore(tmp_path)
+    store.belongs_to("ours")
+    store.record([Decision("acknowledge", "Bob", finding())])
+    assert (whose(store), store.unnamed()) == (["Ann", "Bob"], [])
 
 
 # ── what the next run makes of it ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,13 +8,18 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
+import dagster as dg
 import pytest
+from dagster._core.storage.tags import WILL_RETRY_TAG
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from assets.dagster.keys import key
+from assets.dagster.keys import REFUSED_TAG, key
+from assets.warehouse.file import Warehouse
 from pipelines import guarded_run
+from pipelines.dagster_runs import home_id, tags_of
 from pipelines.report import print_verdict
 from sandbox import salesforce_api
 from sandbox.hubspot_api import HubSpotApi
@@ -410,14 +415,30 @@ def test_an_expectation_that_raises_is_neither_passed_nor_failed(tmp_path: Path,
     assert not (tmp_path / "home" / "certified").exists()
 
 
-def test_a_second_run_on_the_same_home_is_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assets.warehouse.file import Warehouse
+@pytest.mark.parametrize(("why", "words"), [("run", "Another run is going on in"), ("backup", "A backup of"), ("restore", "A backup is being put back in")])
+def test_a_run_that_finds_somebody_at_work_in_the_home_is_refused_which_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: Literal["run", "backup", "restore"], words: str
+) -> None:
+    from pipelines.sensors import read_dead_runs
 
-    run = runner(monkeypatch, tmp_path / "home")
-    with served(empty_story(), tmp_path / "sandbox") as server, Warehouse(tmp_path / "home").guard():
-        result = run(server)
-    assert result.exit_code == 3
-    assert "Another run is going on" in (result.problem or "")
+    home = tmp_path / "home"
+    run = runner(monkeypatch, home)
+    with served(small_story(), tmp_path / "sandbox") as server:
+        with Warehouse(home).guard(why):
+            home_id(home, make=True)
+            result = run(server)
+        assert result.exit_code == 3
+        assert words in (result.problem or "") and str(home) in (result.problem or "")
+        with guarded_run.prepare_instance() as instance:
+            refused = instance.get_run_by_id(result.run_id)
+            assert refused is not None
+            assert refused.status is dg.DagsterRunStatus.CANCELED
+            assert words in refused.tags[REFUSED_TAG]
+            assert refused.tags.get(WILL_RETRY_TAG, "false") == "false"
+            instance.add_run_tags(result.run_id, tags_of(home))
+            assert read_dead_runs(instance) == []
+        assert not (home / "published").exists()
+        assert run(server).verdict != "unproven"
 
 
 def test_a_gate_that_fails_on_new_lets_the_baseline_pass_and_stays_red_for_what_came_after(

@@ -19,11 +19,13 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, Sq
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from assets.dagster.keys import HOME_TAG, JOB, PREFIX_TAG, VERDICT_TAG
+from assets.warehouse.file import Warehouse
 from pipelines import dagster_runs
 from pipelines.dagster_home import prepare_folder
-from pipelines.dagster_runs import HOME_ID, clear_up, home_id, tags_of
+from pipelines.dagster_runs import HOME_ID, clear_up, end_dead_runs, home_id, tags_of
 from pipelines.sensors import read_dead_runs
 from sandbox.integration import poll
 from sandbox.story import Story
@@ -267,6 +269,39 @@ def test_a_run_that_takes_the_lock_ends_those_of_its_home_that_cannot_be_going_o
     assert statuses(instance) == expected
     record = instance.get_run_by_id(me)
     assert record is not None and record.tags.items() >= ours.items()
+
+
+def test_nobody_at_the_lock_at_two_looks_means_that_a_run_is_dead_and_the_queue_goes_on(tmp_path: Path) -> None:
+    instance = memory_instance()
+    home_id(tmp_path, make=True)
+    ours = tags_of(tmp_path)
+    expected = {
+        going_on(instance, like_ours, STATUS.STARTED, **ours): STATUS.FAILURE,
+        going_on(instance, like_ours, STATUS.CANCELING, **ours): STATUS.CANCELED,
+        going_on(instance, like_ours, STATUS.STARTING, **ours): STATUS.STARTING,  # its process may be on the way to the lock
+        going_on(instance, like_ours, STATUS.STARTED, **{**ours, HOME_TAG: "another"}): STATUS.STARTED,
+        going_on(instance, guarded_run, STATUS.STARTED, **ours): STATUS.STARTED,
+    }
+    before = statuses(instance)
+    ended, suspected = end_dead_runs(instance, tmp_path, ())
+    assert (ended, len(suspected), statuses(instance)) == ([], 3, before)
+    with Warehouse(tmp_path).guard():  # somebody is at work: the next look begins anew
+        assert end_dead_runs(instance, tmp_path, suspected) == ([], [])
+    assert end_dead_runs(instance, tmp_path, ()) == ([], suspected)
+    new = going_on(instance, like_ours, STATUS.STARTED, **ours)  # between its start and the lock
+    ended, _ = end_dead_runs(instance, tmp_path, suspected)
+    assert len(ended) == 2
+    assert statuses(instance) == {**expected, new: STATUS.STARTED}
+
+
+@pytest.mark.parametrize(("age", "is_dead"), [(0, False), (1, True)])
+def test_a_run_whose_code_server_is_gone_while_it_was_being_started_is_dead(tmp_path: Path, age: float, is_dead: bool) -> None:
+    instance = memory_instance()
+    home_id(tmp_path, make=True)
+    server = json.dumps({"host": "localhost", "socket": str(tmp_path / "gone")})
+    run_id = going_on(instance, like_ours, STATUS.STARTING, **tags_of(tmp_path), **{GRPC_INFO_TAG: server})
+    aged(instance, run_id, days=age / 24 / 60)  # minutes
+    assert end_dead_runs(instance, tmp_path, [run_id])[0] == ([run_id] if is_dead else [])
 
 
 def test_a_run_that_was_being_started_for_long_is_dead(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What a team sees and does around the runs: Dagster's pages, decisions between two runs, retries of scheduled runs, PostgreSQL."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from assets.dagster import session
 from assets.dagster.keys import JOB, key
@@ -16,12 +19,14 @@ from assets.published.worklist import Filter, Worklist
 from assets.warehouse.file import Warehouse
 from pipelines import guarded_run
 from pipelines.guarded_run import prepare_instance
+from pipelines.sensors import alerts
+from pipelines.settings import DEMO_MARK, open_decisions
 from sandbox.faults import parse_fault
 from sandbox.integration import poll
-from sandbox.server import SandboxServer
+from sandbox.server import TEAM_SETTINGS, SandboxServer
 from sandbox.story import Story
 from sandbox.world import id18
-from tests.live import Run, check_manifest, published, runner, served, snapshot, some_days_ago
+from tests.live import ROOT, Run, check_manifest, published, runner, served, snapshot, some_days_ago
 from tests.postgres import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -261,3 +266,51 @@ def test_runs_and_events_of_a_team_are_kept_in_postgresql(home: Path, postgres: 
     text = (home / "dagster" / "dagster.yaml").read_text()
     assert "BINDWATCH_DAGSTER_POSTGRES_URL" in text and postgres.url() not in text
     assert "max_concurrent_runs: 1" in text
+
+
+def test_the_demo_in_a_shell_with_a_teams_variables_touches_nothing_of_the_team(home: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = home.parent / "dagster-of-the-team"
+    (home / "dagster").mkdir(parents=True)
+    (home / "dagster" / "dagster.yaml").write_text((ROOT / "pipelines" / "dagster-postgres.yaml").read_text())  # of a demo with an older version
+    (home / DEMO_MARK).touch()
+    for name, value in (
+        ("DAGSTER_HOME", str(theirs)), ("BINDWATCH_HOME", str(home)), ("BINDWATCH_DAGSTER_POSTGRES_URL", postgres.url()),
+        ("BINDWATCH_DECISIONS_URL", postgres.url()), ("BINDWATCH_ALERT_URLS", "json://127.0.0.1:9/x"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with prepare_instance() as instance:
+        assert "postgres" not in type(instance.run_storage).__module__
+        with dg.build_sensor_context(instance=instance) as context:
+            assert "made up" in str(alerts(context))
+    assert (home / "dagster" / "history").exists()
+    assert not theirs.exists()
+    assert not open_decisions().is_elsewhere
+
+
+def test_what_the_sandbox_tells_a_shell_to_set_takes_a_teams_stores_out_of_it(server: SandboxServer, tmp_path: Path, postgres: Server) -> None:
+    assert set(TEAM_SETTINGS) >= {"BINDWATCH_DECISIONS_URL", "BINDWATCH_DAGSTER_POSTGRES_URL", "DAGSTER_HOME"}
+    shell = f"set -a; . {tmp_path}/sandbox/environment; set +a; env"
+    exported = dict.fromkeys(TEAM_SETTINGS, postgres.url())
+    told = subprocess.run(["sh", "-c", shell], env={**os.environ, **exported}, capture_output=True, text=True, check=True).stdout
+    assert postgres.url() not in told
+    assert f"HUBSPOT_BASE_URL={server.environment['HUBSPOT_BASE_URL']}" in told
+
+
+def test_two_homes_on_one_server_keep_their_decisions_apart(run: Run, server: SandboxServer, home: Path, postgres: Server) -> None:
+    with sa.create_engine(postgres.url()).begin() as connection:
+        connection.execute(sa.text("drop table if exists bindwatch_decision"))
+    homes = home, home.parent / "second"
+
+    def run_both() -> list[int]:
+        return [run(server, BINDWATCH_HOME=str(one), BINDWATCH_DECISIONS_URL=postgres.url()).exit_code for one in homes]
+
+    assert run_both() == [1, 1]
+    names = [check_manifest(one)["home_id"] for one in homes]
+    assert len(set(names)) == 2
+    store = DecisionStore(homes[0], postgres.url())
+    (finding,) = Worklist(homes[0], store).find(Filter(checks=("bound_record_unknown",)))
+    until = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=9)
+    store.record([Decision("waive", "Ann", finding, reason="a former org", waived_until=until)])
+    assert DecisionStore(homes[1], postgres.url()).read() == []
+    assert run_both() == [0, 1]
+    assert [check_manifest(one)["home_id"] for one in homes] == names

@@ -23,6 +23,7 @@ PREFIX = dagster_section().prefix  # of this process: Dagster reads definitions 
 HOME_TAG = "bindwatch/home"
 PREFIX_TAG = "bindwatch/prefix"
 VERDICT_TAG = "bindwatch/verdict"
+REFUSED_TAG = "bindwatch/refused"  # why a run did not begin, because somebody else was at work in the home: no failure
 
 
 def named(name: str, prefix: str = PREFIX) -> str:

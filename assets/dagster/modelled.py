@@ -20,14 +20,14 @@ from assets.models.build import BuiltTable, build_models
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
 from assets.moments import utc_text
 from assets.progress import doing
-from assets.published.decisions import note_decisions, write_decisions
+from assets.published.decisions import DecisionStore, note_decisions, write_decisions
 from assets.published.merge_plan import load_merge_plans
 from assets.published.publish import publish_tables, publish_verdict
 from assets.published.snapshot import read_manifest
 from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
 from assets.warehouse.file import Warehouse
-from assets.warehouse.identity import read_identity
+from assets.warehouse.identity import name_home, read_identity
 from assets.warehouse.ledger import RunRecord, machine_ahead, memory_with, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.watermark import loaded_pulls
@@ -69,6 +69,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             doing("the tables were being built")
             write_policy(connection, connections.policy, connections.salesforce.instance_url, [check.as_row for check in checks])
             set_baseline(connection, connections.policy.gate.fail_on)
+            _name_decisions(connection, session.decisions)
             decisions = session.decisions.read()
             if guarded:
                 note_decisions(connection, len(decisions))
@@ -94,6 +95,16 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
     return models
 
 
+def _name_decisions(connection: duckdb.DuckDBPyConnection, store: DecisionStore) -> None:
+    """Says in a store that others may use, too, which decisions are of this home. Those of an older Bindwatch say nothing of their home: of this one are
+    those about findings that it knows.
+    """
+    store.belongs_to(name_home(connection))
+    if unnamed := store.unnamed():
+        known = connection.execute("select fingerprint from main.ledger where list_contains(?, fingerprint)", [unnamed]).fetchall()
+        store.adopt([row[0] for row in known])
+
+
 def _reads(file: SqlFile, checks: list[CheckFile]) -> set[str]:
     return set(file.reads).union(*(check.reads for check in checks)) if file.table == "review.violation" else set(file.reads)
 
@@ -117,7 +128,8 @@ def _manifest(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> dict[
     identity = read_identity(connection)
     return {
         "run_id": record.run_id, "verdict": "unproven", "started_at": utc_text(record.started_at), "finished_at": None, "as_of": utc_text(record.as_of),
-        "salesforce_org_id": identity.get("salesforce"), "hubspot_portal_id": identity.get("hubspot"), "machine_ahead_seconds": machine_ahead(connection),
+        "salesforce_org_id": identity.get("salesforce"), "hubspot_portal_id": identity.get("hubspot"), "home_id": name_home(connection),
+        "machine_ahead_seconds": machine_ahead(connection),
         "problem": None, "coverage": coverage, "rebuilt_since": None,
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ force follows from the decisions in their order; taking one back is a decision, 
 
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from typing import Any, Literal
 import duckdb
 import sqlalchemy as sa
 
+from assets.postgres import detail_of, limit_waiting, shown_url
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.published.snapshot import current_folder, parse_manifest
 from assets.sqlite import copy_sqlite
 
 log = logging.getLogger("bindwatch")
@@ -41,7 +44,10 @@ _decision = sa.Table(
     sa.Column("owner", sa.Text),  # of an assignment; null takes it from everybody
     sa.Column("reason", sa.Text),
     sa.Column("waived_until", sa.DateTime),  # UTC
+    sa.Column("home", sa.Text),  # whose it is, on a server that several homes may use; null in the file of a home, and from before there were names
 )
+_WHAT = [column for column in _decision.columns if column.name not in ("decision_no", "home")]  # two that agree in all of it are the same decision
+_AT_ONCE = 1000  # values in a statement
 
 # Neither needs a right that writing a decision does not need. Readers do not wait.
 _ONE_WRITER = {"sqlite": "begin immediate", "postgresql": "select pg_advisory_xact_lock(hashtext('bindwatch_decision'))"}
@@ -63,6 +69,9 @@ class DecisionStore:
     """url: an SQLAlchemy URL; without one, decisions.sqlite in the home. Raises ConfigurationProblem when the URL cannot be used.
 
     create: makes the home when it is not there.
+
+    On a server it holds the decisions of this home alone, whoever else keeps theirs in the same table. The run says which home that is, and publishes it in
+    the manifest of the snapshot; everybody else reads it there.
     """
 
     def __init__(self, home: Path, url: str | None = None, create: bool = True) -> None:
@@ -73,9 +82,53 @@ class DecisionStore:
         try:
             # waits for another process that is writing; a connection that the server closed meanwhile is opened anew
             self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
+            if self.is_elsewhere:
+                limit_waiting()
         except (sa.exc.ArgumentError, ImportError) as error:
             raise ConfigurationProblem(f"BINDWATCH_DECISIONS_URL cannot be used ({type(error).__name__}): write postgresql://user@host/database") from error
         self._is_prepared = False
+        self._home = home
+        self._name: str | None = None
+        self._read_in: tuple[Path | None, str | None] = None, None
+
+    def belongs_to(self, name: str | None) -> None:
+        """Whose decisions these are, for a caller that knows it better than the published snapshot. None: it does not."""
+        self._name = name
+
+    @property
+    def whose(self) -> str | None:
+        """The name of the home; None before a run has published it."""
+        if self._name is not None:
+            return self._name
+        folder = current_folder(self._home)
+        if folder != self._read_in[0]:
+            self._read_in = folder, (parse_manifest(folder) or {}).get("home_id") if folder else None
+        return self._read_in[1]
+
+    def unnamed(self) -> list[str]:
+        """The fingerprints of decisions on a server that do not say whose they are."""
+        if not self.is_elsewhere:
+            return []
+        with self._connection() as connection:
+            return list(connection.execute(sa.select(_decision.c.fingerprint).where(_decision.c.home.is_(None)).distinct()).scalars())
+
+    def adopt(self, fingerprints: Sequence[str]) -> None:
+        """Makes the decisions about these findings that do not say whose they are this home's."""
+        with self._connection() as connection:
+            for start in range(0, len(fingerprints), _AT_ONCE):
+                some = fingerprints[start : start + _AT_ONCE]
+                connection.execute(sa.update(_decision).where(_decision.c.home.is_(None), _decision.c.fingerprint.in_(some)).values(home=self.whose))
+
+    def _ours(self) -> sa.ColumnElement[bool]:
+        """Which rows are this home's."""
+        if not self.is_elsewhere:
+            return sa.true()
+        return _decision.c.home.is_(None) if self.whose is None else _decision.c.home == self.whose
+
+    def check(self) -> None:
+        """Raises WarehouseProblem when the store cannot be used."""
+        with self._connection() as connection:
+            connection.execute(sa.select(_decision.c.decision_no).limit(1))
 
     def record(self, decisions: Sequence[Decision], at: datetime | None = None, seen: int | None = None) -> dict[str, list[dict[str, Any]]]:
         """Adds decisions in one transaction. at: UTC; now, when not given.
@@ -90,12 +143,14 @@ class DecisionStore:
                 connection.exec_driver_sql(alone)
             others: dict[str, list[dict[str, Any]]] = {}
             if seen is not None:
-                since = connection.execute(sa.select(_decision).where(_decision.c.decision_no > seen).order_by(_decision.c.decision_no)).mappings()
+                since = connection.execute(
+                    sa.select(_decision).where(_decision.c.decision_no > seen, self._ours()).order_by(_decision.c.decision_no)
+                ).mappings()
                 others = decided_by_others([dict(row) for row in since], decisions)
             rows = [
                 {
                     "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
-                    "waived_until": one.waived_until,
+                    "waived_until": one.waived_until, "home": self.whose if self.is_elsewhere else None,
                     **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
                 }
                 for one in decisions if one.finding["fingerprint"] not in others
@@ -106,14 +161,14 @@ class DecisionStore:
 
     def read(self, fingerprint: str | None = None) -> list[dict[str, Any]]:
         """Every decision, or those about one finding, in their order; with is_undone, true where a later one took it back."""
-        query = sa.select(_decision).order_by(_decision.c.decision_no)
+        query = sa.select(_decision).where(self._ours()).order_by(_decision.c.decision_no)
         if fingerprint is not None:
             query = query.where(_decision.c.fingerprint == fingerprint)
         return mark_undone(self._rows(query))
 
     def read_after(self, decision_no: int) -> list[dict[str, Any]]:
         """The decisions that came after that one, in their order. Whether one was taken back is known with those before: mark_undone."""
-        return self._rows(sa.select(_decision).where(_decision.c.decision_no > decision_no).order_by(_decision.c.decision_no))
+        return self._rows(sa.select(_decision).where(self._ours(), _decision.c.decision_no > decision_no).order_by(_decision.c.decision_no))
 
     @property
     def is_elsewhere(self) -> bool:
@@ -122,7 +177,7 @@ class DecisionStore:
 
     @property
     def where(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True) if self.is_elsewhere else str(self._engine.url.database)
+        return shown_url(self._engine.url) if self.is_elsewhere else str(self._engine.url.database)
 
     def save(self, target: Path) -> int | None:
         """Writes all decisions of one moment to a new SQLite file. Returns how many; None when there is no store yet. Never makes one.
@@ -130,7 +185,7 @@ class DecisionStore:
         Raises sqlite3.DatabaseError when the file in the home is damaged.
         """
         if self.is_elsewhere:
-            rows = self._rows(sa.select(_decision).order_by(_decision.c.decision_no))
+            rows = self._rows(sa.select(_decision).where(self._ours()).order_by(_decision.c.decision_no))
             copy = sa.create_engine(f"sqlite:///{target}")
             _metadata.create_all(copy)
             with copy.begin() as connection:
@@ -146,26 +201,22 @@ class DecisionStore:
             return int(copied.execute(f"select count(*) from {_decision.name}").fetchone()[0]) if has_table else 0
 
     def missing_from(self, saved: Path, add_to_empty: bool = False) -> int:
-        """How many decisions of a saved file this store does not hold as they were saved.
+        """How many decisions of a saved file this store does not hold as they were saved. Those that do not say whose they are may be of this home.
 
-        add_to_empty: a store without any decision takes them all, with their numbers, in one transaction. Nothing is ever added to others,
-        because a number that is taken there belongs to another decision.
+        add_to_empty: a store without any decision of this home takes them all, in their order and one transaction. Nothing is ever added to others.
         """
         source = sa.create_engine(f"sqlite:///{saved}")
         with source.connect() as connection:
-            rows = [dict(row) for row in connection.execute(sa.select(_decision).order_by(_decision.c.decision_no)).mappings()]
+            rows = [dict(row) for row in connection.execute(sa.select(*_WHAT).order_by(_decision.c.decision_no)).mappings()]
         source.dispose()
         with self._connection() as connection:
             if add_to_empty and self._engine.dialect.name == "postgresql":
                 connection.execute(sa.text(f"lock table {_decision.name} in share row exclusive mode"))
-            held = {row["decision_no"]: dict(row) for row in connection.execute(sa.select(_decision)).mappings()}
+            held = Counter(tuple(row) for row in connection.execute(sa.select(*_WHAT).where(self._ours() | _decision.c.home.is_(None))))
             if held or not add_to_empty or not rows:
-                return sum(held.get(row["decision_no"]) != row for row in rows)
-            connection.execute(sa.insert(_decision), rows)
-            if self._engine.dialect.name == "postgresql":
-                connection.execute(
-                    sa.text(f"select setval(pg_get_serial_sequence('{_decision.name}', 'decision_no'), :highest)"), {"highest": rows[-1]["decision_no"]}
-                )
+                return (Counter(tuple(row.values()) for row in rows) - held).total()
+            whose = self.whose if self.is_elsewhere else None
+            connection.execute(sa.insert(_decision), [{**row, "home": whose} for row in rows])
         return 0
 
     def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
@@ -179,7 +230,18 @@ class DecisionStore:
             # two processes may create the table at once; the one that comes second is refused
             if not sa.inspect(self._engine).has_table(_decision.name):
                 raise
+        if not self._names_homes():
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(sa.text(f"alter table {_decision.name} add column home text"))
+            except sa.exc.DBAPIError:
+                if not self._names_homes():  # as above
+                    raise
         self._is_prepared = True
+
+    def _names_homes(self) -> bool:
+        """False for a table that an older Bindwatch made."""
+        return any(column["name"] == "home" for column in sa.inspect(self._engine).get_columns(_decision.name))
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
@@ -189,12 +251,8 @@ class DecisionStore:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:
-            # the message of the driver may name the server, never the password
-            detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             way_back = "" if self.is_elsewhere else f" Is {self.where} damaged, put the one of the last backup in its place: `bindwatch doctor` tells."
-            raise WarehouseProblem(
-                f"The decisions store at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {detail}.{way_back}"
-            ) from error
+            raise WarehouseProblem(f"The decisions store at {shown_url(self._engine.url)} cannot be used: {detail_of(error)}.{way_back}") from error
 
 
 def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

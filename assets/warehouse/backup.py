@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import duckdb
 
@@ -42,6 +42,7 @@ MANIFEST = "backup.json"
 WAREHOUSE = "warehouse.duckdb"
 DECISIONS = "decisions.sqlite"
 POLICY = "bindwatch.toml"
+LOCK = "run.lock"  # in the home; whoever writes there holds it
 REQUESTS = "backup-requests"  # in the home, while somebody waits
 OF_THE_RUN = (WAREHOUSE, "certified")  # written by runs alone: copied by who holds the lock
 OF_PEOPLE = ("merge-plans", "alerts.json", "demo-world")
@@ -64,7 +65,7 @@ class Home(Protocol):
 
     home: Path
 
-    def guard(self) -> AbstractContextManager[None]: ...
+    def guard(self, why: Literal["run", "backup", "restore"] = "run") -> AbstractContextManager[None]: ...
 
 
 class Decisions(Protocol):
@@ -72,6 +73,9 @@ class Decisions(Protocol):
 
     @property
     def is_elsewhere(self) -> bool: ...
+    @property
+    def whose(self) -> str | None: ...
+    def belongs_to(self, name: str | None) -> None: ...
     @property
     def where(self) -> str: ...
     def save(self, target: Path) -> int | None: ...
@@ -108,11 +112,12 @@ def back_up(warehouse: Home, folder: Path, policy: Path, store: Decisions, tell:
         files |= {name: file for part in OF_PEOPLE for name, file in copy_part(home, folder, part).items()}
         if policy.is_file():
             files |= _copy_one(policy, folder / POLICY, POLICY)
+        state = _state_of(folder / WAREHOUSE)
+        store.belongs_to(state["home_id"])
         decisions, notes = _save_decisions(store, folder)
         files |= decisions
         if POLICY not in files:
             notes.append(f"There is no policy at {policy}, so the backup holds none: `bindwatch run` needs one.")
-        state = _state_of(folder / WAREHOUSE)
         manifest = sealed(
             {
                 "format": FORMAT, "made_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "bindwatch": version("bindwatch"), "home": str(home),
@@ -149,19 +154,23 @@ def _check_home(home: Path) -> None:
     try:
         is_there = (home / WAREHOUSE).exists()
         sign = sign_of_runs(home)
-        has_lock = (home / "run.lock").exists()
     except OSError as error:
         raise machine_problem(error, home) from error
     if is_there:
         return
     if sign is not None:
         raise missing(home / WAREHOUSE, sign)
-    if not has_lock or is_free(home / "run.lock"):
+    if is_free(home):
         raise BackupProblem(f"No run has taken place in {home}: nothing to back up. Is BINDWATCH_HOME the folder that your runs write?")
 
 
-def is_free(lock: Path) -> bool:
-    """Does nobody hold this lock? Takes and leaves it."""
+def is_free(home: Path) -> bool:
+    """Does nobody hold the lock of this home: no run, backup or restore?"""
+    return not (home / LOCK).exists() or _is_unlocked(home / LOCK)
+
+
+def _is_unlocked(lock: Path) -> bool:
+    """Takes and leaves it."""
     with lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -332,8 +341,11 @@ def _state_of(path: Path) -> dict[str, Any]:
     with closing(duckdb.connect(str(path), read_only=True)) as connection:
         schema = connection.execute("select max(version) from main.schema_version").fetchone()
         run = connection.execute("select run_id, verdict, finished_at from main.run order by finished_at desc limit 1").fetchone()
+        named = connection.execute("select 1 from duckdb_tables() where schema_name = 'main' and table_name = 'home'").fetchone()
+        name = connection.execute("select id from main.home").fetchone() if named else None
     return {
         "schema": schema[0] if schema else None,
+        "home_id": name[0] if name else None,
         "run": {"run_id": run[0], "verdict": run[1], "ended_at": f"{run[2]:%Y-%m-%dT%H:%M:%SZ}"} if run else None,
     }
 
@@ -372,7 +384,7 @@ def _have_state_saved(warehouse: Home, folder: Path, tell: Tell, longest_wait: f
     """Saves what only runs write: itself when the lock is free, else through the run that holds it."""
     home = warehouse.home
     try:
-        with warehouse.guard():
+        with warehouse.guard("backup"):
             return _save_state(home, folder, None)
     except HomeInUse:
         tell(f"A run is going on in {home}: it makes the backup at its next commit. Waiting; Ctrl-C withdraws the request.")
@@ -383,7 +395,7 @@ def _have_state_saved(warehouse: Home, folder: Path, tell: Tell, longest_wait: f
             if answer.exists():
                 return _read_answer(answer)
             try:
-                with warehouse.guard():
+                with warehouse.guard("backup"):
                     return _read_answer(answer) if answer.exists() else _save_state(home, folder, None)
             except HomeInUse:
                 time.sleep(_POLL)
@@ -439,7 +451,7 @@ def answer_requests(home: Path, connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _answer(home: Path, connection: duckdb.DuckDBPyConnection, request: Path) -> None:
-    if is_free(request):
+    if _is_unlocked(request):
         request.unlink(missing_ok=True)
         log.info("a backup was asked for by a process that is gone: nothing was made")
         return

@@ -6,12 +6,13 @@ process, so a killed run leaves none behind.
 
 import fcntl
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Literal, TypeVar
 
 import duckdb
 
@@ -20,13 +21,21 @@ from assets.policy import Policy
 from assets.problems import DamagedWarehouse, HomeInUse, WarehouseProblem, said
 from assets.pull.landing import Landing
 from assets.sql import SQL_FOLDER, after_each_commit, transaction
-from assets.warehouse.backup import REQUESTS, answer_requests
+from assets.warehouse.backup import LOCK, REQUESTS, answer_requests
 from assets.warehouse.damage import CHECKSUM, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
 from assets.warehouse.restore_home import RESTORING, finish_restore
 
 log = logging.getLogger("bindwatch.pull")
 
 T = TypeVar("T")
+
+Why = Literal["run", "backup", "restore"]
+_HELD: dict[str, str] = {
+    "run": "Another run is going on in {home}.",
+    "backup": "A backup of {home} is being made.",
+    "restore": "A backup is being put back in {home}.",
+}
+_LOOK_SECONDS = 0.2  # is_free takes the lock for a moment
 
 SCHEMA_VERSION = 4  # one more with each file under sql/migrations/
 MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
@@ -45,14 +54,16 @@ class Warehouse:
         return Landing(self.home / "landing", timedelta(hours=policy.pull.resume_hours))
 
     @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Keeps other runs off this home. Raises WarehouseProblem at once when one is going on."""
+    def guard(self, why: Why = "run") -> Iterator[None]:
+        """Keeps others off this home. why: what for, which those are told. Raises HomeInUse at once when it is not free."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / "run.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise HomeInUse(f"Another run is going on in {self.home}. Wait for it to end, then run again.") from error
+        with (self.home / LOCK).open("a+") as lock:
+            if not _take(lock, attempts=1 if why == "backup" else 2):  # a backup comes again by itself
+                lock.seek(0)
+                raise HomeInUse(f"{_HELD.get(lock.read(), _HELD['run']).format(home=self.home)} Wait for it to end, then run again.")
+            lock.truncate(0)
+            lock.write(why)
+            lock.flush()
             if (self.home / RESTORING).exists():
                 finish_restore(self.home)
             try:
@@ -60,6 +71,7 @@ class Warehouse:
             finally:
                 if self._was_opened:
                     note_checksum(self.path)
+                lock.truncate(0)
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -124,6 +136,18 @@ class Warehouse:
         sync_file(temporary)
         temporary.replace(self.path)
         sync_folder(self.home)
+
+
+def _take(lock: IO[str], attempts: int) -> bool:
+    """Takes the lock, unless somebody holds it for longer than it takes to look whether anybody does."""
+    for left in reversed(range(attempts)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_SECONDS if left else 0)
+        else:
+            return True
+    return False
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:

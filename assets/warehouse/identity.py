@@ -1,5 +1,6 @@
 """To whom a home belongs: one org and one portal. Records of two would be blended under one watermark, and nobody would see it."""
 
+import uuid
 from datetime import UTC, datetime
 
 import duckdb
@@ -27,6 +28,14 @@ def hold_to_home(connection: duckdb.DuckDBPyConnection, found: dict[str, str | N
         with transaction(connection):
             moment = naive(datetime.now(UTC))
             connection.executemany("insert into main.crm_identity values (?, ?, ?)", [[source, found_id, moment] for source, found_id in new.items()])
+
+
+def name_home(connection: duckdb.DuckDBPyConnection) -> str:
+    """The name of this home in stores that others use, too. It is given one when it has none."""
+    connection.execute("insert into main.home select ? where not exists (from main.home)", [uuid.uuid4().hex])
+    row = connection.execute("select id from main.home").fetchone()
+    assert row is not None  # it was put there
+    return str(row[0])
 
 
 def read_identity(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -104,7 +104,8 @@ def restore_home(warehouse: Home, folder: Path, manifest: dict[str, Any], policy
     try:
         for path in reversed(made):
             path.mkdir(0o700)
-        with warehouse.guard():
+        with warehouse.guard("restore"):
+            store.belongs_to(manifest.get("home_id"))
             missing = store.missing_from(folder / DECISIONS) if store.is_elsewhere and DECISIONS in manifest["files"] else 0
             stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             _remove_leftovers(home)

@@ -90,6 +90,10 @@ create table if not exists raw.set_aside (
     pull_no bigint not null
 );
 
+-- One row: the name by which a store that others use, too, tells this home's rows from theirs. It lives with the memory: it is in a backup, and goes along
+-- when the home is moved.
+create table if not exists main.home (id varchar not null);
+
 -- One row: the org or the portal that this home belongs to.
 create table if not exists main.crm_identity (source varchar not null, id varchar not null, noted_at timestamp not null);
 
