@@ -83,7 +83,7 @@ def evaluate(connection: duckdb.DuckDBPyConnection, policy: Policy) -> list[Outc
     """Runs every suite against the open warehouse. An expectation that raises is not evaluated, which is neither holds nor violated."""
     batches = _Batches(connection)
     counts = _count_findings(connection)
-    outcomes = []
+    outcomes: list[Outcome] = []
     by_suite: dict[str, list[CheckFile]] = {}
     for check in checks():
         if _setting(policy, check)["severity"] != "off":

@@ -52,10 +52,11 @@ def run(
     progress.doing("the run was being prepared", "Nothing had begun: run it again.")
     from pipelines import ending
     from pipelines.guarded_run import execute
-    from pipelines.report import print_verdict, show_progress
+    from pipelines.report import moving_line, print_verdict, show_progress
 
     show_progress()
-    result = execute(full, accept_record or (), accept_shrink or ())
+    with moving_line("Run"):
+        result = execute(full, accept_record or (), accept_shrink or ())
     ending.decide(result.exit_code)
     print_verdict(result)
     return result.exit_code
@@ -65,11 +66,16 @@ def run(
 def demo(
     people: Annotated[int, typer.Option(help="How many people the two CRMs know.", min=50)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
+    verbose: Annotated[bool, typer.Option("--verbose", help="What each run pulls, and its whole verdict, as `run` prints them.")] = False,
 ) -> int:
-    """Start the sandbox, run twice with some days of events in between, and show what came out. Needs no account."""
+    """Start the sandbox, run twice with some days of events in between, and show what came out. Needs no account.
+
+    Exit code 0: it worked, and the gate in it is red, as it should be. 2: the home holds other data. 3: it could not be completed.
+    """
+    progress.doing("the demo was being prepared", "Nothing of the demo is needed: start it again.")
     from pipelines.demo import run_demo
 
-    return run_demo(people, seed)
+    return run_demo(people, seed, verbose)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What a team sees and does around the runs: Dagster's pages, decisions between two runs, retries of scheduled runs, PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     assert evaluation("latent_duplicate", "core.duplicate_cluster").passed
 
 
-def told_by_dagster(run_id: str) -> list[dg.EventLogEntry]:
+def told_by_dagster(run_id: str) -> Sequence[dg.EventLogEntry]:
     with guarded_run.prepare_instance() as instance:
         return instance.all_logs(run_id)
 
