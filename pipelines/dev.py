@@ -19,8 +19,10 @@ from pipelines.settings import home
 _STOPS_WITHIN = 20.0  # seconds: Dagster ends four processes in their order
 # Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind. Dagster ends
 # what it started with SIGINT, which is kept out where this was started in the background.
-_WITH_PARENT = "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 15); os.getppid() == int(sys.argv.pop(1)) or sys.exit(); "
+_WITH_PARENT = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 15); os.getppid() == int(sys.argv.pop(1)) or sys.exit(); "
     "signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def serve_dagster(port: int) -> int:
