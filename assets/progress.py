@@ -5,6 +5,7 @@ an error of its own. So what counts is not which exception arrived, but that a s
 """
 
 import os
+import re
 import select
 import signal
 import threading
@@ -16,6 +17,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME = 1.0  # seconds in which a second signal is the same one: `timeout` and a terminal that closes send theirs twice
+PASSING = {"is_passing": True}  # a record of the log that says how far something is: whoever watches that move needs no line of it
 _PULLED = "What was pulled is kept; the next run goes on from there."
 
 
@@ -25,11 +27,21 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Progress:
-    """doing: what is going on, as it follows the word "while"; kept: what of it stays, None for the rows that arrived; rows: so many, in this process."""
+    """doing: what is going on, as it follows the word "while"; kept: what of it stays, None for the rows that arrived; rows: so many, in this process;
+    far: how far it is in words, "" when nobody knows; share: the same between 0 and 1, None when nobody knows.
+    """
 
     doing: str
     kept: str | None
     rows: int = 0
+    far: str = ""
+    share: float | None = None
+
+    @property
+    def told(self) -> str:
+        """What is going on, as somebody is told who waits: "the tables are being built, table 12 of 44"."""
+        going_on = re.sub(r"\b(was|were)\b", lambda word: {"was": "is", "were": "are"}[word[0]], self.doing)
+        return f"{going_on}, {self.far}" if self.far else going_on
 
 
 now = Progress("Bindwatch was starting", "Nothing had begun: call it again.")
@@ -38,7 +50,13 @@ now = Progress("Bindwatch was starting", "Nothing had begun: call it again.")
 def doing(what: str, kept: str | None = _PULLED) -> None:
     """A new phase begins. Raises Interrupted when somebody said during the last one that the process is to end, and it went unheard."""
     end_if_told()
-    now.doing, now.kept = what, kept
+    now.doing, now.kept, now.far, now.share = what, kept, "", None
+
+
+def counted(what: str, done: int, of: int | None = None) -> None:
+    """How far it is: `of` parts, "table 12 of 44"; or, when nobody knows how many will come, "1,200 rows of Lead"."""
+    now.far = f"{what} {done:,} of {of:,}" if of else f"{done:,} {what}"
+    now.share = done / of if of else None
 
 
 def end_if_told() -> None:

@@ -18,6 +18,7 @@ import duckdb
 from assets.models.sqlfile import CheckFile, check_files
 from assets.policy import Policy
 from assets.problems import said
+from assets.progress import counted
 
 log = logging.getLogger("bindwatch.gate")
 
@@ -82,17 +83,20 @@ def evaluate(connection: duckdb.DuckDBPyConnection, policy: Policy) -> list[Outc
     """Runs every suite against the open warehouse. An expectation that raises is not evaluated, which is neither holds nor violated."""
     batches = _Batches(connection)
     counts = _count_findings(connection)
-    outcomes = []
+    outcomes: list[Outcome] = []
     by_suite: dict[str, list[CheckFile]] = {}
     for check in checks():
         if _setting(policy, check)["severity"] != "off":
             by_suite.setdefault(check.suite, []).append(check)
+    number = sum(map(len, by_suite.values())) + sum(len(suite["expectations"]) for suite in _table_suites())
     for suite_name, suite_checks in by_suite.items():
+        counted("check", len(outcomes) + 1, number)
         definition = {"name": suite_name, "expectations": [_check_expectation(check, policy) for check in suite_checks]}
         results = batches.validate("review.finding", definition)
         outcomes += [_check_outcome(check, result, counts.get(check.name, (0, 0))) for check, result in zip(suite_checks, results, strict=True)]
     for suite in _table_suites():
         for table in dict.fromkeys(expectation["meta"]["table"] for expectation in suite["expectations"]):
+            counted("check", len(outcomes) + 1, number)
             expectations = [expectation for expectation in suite["expectations"] if expectation["meta"]["table"] == table]
             results = batches.validate(table, {"name": f"{suite['name']} {table}", "expectations": expectations})
             outcomes += [_table_outcome(suite["name"], expectation, result) for expectation, result in zip(expectations, results, strict=True)]

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from assets import progress
 from assets.problems import ConfigurationProblem
@@ -18,14 +19,70 @@ from pipelines.main import main
 
 __all__ = ["app", "main"]  # whoever starts `pipelines.cli:main` gets the same
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Guards the native HubSpot–Salesforce integration.")
+# Every command with an example, in the order of use: how `--help` shows them. `connect` comes first, when there is one.
+COMMANDS = {
+    "Try it, without an account": {
+        "demo": "bindwatch demo --people 1000",
+        "sandbox": "bindwatch sandbox --salesforce-port 0 --hubspot-port 0",
+    },
+    "Run it": {
+        "run": "bindwatch run --full",
+        "alert": "bindwatch alert --test",
+        "dev": "bindwatch dev --port 3001",
+    },
+    "See what is wrong, and decide": {
+        "review": "bindwatch review --port 8001",
+        "findings": "bindwatch findings --severity block --export csv --out findings.csv",
+        "decide": 'bindwatch decide assign 3014f72f --to bob --reason "knows them"',
+        "decide acknowledge": "bindwatch decide acknowledge 3014f72f",
+        "decide assign": "bindwatch decide assign 3014f72f --to bob",
+        "decide waive": 'bindwatch decide waive 3014f72f --reason "twins" --until 2099-01-31',
+        "decide undo": "bindwatch decide undo 3014f72f",
+    },
+    "Before a merge or an import": {
+        "merge-check": "bindwatch merge-check plan.csv --out judged.csv --fix safe-plan.csv",
+        "what-if": "bindwatch what-if touched.csv --out forecast.csv",
+    },
+    "After the damage": {
+        "restore-plan": "bindwatch restore-plan --out restore",
+    },
+    "Keep it": {
+        "doctor": "bindwatch doctor --json",
+        "backup": "bindwatch backup backup/monday",
+        "restore-home": "bindwatch restore-home backup/monday --yes",
+    },
+    "How good are the predictions?": {
+        "backtest": "bindwatch backtest",
+    },
+}
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = [name for commands in COMMANDS.values() for name in commands]
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
+
+
+app = typer.Typer(
+    cls=_InOrder, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Guards the native HubSpot–Salesforce integration."
+)
 
 
 app.add_typer(decide, name="decide")
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"bindwatch {version('bindwatch')}")
+        raise typer.Exit
+
+
 @app.callback()
-def begin(context: typer.Context) -> None:
+def begin(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False
+) -> None:
     progress.doing(f"`bindwatch {context.invoked_subcommand}` was at work", "It did not end its work: call it again.")
 
 
@@ -52,10 +109,11 @@ def run(
     progress.doing("the run was being prepared", "Nothing had begun: run it again.")
     from pipelines import ending
     from pipelines.guarded_run import execute
-    from pipelines.report import print_verdict, show_progress
+    from pipelines.report import moving_line, print_verdict, show_progress
 
     show_progress()
-    result = execute(full, accept_record or (), accept_shrink or ())
+    with moving_line("Run"):
+        result = execute(full, accept_record or (), accept_shrink or ())
     ending.decide(result.exit_code)
     print_verdict(result)
     return result.exit_code
@@ -65,11 +123,16 @@ def run(
 def demo(
     people: Annotated[int, typer.Option(help="How many people the two CRMs know.", min=50)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
+    verbose: Annotated[bool, typer.Option("--verbose", help="What each run pulls, and its whole verdict, as `run` prints them.")] = False,
 ) -> int:
-    """Start the sandbox, run twice with some days of events in between, and show what came out. Needs no account."""
+    """Start the sandbox, run twice with some days of events in between, and show what came out. Needs no account.
+
+    Exit code 0: it worked, and the gate in it is red, as it should be. 2: the home holds other data. 3: it could not be completed.
+    """
+    progress.doing("the demo was being prepared", "Nothing of the demo is needed: start it again.")
     from pipelines.demo import run_demo
 
-    return run_demo(people, seed)
+    return run_demo(people, seed, verbose)
 
 
 @app.command()
@@ -340,3 +403,18 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1,
     from pipelines.dev import serve_dagster
 
     return serve_dagster(port)
+
+
+def _describe_commands() -> None:
+    """Gives each command its place in `--help`, and its example in its own."""
+    for panel, commands in COMMANDS.items():
+        for path, example in commands.items():
+            *group, name = path.split()
+            known: list[Any] = [*decide.registered_commands] if group else [*app.registered_commands, *app.registered_groups]
+            for info in known:
+                if (info.name or getattr(info.callback, "__name__", "").replace("_", "-")) == name:
+                    info.rich_help_panel = None if group else panel
+                    info.epilog = f"Example: {example}"
+
+
+_describe_commands()

@@ -1,30 +1,32 @@
 """The demo: both CRMs as a sandbox on this machine, two runs, and some days of events in between."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 from assets.machine import check_home
 from assets.problems import Problem
 from assets.progress import doing, undisturbed
-from pipelines.ending import decide
+from pipelines.demo_summary import print_summary, told_of_changes, told_of_crms
 from pipelines.guarded_run import execute
-from pipelines.report import print_verdict, show_progress, stdout
+from pipelines.report import moving_line, print_verdict, show_progress, stdout
 from pipelines.settings import DEMO_MARK, home, is_default_home
 
 _ROOT = Path(__file__).parent.parent
 _DAYS = 4
+_NOTHING_LOST = "Nothing of the demo is needed: start it again."
 
 
-def run_demo(people: int, seed: int) -> int:
-    """Returns the exit code: 0 when the demo worked; the gate inside it is expected to fail."""
+def run_demo(people: int, seed: int, verbose: bool = False) -> int:
+    """Returns the exit code: 0 when the demo worked; the gate inside it is expected to fail. verbose: prints what both runs report."""
     folder = home()
     check_home(folder, is_default_home())
     if (folder / "warehouse.duckdb").exists() and not (folder / DEMO_MARK).exists():
@@ -36,27 +38,51 @@ def run_demo(people: int, seed: int) -> int:
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DEMO_MARK).touch()
-    started = time.monotonic()
-    show_progress()
-    stdout.rule("[bold]Two CRMs on this machine")
-    with running_sandbox(folder / "sandbox", people, seed, days_ago=_DAYS + 1) as environment:
-        os.environ.update(environment)
-        os.environ["BINDWATCH_CONFIG"] = str(_ROOT / "sandbox" / "bindwatch.toml")
-        stdout.print(f"Salesforce at {environment['SALESFORCE_INSTANCE_URL']}, HubSpot at {environment['HUBSPOT_BASE_URL']}, {people:,} people.")
-        stdout.rule("[bold]First run: everything is pulled")
-        first = execute()
-        stdout.print(f"First run: [bold]{first.verdict}[/]. What it found is the state the portal was in.")
-        doing("days passed in the sandbox", "Nothing of the demo is needed: start it again.")
-        stdout.rule(f"[bold]{_DAYS} days pass: edits, forms, conversions, merges, deletions")
-        advance(environment["HUBSPOT_BASE_URL"], _DAYS)
-        stdout.rule("[bold]Second run: what changed is pulled")
-        second = execute()
+    show_progress(logging.INFO if verbose else logging.WARNING)
+    stdout.print(f"[bold]Bindwatch demo[/]: {people:,} made-up people in two CRMs on this machine. No account.")
+    with ExitStack() as stack:
+        with _step("Both CRMs") as step:
+            doing("the CRMs were being filled and started", _NOTHING_LOST)
+            environment = stack.enter_context(running_sandbox(folder / "sandbox", people, seed, days_ago=_DAYS + 1))
+            os.environ.update(environment)
+            os.environ["BINDWATCH_CONFIG"] = str(_ROOT / "sandbox" / "bindwatch.toml")
+            step.say("Salesforce, HubSpot and the integration between them are up.")
+        with _step("First run") as step:
+            first = execute()
+            step.say(f"First run: {told_of_crms(first)}")
+        with _step(f"{_DAYS} days") as step:
+            doing(f"{_DAYS} days were passing in both CRMs", _NOTHING_LOST)
+            advance(environment["HUBSPOT_BASE_URL"], _DAYS)
+            step.say(f"{_DAYS} days passed: edits, forms, conversions, merges, deletions.")
+        with _step("Second run") as step:
+            second = execute()
+            step.say(f"Second run: {told_of_changes(second)}")
     worked = first.manifest is not None and second.manifest is not None and "unproven" not in (first.verdict, second.verdict)
     code = 0 if worked else 3
     decide(code)
-    print_verdict(second)
-    stdout.print(f"[dim]The demo took {time.monotonic() - started:.0f} s.[/]")
+    if verbose or not worked:
+        print_verdict(second if first.verdict != "unproven" else first)
+    else:
+        print_summary(folder, _DAYS)
     return code
+
+
+class _Step:
+    """A part of the demo. said: what came of it."""
+
+    said = ""
+
+    def say(self, text: str) -> None:
+        self.said = text
+
+
+@contextmanager
+def _step(name: str) -> Iterator[_Step]:
+    """One line that moves while this goes on, where lines can move, and one that stays when it is done."""
+    step, started = _Step(), time.monotonic()
+    with moving_line(name):
+        yield step
+    stdout.print(f"[green]✓[/] {step.said} [dim]{time.monotonic() - started:.0f} s[/]")
 
 
 @contextmanager

@@ -20,7 +20,8 @@ _STOPS_WITHIN = 20.0  # seconds: Dagster ends four processes in their order
 # Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind. Dagster ends
 # what it started with SIGINT, which is kept out where this was started in the background.
 _WITH_PARENT = (
-    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 15); signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 15); os.getppid() == int(sys.argv.pop(1)) or sys.exit(); "
+    "signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -34,11 +35,13 @@ def serve_dagster(port: int) -> int:
         print(f"Dagster UI: http://127.0.0.1:{port}   (data in {home()})", flush=True)
     root = Path(__file__).parent.parent
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    command = [sys.executable, "-c", _WITH_PARENT, *dagster] if sys.platform == "linux" else dagster
+    command = [sys.executable, "-c", _WITH_PARENT, str(os.getpid()), *dagster] if sys.platform == "linux" else dagster
     # a session of its own: a terminal that closes or Ctrl-C tells this process alone, which then ends that one in order
-    process = subprocess.Popen(command, start_new_session=True)
+    with progress.undisturbed():  # a signal in the middle of it would leave behind a Dagster that nobody knows of
+        process = subprocess.Popen(command, start_new_session=True)
     try:
         while not _answers(port) and process.poll() is None:
+            progress.end_if_told()
             time.sleep(0.5)
         if process.poll() is None:
             ending.serve(_STOPS_WITHIN)

@@ -2,15 +2,23 @@
 
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
+from assets import progress
 from assets.published.merge_check import Judgement
 from assets.published.restore_plan import RestorePlan
 from assets.published.snapshot import current_folder
@@ -32,15 +40,17 @@ _WORDS = {
 
 class _Progress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if _moves() and hasattr(record, "is_passing"):
+            return
         colour = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "dim")
         stderr.print(f"[{colour}]  {escape(record.getMessage())}[/]")
 
 
-def show_progress() -> None:
-    """Prints what the pull, the models and the gate report."""
+def show_progress(level: int = logging.INFO) -> None:
+    """Prints what the pull, the models and the gate report, from this level on."""
     logger = logging.getLogger("bindwatch")
     if not any(isinstance(handler, _Progress) for handler in logger.handlers):
-        logger.addHandler(_Progress())
+        logger.addHandler(_Progress(level))
     logger.setLevel(logging.INFO)
     logger.propagate = False
 
@@ -54,6 +64,38 @@ def print_whole(table: Table) -> None:
     """A table that people copy from: no cell is cut or broken. Where it is wider than the terminal, that one wraps its lines."""
     table.width = width_of(table)
     stdout.print(table, crop=False)
+
+
+def _moves() -> bool:
+    """Can a line be written over? In a file, and on terminals that only print, it cannot."""
+    return stderr.is_terminal and not stderr.is_dumb_terminal
+
+
+@contextmanager
+def moving_line(step: str) -> Iterator[None]:
+    """While something goes on: what, and how far it is, in one line of the terminal that is gone afterwards. Nothing where no line can move.
+
+    It is on standard error, as all that is told on the way: standard output holds the answer.
+    """
+    if not _moves():
+        yield
+        return
+    started, spinner = time.monotonic(), Spinner("dots")
+
+    def line() -> Table:
+        row = Table.grid(padding=(0, 1))
+        row.add_column()
+        row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        row.add_column(justify="right")
+        bar = ProgressBar(1, progress.now.share, width=16) if progress.now.share is not None else Text()
+        row.expand = True
+        row.add_column(justify="right")
+        row.add_row(spinner, Text(f"{step}: {progress.now.told}"), bar, f"{time.monotonic() - started:.0f} s")
+        return row
+
+    with Live(get_renderable=line, console=stderr, transient=True, refresh_per_second=8, redirect_stdout=False):
+        stderr.show_cursor()  # it stays: whoever ends this the hard way has it back
+        yield
 
 
 def print_verdict(result: RunResult) -> None:
@@ -99,10 +141,10 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
     if not sum(counts.values()):
         lines = [f"[bold yellow]{escape(plan.name)} has no row[/]: nothing was judged."]
     elif found.is_safe:
-        lines = [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {_amount(counts['safe'], 'row')}."]
+        lines = [f"[bold green]Every row of {escape(plan.name)} is safe[/]: {amount(counts['safe'], 'row')}."]
     else:
         lines = [f"[bold red]Do not carry {escape(plan.name)} out as it is.[/]"]
-        lines.append(", ".join(f"{_amount(rows, 'row')} {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")
+        lines.append(", ".join(f"{amount(rows, 'row')} {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")
     if fix is not None:
         lines.append(f"Merges with safe masters in {escape(str(fix))}: {found.fixed:,}. Records of the plan that are in none of them: {found.left_out:,}.")
     elif counts["unsafe"]:
@@ -115,7 +157,7 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
 def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
     """What can be put back, on standard error: standard output holds the values themselves."""
     lines = [
-        f"[bold]{_amount(found.values, 'value')} of {_amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
+        f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
         "Salesforce first.",
         f"Deleted contacts that can be restored: {found.deleted:,}. Salesforce fields that hold a value of another record: {found.backfilled:,}.",
         f"Values left alone: {found.edited:,} that somebody wrote later, {found.back:,} that are back already, "
@@ -179,10 +221,11 @@ def _age_of(moment: str) -> str:
     """How long ago, in words: 3 days, 5 hours, 12 minutes."""
     minutes = int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() // 60)
     count, unit = (minutes // 1440, "day") if minutes >= 1440 else (minutes // 60, "hour") if minutes >= 60 else (minutes, "minute")
-    return _amount(count, unit)
+    return amount(count, unit)
 
 
-def _amount(count: int, unit: str) -> str:
+def amount(count: int, unit: str) -> str:
+    """A number with its unit: 1 row, 1,200 rows."""
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 

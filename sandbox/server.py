@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class SandboxServer:
         self._sockets = [_listen(salesforce_port), _listen(hubspot_port)]
         # a client that keeps a TLS connection open would hold the end up for half a minute
         common: dict[str, Any] = {"log_level": "warning", "lifespan": "off", "timeout_graceful_shutdown": 1, "date_header": False, "timeout_keep_alive": 60}
+        logging.getLogger("uvicorn.error").addFilter(lambda record: "timeout graceful shutdown" not in record.getMessage())  # that is how it is meant to end
         certificate: dict[str, Any] = {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"}
         control = [
             Route("/sandbox/advance", self._advance, methods=["POST"]),

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from assets.dagster.keys import JOB, key
 from assets.dagster.pulled import RETRIES_TAG
 from assets.published.decisions import Decision, DecisionStore
 from assets.published.worklist import Filter, Worklist
+from assets.sql import count_rows
 from assets.warehouse.file import Warehouse
 from pipelines import guarded_run
 from pipelines.guarded_run import prepare_instance
@@ -90,6 +91,33 @@ def test_dagster_shows_of_a_check_how_many_how_many_new_the_trend_examples_and_l
     assert evaluation("latent_duplicate", "core.duplicate_cluster").passed
 
 
+def told_by_dagster(run_id: str) -> Sequence[dg.EventLogEntry]:
+    with guarded_run.prepare_instance() as instance:
+        return instance.all_logs(run_id)
+
+
+def test_the_rows_of_a_table_are_told_by_the_step_that_has_added_the_last_of_them(run: Run, server: SandboxServer, home: Path) -> None:
+    for title in ("CEO", "CFO"):  # two records of one person: the history of mapped properties is read, after both pulls
+        server.story.world.create_record("Contact", {"LastName": "Lee", "Email": "ann@example.com", "Title": title})
+    events = told_by_dagster(run(server).run_id)
+    told = {}
+    for event in (one.dagster_event for one in events if one.dagster_event is not None and one.dagster_event.is_step_materialization):
+        table = event.step_materialization_data.materialization.asset_key.path[-2:]
+        told[".".join(table)] = (event.step_key, event.step_materialization_data.materialization.metadata.get("dagster/row_count"))
+    with Warehouse(home).connect() as connection:
+        raw = {table: (step, count.value) for table, (step, count) in told.items() if count is not None and table.startswith("raw.")}
+        assert raw == {table: (step, count_rows(connection, table)) for table, (step, _) in raw.items()}
+    assert raw["raw.hubspot_property_version"][0] == "histories"
+    assert raw["raw.hubspot_history_read"] == ("histories", 1)
+
+
+def test_a_red_gate_says_once_that_nothing_is_certified(run: Run, server: SandboxServer) -> None:
+    result = run(server)
+    assert result.verdict == "fail"
+    (said,) = [event.user_message for event in told_by_dagster(result.run_id) if "Not executing" in event.user_message]
+    assert said == "Dependencies for step bindwatch__published__certified_binding failed: ['gate']. Not executing."
+
+
 def execute_alone(**selection: Any) -> dg.ExecuteInProcessResult:
     """What the buttons "Execute" and "Materialize" of one check or asset do."""
     from pipelines.definitions import defs
@@ -133,7 +161,7 @@ def test_models_rebuilt_alone_say_so_and_the_last_proof_stays(run: Run, server: 
     before, tables, runs = check_manifest(home), snapshot(home), published(home, "run")
     assert before["rebuilt_since"] is None
     server.story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
-    assert execute_alone(asset_selection={key("raw.hubspot_contact"), key("raw.hubspot_property_version")}, asset_check_selection=set()).success
+    assert execute_alone(asset_selection={key("raw.hubspot_contact")}, asset_check_selection=set()).success
     assert check_manifest(home) == before, "a pull alone"
     models = of_layers(*MODELS) | {key("raw.pull"), key("published.snapshot")}
     for checks in (set(), {dg.AssetCheckKey(key("core.binding"), "bound_record_unknown")}):
@@ -157,7 +185,7 @@ def test_a_step_that_fails_alone_takes_no_verdict_back(run: Run, server: Sandbox
     run(server)
     before = check_manifest(home)
     monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", "wrong")
-    assert not execute_alone(asset_selection={key("raw.hubspot_contact"), key("raw.hubspot_property_version")}, asset_check_selection=set()).success
+    assert not execute_alone(asset_selection={key("raw.hubspot_contact")}, asset_check_selection=set()).success
     monkeypatch.setenv("BINDWATCH_CONFIG", str(home / "none.toml"))
     assert not execute_alone(asset_selection=of_layers(*MODELS) | {key("raw.pull"), key("published.snapshot")}, asset_check_selection=set()).success
     assert (check_manifest(home), len(published(home, "run"))) == (before, 1)

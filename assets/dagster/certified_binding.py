@@ -15,13 +15,12 @@ from assets.published.publish import describe_file, publish_verdict
 
 @dg.asset(
     key=key("published.certified_binding"),
-    deps=[key("core.binding"), key("core.hubspot_contact"), key("core.overwrite"), key("core.switch_event"), key("core.merge_event"),
-          key("core.salesforce_person"), key("core.duplicate_cluster"), key("review.finding"), key("raw.pull")],
+    deps=[key("core.binding")],  # and by its checks on the gate, which is one step: where it is red, this is not begun
     group_name=named("6_published"),
     kinds={"parquet"},
     # so long the gate may be red before others work with bindings that nobody vouches for
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=74)),
-)  # fmt: skip
+)
 def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> dg.MaterializeResult[None]:
     """One row: a live HubSpot contact and the record it is bound to, as of the last green run. After a red run the last certified one stays. Left out is
     who cannot be told for sure, because a record that cannot be read was accepted.

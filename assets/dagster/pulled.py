@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -43,9 +44,15 @@ class PullOptions(dg.Config):
     """Compare all ids and stamps with what is known: only that finds records that vanished."""
 
 
-def _spec(name: str, source: str, description: str) -> dg.AssetSpec:
+def _spec(name: str, sources: str, description: str) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key(f"raw.{name}"), deps=[key(source)], group_name=named("2_raw"), kinds={"duckdb"}, skippable=True, description=description, freshness_policy=_FRESH
+        key(f"raw.{name}"),
+        deps=[key(source) for source in sources.split()],
+        group_name=named("2_raw"),
+        kinds={"duckdb"},
+        skippable=True,
+        description=description,
+        freshness_policy=_FRESH,
     )
 
 
@@ -67,31 +74,33 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
             ingest = Ingest(connection, landing, connections.policy, config.full)
             for name in salesforce.OBJECTS:
                 pulls = ingest_object(org, ingest, name, wanted[name])
-                yield _result(connection, f"raw.salesforce_{name.lower()}", pulls)
+                yield _result(connection, f"raw.salesforce_{name.lower()}", _covered(connection, pulls))
 
 
 @dg.multi_asset(
     name="hubspot",
     specs=[
         _spec("hubspot_contact", "hubspot.contact", "Every version of every HubSpot contact ever pulled, live and archived, as text."),
-        _spec("hubspot_property_version", "hubspot.contact", "Every entry of the property history that Bindwatch needs: the two "
-              "Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties."),
     ],
-)  # fmt: skip
+)
 def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
-    """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
+    """Pulls contacts, with the history of their ids and e-mails. The first pull is full, later ones take what changed; archived contacts always come
+    whole.
+    """
     with _portal(context, config, session) as (portal, ingest):
         pulls = ingest_contacts(portal, ingest, hubspot.read_property_list(portal, ingest.policy))
-        yield _result(ingest.connection, "raw.hubspot_contact", pulls)
-        yield _result(ingest.connection, "raw.hubspot_property_version", pulls)
+        yield _result(ingest.connection, "raw.hubspot_contact", _covered(ingest.connection, pulls))
 
 
 @dg.multi_asset(
     name="histories",
     specs=[
+        # begun by the step hubspot, with the ids and e-mails; whole, and so told, when this step is done
+        _spec("hubspot_property_version", "hubspot.contact raw.hubspot_contact raw.salesforce_lead raw.salesforce_contact", "Every entry of the property "
+              "history that Bindwatch needs: the two Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties."),
         dg.AssetSpec(
             key("raw.hubspot_history_read"),
-            deps=[key("raw.hubspot_contact"), key("raw.hubspot_property_version"), key("raw.salesforce_lead"), key("raw.salesforce_contact")],
+            deps=[key("raw.hubspot_contact"), key("raw.salesforce_lead"), key("raw.salesforce_contact")],
             group_name=named("2_raw"), kinds={"duckdb"}, skippable=True,
             description="One row: a contact whose history of mapped properties was read, because its binding changed or its e-mail has several records in "
             "Salesforce. Read when both CRMs were pulled; the entries are in raw/hubspot_property_version.",
@@ -101,7 +110,9 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
 def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls the history of mapped properties where it is needed and was not read since the contact changed."""
     with _portal(context, config, session) as (portal, ingest):
-        yield _result(ingest.connection, "raw.hubspot_history_read", ingest_histories(portal, ingest))
+        pulls = ingest_histories(portal, ingest)
+        yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
+        yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
 
 
 @contextmanager
@@ -115,10 +126,14 @@ def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Ses
             yield portal, Ingest(connection, landing, connections.policy, config.full)
 
 
-def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult[None]:
-    """What the pulls of a table brought, and what they could not see."""
+def _covered(connection: duckdb.DuckDBPyConnection, pulls: list[LandedPull]) -> list[dict[str, Any]]:
+    """What the run knows by these pulls."""
     objects = {pull.manifest.object for pull in pulls}
-    covered = [pull for source in read_coverage(connection).values() for pull in source if pull["object"] in objects]
+    return [pull for source in read_coverage(connection).values() for pull in source if pull["object"] in objects]
+
+
+def _result(connection: duckdb.DuckDBPyConnection, table: str, covered: list[dict[str, Any]]) -> dg.MaterializeResult[None]:
+    """What the pulls of a table brought, and what they could not see."""
     rows = count_rows(connection, table)
     if not covered:  # nothing needed to be pulled
         return dg.MaterializeResult(asset_key=key(table), metadata={"dagster/row_count": rows, "dagster/table_name": table, "rows": 0})

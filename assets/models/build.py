@@ -10,7 +10,7 @@ import duckdb
 
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
 from assets.problems import UnexpectedProblem, said
-from assets.progress import told_to_end
+from assets.progress import counted, told_to_end
 from assets.sql import SQL_FOLDER, transaction
 
 log = logging.getLogger("bindwatch.models")
@@ -46,9 +46,9 @@ def build_models(
         # (docs/decisions/0009).
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
-        for file in model_files(sql_folder, checks, until):
-            if file.table in without:
-                continue
+        files = [file for file in model_files(sql_folder, checks, until) if file.table not in without]
+        for number, file in enumerate(files, 1):
+            counted("table", number, len(files))
             started = time.perf_counter()
             _execute(connection, file, file.text)
             if file.table == "review.violation":
@@ -57,7 +57,7 @@ def build_models(
                     named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
                     _execute(connection, check, f"insert into review.violation by name {named}")
             seconds[file.table] = time.perf_counter() - started
-            log.info("built %s in %.1f s", file.table, seconds[file.table])
+    log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))
     connection.execute("reset disabled_compression_methods")
     return _describe(connection, seconds)
 

@@ -278,8 +278,9 @@ class LandedPull:
         self._lot.append(note)
         self._lot_bytes += note["bytes"]
         self._count(note)
+        progress.counted(f"rows of {self.manifest.object.replace('_', ' ')}", self.rows)
         if time.monotonic() - self._told_at >= _TOLD_EVERY:
-            log.info("%s: %s rows so far", self.label, f"{self.rows:,}")
+            log.info("%s: %s rows so far", self.label, f"{self.rows:,}", extra=progress.PASSING)
             self._told_at = time.monotonic()
         if len(self._lot) >= _LOT_PAGES or self._lot_bytes >= _LOT_BYTES or time.monotonic() - self._synced_at >= _LOT_SECONDS:
             self.sync()

@@ -1,0 +1,99 @@
+"""What somebody sees who meets Bindwatch for the first time: `bindwatch demo`, on a terminal and without one, and any run while it goes on."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from assets.models.sqlfile import check_files, model_files
+from assets.sql import SQL_FOLDER
+from pipelines.demo_summary import print_summary
+from pipelines.report import stdout
+from tests.command import call, environment_of
+from tests.crm import Crm, day, duplicates, jumped, lead_id
+from tests.desk.portal import publish
+from tests.live import ROOT
+from tests.terminal import call_on_terminal, screen_of
+
+STORIES = ("1  Jumped: ", "2  About to be lost: ", "3  Merged the wrong way: ")
+NEXT = ("make review", ".venv/bin/bindwatch findings --id ", "make dev", "README.md")
+
+
+def as_it_stays(lines: list[str]) -> None:
+    """What every end of a demo has, whatever happened in it."""
+    assert len(lines) <= 40, "\n".join(lines)
+    text = "\n".join(lines)
+    assert re.search(r"^FAIL  \d+ findings? blocks?, \d+ warn; \d+ of \d+ checks hold\. Red is right here\.$", text, re.MULTILINE), text
+    assert re.search(r'Taken: \w+ ("[^"]+"|empty) is now ("[^"]+"|empty)', " ".join(text.split())), text
+    assert re.search(r"^before +now  findings of which kind", text, re.MULTILINE), text
+    for beginning in (*STORIES, *NEXT):
+        assert sum(line.startswith(beginning) for line in lines) == 1, beginning
+    assert text.count("→") == len(STORIES), "each with what to do"
+    for noise in ("None", "['", "built ", "rows so far", "rows pulled", "Cancel "):
+        assert noise not in text, text
+
+
+@pytest.mark.slow
+def test_the_demo_on_a_terminal_moves_one_line_a_step_and_leaves_forty(tmp_path: Path) -> None:
+    code, written = call_on_terminal(["demo", "--people", "300"], environment_of(tmp_path, {}))
+    lines, gone = screen_of(written)
+    assert code == 0, "\n".join(lines)
+    as_it_stays(lines)
+    assert [line for line in lines if len(line) > 80] == [], "a row more each"
+    assert [line[0] for line in lines[1:5]] == ["✓"] * 4
+    tables = len(model_files(SQL_FOLDER, check_files(ROOT / "expectations")))
+    for step in ("First run", "Second run"):
+        moved = [line for line in gone if f" {step}: " in line]
+        assert any("is being pulled, " in line and "rows of " in line for line in moved), moved
+        assert any(f" of {tables} " in line and "the tables are being built, table " in line and "━" in line for line in moved), moved
+        assert any("the gate is judging, check " in line for line in moved), moved
+    assert any(" Both CRMs: the CRMs are being filled and started" in line for line in gone)
+    assert "\x1b[?25h" in written and not written.rstrip().endswith("\x1b[?25l"), "the cursor is there"
+
+
+@pytest.mark.slow
+def test_the_demo_without_a_terminal_says_a_plain_line_a_step(tmp_path: Path) -> None:
+    answer = call(["demo", "--people", "300"], environment_of(tmp_path, {}))
+    assert (answer.code, answer.err) == (0, "")
+    assert "\x1b" not in answer.out
+    lines = answer.out.splitlines()
+    as_it_stays(lines)
+    assert len({*lines} - {""}) == len([line for line in lines if line]), "no line comes twice"
+    assert [re.sub(r"\d[\d,]*", "7", line) for line in lines[1:5]] == [
+        "✓ Salesforce, HubSpot and the integration between them are up. 7 s",
+        "✓ First run: 7 Leads, 7 Contacts, 7 HubSpot contacts. 7 s",
+        "✓ 7 days passed: edits, forms, conversions, merges, deletions. 7 s",
+        "✓ Second run: 7 Leads, 7 Contacts and 7 HubSpot contacts had changed. 7 s",
+    ]
+
+
+def what_can_happen() -> Crm:
+    """Between two runs a contact jumps and loses two values, a record is deleted with its contact, and a merge takes another contact."""
+    crm = duplicates()
+    jumped(crm)
+    for number, email in ((11, "cy@example.com"), (12, "cy@example.com"), (21, "di@example.com")):
+        crm.lead(number, email=email)
+    crm.lead(11, email="cy@example.com", merged_into=lead_id(12), modified=day(30.1))
+    crm.lead(21, email="di@example.com", deleted=True, modified=day(30.1))
+    crm.contact("201", bound=lead_id(11), email="cy@example.com", archived_at=day(30.2), properties={"firstname": "Cy"})
+    crm.contact("301", bound=lead_id(21), email="di@example.com", archived_at=day(30.2), properties={"firstname": "Di"})
+    return crm
+
+
+def test_the_end_of_the_demo_tells_three_stories_out_of_what_was_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+    publish(what_can_happen(), tmp_path)
+    monkeypatch.setattr(stdout, "width", 80)
+    print_summary(tmp_path, days=4)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 35  # and five of the steps before it
+    assert [line for line in lines if len(line.rstrip()) > 80] == []
+    text = " ".join(" ".join(lines).split())
+    assert "1 jumped to another one, which took 1 value; 1 of 1 merge went the wrong way; 2 contacts were deleted." in text
+    assert "1 finding blocks, 0 warn" in text
+    assert ", HubSpot 101 (switch_happened)" in text
+    assert 'Taken: jobtitle "CEO" is now "Buyer"' in text
+    assert "2 About to be lost: Di Lee, HubSpot 301 (contact_deleted_by_sync)" in text, "not the one whose story is the merge"
+    assert "3 Merged the wrong way: Cy Lee, HubSpot 201 (merged_into_unbound)" in text
