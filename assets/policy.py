@@ -131,6 +131,9 @@ class Pull(Section):
     bulk_job_minutes: float = Field(120, gt=0, description="How long a run waits for a bulk job.")
     salesforce_reserve_percent: float = Field(5, ge=0, le=100, description="The share of the org's daily API calls that Bindwatch leaves to others.")
     bulk_page_rows: int = Field(50_000, ge=1, description="Rows of one bulk result page.")
+    hubspot_api: Literal["auto", "2026-09", "2026-03", "v3"] = Field(
+        "auto", description="The version of HubSpot's API: the newest one that the portal knows, or the one named here."
+    )
     hubspot_requests_per_10_seconds: int = Field(190, ge=1, description="HubSpot's limit for Professional and Enterprise.")
     hubspot_searches_per_second: int = Field(5, ge=1, description="HubSpot's limit for search requests of one account.")
     hubspot_slow_answer_ms: float = Field(80, ge=0, description="From this on, a full pull of contacts reads several batches at a time.")

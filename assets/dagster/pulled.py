@@ -8,13 +8,12 @@ import dagster as dg
 import duckdb
 
 from assets.dagster.keys import key, named
-from assets.dagster.session import Session
+from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories
 from assets.ingest.salesforce import ingest_object
 from assets.progress import doing
-from assets.pull import hubspot, salesforce
-from assets.pull.hubspot_portal import Portal
+from assets.pull import salesforce
 from assets.pull.landing import LandedPull
 from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
@@ -61,12 +60,11 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("Salesforce was being pulled", kept=None)
-        org, _ = session.crms(connection, context.run_id)
-        wanted = salesforce.describe_fields(org, connections.policy)
+        crms = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
             ingest = Ingest(connection, landing, connections.policy, config.full)
             for name in salesforce.OBJECTS:
-                pulls = ingest_object(org, ingest, name, wanted[name])
+                pulls = ingest_object(crms.org, ingest, name, crms.fields[name])
                 yield _result(connection, f"raw.salesforce_{name.lower()}", pulls)
 
 
@@ -80,8 +78,8 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
 )  # fmt: skip
 def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls contacts and their history. The first pull is full, later ones take what changed; archived contacts always come whole."""
-    with _portal(context, config, session) as (portal, ingest):
-        pulls = ingest_contacts(portal, ingest, hubspot.read_property_list(portal, ingest.policy))
+    with _portal(context, config, session) as (crms, ingest):
+        pulls = ingest_contacts(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_contact", pulls)
         yield _result(ingest.connection, "raw.hubspot_property_version", pulls)
 
@@ -100,19 +98,19 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
 )  # fmt: skip
 def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls the history of mapped properties where it is needed and was not read since the contact changed."""
-    with _portal(context, config, session) as (portal, ingest):
-        yield _result(ingest.connection, "raw.hubspot_history_read", ingest_histories(portal, ingest))
+    with _portal(context, config, session) as (crms, ingest):
+        yield _result(ingest.connection, "raw.hubspot_history_read", ingest_histories(crms.portal, ingest))
 
 
 @contextmanager
-def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Session) -> Iterator[tuple[Portal, Ingest]]:
-    """A step that pulls from HubSpot: the portal, and where its pulls go."""
+def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Session) -> Iterator[tuple[Crms, Ingest]]:
+    """A step that pulls from HubSpot: the way in, and where its pulls go."""
     with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("HubSpot was being pulled", kept=None)
-        _, portal = session.crms(connection, context.run_id)
+        crms = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
-            yield portal, Ingest(connection, landing, connections.policy, config.full)
+            yield crms, Ingest(connection, landing, connections.policy, config.full)
 
 
 def _result(connection: duckdb.DuckDBPyConnection, table: str, pulls: list[LandedPull]) -> dg.MaterializeResult[None]:

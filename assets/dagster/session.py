@@ -20,8 +20,10 @@ from assets.progress import Interrupted, interruption, told_to_end, undisturbed
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_verdict
 from assets.pull import patience
+from assets.pull.hubspot import PropertyList, read_property_list
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.retries import Again
+from assets.pull.salesforce import FieldList, describe_fields
 from assets.pull.salesforce_org import Org, SalesforceAccess
 from assets.warehouse.coverage import read_coverage
 from assets.warehouse.damage import is_damage, note_end_of_run
@@ -56,6 +58,16 @@ class Connections:
     policy: Policy
 
 
+@dataclass(frozen=True)
+class Crms:
+    """The way into both CRMs, and what each of them has of the fields and properties that the policy names."""
+
+    org: Org
+    portal: Portal
+    fields: dict[str, FieldList]
+    properties: PropertyList
+
+
 @dataclass
 class Session:
     """One run's view of the world. Connections are read from the environment when the first step needs them, not at import."""
@@ -64,7 +76,7 @@ class Session:
     decisions: DecisionStore
     read_connections: Callable[[], Connections]
     _connections: Connections | None = field(default=None, init=False)
-    _crms: tuple[Org, Portal] | None = field(default=None, init=False)
+    _crms: Crms | None = field(default=None, init=False)
 
     @property
     def connections(self) -> Connections:
@@ -73,26 +85,28 @@ class Session:
             prepare_home(self.warehouse.home, self._connections.policy.privacy.readers_group)
         return self._connections
 
-    def crms(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[Org, Portal]:
-        """The way into both CRMs, once it is known that they are those of this home: before the first step of a run pulls anything. The run's time begins.
+    def crms(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> Crms:
+        """The way into both CRMs, before the first step of a run pulls anything: once each has answered what the run will need of it, and it is known
+        that they are those of this home. The run's time begins.
 
-        Raises ConfigurationProblem when one of them is another org or portal, PullProblem when one does not let us in.
+        Raises ConfigurationProblem when one of them is another org or portal, PullProblem when one does not let us in, or lacks what is needed.
         """
-        pull = self.connections.policy.pull
-        patience.begin(run_id, pull.run_deadline_hours, pull.idle_minutes)
+        policy = self.connections.policy
+        patience.begin(run_id, policy.pull.run_deadline_hours, policy.pull.idle_minutes)
         if self._crms is None:
-            org, portal = _enter(self._org_and_id, self._portal_and_id)
-            hold_to_home(connection, {"salesforce": org[1], "hubspot": portal[1]})
-            self._crms = org[0], portal[0]
+            (org, org_id, fields), (portal, portal_id, properties) = _enter(partial(self._enter_org, policy), partial(self._enter_portal, policy))
+            hold_to_home(connection, {"salesforce": org_id, "hubspot": portal_id})
+            self._crms = Crms(org, portal, fields, properties)
         return self._crms
 
-    def _org_and_id(self) -> tuple[Org, str | None]:
+    def _enter_org(self, policy: Policy) -> tuple[Org, str | None, dict[str, FieldList]]:
         org = Org(self.connections.salesforce)
-        return org, org.read_id()
+        return org, org.read_id(), describe_fields(org, policy)
 
-    def _portal_and_id(self) -> tuple[Portal, str | None]:
-        portal = Portal(self.connections.hubspot, self.connections.policy.pull)
-        return portal, portal.read_id()
+    def _enter_portal(self, policy: Policy) -> tuple[Portal, str | None, PropertyList]:
+        portal = Portal(self.connections.hubspot, policy.pull)
+        portal.try_the_way_in(policy.policy.inclusion_list_id)
+        return portal, portal.read_id(), read_property_list(portal, policy)
 
     @contextmanager
     def step(self, context: Step, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
