@@ -94,19 +94,21 @@ class Session:
         policy = self.connections.policy
         patience.begin(run_id, policy.pull.run_deadline_hours, policy.pull.idle_minutes)
         if self._crms is None:
-            (org, org_id, fields), (portal, portal_id, properties) = _enter(partial(self._enter_org, policy), partial(self._enter_portal, policy))
+            (org, org_id), (portal, portal_id) = _both(self._org_and_id, self._portal_and_id)
             hold_to_home(connection, {"salesforce": org_id, "hubspot": portal_id})
+            fields, properties = _both(lambda: describe_fields(org, policy), lambda: read_property_list(portal, policy))
             self._crms = Crms(org, portal, fields, properties)
         return self._crms
 
-    def _enter_org(self, policy: Policy) -> tuple[Org, str | None, dict[str, FieldList]]:
+    def _org_and_id(self) -> tuple[Org, str | None]:
         org = Org(self.connections.salesforce)
-        return org, org.read_id(), describe_fields(org, policy)
+        return org, org.read_id()
 
-    def _enter_portal(self, policy: Policy) -> tuple[Portal, str | None, PropertyList]:
+    def _portal_and_id(self) -> tuple[Portal, str | None]:
+        policy = self.connections.policy
         portal = Portal(self.connections.hubspot, policy.pull)
         portal.try_the_way_in(policy.policy.inclusion_list_id)
-        return portal, portal.read_id(), read_property_list(portal, policy)
+        return portal, portal.read_id()
 
     @contextmanager
     def step(self, context: Step, retries_left: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -181,8 +183,8 @@ class Session:
         note_end_of_run(self.warehouse.home)
 
 
-def _enter(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
-    """Tries both ways in, also when the first one is closed: whoever has to mend one of them hears of the other, too."""
+def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Asks both CRMs, also when the first one refuses: whoever has to mend one of them hears of the other, too."""
     try:
         one = first()
     except PullProblem as problem:
