@@ -45,7 +45,7 @@ def test_with_all_settings_the_connections_are_complete(monkeypatch: pytest.Monk
 def test_everything_missing_is_named_at_once_with_its_purpose() -> None:
     with pytest.raises(ConfigurationProblem) as raised:
         read_connections()
-    for words in ("SALESFORCE_INSTANCE_URL", "My Domain", "HUBSPOT_ACCESS_TOKEN", "Private Apps", "SALESFORCE_CLIENT_ID", "SALESFORCE_PRIVATE_KEY_FILE"):
+    for words in ("SALESFORCE_INSTANCE_URL", "My Domain", "HUBSPOT_ACCESS_TOKEN", "Service Keys", "private app that you already have", "SALESFORCE_CLIENT_ID", "SALESFORCE_PRIVATE_KEY_FILE"):
         assert words in str(raised.value)
 
 

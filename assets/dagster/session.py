@@ -96,7 +96,7 @@ class Session:
         if self._crms is None:
             (org, org_id), (portal, portal_id) = _both(self._org_and_id, self._portal_and_id)
             hold_to_home(connection, {"salesforce": org_id, "hubspot": portal_id})
-            fields, properties = _both(lambda: describe_fields(org, policy), lambda: read_property_list(portal, policy))
+            fields, properties = _both(lambda: describe_fields(org, policy), lambda: _properties(portal, policy))
             self._crms = Crms(org, portal, fields, properties)
         return self._crms
 
@@ -105,9 +105,7 @@ class Session:
         return org, org.read_id()
 
     def _portal_and_id(self) -> tuple[Portal, str | None]:
-        policy = self.connections.policy
-        portal = Portal(self.connections.hubspot, policy.pull)
-        portal.try_the_way_in(policy.policy.inclusion_list_id)
+        portal = Portal(self.connections.hubspot, self.connections.policy.pull)
         return portal, portal.read_id()
 
     @contextmanager
@@ -194,6 +192,11 @@ def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
             raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
         raise
     return one, second()
+
+
+def _properties(portal: Portal, policy: Policy) -> PropertyList:
+    portal.try_the_way_in(policy.policy.inclusion_list_id)
+    return read_property_list(portal, policy)
 
 
 def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:
