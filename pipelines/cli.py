@@ -297,6 +297,7 @@ def sandbox(
     """Serve both CRMs on this machine, for trying things out."""
     import threading
     from datetime import UTC, datetime, timedelta
+    from urllib.request import getproxies_environment
 
     from pipelines import ending
     from sandbox.faults import parse_fault
@@ -317,7 +318,8 @@ def sandbox(
     story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy))
     folder = folder.absolute()
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
-    print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}", flush=True)
+    direct = " NO_PROXY=127.0.0.1" if getproxies_environment() else ""  # a company's proxy does not lead back to this machine
+    print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}{direct}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None, frozenset(refuse or ()))
     server.faults.ask(faults)

@@ -41,6 +41,8 @@ def run_demo(people: int, seed: int) -> int:
     stdout.rule("[bold]Two CRMs on this machine")
     with running_sandbox(folder / "sandbox", people, seed, days_ago=_DAYS + 1) as environment:
         os.environ.update(environment)
+        # a company's proxy does not lead back to this machine
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
         os.environ["BINDWATCH_CONFIG"] = str(_ROOT / "sandbox" / "bindwatch.toml")
         stdout.print(f"Salesforce at {environment['SALESFORCE_INSTANCE_URL']}, HubSpot at {environment['HUBSPOT_BASE_URL']}, {people:,} people.")
         stdout.rule("[bold]First run: everything is pulled")

@@ -292,15 +292,17 @@ def _objection_to_url(value: str, schemes: tuple[str, ...]) -> str | None:
     """Why this can be no address of an API; None when it can."""
     if not value.startswith(schemes):
         return f"is {value!r}: it must begin with {' or '.join(schemes)}"
+    if "@" in value:
+        return "must not hold a user or a password"
+    if re.search(r"[^!-~]", value):
+        return f"is {value!r}: it has a space, a line end, or a character inside that no address has"
     try:
         parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
-        return "is no address: write it as https://host"
-    if "@" in parts.netloc:
-        return "must not hold a user or a password"
-    if not host or not _HOST.fullmatch(host) or re.search(r"[^!-~]", value):
-        return f"is {value!r}: a host name has no spaces and no line ends; write it as https://host"
+        host = ""
+    if not _HOST.fullmatch(host):
+        return f"is {value!r}: it names no host; write it as https://host"
     return f"is {value!r}: it must end before the {'?' if parts.query else '#'}" if parts.query or parts.fragment else None
 
 
