@@ -1,6 +1,7 @@
 """The ways into both CRMs: which version of HubSpot's API is spoken, and what is told before anything is pulled."""
 
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from sandbox.faults import parse_fault
 from sandbox.hubspot_api import TOKEN
 from sandbox.server import SandboxServer
 from sandbox.story import Story
-from tests.live import runner, served, story_of
+from tests.live import ROOT, runner, served, story_of
 from tests.pulls import access_to, pull
 
 JOB, LIST = "/jobs/query", "/objects/"
@@ -199,3 +200,15 @@ def test_who_has_calls_enough_is_told_nothing(tmp_path: Path, caplog: pytest.Log
         server.hubspot.daily_limit = 1000
         assert pull(tmp_path / "home", server) is None
     assert "left today" not in caplog.text
+
+
+# ── the page about it ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_page_says_that_one_sees_is_what_is_said() -> None:
+    rows = [line.split("|")[1] for line in (ROOT / "docs" / "connecting.md").read_text("utf-8").splitlines() if line.startswith("| ")]
+    shown = [text for cell in rows for text in re.findall(r"`([^`]+)`", cell) if " " in text and "invalid_" not in text and "answered" not in text]
+    code = " ".join(path.read_text("utf-8") for folder in ("assets", "pipelines") for path in (ROOT / folder).rglob("*.py"))
+    code = re.sub(r'"\s+f?"', "", code)  # a sentence that goes on in the next line
+    assert len(shown) > 10
+    assert [text for text in shown if text.replace("SALESFORCE_INSTANCE_URL is", "is") not in code] == []
