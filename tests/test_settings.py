@@ -12,6 +12,7 @@ import pytest
 from assets.policy import Policy, read_dagster_section, read_policy
 from assets.problems import ConfigurationProblem
 from pipelines.settings import dagster_home, home, read_connections, who_acts
+from sandbox.portal import read_portal
 
 ROOT = Path(__file__).parent.parent
 COMPLETE = {
@@ -176,6 +177,7 @@ def test_a_policy_is_read_as_windows_editors_save_it(tmp_path: Path, encoding: s
         read_policy(path)
     path.write_bytes(saved('[dagster]\nprefix = "emea"\n', "utf-8-sig"))
     assert read_dagster_section(path).prefix == "emea"
+    assert read_portal(path).on_contact_deleted == "keep"
 
 
 @pytest.mark.parametrize(
