@@ -4,6 +4,7 @@ Read from `bindwatch.toml` (it holds no secret), handed to the SQL models as the
 Every knob has a safe default. Where the default rests on a source, docs/integration.md names it.
 """
 
+import codecs
 import re
 import tomllib
 from collections.abc import Sequence
@@ -131,6 +132,9 @@ class Pull(Section):
     bulk_job_minutes: float = Field(120, gt=0, description="How long a run waits for a bulk job.")
     salesforce_reserve_percent: float = Field(5, ge=0, le=100, description="The share of the org's daily API calls that Bindwatch leaves to others.")
     bulk_page_rows: int = Field(50_000, ge=1, description="Rows of one bulk result page.")
+    hubspot_api: Literal["auto", "2026-09", "2026-03", "v3"] = Field(
+        "auto", description="The version of HubSpot's API: the newest one that the portal knows, or the one named here."
+    )
     hubspot_requests_per_10_seconds: int = Field(190, ge=1, description="HubSpot's limit for Professional and Enterprise.")
     hubspot_searches_per_second: int = Field(5, ge=1, description="HubSpot's limit for search requests of one account.")
     hubspot_slow_answer_ms: float = Field(80, ge=0, description="From this on, a full pull of contacts reads several batches at a time.")
@@ -229,10 +233,22 @@ def masked_email(email: str) -> str:
     return f"{name[:1]}***{at}{domain}"
 
 
+def _text_of(path: Path) -> str:
+    """The text of a policy file, UTF-8 with or without the mark that Windows editors put before it. Raises UnicodeError in words for any other encoding."""
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:100]:
+        raise UnicodeError("it is saved as UTF-16, which some editors call Unicode; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UnicodeError(f"line {line} holds a character that is not saved as UTF-8; save the file as UTF-8") from error
+
+
 def read_policy(path: Path) -> Policy:
     """Reads `bindwatch.toml`. Raises ConfigurationProblem when it is not there, or with every wrong entry at once."""
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return Policy.model_validate(tomllib.loads(_text_of(path)))
     except FileNotFoundError as error:
         raise ConfigurationProblem(
             f"There is no policy file {path.absolute()}. It says how your portal is set up: copy bindwatch.toml from the checkout, go through it, and start "
@@ -240,7 +256,9 @@ def read_policy(path: Path) -> Policy:
         ) from error
     except OSError as error:
         raise ConfigurationProblem(f"The policy file {path.absolute()} cannot be read: {error.strerror}. BINDWATCH_CONFIG names another one.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeError as error:
+        raise ConfigurationProblem(f"{path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationProblem(f"{path} is not a readable TOML file: {error}") from error
     except ValidationError as error:
         lines = [f"{locate(path, problem['loc'])}: {problem['msg']}" for problem in error.errors()]
@@ -250,7 +268,7 @@ def read_policy(path: Path) -> Policy:
 def read_dagster_section(path: Path) -> Dagster:
     """The section [dagster] alone. What is wrong elsewhere in the file changes no name in Dagster; what cannot be read here is the default."""
     try:
-        section = tomllib.loads(path.read_text("utf-8")).get("dagster")
+        section = tomllib.loads(_text_of(path)).get("dagster")
     except (OSError, ValueError):
         return Dagster()
     if isinstance(section, dict):
@@ -267,7 +285,7 @@ def locate(path: Path, place: Sequence[str | int]) -> str:
 
     place: keys, and the number of an entry of a list. Of an entry that is missing, or stands inside a value, the line of what surrounds it.
     """
-    lines = _lines_of_entries(path.read_text("utf-8"))
+    lines = _lines_of_entries(_text_of(path))
     known = next((lines[tuple(place[:length])] for length in range(len(place), 0, -1) if tuple(place[:length]) in lines), None)
     name = ".".join(map(str, place)) or "the file"
     return f"{path}, line {known}: {name}" if known else f"{path}: {name}"

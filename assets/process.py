@@ -3,12 +3,31 @@
 import os
 import pwd
 
+_OURS = ("BINDWATCH_", "SALESFORCE_", "HUBSPOT_")
+_SHARED = {"DAGSTER_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+# what comes along from an editor, a web page, or a file with Windows line ends; the last ones are seen by nobody
+_BLANKS = " \t\r\n\v\f\u00a0\u2028\u2029\u3000\u200b\u200c\u200d\u2060\ufeff"
+
 
 def settle() -> None:
-    """Files are its user's alone, and there is a home directory for libraries that look for settings there."""
+    """Files are its user's alone, settings are as they were meant, and there is a home directory for libraries that look for settings there."""
     os.umask(0o077)
+    tidy_environment()
+    # libraries would put the password of a .netrc in the place of a token
+    os.environ["NETRC"] = os.devnull
     if "HOME" not in os.environ:
         try:
             pwd.getpwuid(os.getuid())
         except KeyError:  # an arbitrary user id in a container; not a folder that others can write, because settings are read from there
             os.environ["HOME"] = os.path.abspath(os.environ.get("BINDWATCH_HOME") or "data")  # noqa: PTH100  (pathlib costs as much as all of this)
+
+
+def tidy_environment() -> None:
+    """Takes white space and line ends off both ends of every setting. One that holds nothing else is not set."""
+    for name, value in list(os.environ.items()):
+        if name.startswith(_OURS) or name.upper() in _SHARED:
+            tidy = value.strip(_BLANKS)
+            if tidy != value:
+                os.environ[name] = tidy
+                if not tidy and not name.upper().endswith("_PROXY"):  # an empty NO_PROXY says something
+                    del os.environ[name]

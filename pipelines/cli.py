@@ -355,15 +355,21 @@ def sandbox(
     fault: Annotated[
         list[str] | None, typer.Option(help='What goes wrong, as "429 path=search after=1 times=3 seconds=2". An unknown kind lists them all.')
     ] = None,
-    hide: Annotated[list[str] | None, typer.Option(help="A Salesforce field (Lead.Fax) or HubSpot property that the integration user cannot see.")] = None,
+    hide: Annotated[
+        list[str] | None,
+        typer.Option(help="A Salesforce field (Lead.Fax) or HubSpot property that cannot be seen, or a scope (crm.lists.read) that the key lacks."),
+    ] = None,
+    refuse: Annotated[list[str] | None, typer.Option(help="A version of HubSpot's API that the portal does not know: v3, 2026-03, 2026-09.")] = None,
     while_stdin_is_open: Annotated[bool, typer.Option("--while-stdin-is-open", hidden=True)] = False,  # the demo's: it ends with whoever started it
 ) -> int:
     """Serve both CRMs on this machine, for trying things out."""
     import threading
     from datetime import UTC, datetime, timedelta
+    from urllib.request import getproxies_environment
 
     from pipelines import ending
     from sandbox.faults import parse_fault
+    from sandbox.hubspot_api import VERSIONS
     from sandbox.people import make_people, read_people
     from sandbox.portal import read_portal
     from sandbox.server import SandboxServer
@@ -373,14 +379,17 @@ def sandbox(
         faults = [parse_fault(text) for text in fault or ()]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from error
+    if unknown := sorted({*(refuse or ())} - {*VERSIONS}):
+        raise typer.BadParameter(f"there is no version {unknown[0]}; there are {', '.join(VERSIONS)}", param_hint="--refuse")
     until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
     policy = (policy or Path(__file__).parent.parent / "sandbox" / "bindwatch.toml").absolute()
     story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy))
     folder = folder.absolute()
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
-    print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}", flush=True)
+    direct = " NO_PROXY=127.0.0.1" if getproxies_environment() else ""  # a company's proxy does not lead back to this machine
+    print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}{direct}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None)
+    server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None, frozenset(refuse or ()))
     server.faults.ask(faults)
     ending.serve()
     if while_stdin_is_open:

@@ -16,6 +16,7 @@ from assets.machine import check_home
 from assets.problems import Problem
 from assets.progress import doing, undisturbed
 from pipelines.demo_summary import print_summary, told_of_changes, told_of_crms
+from pipelines.ending import decide
 from pipelines.guarded_run import execute
 from pipelines.report import moving_line, print_verdict, show_progress, stdout
 from pipelines.settings import DEMO_MARK, home, is_default_home
@@ -45,6 +46,8 @@ def run_demo(people: int, seed: int, verbose: bool = False) -> int:
             doing("the CRMs were being filled and started", _NOTHING_LOST)
             environment = stack.enter_context(running_sandbox(folder / "sandbox", people, seed, days_ago=_DAYS + 1))
             os.environ.update(environment)
+            # a company's proxy does not lead back to this machine
+            os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
             os.environ["BINDWATCH_CONFIG"] = str(_ROOT / "sandbox" / "bindwatch.toml")
             step.say("Salesforce, HubSpot and the integration between them are up.")
         with _step("First run") as step:

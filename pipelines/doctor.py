@@ -420,15 +420,18 @@ def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> s
         clocks["Salesforce"] = org.clock.ours - org.clock.theirs
     if fields is None:
         raise _Mend(f"{org.access.host} answers, but the integration user cannot see the object Contact", "Grant read access in its permission set.")
-    return f"{org.access.host} answers, {len(fields)} fields of Contact can be seen"
+    return f"{org.access.host} answers in version {org.version} of its API, {len(fields)} fields of Contact can be seen"
 
 
 def _ask_hubspot(connections: Connections, clocks: dict[str, timedelta]) -> str:
     portal = Portal(replace(connections.hubspot, patience_seconds=_PATIENCE, timeout_seconds=_TIMEOUT), connections.policy.pull)
+    portal.try_the_way_in(connections.policy.policy.inclusion_list_id)
     names: set[str] = portal.property_names()
     if portal.clock:
         clocks["HubSpot"] = portal.clock.ours - portal.clock.theirs
-    return f"{portal.access.host} answers, {len(names)} properties of contacts can be seen"
+    if end := portal.end_of_version():
+        raise _Mend(f"{portal.access.host} answers. {end}", "See docs/connecting.md, The version of HubSpot's API.")
+    return f"{portal.access.host} answers in version {portal.version} of its API, {len(names)} properties of contacts can be seen"
 
 
 def _look_at_clocks(clocks: dict[str, Any]) -> str:

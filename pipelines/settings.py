@@ -4,9 +4,12 @@ import getpass
 import grp
 import logging
 import os
+import re
+import ssl
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,18 +17,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from assets.dagster.session import Connections
 from assets.policy import Policy, locate, read_policy
 from assets.problems import ConfigurationProblem
+from assets.process import tidy_environment
 from assets.published.decisions import DecisionStore
 from assets.pull.hubspot_portal import HubSpotAccess
+from assets.pull.proxies import proxy_for
 from assets.pull.salesforce_org import SalesforceAccess
 from expectations.gate import checks
 
 log = logging.getLogger("bindwatch")
 
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
+_IN_ONE_LINE = ("BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9a-f:.%]+")  # a name, or an IPv6 address
 
 _WHERE_FROM = {
     "SALESFORCE_INSTANCE_URL": "the org's own address, https://<your domain>.my.salesforce.com (Salesforce: Setup → My Domain)",
-    "HUBSPOT_ACCESS_TOKEN": "lets Bindwatch read contacts (HubSpot: Settings → Integrations → Private Apps → your app → Auth → Access token)",
+    "HUBSPOT_ACCESS_TOKEN": "a Service Key, which lets Bindwatch read contacts (HubSpot: Development → Keys → Service keys, or Settings → Integrations → "
+    "Service Keys). The token of a private app that you already have works until September 2027",
     "SALESFORCE_ACCESS_TOKEN": "a session token, for a quick try (it expires)",
     "SALESFORCE_CLIENT_ID": "the consumer key of your app (Salesforce: Setup → External Client App Manager → your app → OAuth settings)",
     "SALESFORCE_CLIENT_SECRET": "its consumer secret, for the client credentials flow (same page)",
@@ -62,6 +70,10 @@ class Environment(BaseSettings):
 
 def read_environment() -> Environment:
     """Raises ConfigurationProblem when a variable cannot be read."""
+    tidy_environment()
+    broken = [name for name in _IN_ONE_LINE if re.search(r"[\x00-\x1f\x7f]", os.environ.get(name, ""))]
+    if broken:
+        raise ConfigurationProblem("\n".join(f"{name} has a line end inside: copy it again, in one piece" for name in broken))
     try:
         return Environment()
     except ValidationError as error:
@@ -157,9 +169,9 @@ def read_connections(policy: Policy | None = None) -> Connections:
     private_key = None
     if env.salesforce_private_key_file is not None and env.salesforce_client_secret is None and env.salesforce_access_token is None:
         try:
-            private_key = env.salesforce_private_key_file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"SALESFORCE_PRIVATE_KEY_FILE: {env.salesforce_private_key_file} cannot be read ({type(error).__name__})")
+            private_key = _read_private_key(env.salesforce_private_key_file)
+        except ConfigurationProblem as problem:
+            problems.append(str(problem))
     if problems or policy is None:
         raise ConfigurationProblem("\n".join(problems))
     instance = (env.salesforce_instance_url or "").rstrip("/")
@@ -254,18 +266,98 @@ def missing_settings(env: Environment) -> list[str]:
 
 
 def wrong_settings(env: Environment) -> list[str]:
+    """Settings that cannot be right, whatever the CRMs say. What is secret is not shown."""
     problems = []
-    for name, value, schemes in (
-        ("SALESFORCE_INSTANCE_URL", env.salesforce_instance_url, ("https://",)),
-        ("SALESFORCE_LOGIN_URL", env.salesforce_login_url, ("https://",)),
-        ("HUBSPOT_BASE_URL", env.hubspot_base_url, ("https://", "http://")),
-    ):
-        if value and not value.startswith(schemes):
-            problems.append(f"{name} is {value!r}: it must begin with {' or '.join(schemes)}")
+    addresses = {
+        "SALESFORCE_INSTANCE_URL": (env.salesforce_instance_url, ("https://",)),
+        "SALESFORCE_LOGIN_URL": (env.salesforce_login_url, ("https://",)),
+        "HUBSPOT_BASE_URL": (env.hubspot_base_url, ("https://", "http://")),
+    }
+    for name, (value, schemes) in addresses.items():
+        if not value:
+            continue
+        if objection := _objection_to_url(value, schemes):
+            problems.append(f"{name} {objection}")
+        elif (proxy := proxy_for(value)) and proxy.objection:
+            problems.append(f"{proxy.variable} cannot be right: {proxy.objection}")
+    for name, secret in (
+        ("HUBSPOT_ACCESS_TOKEN", env.hubspot_access_token), ("SALESFORCE_ACCESS_TOKEN", env.salesforce_access_token),
+        ("SALESFORCE_CLIENT_ID", env.salesforce_client_id), ("SALESFORCE_CLIENT_SECRET", env.salesforce_client_secret),
+        ("SALESFORCE_USERNAME", env.salesforce_username),
+    ):  # fmt: skip
+        value = _reveal(secret) if isinstance(secret, SecretStr) else secret
+        if value and (objection := _objection_to_word(value)):
+            problems.append(f"{name} {objection}")
     for name, path in (("SSL_CERT_FILE", env.ssl_cert_file), ("REQUESTS_CA_BUNDLE", env.requests_ca_bundle)):
-        if path is not None and not path.is_file():
+        if path is None:
+            continue
+        if not path.is_file():
             problems.append(f"{name} is {path}: there is no such file")
-    return problems
+        elif not _holds_certificates(path):
+            problems.append(f"{name} is {path}: it holds no certificates; it must be a PEM file, with -----BEGIN CERTIFICATE----- in it")
+    return list(dict.fromkeys(problems))
+
+
+def _objection_to_url(value: str, schemes: tuple[str, ...]) -> str | None:
+    """Why this can be no address of an API; None when it can."""
+    if not value.startswith(schemes):
+        return f"is {value!r}: it must begin with {' or '.join(schemes)}"
+    if "@" in value:
+        return "must not hold a user or a password"
+    if re.search(r"[^!-~]", value):
+        return f"is {value!r}: it has a space, a line end, or a character inside that no address has"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not _HOST.fullmatch(host):
+        return f"is {value!r}: it names no host; write it as https://host"
+    return f"is {value!r}: it must end before the {'?' if parts.query else '#'}" if parts.query or parts.fragment else None
+
+
+def _objection_to_word(value: str) -> str | None:
+    """Why this can be no key, token or name of a user; None when it can. Each goes into one line of a request."""
+    if value[0] == value[-1] and value[0] in "\"'":
+        return "is in quotation marks: take them off. A shell does so by itself, other programs that read a file of settings do not"
+    if value.lower().startswith("bearer "):
+        return "begins with the word Bearer: leave it out"
+    if re.search(r"[\s\x00-\x1f\x7f]", value):
+        return "has a space or a line end inside: copy it again, in one piece"
+    if not value.isascii():
+        return "has a character inside that none has: copy it again, in one piece"
+    return None
+
+
+def _holds_certificates(path: Path) -> bool:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return False
+    except OSError:
+        return True  # whether it can be read is told where it is read
+    return True
+
+
+def _read_private_key(path: Path) -> str:
+    """The private key for the JWT bearer flow. Raises ConfigurationProblem when the file holds none that can be used."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        text = path.read_text("utf-8-sig")
+        load_pem_private_key(text.encode(), None)
+    except OSError as error:
+        raise ConfigurationProblem(f"SALESFORCE_PRIVATE_KEY_FILE: {path} cannot be read ({error.strerror})") from error
+    except TypeError as error:
+        raise ConfigurationProblem(f"SALESFORCE_PRIVATE_KEY_FILE: the key in {path} has a passphrase; give one without") from error
+    except Exception as error:
+        what = (
+            "the certificate; the key is the other file" if path.exists() and b"BEGIN CERTIFICATE" in path.read_bytes() else "no private key that can be read"
+        )
+        raise ConfigurationProblem(
+            f"SALESFORCE_PRIVATE_KEY_FILE: {path} holds {what}. It must be a PEM file, with -----BEGIN PRIVATE KEY----- in it"
+        ) from error
+    return text
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

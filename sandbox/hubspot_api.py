@@ -1,6 +1,6 @@
 """HubSpot as hubspot-api-client and other clients see it: contacts (list, search, batch read, merge, archive), properties, owners.
 
-The same handlers answer under /crm/v3 and under the date-versioned paths.
+The same handlers answer under /crm/v3 and under the date-versioned paths, as far as the portal knows each version.
 """
 
 import json
@@ -19,6 +19,9 @@ from sandbox.answer import JsonAnswer
 from sandbox.world import MAPPING, HubSpotContact, World, _iso
 
 TOKEN = "pat-sandbox"
+VERSIONS = ("v3", "2026-03", "2026-09")
+_CONTACTS, _SCHEMAS, _LISTS = "crm.objects.contacts.read", "crm.schemas.contacts.read", "crm.lists.read"
+SCOPES = frozenset({_CONTACTS, _SCHEMAS, _LISTS})
 PROPERTIES = [
     "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
     "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
@@ -28,19 +31,24 @@ _SEARCHES = 5  # a second
 
 
 class HubSpotApi:
-    """The routes of one portal. hidden_properties: those that the portal does not have."""
+    """The routes of one portal. hidden: properties that the portal does not have, and scopes that the key lacks."""
 
-    def __init__(self, world: World, hidden_properties: frozenset[str] = frozenset(), limit: int | None = None) -> None:
-        """limit: calls in ten seconds that are answered; the next is told to wait. None: any number."""
+    def __init__(self, world: World, hidden: frozenset[str] = frozenset(), limit: int | None = None, refused_versions: frozenset[str] = frozenset()) -> None:
+        """limit: calls in ten seconds that are answered; the next is told to wait. None: any number. refused_versions: of the API, that are unknown here."""
         self.world = world
         self.limit = limit
+        self.daily_limit: int | None = None  # calls that are answered in all
+        self._calls_in_all = 0
+        self.scopes = SCOPES - hidden
+        self.versions = [version for version in VERSIONS if version not in refused_versions]
         self._calls: deque[float] = deque()
         self._searches: deque[float] = deque()
-        self.properties = [name for name in PROPERTIES if name not in hidden_properties]
+        self.properties = [name for name in PROPERTIES if name not in hidden]
 
     def routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = []
-        for base in ("/crm/v3/objects/contacts", "/crm/objects/{version}/contacts"):
+        for version in self.versions:
+            base = _path("objects", version, "contacts")
             routes += [
                 Route(base, self._guarded(self.list_contacts)),
                 Route(f"{base}/search", self._guarded(self.search), methods=["POST"]),
@@ -48,24 +56,27 @@ class HubSpotApi:
                 Route(f"{base}/batch/update", self._guarded(self.batch_update), methods=["POST"]),
                 Route(f"{base}/merge", self._guarded(self.merge), methods=["POST"]),
                 Route(f"{base}/{{contact_id}}", self._guarded(self.one), methods=["GET", "DELETE"]),
+                Route(f"/account-info/{version}/details", self._guarded(self.account, None)),
+                Route(_path("properties", version, "contacts"), self._guarded(self.property_list, _SCHEMAS)),
+                Route(_path("lists", version, "{list_id}/memberships"), self._guarded(self.list_members, _LISTS)),
+                Route(_path("owners", version), self._guarded(self.owners, None)),
+                Route(f"{_path('owners', version)}/", self._guarded(self.owners, None)),
             ]
-        for path in ("/account-info/v3/details", "/account-info/{version}/details"):
-            routes.append(Route(path, self._guarded(self.account)))
-        for path in ("/crm/v3/properties/contacts", "/crm/properties/{version}/contacts"):
-            routes.append(Route(path, self._guarded(self.property_list)))
-        for path in ("/crm/v3/lists/{list_id}/memberships", "/crm/lists/{version}/{list_id}/memberships"):
-            routes.append(Route(path, self._guarded(self.list_members)))
-        for path in ("/crm/v3/owners", "/crm/v3/owners/", "/crm/owners/{version}"):
-            routes.append(Route(path, self._guarded(self.owners)))
         return routes
 
-    def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, handler: Callable[[Request], Awaitable[Response]], scope: str | None = _CONTACTS) -> Callable[[Request], Awaitable[Response]]:
+        """scope: that the key needs."""
+
         async def guarded(request: Request) -> Response:
             if request.headers.get("authorization") != f"Bearer {TOKEN}":
                 return _error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.")
+            if scope is not None and scope not in self.scopes:
+                return _error(403, "MISSING_SCOPES", f"This app hasn't been granted all required scopes to make this call: {scope}.")
+            self._calls_in_all += 1
+            if self.daily_limit is not None and self._calls_in_all > self.daily_limit:
+                return _rate_limited("DAILY")
             if self.limit is not None and (policy := self._exceeded(request.url.path)):
-                return JsonAnswer({"status": "error", "message": f"You have reached your {policy.lower()} limit.", "errorType": "RATE_LIMIT",
-                                   "policyName": policy, "category": "RATE_LIMITS", "correlationId": secrets.token_hex(16)}, 429)  # fmt: skip
+                return _rate_limited(policy)
             if "edited" in request.scope.get("faults", ()) and self.world.contacts:
                 first = self._sorted()[0]
                 self.world.write(first, {"jobtitle": f"{first.value('jobtitle')} edited"}, "CRM_UI")
@@ -73,6 +84,9 @@ class HubSpotApi:
             response.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] = "10000"
             response.headers["X-HubSpot-RateLimit-Max"] = str(self.limit or 190)
             response.headers["X-HubSpot-RateLimit-Remaining"] = str((self.limit or 190) - len(self._calls))
+            if self.daily_limit is not None:
+                response.headers["X-HubSpot-RateLimit-Daily"] = str(self.daily_limit)
+                response.headers["X-HubSpot-RateLimit-Daily-Remaining"] = str(self.daily_limit - self._calls_in_all)
             return response
 
         return guarded
@@ -286,6 +300,15 @@ class HubSpotApi:
             return (str(wanted).lower() in values) is bool(operator == "EQ")
         a, b = _number(value), _number(str(wanted))
         return bool({"GT": a > b, "GTE": a >= b, "LT": a < b, "LTE": a <= b}[str(operator)])
+
+
+def _path(api: str, version: str, rest: str = "") -> str:
+    return "/".join(part for part in ("/crm", *((version, api) if version == "v3" else (api, version)), rest) if part)
+
+
+def _rate_limited(policy: str) -> Response:
+    return JsonAnswer({"status": "error", "message": f"You have reached your {policy.lower()} limit.", "errorType": "RATE_LIMIT", "policyName": policy,
+                       "category": "RATE_LIMITS", "correlationId": secrets.token_hex(16)}, 429)  # fmt: skip
 
 
 def _number(value: str | None) -> float:

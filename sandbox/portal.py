@@ -61,7 +61,7 @@ OWNER = "salesforceownerid"  # the mapping of owners is two-way, whatever is sho
 
 def read_portal(path: Path) -> PortalSettings:
     """A portal that behaves as the policy in a bindwatch.toml says. Knobs that the file does not name have that file's defaults."""
-    policy: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    policy: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
     knobs = {"on_contact_deleted": "keep"} | policy.get("policy", {})
     names = {entry.name for entry in fields(PortalSettings)}
     return PortalSettings(

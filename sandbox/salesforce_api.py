@@ -52,6 +52,8 @@ class SalesforceApi:
     """The routes of one org. hidden_fields: "Lead.Fax" … that the integration user may not see."""
 
     def __init__(self, world: World, public_key: str | None = None, hidden_fields: frozenset[str] = frozenset()) -> None:
+        self.newest_version = 68
+        self.calls_allowed = 1_000_000  # in 24 hours
         self.world, self.public_key, self.hidden = world, public_key, hidden_fields
         self.tokens: set[str] = set()
         self.jobs: dict[str, _Job] = {}
@@ -119,13 +121,15 @@ class SalesforceApi:
             if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
                 return _error(401, "INVALID_SESSION_ID", "Session expired or invalid")
             self.calls += 1
+            if float(request.path_params.get("version", 0)) > self.newest_version:
+                return _error(404, "NOT_FOUND", "The requested resource does not exist")
             if "edited" in request.scope.get("faults", ()):
                 first = next((record for record in self.world.records.values() if not record.is_deleted), None)
                 if first is not None:
                     self.world.edit_record(first, {"Title": f"{first.fields.get('Title') or ''} edited"})
             response = await handler(request)
-            used = 999_000 if "limit_reached" in request.scope.get("faults", ()) else self.calls
-            response.headers["Sforce-Limit-Info"] = f"api-usage={used}/1000000"
+            used = self.calls_allowed - 1000 if "limit_reached" in request.scope.get("faults", ()) else self.calls
+            response.headers["Sforce-Limit-Info"] = f"api-usage={used}/{self.calls_allowed}"
             return response
 
         return guarded
@@ -134,7 +138,8 @@ class SalesforceApi:
         return JsonAnswer({"sub": f"https://sandbox/id/{self.world.org_id}/{_USER}", "user_id": _USER, "organization_id": self.world.org_id})
 
     async def versions(self, request: Request) -> Response:
-        return JsonAnswer([{"label": "Sandbox", "url": "/services/data/v64.0", "version": "64.0"}])
+        versions = [f"{number}.0" for number in range(self.newest_version - 5, self.newest_version + 1)]
+        return JsonAnswer([{"label": "Sandbox", "url": f"/services/data/v{version}", "version": version} for version in versions])
 
     async def global_describe(self, request: Request) -> Response:
         return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
@@ -181,7 +186,7 @@ class SalesforceApi:
 
     async def limits(self, request: Request) -> Response:
         return JsonAnswer({
-            "DailyApiRequests": {"Max": 1_000_000, "Remaining": 1_000_000 - self.calls},
+            "DailyApiRequests": {"Max": self.calls_allowed, "Remaining": self.calls_allowed - self.calls},
             "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": 10_000 - len(self.jobs)},
         })  # fmt: skip
 
@@ -339,7 +344,7 @@ def _visible(request: Request, rows: list[dict[str, Value]]) -> list[dict[str, V
 
 def _job_info(job: _Job) -> dict[str, Any]:
     return {
-        "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 64.0, "contentType": "CSV",
+        "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 68.0, "contentType": "CSV",
         "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
         "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
         **({"errorMessage": "the sandbox was asked for a failed job"} if job.state == "Failed" else {}),

@@ -27,18 +27,19 @@ class SandboxServer:
     """Both CRMs over one story. Port 0 takes a free one.
 
     `environment` points Bindwatch at them; it is also written to the file `environment` in the folder, one NAME=value a line, once both
-    sockets listen. hidden: Salesforce fields ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see.
-    hubspot_limit: calls in ten seconds, None for any number. faults: what goes wrong, from the start and as asked for later.
+    sockets listen. hidden: Salesforce fields ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see, and scopes
+    ("crm.lists.read") that the key lacks. hubspot_limit: calls in ten seconds, None for any number. refused_versions: of HubSpot's API. faults: what goes
+    wrong, from the start and as asked for later.
     """
 
     def __init__(
         self, story: Story, folder: Path, salesforce_port: int = 0, hubspot_port: int = 0, hidden: frozenset[str] = frozenset(),
-        hubspot_limit: int | None = None,
+        hubspot_limit: int | None = None, refused_versions: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         make_certificates(folder)
         self.story = story
         self.salesforce = SalesforceApi(story.world, (folder / "jwt.pub").read_text(), hidden)
-        self.hubspot = HubSpotApi(story.world, hidden, hubspot_limit)
+        self.hubspot = HubSpotApi(story.world, hidden, hubspot_limit, refused_versions)
         self.faults = Faults()
         self._sockets = [_listen(salesforce_port), _listen(hubspot_port)]
         # a client that keeps a TLS connection open would hold the end up for half a minute

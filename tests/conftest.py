@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,8 @@ from assets.process import settle
 from tests.homes import Portal, lived_in
 from tests.postgres import Server, running_postgres
 
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]  # the servers of the tests are on this machine
 settle()  # as the command does, so that what a test makes does not depend on which of them imported the code location before
 
 

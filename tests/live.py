@@ -33,9 +33,11 @@ def story_of(people: int, seed: int = 1, days_ago: float = 5) -> Story:
 
 
 @contextmanager
-def served(story: Story, folder: Path, hidden: frozenset[str] = frozenset(), hubspot_limit: int | None = None) -> Iterator[SandboxServer]:
+def served(
+    story: Story, folder: Path, hidden: frozenset[str] = frozenset(), hubspot_limit: int | None = None, refused_versions: frozenset[str] = frozenset()
+) -> Iterator[SandboxServer]:
     folder.mkdir(parents=True, exist_ok=True)
-    server = SandboxServer(story, folder, hidden=hidden, hubspot_limit=hubspot_limit)
+    server = SandboxServer(story, folder, hidden=hidden, hubspot_limit=hubspot_limit, refused_versions=refused_versions)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

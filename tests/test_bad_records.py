@@ -87,7 +87,7 @@ def portal(tmp_path: Path) -> Iterator[Portal]:
 
 def contact_with(change: Callable[[dict[str, Any]], None]) -> Callable[[Portal, str, bytes], bytes]:
     def spoil(portal: Portal, line: str, body: bytes) -> bytes:
-        if b"jobtitle" not in body or "/objects/contacts" not in line:
+        if b"jobtitle" not in body or "/crm/objects/" not in line:
             return body
         answer = json.loads(body)
         for result in answer["results"]:

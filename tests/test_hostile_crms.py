@@ -32,7 +32,7 @@ from tests.live import runner, served, some_days_ago
 from tests.pulls import Outcome, pull, pull_and_build
 
 PEOPLE = 8
-LISTED = "/objects/contacts?"
+LISTED = "/contacts?"
 Spoil = Callable[[str, bytes], bytes]
 
 
@@ -104,7 +104,7 @@ def _without_results(line: str, body: bytes, part: str, keep: int = 0) -> bytes:
 
 
 def hubspot_is_empty(line: str, body: bytes) -> bytes:
-    return _without_results(line, body, "/objects/contacts")
+    return _without_results(line, body, "/crm/objects/")
 
 
 def archive_is_empty(line: str, body: bytes) -> bytes:

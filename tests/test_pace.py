@@ -145,10 +145,11 @@ def portal_that_answers(*answers: Exception) -> tuple[Portal, Any]:
     portal = Portal(HubSpotAccess("token", "http://127.0.0.1:9", patience_seconds=5), Pull())
     left = list(answers)
 
-    def call(**_options: Any) -> Any:
+    def request(*_arguments: Any, **_options: Any) -> Any:
         raise left.pop(0)
 
-    return portal, lambda: portal._call("the test", call)
+    portal._client.rest_client.request = request
+    return portal, lambda: portal._call("the test", "GET", "/test")
 
 
 def test_the_limit_of_a_day_is_not_waited_for() -> None:

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import certifi
 import pytest
 
 from assets.policy import Policy, read_dagster_section, read_policy
 from assets.problems import ConfigurationProblem
-from pipelines.settings import read_connections
+from pipelines.settings import dagster_home, home, read_connections, who_acts
+from sandbox.portal import read_portal
 
 ROOT = Path(__file__).parent.parent
 COMPLETE = {
@@ -20,7 +23,7 @@ COMPLETE = {
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith(("SALESFORCE_", "HUBSPOT_", "BINDWATCH_")) or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        if name.startswith(("SALESFORCE_", "HUBSPOT_", "BINDWATCH_")) or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "DAGSTER_HOME"):
             monkeypatch.delenv(name)
     (tmp_path / "bindwatch.toml").touch()
     monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "bindwatch.toml"))
@@ -45,7 +48,15 @@ def test_with_all_settings_the_connections_are_complete(monkeypatch: pytest.Monk
 def test_everything_missing_is_named_at_once_with_its_purpose() -> None:
     with pytest.raises(ConfigurationProblem) as raised:
         read_connections()
-    for words in ("SALESFORCE_INSTANCE_URL", "My Domain", "HUBSPOT_ACCESS_TOKEN", "Private Apps", "SALESFORCE_CLIENT_ID", "SALESFORCE_PRIVATE_KEY_FILE"):
+    for words in (
+        "SALESFORCE_INSTANCE_URL",
+        "My Domain",
+        "HUBSPOT_ACCESS_TOKEN",
+        "Service Keys",
+        "private app that you already have",
+        "SALESFORCE_CLIENT_ID",
+        "SALESFORCE_PRIVATE_KEY_FILE",
+    ):
         assert words in str(raised.value)
 
 
@@ -64,6 +75,122 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict
     assert words in text
     assert "s3cret" not in text
     assert "pat-t0ken" not in text
+
+
+LINE_ENDS = ["{}\r", "{}\n", " {} ", "\t{}\r\n", "\ufeff{}", "{}\u00a0", "\u200b{}"]
+
+
+@pytest.mark.parametrize("written", LINE_ENDS, ids=ascii)
+def test_white_space_and_line_ends_around_any_setting_are_taken_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str) -> None:
+    with_ca = {**COMPLETE, "BINDWATCH_HOME": str(tmp_path), "BINDWATCH_CONFIG": str(tmp_path / "bindwatch.toml"), "SSL_CERT_FILE": certifi.where(),
+               "HUBSPOT_BASE_URL": "https://hubspot.example", "SALESFORCE_LOGIN_URL": "https://login.example", "BINDWATCH_USER": "ann",
+               "HTTPS_PROXY": "http://proxy.example:3128", "DAGSTER_HOME": str(tmp_path)}  # fmt: skip
+    for name, value in with_ca.items():
+        monkeypatch.setenv(name, written.format(value))
+    connections = read_connections()
+    hubspot, salesforce = connections.hubspot, connections.salesforce
+    assert (hubspot.access_token, hubspot.base_url, hubspot.ca_file) == ("pat-t0ken", "https://hubspot.example", certifi.where())
+    assert (salesforce.instance_url, salesforce.login_url) == ("https://org.example", "https://login.example")
+    assert (salesforce.client_id, salesforce.client_secret) == ("id", "s3cret")
+    assert (home(), who_acts(), dagster_home()) == (tmp_path, "ann", tmp_path)
+    assert os.environ["HTTPS_PROXY"] == "http://proxy.example:3128"
+
+
+def test_a_setting_of_white_space_alone_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "HUBSPOT_ACCESS_TOKEN is not set" in problem_with(monkeypatch, HUBSPOT_ACCESS_TOKEN=" \r\n")
+    assert "must begin" not in problem_with(monkeypatch, HUBSPOT_ACCESS_TOKEN="", HUBSPOT_BASE_URL="\r\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"HUBSPOT_ACCESS_TOKEN": "pat-\nt0ken"}, "HUBSPOT_ACCESS_TOKEN has a space or a line end inside"),
+        ({"HUBSPOT_ACCESS_TOKEN": "Bearer pat-t0ken"}, "HUBSPOT_ACCESS_TOKEN begins with the word Bearer"),
+        ({"HUBSPOT_ACCESS_TOKEN": "'pat-t0ken'"}, "HUBSPOT_ACCESS_TOKEN is in quotation marks"),
+        ({"HUBSPOT_ACCESS_TOKEN": "pat\u2013t0ken"}, "HUBSPOT_ACCESS_TOKEN has a character inside"),
+        ({"SALESFORCE_ACCESS_TOKEN": "00D\r\ns3cret"}, "SALESFORCE_ACCESS_TOKEN has a space or a line end inside"),
+        ({"SALESFORCE_CLIENT_SECRET": "s3\ncret"}, "SALESFORCE_CLIENT_SECRET has a space or a line end inside"),
+        ({"SALESFORCE_CLIENT_ID": "i\td"}, "SALESFORCE_CLIENT_ID has a space or a line end inside"),
+        ({"HUBSPOT_BASE_URL": "https://api.hub api.com"}, "HUBSPOT_BASE_URL is 'https://api.hub api.com': it has a space"),
+        ({"HUBSPOT_BASE_URL": "https://api.hubapi.com\nX: y"}, "HUBSPOT_BASE_URL is 'https://api.hubapi.com\\nX: y'"),
+        ({"HUBSPOT_BASE_URL": "https://"}, "HUBSPOT_BASE_URL is 'https://'"),
+        ({"HUBSPOT_BASE_URL": "https://api.hubapi.com:https"}, "HUBSPOT_BASE_URL is 'https://api.hubapi.com:https': it names no host"),
+        ({"HUBSPOT_BASE_URL": "https://ann:s3cret@api.hubapi.com"}, "HUBSPOT_BASE_URL must not hold a user or a password"),
+        ({"SALESFORCE_INSTANCE_URL": "https://org.example https://org.example"}, "SALESFORCE_INSTANCE_URL is"),
+        ({"SALESFORCE_INSTANCE_URL": "https://<your domain>.my.salesforce.com"}, "SALESFORCE_INSTANCE_URL is"),
+        ({"SALESFORCE_INSTANCE_URL": "https://[org"}, "SALESFORCE_INSTANCE_URL is 'https://[org': it names no host"),
+        ({"SALESFORCE_LOGIN_URL": "https://org.example/?x=1"}, "SALESFORCE_LOGIN_URL is 'https://org.example/?x=1': it must end before the ?"),
+        ({"HTTPS_PROXY": "http://ann:s3cret@proxy .example:3128"}, "HTTPS_PROXY cannot be right"),
+        ({"HTTPS_PROXY": "socks5://proxy.example:1080"}, "HTTPS_PROXY cannot be right: it names a proxy of the kind socks5"),
+        ({"HTTPS_PROXY": "http://proxy.example:port"}, "HTTPS_PROXY cannot be right"),
+        ({"SSL_CERT_FILE": __file__}, "it holds no certificates"),
+        ({"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_USERNAME": "u", "SALESFORCE_PRIVATE_KEY_FILE": certifi.where()}, "holds the certificate; the key is"),
+        ({"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_USERNAME": "u", "SALESFORCE_PRIVATE_KEY_FILE": __file__}, "holds no private key"),
+        ({"BINDWATCH_DECISIONS_URL": "postgresql://ann:s3cret@host/\ndb"}, "BINDWATCH_DECISIONS_URL has a line end inside"),
+        ({"BINDWATCH_DESK_TOKEN": "s3\ncret"}, "BINDWATCH_DESK_TOKEN has a line end inside"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_right_is_named_and_not_tried(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str) -> None:
+    text = problem_with(monkeypatch, **changes)
+    assert words in text
+    assert not any(secret in text for secret in ("s3cret", "s3", "t0ken"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"HUBSPOT_BASE_URL": "http://127.0.0.1:8080/"}, {"HUBSPOT_BASE_URL": "http://[::1]:8080"}, {"HUBSPOT_BASE_URL": "https://gateway.example/hubspot"},
+        {"SALESFORCE_INSTANCE_URL": "https://our_org--uat.sandbox.my.salesforce.com"}, {"HTTPS_PROXY": "proxy.example:3128"},
+        {"HTTPS_PROXY": "http://a%40b:p%20w@proxy.example:3128"}, {"HTTPS_PROXY": "http://proxy.example:3128", "ALL_PROXY": "socks5://proxy.example:1080"},
+        {"HTTPS_PROXY": "socks5://proxy.example:1080", "NO_PROXY": "*"}, {"SALESFORCE_USERNAME": "sync@org.example.uat"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_setting_that_can_be_right_is_tried(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
+    for name, value in {**COMPLETE, **changes}.items():
+        monkeypatch.setenv(name, value)
+    read_connections()
+
+
+def test_a_setting_that_cannot_be_right_ends_the_command_with_2_at_once(tmp_path: Path) -> None:
+    began = time.monotonic()
+    answer = bindwatch("run", home=tmp_path, **{**COMPLETE, "HUBSPOT_BASE_URL": "https://api.hub api.com", "HUBSPOT_ACCESS_TOKEN": "pat\nt0ken"})
+    assert answer.returncode == 2
+    assert "HUBSPOT_BASE_URL" in answer.stderr
+    assert "HUBSPOT_ACCESS_TOKEN" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert time.monotonic() - began < 60
+
+
+def saved(text: str, encoding: str, line_end: str = "\r\n") -> bytes:
+    return text.replace("\n", line_end).encode(encoding)
+
+
+@pytest.mark.parametrize(("encoding", "line_end"), [("utf-8-sig", "\r\n"), ("utf-8", "\r\n"), ("utf-8-sig", "\n")])
+def test_a_policy_is_read_as_windows_editors_save_it(tmp_path: Path, encoding: str, line_end: str) -> None:
+    path = tmp_path / "bindwatch.toml"
+    content = saved("[policy]\nsettle_minutes = 7\n", encoding, line_end)
+    path.write_bytes(content)
+    assert read_policy(path).policy.settle_minutes == 7
+    path.write_bytes(content.replace(b"7", b"x"))
+    with pytest.raises(ConfigurationProblem, match="line 2"):
+        read_policy(path)
+    path.write_bytes(saved('[dagster]\nprefix = "emea"\n', "utf-8-sig"))
+    assert read_dagster_section(path).prefix == "emea"
+    assert read_portal(path).on_contact_deleted == "keep"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        *((saved("[gate]\n", encoding), "saved as UTF-16") for encoding in ("utf-16", "utf-16-le", "utf-16-be")),
+        (saved("[gate]\n# für Größeres\n", "cp1252"), "line 2 holds a character that is not saved as UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_policy_in_another_encoding_is_named_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "bindwatch.toml").write_bytes(content)
+    assert words in problem_with(monkeypatch)
+    assert read_dagster_section(tmp_path / "bindwatch.toml").prefix == "bindwatch"
 
 
 def test_settings_and_policy_are_reported_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import dagster as dg
 
 from assets.policy import Dagster, read_dagster_section
+from assets.process import tidy_environment
 
 
 def dagster_section() -> Dagster:
     """The section [dagster] of the policy, or its defaults: the code location loads whatever is wrong with the file, and the pull then says what is."""
+    tidy_environment()
     return read_dagster_section(Path(os.environ.get("BINDWATCH_CONFIG") or "bindwatch.toml"))
 
 

@@ -9,13 +9,12 @@ import dagster as dg
 import duckdb
 
 from assets.dagster.keys import key, named
-from assets.dagster.session import Session
+from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories
 from assets.ingest.salesforce import ingest_object
 from assets.progress import doing
-from assets.pull import hubspot, salesforce
-from assets.pull.hubspot_portal import Portal
+from assets.pull import salesforce
 from assets.pull.landing import LandedPull
 from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
@@ -68,12 +67,11 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("Salesforce was being pulled", kept=None)
-        org, _ = session.crms(connection, context.run_id)
-        wanted = salesforce.describe_fields(org, connections.policy)
+        crms = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
             ingest = Ingest(connection, landing, connections.policy, config.full)
             for name in salesforce.OBJECTS:
-                pulls = ingest_object(org, ingest, name, wanted[name])
+                pulls = ingest_object(crms.org, ingest, name, crms.fields[name])
                 yield _result(connection, f"raw.salesforce_{name.lower()}", _covered(connection, pulls))
 
 
@@ -87,8 +85,8 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     """Pulls contacts, with the history of their ids and e-mails. The first pull is full, later ones take what changed; archived contacts always come
     whole.
     """
-    with _portal(context, config, session) as (portal, ingest):
-        pulls = ingest_contacts(portal, ingest, hubspot.read_property_list(portal, ingest.policy))
+    with _portal(context, config, session) as (crms, ingest):
+        pulls = ingest_contacts(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_contact", _covered(ingest.connection, pulls))
 
 
@@ -109,21 +107,21 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
 )  # fmt: skip
 def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls the history of mapped properties where it is needed and was not read since the contact changed."""
-    with _portal(context, config, session) as (portal, ingest):
-        pulls = ingest_histories(portal, ingest)
+    with _portal(context, config, session) as (crms, ingest):
+        pulls = ingest_histories(crms.portal, ingest)
         yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
 
 
 @contextmanager
-def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Session) -> Iterator[tuple[Portal, Ingest]]:
-    """A step that pulls from HubSpot: the portal, and where its pulls go."""
+def _portal(context: dg.AssetExecutionContext, config: PullOptions, session: Session) -> Iterator[tuple[Crms, Ingest]]:
+    """A step that pulls from HubSpot: the way in, and where its pulls go."""
     with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("HubSpot was being pulled", kept=None)
-        _, portal = session.crms(connection, context.run_id)
+        crms = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
-            yield portal, Ingest(connection, landing, connections.policy, config.full)
+            yield crms, Ingest(connection, landing, connections.policy, config.full)
 
 
 def _covered(connection: duckdb.DuckDBPyConnection, pulls: list[LandedPull]) -> list[dict[str, Any]]:

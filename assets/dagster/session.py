@@ -20,8 +20,10 @@ from assets.progress import Interrupted, interruption, told_to_end, undisturbed
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_verdict
 from assets.pull import patience
+from assets.pull.hubspot import PropertyList, read_property_list
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.retries import Again
+from assets.pull.salesforce import FieldList, describe_fields
 from assets.pull.salesforce_org import Org, SalesforceAccess
 from assets.warehouse.coverage import read_coverage
 from assets.warehouse.damage import is_damage, note_end_of_run
@@ -56,6 +58,16 @@ class Connections:
     policy: Policy
 
 
+@dataclass(frozen=True)
+class Crms:
+    """The way into both CRMs, and what each of them has of the fields and properties that the policy names."""
+
+    org: Org
+    portal: Portal
+    fields: dict[str, FieldList]
+    properties: PropertyList
+
+
 @dataclass
 class Session:
     """One run's view of the world. Connections are read from the environment when the first step needs them, not at import."""
@@ -64,7 +76,7 @@ class Session:
     decisions: DecisionStore
     read_connections: Callable[[], Connections]
     _connections: Connections | None = field(default=None, init=False)
-    _crms: tuple[Org, Portal] | None = field(default=None, init=False)
+    _crms: Crms | None = field(default=None, init=False)
 
     @property
     def connections(self) -> Connections:
@@ -73,17 +85,19 @@ class Session:
             prepare_home(self.warehouse.home, self._connections.policy.privacy.readers_group)
         return self._connections
 
-    def crms(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[Org, Portal]:
-        """The way into both CRMs, once it is known that they are those of this home: before the first step of a run pulls anything. The run's time begins.
+    def crms(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> Crms:
+        """The way into both CRMs, before the first step of a run pulls anything: once each has answered what the run will need of it, and it is known
+        that they are those of this home. The run's time begins.
 
-        Raises ConfigurationProblem when one of them is another org or portal, PullProblem when one does not let us in.
+        Raises ConfigurationProblem when one of them is another org or portal, PullProblem when one does not let us in, or lacks what is needed.
         """
-        pull = self.connections.policy.pull
-        patience.begin(run_id, pull.run_deadline_hours, pull.idle_minutes)
+        policy = self.connections.policy
+        patience.begin(run_id, policy.pull.run_deadline_hours, policy.pull.idle_minutes)
         if self._crms is None:
-            org, portal = _enter(self._org_and_id, self._portal_and_id)
-            hold_to_home(connection, {"salesforce": org[1], "hubspot": portal[1]})
-            self._crms = org[0], portal[0]
+            (org, org_id), (portal, portal_id) = _both(self._org_and_id, self._portal_and_id)
+            hold_to_home(connection, {"salesforce": org_id, "hubspot": portal_id})
+            fields, properties = _both(lambda: describe_fields(org, policy), lambda: _properties(portal, policy))
+            self._crms = Crms(org, portal, fields, properties)
         return self._crms
 
     def _org_and_id(self) -> tuple[Org, str | None]:
@@ -167,8 +181,8 @@ class Session:
         note_end_of_run(self.warehouse.home)
 
 
-def _enter(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
-    """Tries both ways in, also when the first one is closed: whoever has to mend one of them hears of the other, too."""
+def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Asks both CRMs, also when the first one refuses: whoever has to mend one of them hears of the other, too."""
     try:
         one = first()
     except PullProblem as problem:
@@ -178,6 +192,11 @@ def _enter(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
             raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
         raise
     return one, second()
+
+
+def _properties(portal: Portal, policy: Policy) -> PropertyList:
+    portal.try_the_way_in(policy.policy.inclusion_list_id)
+    return read_property_list(portal, policy)
 
 
 def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:

@@ -3,6 +3,7 @@
 A full pull walks the list endpoint; an increment searches for what changed and reads it in batches, because search returns no history.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,13 @@ from typing import Any
 
 from assets.policy import Policy
 from assets.problems import PullProblem
-from assets.pull.hubspot_portal import HISTORY_PAGE, SEARCH_PAGE, Page, Portal
+from assets.pull.hubspot_portal import HISTORY_PAGE, PAGE, SEARCH_PAGE, Page, Portal
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
+from assets.pull.pace import say_if_short
 from assets.pull.reading import count_landed_contacts
 from assets.pull.salvage import SortedPage, id_in, sort_out
+
+log = logging.getLogger("bindwatch.pull")
 
 ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
 _HISTORY = [*ID_PROPERTIES, "email"]
@@ -49,17 +53,24 @@ def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
     missing = [name for name in wanted if name not in known]
     if missing:
         raise PullProblem(
-            "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the private app may not see it.",
+            "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the Service Key may not see it.",
             "The salesforce… properties come with the Salesforce integration: is it installed in this portal? "
             "Take a mapped property that does not exist out of [[mapping]] in bindwatch.toml.",
         )  # fmt: skip
     properties = list(dict.fromkeys([*wanted, *(name for name in _WELCOME if name in known)]))
-    return PropertyList(properties, wanted, [f"the property {name}" for name in _WELCOME if name not in known])
+    not_seen = [f"the property {name}" for name in _WELCOME if name not in known]
+    if portal.fallback:
+        not_seen.append(portal.fallback)
+    if end := portal.end_of_version():
+        log.warning("%s", end)
+        not_seen.append(f"anything once {end}")
+    return PropertyList(properties, wanted, not_seen)
 
 
 def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime | None, slow_ms: float) -> None:
     """Lands all live contacts, or those changed since a moment. slow_ms: from which answer time on a list is read in batches beside it."""
     if since is None:
+        _say_if_short(portal, pull, HISTORY_PAGE)
         _land_list(portal, pull, wanted, slow_ms)
     else:
         _land_changes(portal, pull, wanted, since)
@@ -67,6 +78,7 @@ def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: dat
 
 def land_ids(portal: Portal, pull: LandedPull) -> None:
     """Lands the id and stamp of every live contact."""
+    _say_if_short(portal, pull, PAGE)
     _land_pages(portal, pull, lambda after: _sorted_out(*portal.list_ids_page(after)))
     _finish_list(portal, pull)
 
@@ -127,6 +139,12 @@ def _as_members(body: bytes, page: dict[str, Any]) -> SortedPage:
 
 
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _say_if_short(portal: Portal, pull: LandedPull, page: int) -> None:
+    """Before all live contacts are listed, `page` a call."""
+    if portal.calls_left is not None:
+        say_if_short("HubSpot", pull.label, portal.count() - pull.rows, page, portal.calls_left)
 
 
 def _list_page(portal: Portal, wanted: PropertyList, archived: bool, after: str | None) -> SortedPage:
@@ -289,7 +307,9 @@ def _land_changes(portal: Portal, pull: LandedPull, wanted: PropertyList, since:
         at_end, announced, before = False, None, pull.rows
         while not at_end:
             found = searching.result()[1]
-            announced = int(found["total"]) if announced is None else announced
+            if announced is None:
+                announced = int(found["total"])
+                say_if_short("HubSpot", pull.label, announced, HISTORY_PAGE, portal.calls_left)
             if pull.rows - before > 2 * announced + _GROWTH:
                 pull.finish(None, f"the search announced {announced} changed contacts, and goes on after {pull.rows - before}")
                 return
@@ -332,6 +352,7 @@ def _land_batches(
 ) -> None:
     """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there. archived_too: they may be archived."""
     done = int(pull.cursor.get("done", 0))
+    say_if_short("HubSpot", pull.label, len(ids) - done, HISTORY_PAGE, portal.calls_left)
 
     def cursor_behind(_chunk: list[str]) -> dict[str, Any]:
         return {"done": pull.cursor.get("done", 0) + HISTORY_PAGE}

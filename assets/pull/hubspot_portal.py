@@ -1,10 +1,11 @@
-"""A HubSpot portal, spoken to as a private app: the rate limit, broken answers, refusals.
+"""A HubSpot portal, spoken to with a Service Key: the version of the API, the rate limit, broken answers, refusals.
 
-The client library speaks /crm/v3, which HubSpot supports until September 2027; everything that knows it is in this file. Each call returns
-the body as it came, because the library's models lose what they do not know.
+The client library's own methods speak /crm/v3 alone, which HubSpot supports until September 2027. So only what carries its requests is used, which takes
+any path. Everything that knows the library, or a path, is in this file. Each call returns the body as it came.
 """
 
 import json
+import logging
 import re
 import time
 from collections import deque
@@ -12,19 +13,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
 from hubspot import HubSpot
-from hubspot.crm.contacts import BatchReadInputSimplePublicObjectId, PublicObjectSearchRequest
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    MaxRetryError,
+    NewConnectionError,
+    SSLError,
+    URLSchemeUnknown,
+)
 
 from assets.policy import Pull
 from assets.problems import PullProblem
 from assets.pull.landing import as_loadable
 from assets.pull.pace import Pace
+from assets.pull.proxies import UNKNOWN_USER, ProxyRefusal, fault_of_proxy, proxy_for, refusal_of_proxy
 from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
@@ -32,14 +42,23 @@ PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
 SEARCH_PAGE = 200
 _PASSING = {408, 423, 429, 477, *range(500, 600)}
+# The versions of the API, the best first, and when HubSpot ends each one. It names months (18 after a release); the first day is the safe one.
+VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date(2027, 9, 1)}
+_NOT_THERE = {400, 404, 405, 406, 410, 426, 501}  # what a server may answer that does not know a version
+_WARN_DAYS = 180
+_NO_SCOPE = 403
+_SCOPES = {"the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read"}  # all else: crm.objects.contacts.read
 _WORKERS = 4  # batches in flight: enough to keep the rate limit busy at 200 ms an answer
 
 Page = tuple[bytes, dict[str, Any]]
+Query = Sequence[tuple[str, Any]]
+
+log = logging.getLogger("bindwatch.pull")
 
 
 @dataclass(frozen=True)
 class HubSpotAccess:
-    """A private app's token, and where the API is."""
+    """A Service Key, or the token of a private app, and where the API is."""
 
     access_token: str
     base_url: str = "https://api.hubapi.com"
@@ -67,67 +86,132 @@ class Portal:
     Where the same answer cannot be read again and again, a contact may be to blame: the page then holds the text of what is no JSON in its place.
 
     clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took. sends_nulls: it has
-    told of a property that it is empty, so one that is left out is not.
+    told of a property that it is empty, so one that is left out is not. calls_left: of this day; None when it does not tell. fallback: that another
+    version is spoken than the best, in words; None when it is that one.
     """
 
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:
         self.access = access
         # the library's own retries would not count against the rate limit
-        options: dict[str, Any] = {"access_token": access.access_token, "host": access.base_url.rstrip("/"), "retry": _HereOnly(0, redirect=3)}
+        options: dict[str, Any] = {"access_token": access.access_token, "retry": _HereOnly(0, redirect=3)}
         if access.ca_file:
             options["ssl_ca_cert"] = access.ca_file
-        client = HubSpot(**options)
-        # each access to these makes a new connection pool: keep them
-        self._list, self._search, self._batch = client.crm.contacts.basic_api, client.crm.contacts.search_api, client.crm.contacts.batch_api
-        self._properties, self._members = client.crm.properties.core_api, client.crm.lists.memberships_api
+        if proxy := proxy_for(access.base_url):
+            options |= {"proxy": proxy.url, "proxy_headers": proxy.headers()}
+        # each access makes a new connection pool: keep this one
+        self._client = HubSpot(**options).crm.contacts.basic_api.api_client
         self._pace = Pace(settings.hubspot_requests_per_10_seconds, 10)
         self._search_pace = Pace(settings.hubspot_searches_per_second, 1)
+        self._wanted = settings.hubspot_api
+        self._version: str | None = None
         self.clock: Clock | None = None
         self.answer_seconds = 0.0
         self.sends_nulls = False
+        self.fallback: str | None = None
+        self.calls_left: int | None = None
+
+    @property
+    def version(self) -> str:
+        """The version of the API that is spoken: the one that the policy names, or the best that the portal knows."""
+        if self._version is None:
+            self._choose_version()
+        assert self._version is not None
+        return self._version
+
+    def _choose_version(self) -> None:
+        """Asks for the list of properties, which is needed anyway, in one version after the other. A refusal of the token is none of the version."""
+        candidates: list[str] = list(VERSIONS) if self._wanted == "auto" else [self._wanted]
+        missed: BaseException | None = None
+        for version in candidates:
+            self._version = version
+            try:
+                self.property_names()
+            except PullProblem as problem:
+                status = _status_behind(problem)
+                if status == _NO_SCOPE:
+                    return  # who asks for the properties is told
+                self._version = None
+                if status not in _NOT_THERE:
+                    raise
+                missed = problem.__cause__
+                continue
+            if tried := candidates[: candidates.index(version)]:
+                self.fallback = f"HubSpot's API in version {' or '.join(tried)}, which the portal does not know: {version} is spoken"
+                log.warning("HubSpot: version %s of the API is not known here; %s is spoken", " or ".join(tried), version)
+            return
+        raise PullProblem(
+            "HubSpot", f"{self.access.host} does not know the API in version {' or '.join(candidates)}.",
+            'Check HUBSPOT_BASE_URL, and pull.hubspot_api in bindwatch.toml ("auto" takes what the portal knows).',
+        ) from missed  # fmt: skip
+
+    def end_of_version(self) -> str | None:
+        """That HubSpot ends the version which is spoken, in words; None while that is far off."""
+        today = (self.clock.theirs if self.clock else datetime.now(UTC)).date()
+        days = (VERSIONS[self.version] - today).days
+        if days > _WARN_DAYS:
+            return None
+        when = f"in {days} days" if days > 0 else "by now"
+        newer = "update Bindwatch" if self.version == next(iter(VERSIONS)) else 'pull.hubspot_api = "auto" takes a newer one where the portal knows it'
+        return f"HubSpot ends version {self.version} of its API in {VERSIONS[self.version]:%B %Y} ({when}): {newer}"
+
+    def try_the_way_in(self, list_id: str | None) -> None:
+        """Makes one call for each scope that a run needs, so that those which are missing are told before anything is pulled. list_id: the inclusion list."""
+        ways: list[Callable[[], Any]] = [self.property_names, self.count]
+        if list_id is not None:
+            ways.append(partial(self.list_members_page, list_id, None, limit=1))
+        closed: list[PullProblem] = []
+        for ask in ways:
+            try:
+                ask()
+            except PullProblem as problem:
+                if _status_behind(problem) != _NO_SCOPE:
+                    raise
+                closed.append(problem)
+        if closed:
+            raise PullProblem("HubSpot", " ".join(one.what for one in closed), " ".join(one.remedy for one in closed)) from closed[0].__cause__
 
     def read_id(self) -> str | None:
         """The id of the portal: from its account information, else from what HubSpot knows of the token; None when nobody tells."""
-        asked = (
-            ("/account-info/v3/details", "GET", None, "portalId"),
-            ("/oauth/v2/private-apps/get/access-token-info", "POST", {"tokenKey": self.access.access_token}, "hubId"),
+        asked: tuple[tuple[str, str, dict[str, str] | None, str], ...] = (
+            ("GET", f"/account-info/{self.version}/details", None, "portalId"),
+            ("POST", "/oauth/v2/private-apps/get/access-token-info", {"tokenKey": self.access.access_token}, "hubId"),
         )
-        for path, method, body, name in asked:
+        for method, path, body, name in asked:
             try:
-                number = self._call("the id of the portal", partial(self._plain, path, method, body), shape=dict)[1].get(name)
+                number = self._call("the id of the portal", method, path, body=body, shape=dict)[1].get(name)
             except PullProblem as problem:
-                if not isinstance(problem.__cause__, Exception) or _status(problem.__cause__) not in (400, 401, 403, 404, 405):
+                if _status_behind(problem) not in (401, 403, *_NOT_THERE):
                     raise
                 continue  # this way is not open here
             if str(number or "").isdigit():
                 return str(number)
         return None
 
-    def _plain(self, path: str, method: str, body: dict[str, str] | None, **options: Any) -> Any:
-        """A call for which the library has no method."""
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        return self._list.api_client.call_api(path, method, header_params=headers, body=body, auth_settings=["oauth2"], _return_http_data_only=True, **options)
+    def _path(self, api: str, rest: str) -> str:
+        return f"/crm/v3/{api}/{rest}" if self.version == "v3" else f"/crm/{api}/{self.version}/{rest}"
 
     def count(self, name: str = "hs_object_id", operator: str = "GT", value: str = "0") -> int:
         """How many live contacts the search counts: all, or those of which a property compares so."""
         return int(self.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
 
     def property_names(self) -> set[str]:
-        return {entry["name"] for entry in self._call("the property list", partial(self._properties.get_all, "contacts"))[1]["results"]}
+        """The contact properties that the portal has, and that the token may see."""
+        return {entry["name"] for entry in self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]}
 
     def list_page(self, properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> Page:
-        options = {"properties": list(properties), "properties_with_history": list(history), "archived": archived, **_behind(after)}
-        return self._call("the contact list", partial(self._list.get_page, limit=HISTORY_PAGE, **options))
+        query = [("limit", HISTORY_PAGE), *_behind(after), *(("properties", name) for name in properties)]
+        query += [*(("propertiesWithHistory", name) for name in history), ("archived", archived)]
+        return self._call("the contact list", "GET", self._path("objects", "contacts"), query)
 
     def list_ids_page(self, after: str | None) -> Page:
         """Live contacts with their stamps and nothing else."""
-        options = {"properties": ["lastmodifieddate"], "archived": False, **_behind(after)}
-        return self._call("the list of contact ids", partial(self._list.get_page, limit=PAGE, **options))
+        query = [("limit", PAGE), *_behind(after), ("properties", "lastmodifieddate"), ("archived", False)]
+        return self._call("the list of contact ids", "GET", self._path("objects", "contacts"), query)
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
-        request = PublicObjectSearchRequest(filter_groups=[{"filters": filters}], sorts=["hs_object_id"], properties=["hs_object_id"], limit=limit)
-        return self._call("the contact search", partial(self._search.do_search, request), is_search=True)
+        body = {"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit}
+        return self._call("the contact search", "POST", self._path("objects", "contacts/search"), body=body, is_search=True)
 
     def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Iterator[tuple[list[str], Page]]:
         """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
@@ -144,41 +228,47 @@ class Portal:
                 yield done, page.result()
 
     def read_batch(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Page:
-        request = BatchReadInputSimplePublicObjectId(
-            inputs=[{"id": contact_id} for contact_id in ids], properties=list(properties), properties_with_history=list(history)
-        )
-        return self._call("the batch read", partial(self._batch.read, request, archived=archived))
+        body = {"inputs": [{"id": contact_id} for contact_id in ids], "properties": list(properties), "propertiesWithHistory": list(history)}
+        return self._call("the batch read", "POST", self._path("objects", "contacts/batch/read"), [("archived", archived)], body)
 
-    def list_members_page(self, list_id: str, after: str | None) -> Page:
-        return self._call("the inclusion list", partial(self._members.get_page, list_id, limit=PAGE, **_behind(after)))
+    def list_members_page(self, list_id: str, after: str | None, limit: int = PAGE) -> Page:
+        return self._call("the inclusion list", "GET", self._path("lists", f"{quote(list_id, safe='')}/memberships"), [("limit", limit), *_behind(after)])
 
-    def _call(self, doing: str, method: Callable[..., Any], is_search: bool = False, shape: type = list) -> Page:
+    def _call(
+        self, doing: str, method: str, path: str, query: Query = (), body: dict[str, Any] | None = None, is_search: bool = False, shape: type = list
+    ) -> Page:
         """shape: a list where the answer has results, a dict where it is an object of its own."""
         with _problems_in_words(self.access, doing):
             try:
-                return with_patience(lambda: self._once(method, is_search, shape), self.access.patience_seconds, "HubSpot")
+                return with_patience(lambda: self._once(method, path, query, body, is_search, shape), self.access.patience_seconds, "HubSpot")
             except Unreadable as error:
                 page = split_page(error.body, "results")
                 if page is None:
                     raise
                 return error.body, page
 
-    def _once(self, method: Callable[..., Any], is_search: bool, shape: type) -> Page:
+    def _once(self, method: str, path: str, query: Query, body: dict[str, Any] | None, is_search: bool, shape: type) -> Page:
         if is_search:
             self._search_pace.wait()
         self._pace.wait()
         seconds = self.access.timeout_seconds
-        host = self.access.host
+        host, url = self.access.host, self.access.base_url.rstrip("/") + path
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {self.access.access_token}", "User-Agent": self._client.user_agent}
         try:
             asked_at = time.monotonic()
-            response = method(_preload_content=False, _request_timeout=(min(10.0, seconds), seconds))
+            # below its `call_api`, which cannot read a refusal that is no UTF-8, as those of proxies
+            response = self._client.rest_client.request(
+                method, url, query_params=list(query), headers=headers, body=body, _preload_content=False, _request_timeout=(min(10.0, seconds), seconds)
+            )
             data = response.data
             self.answer_seconds = time.monotonic() - asked_at
         except (HTTPError, OSError) as error:
-            raise _again(error, host) from error
+            raise fault_of_proxy(error, url) or _again(error, host) from error
         except Exception as error:
             if (status := _status(error)) is None:
                 raise
+            if status == UNKNOWN_USER and (refusal := refusal_of_proxy(status, url)):
+                raise refusal from error
             self._learn(getattr(error, "headers", None) or {})
             if status not in _PASSING or _is_daily(error):
                 raise
@@ -188,17 +278,19 @@ class Portal:
             raise Again(f"{host} answered {status}", wait) from error
         self._learn(response.headers)
         try:
-            body = as_loadable(data)
-            page = json.loads(body)
+            answer = as_loadable(data)
+            page = json.loads(answer)
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{host} sent half an answer, or one that is no JSON", data) from error
         if not isinstance(page, dict) or (shape is list and not isinstance(page.get("results"), list)):
             raise Again(f"{host} sent an answer without results")
-        return body, page
+        return answer, page
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         """The limit that the portal names in its answers; how much of it is left, since other apps may share it; and its clock."""
         self.clock = clock_of(headers) or self.clock
+        left_today = _number(headers.get("X-HubSpot-RateLimit-Daily-Remaining"))
+        self.calls_left = self.calls_left if left_today is None else left_today
         most, interval, left = (_number(headers.get(f"X-HubSpot-RateLimit-{name}")) for name in ("Max", "Interval-Milliseconds", "Remaining"))
         if most is not None and interval is not None and most > 0 and interval > 0:
             self._pace.tighten(int(most * 10_000 / interval))
@@ -206,8 +298,8 @@ class Portal:
             self._pace.hold(1.0)
 
 
-def _behind(after: str | None) -> dict[str, Any]:
-    return {"after": after} if after else {}
+def _behind(after: str | None) -> list[tuple[str, Any]]:
+    return [("after", after)] if after else []
 
 
 def _number(text: str | None) -> int | None:
@@ -217,6 +309,11 @@ def _number(text: str | None) -> int | None:
 def _status(error: Exception) -> int | None:
     """HTTP status of an exception of the library, which has a class of its own in each API package; None for any other exception."""
     return getattr(error, "status", None) if type(error).__module__.split(".")[0] == "hubspot" else None
+
+
+def _status_behind(problem: PullProblem) -> int | None:
+    """HTTP status of the refusal that a problem tells of; None when it tells of something else."""
+    return _status(problem.__cause__) if isinstance(problem.__cause__, Exception) else None
 
 
 def _is_daily(error: Exception) -> bool:
@@ -234,6 +331,8 @@ def _again(error: Exception, host: str) -> Exception:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError) and "CERTIFICATE" in str(reason).upper():
         return _Untrusted()
+    if isinstance(reason, (LocationValueError, URLSchemeUnknown)):
+        return reason  # an address that is none: nothing gets better by waiting
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return Again(f"{host} does not answer", no_connection=True)
     return Again(f"{host} broke off ({type(reason).__name__})")
@@ -258,6 +357,10 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
         ) from error
     except Redirected as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}: {error}.", "Check HUBSPOT_BASE_URL and what stands between.") from error
+    except ProxyRefusal as error:
+        raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}: {error}.", error.remedy) from error
+    except (LocationValueError, URLSchemeUnknown) as error:
+        raise PullProblem("HubSpot", f"{host} is no address that can be asked ({type(error).__name__}).", "Check HUBSPOT_BASE_URL.") from error
     except _Untrusted as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}.", certificate) from error
     except (KeyError, TypeError) as error:
@@ -269,8 +372,9 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
             raise
         remedies = {
             0: certificate,
-            401: "HUBSPOT_ACCESS_TOKEN is wrong or was revoked: copy the token of the private app again.",
-            403: "The private app lacks a scope: crm.objects.contacts.read, crm.schemas.contacts.read, and crm.lists.read for an inclusion list.",
+            401: "HUBSPOT_ACCESS_TOKEN is wrong, or was rotated or deleted: copy the Service Key again "
+            "(HubSpot: Development → Keys → Service keys, or Settings → Integrations → Service Keys).",
+            _NO_SCOPE: f"The Service Key lacks the scope {_SCOPES.get(doing, 'crm.objects.contacts.read')}: add it to the key, which stays the same.",
             404: "It is not there: check HUBSPOT_BASE_URL and policy.inclusion_list_id.",
             429: "The portal's calls of this day are used up: run again tomorrow. What has arrived stays.",
         }

@@ -1,9 +1,23 @@
 """A rate limit, kept to from our side: as many calls as allowed, and not one more."""
 
+import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+
+log = logging.getLogger("bindwatch.pull")
+
+
+def say_if_short(crm: str, pull: str, rows: int, page: int, left: int | None) -> None:
+    """Says before a pull of so many rows, `page` a call, that it needs more calls than are left today. left: None where the CRM does not tell."""
+    needed = math.ceil(rows / page)
+    if left is not None and needed > left:
+        log.warning(
+            "%s will need about %s calls, and %s has %s left today: it will stop when they are used up. What has arrived by then stays for pull.resume_hours",
+            pull, f"{needed:,}", crm, f"{max(left, 0):,}",
+        )  # fmt: skip
 
 
 class Pace:

@@ -21,6 +21,7 @@ from assets.policy import Policy, Pull
 from assets.problems import PullProblem
 from assets.pull import patience
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
+from assets.pull.pace import say_if_short
 from assets.pull.reading import csv_source
 from assets.pull.retries import Again, with_patience
 from assets.pull.salesforce_org import Org, Refusal, problems_in_words, short
@@ -178,6 +179,8 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         if not pull.pages and int(page["totalSize"]) > most:
             return False
         expected = pull.rows + int(page["totalSize"])
+        if not page["done"]:
+            say_if_short("Salesforce", pull.label, int(page["totalSize"]) - len(page["records"]), len(page["records"]) or 1, org.calls_left)
         try:
             urls: set[str] = set()
             while True:
@@ -231,6 +234,7 @@ def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str],
         try:
             job_id = pull.cursor["job"]
             expected = _wait_for_job(org, job_id, settings.bulk_job_minutes)
+            say_if_short("Salesforce", pull.label, (expected or 0) - pull.rows, settings.bulk_page_rows, org.calls_left)
             problem = _land_result_pages(org, pull, fields, settings.bulk_page_rows, expected)
             pull.finish(expected, problem)
             _tidy_up(org, job_id)
@@ -254,6 +258,8 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
         except Refusal as refusal:
             if refusal.status == 404:
                 raise _JobIsLost("is no longer there") from refusal
+            if refusal.status == 409:
+                raise _JobIsLost("was started in another version of the API") from refusal
             raise
         state = info["state"]
         if seen != (seen := (state, info.get("numberRecordsProcessed"))):

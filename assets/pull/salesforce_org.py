@@ -20,10 +20,11 @@ from simple_salesforce.api import Salesforce
 from urllib3.exceptions import NewConnectionError
 
 from assets.problems import PullProblem, without_emails
+from assets.pull.proxies import ProxyRefusal, fault_of_proxy, proxy_for
 from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
-API_VERSION = "64.0"
+API_VERSION = "68.0"  # of the current release; an org that is behind is spoken to in the newest that it has
 _PASSING = {420, 429, 500, 502, 503, 504}
 _CHUNK = 1 << 20
 _RENEWALS = 3  # of the token, for one call
@@ -76,7 +77,34 @@ class Org:
         self._session = _Session(access)
         with problems_in_words(access, "the token"):
             token = self._session.open()
-        self._client = Salesforce(instance_url=access.instance_url, session_id=token, session=self._session, version=API_VERSION)
+        self._client = Salesforce(instance_url=access.instance_url, session_id=token, session=self._session, version=self._read_version(token))
+
+    def _read_version(self, token: str) -> str:
+        """The newest version of the API that both sides know. It is the first call with a token: one that is refused is told here."""
+        url = f"{self.access.instance_url.rstrip('/')}/services/data"
+        with problems_in_words(self.access, "the versions of its API"):
+            try:
+                answer = self._session.get(url, headers={"Authorization": f"Bearer {token}"}).json()
+            except Refusal as refusal:
+                if refusal.status != 404:
+                    raise
+                answer = []
+        known = [str(entry.get("version")) for entry in answer if isinstance(entry, dict)] if isinstance(answer, list) else []
+        spoken = [version for version in known if re.fullmatch(r"\d+\.\d", version) and float(version) <= float(API_VERSION)]
+        return max(spoken, key=float, default=API_VERSION)
+
+    @property
+    def version(self) -> str:
+        """The version of the API that is spoken."""
+        return str(self._client.sf_version)
+
+    @property
+    def calls_left(self) -> int | None:
+        """API calls of these 24 hours, without those that are left to others; None when the org never told."""
+        if self._session.usage is None:
+            return None
+        used, allowed = self._session.usage
+        return int(allowed * (1 - self.access.reserve_percent / 100)) - used
 
     @property
     def clock(self) -> Clock | None:
@@ -162,7 +190,7 @@ class Org:
         parameters = {"maxRecords": str(rows), **({"locator": locator} if locator else {})}
         url = f"{self._client.base_url}jobs/query/{job_id}/results"
         headers = {**self._client.headers, "Accept": "text/csv"}
-        with broken_answers_again(f"{self.access.host}, a result page"), self._session.get(url, params=parameters, headers=headers, stream=True) as answer:
+        with broken_answers_again(f"{self.access.host}, a result page", url), self._session.get(url, params=parameters, headers=headers, stream=True) as answer:
             with target.open("wb") as file:
                 for chunk in answer.iter_content(_CHUNK):
                     file.write(chunk)
@@ -175,10 +203,12 @@ class _Session(requests.Session):
 
     def __init__(self, access: SalesforceAccess) -> None:
         super().__init__()
+        # what the environment says is taken from where both CRMs have it; a .netrc is not asked: its password would go there in the place of the token
+        self.trust_env = False
         self._access = access
         self._token = ""
         self._has_worked = False
-        self._usage: tuple[int, int] | None = None
+        self.usage: tuple[int, int] | None = None
         self.clock: Clock | None = None
         self.org_id: str | None = None  # as the answer about the token names it
         for scheme in ("https://", "http://"):
@@ -192,7 +222,8 @@ class _Session(requests.Session):
         """Raises Again when patience is over, Refusal when the org says no, PullProblem when too few of its daily calls are left."""
         seconds = self._access.timeout_seconds
         kwargs.setdefault("timeout", (min(10.0, seconds), seconds))
-        # said with each call, because requests lets REQUESTS_CA_BUNDLE win over the session's own setting
+        if proxy := proxy_for(str(url)):
+            kwargs.setdefault("proxies", {"http": proxy.url, "https": proxy.url})
         kwargs.setdefault("verify", self._access.ca_file or True)
         seconds = self._access.patience_seconds if patience is None else patience
         return with_patience(lambda: self._send(method, url, *args, **kwargs), seconds, "Salesforce")
@@ -209,7 +240,7 @@ class _Session(requests.Session):
         if with_token:
             self._hold_back()
             headers["Authorization"] = f"Bearer {self._token}"  # the library copies a token that may be old by now
-        with broken_answers_again(self._access.host):
+        with broken_answers_again(self._access.host, str(url)):
             answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
             # a token that never worked is a wrong setting; one that did has expired
             can_renew = with_token and self._has_worked and self._access.can_ask_for_token
@@ -222,7 +253,7 @@ class _Session(requests.Session):
                 answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
         self.clock = clock_of(answer.headers) or self.clock
         if usage := re.search(r"(?<!app-)api-usage=(\d+)/(\d+)", answer.headers.get("Sforce-Limit-Info", "")):
-            self._usage = int(usage[1]), int(usage[2])
+            self.usage = int(usage[1]), int(usage[2])
         status = answer.status_code
         if status in _PASSING:
             raise Again(f"{self._access.host} answered {status}", retry_after(answer.headers))
@@ -238,9 +269,9 @@ class _Session(requests.Session):
 
     def _hold_back(self) -> None:
         """Stops before the calls are used up that the org keeps for others."""
-        if self._usage is None:
+        if self.usage is None:
             return
-        used, allowed = self._usage
+        used, allowed = self.usage
         if allowed - used < allowed * self._access.reserve_percent / 100:
             raise PullProblem(
                 "Salesforce",
@@ -309,10 +340,12 @@ def _refusal(answer: requests.Response) -> Refusal:
 
 
 @contextmanager
-def broken_answers_again(whose: str) -> Iterator[None]:
-    """An answer that did not arrive whole is asked for again; a certificate that is not trusted is not."""
+def broken_answers_again(whose: str, url: str) -> Iterator[None]:
+    """An answer that did not arrive whole is asked for again; a certificate that is not trusted is not, and a proxy that refuses is not."""
     try:
         yield
+    except requests.exceptions.ProxyError as error:
+        raise fault_of_proxy(error, url) or Again(f"{whose} broke off") from error
     except requests.exceptions.SSLError as error:
         if "CERTIFICATE" in str(error).upper():
             raise
@@ -343,6 +376,8 @@ def problems_in_words(access: SalesforceAccess, doing: str) -> Iterator[None]:
         raise PullProblem(
             "Salesforce", f"{host} cannot be asked for {doing}: {error}.", "Name the org's own address in SALESFORCE_INSTANCE_URL: Setup → My Domain."
         ) from error
+    except ProxyRefusal as error:
+        raise PullProblem("Salesforce", f"{host} cannot be asked for {doing}: {error}.", error.remedy) from error
     except requests.exceptions.SSLError as error:
         raise PullProblem(
             "Salesforce", f"The certificate of {host} is not trusted.", "If the host has a CA of its own, name its file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."

@@ -10,7 +10,7 @@
 -- Otherwise: a jump of this contact goes unnoticed, and its values cannot be restored from the history.
 -- Rests on: HubSpot's property history, which names each value with its time and source.
 -- Not: a history that begins late. One entry is enough to see the next switch.
--- Steward: nothing in the CRMs. Ask the administrator whether the private app may read property history; one sync writes a new entry.
+-- Steward: nothing in the CRMs. Ask the administrator whether the Service Key may read property history; one sync writes a new entry.
 --
 -- Auf Deutsch: Der Verlauf einer Verknüpfung ist nicht lesbar.
 -- Warum: Wechsel werden aus diesem Verlauf gelesen. Für diesen Kontakt kann niemand sagen, ob die Verknüpfung gesprungen ist; switch_happened und
@@ -22,10 +22,10 @@ select
     contact.email,
     format('It is bound to {}, and HubSpot gives no history of {}: whether the binding ever jumped cannot be told.',
         contact.bound_id, case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end) as reason,
-    'Check that the private app may read property history, or wait for the next sync of the contact.' as action,
+    'Check that the Service Key may read property history, or wait for the next sync of the contact.' as action,
     format('Er ist mit {} verknüpft, und HubSpot liefert keinen Verlauf von {}: ob die Verknüpfung je gesprungen ist, lässt sich nicht sagen.',
         contact.bound_id, case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end) as reason_de,
-    'Prüfen, ob die private App den Verlauf von Eigenschaften lesen darf, oder die nächste Synchronisierung des Kontakts abwarten.' as action_de
+    'Prüfen, ob der Service Key den Verlauf von Eigenschaften lesen darf, oder die nächste Synchronisierung des Kontakts abwarten.' as action_de
 from core.hubspot_contact as contact
 left join (
     select distinct hubspot_contact_id, property

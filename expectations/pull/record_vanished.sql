@@ -30,8 +30,8 @@ union all
 select
     contact_id, null, email,
     format('HubSpot contact {} was there before, and a full run found it neither live nor archived, nor merged into another.', contact_id),
-    'Open it in HubSpot: deleted for good, or hidden from the private app?',
+    'Open it in HubSpot: deleted for good, or hidden from the Service Key?',
     format('HubSpot-Kontakt {} war zuvor da, und ein voller Lauf fand ihn weder lebend noch archiviert, noch in einen anderen zusammengeführt.', contact_id),
-    'In HubSpot öffnen: endgültig gelöscht, oder vor der privaten App verborgen?'
+    'In HubSpot öffnen: endgültig gelöscht, oder vor dem Service Key verborgen?'
 from core.hubspot_contact
 where state = 'vanished';
