@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from assets.record_ids import has_id
+from assets.record_ids import has_id, may_hold_id
 from assets.workbook import BEGINNINGS, read_workbook
 
 MOST_CHARACTERS = csv.field_size_limit()  # of a cell: 131,072
@@ -135,16 +135,17 @@ class Table:
         beginning = self._text().read(_PIECE >> 3)
         if hint := _HINT.fullmatch(_first_line(beginning)):
             return hint[1]
-        best, answer = (0, 0, 0), ","
+        best, answer = (0.0, 0, 0), ","
         for delimiter in _SEPARATORS:
             if delimiter not in beginning:
                 continue
             try:
-                rows = [row for row in islice(csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter), 200) if len(row) > 1]
+                rows = _filled(list(islice(csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter), 200)))
             except csv.Error:
                 continue
-            width, alike = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-            if (found := (alike, sum(has_id(cell) and " " not in cell for row in rows for cell in row if len(cell) < 20), width)) > best:
+            width, alike = Counter(len(row) for row in rows if len(row) > 1).most_common(1)[0] if any(len(row) > 1 for row in rows) else (0, 0)
+            found = (alike / max(len(rows), 1), sum(has_id(cell) for row in rows for cell in row if len(cell) < 20), width)
+            if found > best:
                 best, answer = found, delimiter
         return answer
 
@@ -166,7 +167,7 @@ class Table:
                 most = f"{self._limits.lines:,}"
                 raise self._problem(None, None, f"it has more than {most} lines; hand it in in parts", f"sie hat mehr als {most} Zeilen; in Teilen einreichen")
             widest = max(widest, *map(len, chunk))
-            filled += sum(map(any, chunk))
+            filled += len(chunk) - chunk.count([])
             if widest > self._limits.columns or (self._limits.cells is not None and filled * widest > self._limits.cells):
                 self._refuse_size()
             yield chunk
@@ -176,7 +177,7 @@ class Table:
         filled, widest = 0, 0
         for line, cells in self._lines():
             widest = max(widest, len(cells))
-            filled += any(cells)
+            filled += bool(cells)
             if widest > self._limits.columns:
                 most = self._limits.columns
                 raise self._problem(
@@ -366,7 +367,7 @@ def _likelihood(text: str) -> int:
 
 
 def _filled(rows: list[list[str]]) -> list[list[str]]:
-    return [row for row in rows if "".join(row).strip()]
+    return [row for row in rows if row and (row[0].strip() or "".join(row).strip())]
 
 
 def _without_end(rows: list[list[str]], is_whole: bool) -> list[list[str]]:
@@ -374,6 +375,7 @@ def _without_end(rows: list[list[str]], is_whole: bool) -> list[list[str]]:
 
     The block says so of itself, or a blank row stands in front of it; each of its rows has but one cell, and no id.
     """
+    rows = rows[:-1] if rows and rows[-1] == ["\x1a"] else rows  # how DOS ends a text
     first = next((number for number, row in enumerate(rows) if "".join(row).strip()), len(rows)) if is_whole else -1
     is_wide = not rows or any(len(row) > 1 for row in rows)
     begin = len(rows)
@@ -389,6 +391,6 @@ def _without_end(rows: list[list[str]], is_whole: bool) -> list[list[str]]:
 
 def _may_end(cells: list[str]) -> bool:
     filled = [cell.strip() for cell in cells if cell.strip()]
-    if any(has_id(cell) or (cell.isdigit() and len(cell) > 4) for cell in filled):
+    if any(may_hold_id(cell) or (cell.isdigit() and len(cell) > 4) for cell in filled):
         return False
     return not filled or bool(cells[0].strip() and (len(filled) == 1 or any(_END_OF_REPORT.search(cell) for cell in filled)))

@@ -7,12 +7,14 @@ import re
 import unicodedata
 
 _CHECKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Z0-5]{3})?")
+_CLEAN = re.compile(r"[A-Za-z0-9]{15}(?:(?=[0-5]*[A-Z])[A-Z0-5]{3})?")
+_ALL_CLEAN = re.compile(rf"(?:{_CLEAN.pattern}\n)*+(?:{_CLEAN.pattern})?")
 _LOWER = re.compile(r"[a-z0-9]{15}[a-z0-5]{3}")
 _LOOKS_LIKE_ONE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
 _IN_LINK = re.compile(r"(?<![A-Za-z0-9])((?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])", re.IGNORECASE)
-_LINK = re.compile(r"=\s*HYPERLINK\([^)]*\)|https?://[^\s\"'<>;|,]+", re.IGNORECASE)
-_BETWEEN = re.compile(r"[;,|/&+\s]+")
+_LINK = re.compile(r"=\s*HYPERLINK\([^)]*\)|(?:https?://|[\w-]+(?:\.[\w-]+)+/)[^\s\"'<>;|,]+", re.IGNORECASE)
+_BETWEEN = re.compile(r"[;,|/&+=?\s]+")
+_SPOILT = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{10,40}(?![A-Za-z0-9])")
 _AROUND = "'\"`´‘’“”„«»()[]{}<>."
 # What no eye sees is dropped, and every kind of blank is one: no-break, thin and wide ones, marks of order and direction, soft hyphens.
 _UNSEEN = {
@@ -25,10 +27,22 @@ def has_id(text: str) -> bool:
     return _LOOKS_LIKE_ONE.search(text) is not None
 
 
+def may_hold_id(text: str) -> bool:
+    """Is there something in it that is written like an id, or like one that lost or won some characters?"""
+    return "@" not in text and _SPOILT.search(text) is not None
+
+
+def tidy_ids(cells: list[str]) -> list[str]:
+    """tidy_id of each; nearly always they are clean, which is seen at once."""
+    if _ALL_CLEAN.fullmatch("\n".join(cells)):
+        return cells
+    return [tidy_id(cell) for cell in cells]
+
+
 def tidy_id(cell: str) -> str:
     """The one id in a cell: without what surrounds it, with the capitals that its check characters prove."""
-    if _ID.fullmatch(cell):  # nearly all are clean
-        return _with_capitals(cell)
+    if _CLEAN.fullmatch(cell):  # nearly all are
+        return cell
     found = ids_in(cell)
     return found[0] if len(found) == 1 else " ".join(cell.translate(_UNSEEN).split())
 
@@ -38,6 +52,8 @@ def ids_in(cell: str) -> list[str]:
 
     A cell without any is its own text, and one without text is the empty list.
     """
+    if _CLEAN.fullmatch(cell):
+        return [cell]
     text = cell.translate(_UNSEEN).strip()
     if not text:
         return []
@@ -46,19 +62,13 @@ def ids_in(cell: str) -> list[str]:
         linked = [found[-1] for link in _LINK.findall(text) if (found := _IN_LINK.findall(link))]
         if linked:
             plain = _LINK.sub(" ", text)
-        elif found := _IN_LINK.findall(text):  # an address without its beginning
-            plain, linked = "", found[-1:]
     parts = [part for part in (part.strip(_AROUND) for part in _BETWEEN.split(plain)) if part]
     ids = {part for part in parts if _LOOKS_LIKE_ONE.fullmatch(part)}
     if ids or linked:
-        parts = linked + [part for part in parts if part in ids or _may_be_spoilt(part)]
+        parts = linked + [part for part in parts if part in ids or may_hold_id(part)]
     elif not all(re.search("[0-9]", part) for part in parts):
         return [" ".join(text.split())]
     return list({part[:15]: _with_capitals(part) for part in reversed(parts)}.values())[::-1]
-
-
-def _may_be_spoilt(part: str) -> bool:
-    return len(part) > 9 and "@" not in part and re.search("[0-9]", part) is not None
 
 
 def _with_capitals(text: str) -> str:

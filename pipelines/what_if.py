@@ -1,6 +1,7 @@
 """`bindwatch what-if`: a list of Salesforce records that an import or a flow is about to edit. Which contacts would jump, which values change?"""
 
 import re
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ import duckdb
 from assets.brought import FileProblem, Limits, Table, open_tables
 from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cells
-from assets.record_ids import has_id, tidy_id
+from assets.record_ids import has_id, tidy_ids
+from assets.sql import literal
 from pipelines.answer import write_answer
 
 # What a list may have: ten times the largest import that a day takes.
@@ -82,14 +84,20 @@ def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
 def _read_table(snapshot: duckdb.DuckDBPyConnection, table: Table) -> int:
     """Fills `touched` with the lines of a table, and says how many hold an id."""
     snapshot.execute("create or replace table touched (line bigint, salesforce_id varchar)")
-    place, line = -1, 1
-    for chunk in table.chunks():
-        begin = 0
-        if place < 0:
-            place, begin = _find_ids(chunk)
-        ids = [tidy_id(row[place]) if place < len(row) else "" for row in chunk[begin:]]
-        snapshot.execute("insert into touched select $line + unnest(range(len($ids::varchar[]))), unnest($ids::varchar[])", {"line": line, "ids": ids})
-        line += len(ids)
+    place = -1
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as file:
+        for chunk in table.chunks():
+            begin = 0
+            if place < 0:
+                place, begin = _find_ids(chunk)
+            ids = tidy_ids([row[place] if place < len(row) else "" for row in chunk[begin:]])
+            file.writelines(f"{each}\n" for each in ids)
+        file.flush()
+        # a tidy id has no line end in it, and nothing divides or quotes it
+        snapshot.execute(
+            f"""insert into touched select row_number() over () as line, coalesce(id, '') from read_csv({literal(file.name)}, header = false,
+                auto_detect = false, columns = {{'id': 'varchar'}}, delim = '\x01', quote = '', escape = '', new_line = '\\n', max_line_size = 1000000)"""
+        )
     row = snapshot.execute("select count(main.salesforce_id18(salesforce_id)) from touched").fetchone()
     return row[0] if row else 0
 

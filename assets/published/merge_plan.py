@@ -47,7 +47,7 @@ _MASTER = re.compile(
     rf"(?:master|winner|winning|survivor|surviving|primary|target|keep|kept|gewinner|haupt) ?{_OBJECT} ?{_ID}",
 )
 _LOSER = re.compile(
-    r"(?:loser|losing|duplicate|dup|dupe|victim|secondary|merged|merge|source|non ?master|delete|deleted|verlierer|dublette|duplikat)"
+    r"(?:losers?|losing|duplicates?|dups?|dupes?|victim|secondary|merged|merge|source|non ?master|delete|deleted|verlierer|dublette|duplikat)"
     rf" ?{_OBJECT} ?{_ID}(?: ?[0-9]+)?",
 )
 _GROUP = re.compile(r"(?:(?:match|duplicate|dupe|merge) )?(?:record )?(?:group|set|cluster|gruppe)(?: duplicate record set)?(?: ?(?:id|number|no|key|name))?")
@@ -188,7 +188,7 @@ def _pairs(table: Table, rows: list[list[str]], master: int, losers: list[int]) 
     ids = {cell: tidy_id(cell) for cell in {row[master] for row in rows}}
     pairs: list[tuple[int, str, str]] = []
     for number, row in enumerate(rows, 1):
-        found = [loser for place in losers for loser in ids_in(row[place])]
+        found = ids_in(row[losers[0]]) if len(losers) == 1 else [loser for place in losers for loser in ids_in(row[place])]
         pairs += [(number, ids[row[master]], loser) for loser in dict.fromkeys(found or [""])]
         if len(pairs) > MOST_MERGES:
             raise table.problem(
@@ -315,7 +315,11 @@ def load_merge_plan(connection: duckdb.DuckDBPyConnection, name: str, pairs: Ite
     if not listed:
         return
     written = list({text for _, master, loser in listed for text in (master, loser)})
-    long = dict(connection.execute("select id, main.salesforce_id18(id) from (select unnest(?::varchar[]) as id)", [written]).fetchall())
+    long = dict(
+        connection.execute(
+            "select id, case when main.id_fault(id) is null then main.salesforce_id18(id) end from (select unnest(?::varchar[]) as id)", [written]
+        ).fetchall()
+    )
     edges = [(number, long[master] or master, long[loser] or loser) for number, master, loser in listed]
     valid = [edge for edge, (_, master, loser) in zip(edges, listed, strict=True) if long[master] and long[loser] and edge[1] != edge[2]]
     group_of = _groups(valid)
