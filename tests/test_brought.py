@@ -1,30 +1,32 @@
 """Files that people bring, in the shapes that spreadsheets, CRMs and merge tools write: a person who sees the rows in them sees them judged."""
 
+import csv
 import os
 import socket
+import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from assets.brought import FileProblem, Limits, open_tables
+from assets.brought import Limits, open_tables
+from assets.problems import ConfigurationProblem
 from assets.published.merge_check import judge, judge_dropped_plans
 from assets.published.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
+from assets.published.snapshot import open_snapshot
 from assets.record_ids import ids_in, tidy_id
-from tests.crm import BOUND, RIVAL, Crm, contact_id, duplicates, lead_id
+from pipelines.what_if import forecast
+from tests.crm import BOUND, RIVAL, contact_id, duplicates, lead_id
 from tests.desk.portal import publish
 from tests.shapes import FOOTER, write_workbook, written
-from tests.test_what_if import ask
 
 # Ids with capitals in each part, so that a lost one shows.
 MASTER, LOSER, THIRD = "00Q5e00005I1fbOEAR", "00Q5e00006aJZrJEAW", "00Q5e0000FKOBKcEQP"
 PLAN = [["Master ID", "Loser ID", "Company"], [MASTER, LOSER, "Müller & Søn"], [MASTER, THIRD, "Acme, Inc."]]
 PAIRS = [(MASTER, LOSER), (MASTER, THIRD)]
-LIMITS = Limits(2**25, 10**6, 500)
 
 
 def pairs(content: bytes, folder: Path, name: str = "plan.csv") -> list[tuple[str, str]]:
@@ -79,7 +81,7 @@ SHAPES: dict[str, bytes] = {
     "a row a record, the master's own without one": written([["Lead ID", "Master Lead ID", "N"], [LOSER, MASTER, ""], [MASTER, "", ""], [THIRD, MASTER, ""]]),
     "a row a record, without the master's": written([["Record ID", "Surviving Record ID"], [LOSER, MASTER], [THIRD, MASTER]]),
     "a row a record, in groups": written([["Group", "Record ID", "Master"], ["1", MASTER, "x"], ["1", LOSER, ""], ["1", THIRD, ""]], footer=[*FOOTER, "Acme"]),
-    "a row a record, in groups, with the master's id": written([["Group", "Record ID", "Master ID"], *(["1", each, MASTER] for each in (MASTER, LOSER, THIRD))]),
+    "a row a record, in groups, with a master's id": written([["Group", "Record ID", "Master ID"], *(["1", each, MASTER] for each in (MASTER, LOSER, THIRD))]),
 }  # fmt: skip
 
 
@@ -258,3 +260,185 @@ def test_a_row_says_which_id_is_wrong_and_why(master: str, said: str, auf_deutsc
     (finding,) = (finding for finding in crm.findings("planned_merge_unsafe") if finding["reason"].startswith("Row 1 "))
     assert said in finding["reason"] and auf_deutsch in finding["reason_de"]
     assert "@" not in finding["reason"] + finding["reason_de"]
+
+
+# ── whatever lies in merge-plans ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+UNSAFE = f"master_id,loser_id\n{RIVAL},{BOUND}\n"
+
+
+def in_the_folder(home: Path) -> dict[str, tuple[str, str]]:
+    """For each file the severity and reason of what a run finds: a contact is bound to BOUND."""
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    load_merge_plans(crm.connection, home)
+    found = crm.findings("planned_merge_unsafe")
+    return {finding["reason"].removeprefix("Row 1 of ").partition(": ")[0]: (finding["severity"], finding["reason"]) for finding in found}
+
+
+@pytest.fixture
+def plans(tmp_path: Path) -> Path:
+    (tmp_path / "merge-plans").mkdir()
+    return tmp_path / "merge-plans"
+
+
+def test_a_plan_is_judged_whatever_its_name_ends_with(plans: Path) -> None:
+    names = ["a.csv", "PLAN.CSV", "plan.Csv", "plan.txt", "plan.tsv", "plan.tab", "plan", "plan (2).csv.bak", "notes.md"]
+    for name in names:
+        (plans / name).write_text(UNSAFE)
+    for name in ("plan.xlsx", "PLAN.XLSX"):
+        write_workbook(plans / name, Plan=[line.split(",") for line in UNSAFE.splitlines()])
+    found = in_the_folder(plans.parent)
+    assert sorted(found) == sorted([*names, "plan.xlsx", "PLAN.XLSX"])
+    for name, (severity, reason) in found.items():
+        assert severity == "block" and reason.startswith(f"Row 1 of {name}: HubSpot contact 101 is bound to {BOUND}")
+
+
+def test_what_is_not_judged_is_a_finding_that_says_so(plans: Path) -> None:
+    """FIFOs, sockets, folders, links that lead nowhere and what may not be read are answered, too; nobody waits for them."""
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(64)
+    blocks: dict[str, bytes] = {
+        "plan.csv": b"", "binary.csv": picture, "old.xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "plan.xlsx": picture, "plan.numbers": picture,
+        "touched.txt": written([["Id", "Name"], [LOSER, "Ann"]]), "mapping.md": written([["HubSpot", "Salesforce"], ["jobtitle", "Title"]]), "empty": b"",
+        "hubspot.csv": written([["Record ID 1", "Record ID 2"], ["30935", "41351"]]),
+    }  # fmt: skip
+    warns: dict[str, bytes] = {
+        "photo.png": picture, "note.txt": "Dear Ann,\nplease look at these, I am away until Monday.\nThanks, Bo\n".encode("utf-16"), ".DS_Store": picture,
+        "note.md": b"Two plans follow on Monday.\n", "~$plan.xlsx": bytes(165), "._plan.csv": picture, "deck.pdf": b"%PDF-1.7\n\x00\x01",
+    }  # fmt: skip
+    for name, content in {**blocks, **warns}.items():
+        (plans / name).write_bytes(content)
+    os.mkfifo(plans / "pipe.csv")
+    os.mkfifo(plans / "pipe")
+    (plans / "nowhere.csv").symlink_to(plans / "gone.csv")
+    (plans / "loop.csv").symlink_to(plans / "loop.csv")
+    (plans / "link to a pipe").symlink_to(plans / "pipe")
+    (plans / "june").mkdir()
+    (plans / "july.csv").mkdir()
+    (plans / "answers").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(plans / "socket"))
+    (plans / "zero.csv").symlink_to("/dev/zero")
+    found = in_the_folder(plans.parent)
+    assert {name for name, (severity, _) in found.items() if severity == "block"} == {*blocks, "pipe.csv", "nowhere.csv", "loop.csv", "july.csv", "zero.csv"}
+    assert {name for name, (severity, _) in found.items() if severity == "warn"} == {*warns, "pipe", "link to a pipe", "june", "socket"}
+    for name, (_, reason) in found.items():
+        assert reason.startswith(f"{name}: The file cannot be read: ") and reason.endswith(". It was not judged.")
+
+
+def test_a_link_to_a_plan_is_judged(plans: Path) -> None:
+    (plans.parent / "elsewhere.csv").write_text(UNSAFE)
+    (plans / "june.csv").symlink_to(plans.parent / "elsewhere.csv")
+    assert in_the_folder(plans.parent)["june.csv"][1].startswith("Row 1 of june.csv: ")
+
+
+def test_a_name_that_is_no_text_stops_nobody(plans: Path) -> None:
+    Path(os.fsdecode(os.fsencode(plans) + b"/plan-\xff.csv")).write_text(UNSAFE)
+    assert list(in_the_folder(plans.parent)) == ["plan-?.csv"]
+
+
+def test_a_file_where_the_folder_should_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "merge-plans").write_text(UNSAFE)
+    assert in_the_folder(tmp_path)["merge-plans"][1] == "merge-plans: The file cannot be read: it is no folder that can be looked into. It was not judged."
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_said(plans: Path) -> None:
+    (plans / "plan.csv").write_text(UNSAFE)
+    (plans / "plan.csv").chmod(0)
+    assert "Permission denied" in in_the_folder(plans.parent)["plan.csv"][1]
+
+
+def test_the_sensor_answers_each_of_them_once(plans: Path) -> None:
+    home = plans.parent
+    publish(duplicates(), home)
+    (plans / "june.CSV").write_text(UNSAFE)
+    write_workbook(plans / "june.xlsx", Plan=[line.split(",") for line in UNSAFE.splitlines()])
+    (plans / "broken.csv").write_text("nonsense")
+    (plans / "photo.png").write_bytes(b"\x89PNG\x00")
+    os.mkfifo(plans / "pipe")
+    judged, seen = judge_dropped_plans(home, 24, None)
+    assert {(plan.name, plan.judgement is not None, plan.could_be_plan) for plan in judged} == {
+        ("june.CSV", True, True), ("june.xlsx", True, True), ("broken.csv", False, True), ("photo.png", False, False), ("pipe", False, False),
+    }  # fmt: skip
+    assert sorted(path.name for path in (plans / "answers").iterdir()) == ["broken.csv", "june.CSV", "june.xlsx.answer.csv"]
+    assert judge_dropped_plans(home, 24, seen)[0] == []
+
+
+# ── the other readers ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_losers_with_commas_are_judged_and_mended(tmp_path: Path) -> None:
+    crm = duplicates()
+    crm.lead(3)
+    crm.contact(bound=BOUND)
+    publish(crm, tmp_path / "home")
+    (tmp_path / "plan.csv").write_bytes(written([["master_id", "loser_ids"], [RIVAL, f"{BOUND}, {lead_id(3)}"]]))
+    found = judge(tmp_path / "home", tmp_path / "plan.csv", tmp_path / "out.csv", 24, tmp_path / "fixed.csv")
+    assert found.counts["unsafe"] == 1 and found.fixed == 2
+    assert f"HubSpot contact 101 is bound to {BOUND}" in (tmp_path / "out.csv").read_text()
+    assert (tmp_path / "fixed.csv").read_text().splitlines()[1:] == [f"{BOUND},{RIVAL}", f"{BOUND},{lead_id(3)}"]
+
+
+LISTS: dict[str, bytes] = {
+    "no header": written([[BOUND], [RIVAL]]),
+    "a list of Excel's": written([["Id", "Name"], [BOUND, "Ann"], [RIVAL, "Müller"]], "utf-16", "\t"),
+    "a report in German": written([["Lead ID", "Name"], [BOUND, "Müller"], [RIVAL, "Groß"]], "cp1252", ";", "\r\n"),
+    "a report with its footer": written([["Lead ID", "Name"], [BOUND, "Ann"], [RIVAL, "Bo"]], footer=[*FOOTER, "Acme"]),
+    "a report of one column": written([["Lead ID"], [BOUND], [RIVAL]], quoted=True, footer=[*FOOTER, "Acme"]),
+    "a line end in a cell": written([["Street", "Lead ID"], ["1 Main St\r\nSuite 5", BOUND], ["x", RIVAL]]),
+    "what a bulk job did": written([["sf__Id", "sf__Created", "LastName"], [BOUND, "false", "Lee"], [RIVAL, "false", "Lee"]]),
+    "what Data Loader did": written([["ID", "FIRSTNAME", "STATUS"], [BOUND, "Ann", "Item Updated"], [RIVAL, "Ann", "Item Updated"]], quoted=True),
+    "ids of both CRMs": written([["Record ID", "Name", "Salesforce Lead ID"], ["30935", "Ann", BOUND], ["30936", "Ann", RIVAL]]),
+    "a column of another name": written([["Name", "Which"], ["Ann", BOUND], ["Ann", RIVAL]], "mac_roman", "|", "\r"),
+    "links": written([["Id"], [f"https://o.my.salesforce.com/{BOUND}"], [f"{RIVAL}\u00a0"]]),
+    "lower case": written([["Id"], [BOUND.lower()], [RIVAL.lower()]]),
+}
+
+
+@pytest.mark.parametrize("shape", LISTS)
+def test_a_list_is_read_like_a_plan_is(shape: str, asked: Path, tmp_path: Path) -> None:
+    (tmp_path / "touched.csv").write_bytes(LISTS[shape])
+    forecast(open_snapshot(asked), tmp_path / "touched.csv", tmp_path / "answer.csv")
+    with (tmp_path / "answer.csv").open(encoding="utf-8", newline="") as file:
+        assert [(row["line"], row["record_id"]) for row in csv.DictReader(file)] == [("1", BOUND), ("2", RIVAL)]
+
+
+def test_a_list_may_be_a_workbook_and_says_what_is_no_id(asked: Path, tmp_path: Path) -> None:
+    write_workbook(tmp_path / "touched.xlsx", Notes=[["hello"]], List=[["Record ID", "Contact ID"], [7, RIVAL], [8, 30935], [9, ""]])
+    forecast(open_snapshot(asked), tmp_path / "touched.xlsx", tmp_path / "answer.csv")
+    with (tmp_path / "answer.csv").open(encoding="utf-8", newline="") as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    assert reasons[1].startswith("The id 30935 is a record id of HubSpot's") and reasons[2] == "The id is missing."
+    (tmp_path / "hubspot.csv").write_text("Record ID\n30935\n")
+    with pytest.raises(ConfigurationProblem, match=r"holds no Salesforce id\. 30935 is a record id of HubSpot's"):
+        forecast(open_snapshot(asked), tmp_path / "hubspot.csv", tmp_path / "answer.csv")
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    home = tmp_path_factory.mktemp("home")
+    publish(crm, home)
+    return home
+
+
+@pytest.mark.parametrize(("encoding", "separator"), [("utf-8-sig", ","), ("cp1252", ";"), ("utf-16", "\t")])
+def test_an_export_of_field_mappings_is_a_table_like_any_other(encoding: str, separator: str, tmp_path: Path) -> None:
+    rows = [
+        ["HubSpot Field Name", "Salesforce Field Name", "Sync Rule"],
+        ["Job Title", "Title", "Prefer Salesforce unless blank"],
+        ["Straße", "Street", "Two way"],
+    ]
+    (tmp_path / "mappings.csv").write_bytes(written(rows, encoding, separator, "\r\n"))
+    with open_tables(tmp_path / "mappings.csv", Limits(2**20, 1000, 50)) as (table,):
+        assert table.rows() == rows
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[SHAPES["Excel, Unicode text"]])
+    writer.start()
+    assert [(master, loser) for _, master, loser in read_merge_plan(tmp_path / "pipe").pairs] == PAIRS
+    writer.join()

@@ -153,9 +153,10 @@ def _no_header(table: Table, lines: list[list[str]]) -> FileProblem:
 
 
 def _is_table(table: Table, lines: list[list[str]]) -> bool:
-    """Not a note: some rows, all with as many cells; or a sheet; or something that looks like ids."""
+    """Not a note: some rows, all with as many cells, under names; or a sheet; or something that looks like ids."""
     widths = {len(row) for row in lines}
-    return table.sheet is not None or (len(lines) > 1 and len(widths) == 1 and widths != {1}) or any(has_id(cell) for row in lines for cell in row)
+    is_even = len(lines) > 1 and len(widths) == 1 and widths != {1} and all(name.strip() for name in lines[0])
+    return table.sheet is not None or is_even or any(has_id(cell) for row in lines for cell in row)
 
 
 def _refuse_hubspot(table: Table, rows: list[list[str]], places: list[int]) -> None:
