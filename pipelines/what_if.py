@@ -1,13 +1,18 @@
 """`bindwatch what-if`: a list of Salesforce records that an import or a flow is about to edit. Which contacts would jump, which values change?"""
 
+import re
+import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from assets.problems import ConfigurationProblem, said
+from assets.brought import FileProblem, Limits, Table, open_tables
+from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cells
-from assets.sql import count_rows, literal, quoted
+from assets.record_ids import has_id, tidy_ids
+from assets.sql import literal
 from pipelines.answer import write_answer
 
 # What a list may have: ten times the largest import that a day takes.
@@ -16,7 +21,10 @@ MOST_LINES = 5_000_000
 MOST_COLUMNS = 500
 
 _QUERY = Path(__file__).parent / "what_if.sql"
-_NAMES = ("id", "record_id", "recordid", "salesforce_id", "salesforceid", "salesforce id", "lead id", "leadid", "contact id", "contactid", "record id")
+_NAME = re.compile(
+    r"(?:sf )?(?:1[58] (?:digit|character) )?(?:case ?safe )?(?:salesforce ?|sf )?(?:lead|contact|record|person|datensatz)? ?(?:case ?safe )?id(?: 1[58])?"
+)
+_ROWS_ABOVE = 20  # that may stand above the header: a title, a date, a filter
 
 
 @dataclass(frozen=True)
@@ -58,41 +66,55 @@ def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None) 
 
 
 def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Fills `touched`: the column that holds ids, by its name or because it is the first; a list without a header is fine.
+    """Fills `touched`: the column that holds ids, by its name or by what is in it; a list without a header is fine.
 
-    Of the file that column alone is kept: an export may be wide, and a short line counts as one with all columns.
+    Of the file that column alone is kept: an export may be wide.
     """
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise ConfigurationProblem(
-                f"{path} has {size / 2**20:,.0f} MB, and a list may have {MOST_BYTES // 2**20}: leave out columns, or judge it in parts."
-            )
-        listed = f"read_csv({literal(str(path))}, header = false, all_varchar = true, strict_mode = false, null_padding = true)"
-        columns = [row[0] for row in snapshot.execute(f"describe from {listed}").fetchall()]
-        if len(columns) > MOST_COLUMNS:
-            raise ConfigurationProblem(f"{path} has {len(columns):,} columns, and a list may have {MOST_COLUMNS}: leave out those that are not needed.")
-        first = snapshot.execute(f"from {listed} limit 1").fetchone()
-        names = [(value or "").strip("\ufeff ").lower() for value in first or ()]
-        place = next((number for number, name in enumerate(names) if name in _NAMES), None)
-        snapshot.execute(f"create temp table listed_file as select {quoted(columns[place or 0])} as id from {listed} limit {MOST_LINES + 1}")
-    except (duckdb.Error, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {said(error)}") from error
-    if count_rows(snapshot, "listed_file") > MOST_LINES:
-        raise ConfigurationProblem(f"{path} has more than {MOST_LINES:,} lines: judge it in parts.")
-    snapshot.execute(
-        """create table touched as
-            with numbered as (
-                select row_number() over () as line, trim(coalesce(id, ''), chr(65279) || ' ') as salesforce_id from listed_file
-            ),
-            header as (
-                select $is_named or bool_or(line = 1 and main.salesforce_id18(salesforce_id) is null) as is_header from numbered
-            )
-            select line - header.is_header::integer as line, salesforce_id from numbered cross join header where line > header.is_header::integer""",
-        {"is_named": place is not None},
-    )
-    if snapshot.execute("select count(main.salesforce_id18(salesforce_id)) from touched").fetchone() == (0,):
-        raise ConfigurationProblem(f"{path} holds no Salesforce id. It needs one id a line, with 15 or 18 characters, under a header or without one.")
+        with open_tables(path, Limits(MOST_BYTES, MOST_LINES, MOST_COLUMNS)) as tables:
+            listed = next((found for table in tables if (found := _read_table(snapshot, table))), 0)
+    except FileProblem as problem:
+        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {problem}.") from problem
+    if not listed:
+        row = snapshot.execute("select salesforce_id from touched where main.id_fault(salesforce_id) = 'hubspot' limit 1").fetchone()
+        why = f" {row[0]} is a record id of HubSpot's." if row else ""
+        raise ConfigurationProblem(f"{path} holds no Salesforce id.{why} It needs one id a line, with 15 or 18 characters, under a header or without one.")
+
+
+def _read_table(snapshot: duckdb.DuckDBPyConnection, table: Table) -> int:
+    """Fills `touched` with the lines of a table, and says how many hold an id."""
+    snapshot.execute("create or replace table touched (line bigint, salesforce_id varchar)")
+    place = -1
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as file:
+        for chunk in table.chunks():
+            begin = 0
+            if place < 0:
+                place, begin = _find_ids(chunk)
+            ids = tidy_ids([row[place] if place < len(row) else "" for row in chunk[begin:]])
+            file.writelines(f"{each}\n" for each in ids)
+        file.flush()
+        # a tidy id has no line end in it, and nothing divides or quotes it
+        snapshot.execute(
+            f"""insert into touched select row_number() over () as line, coalesce(id, '') from read_csv({literal(file.name)}, header = false,
+                auto_detect = false, columns = {{'id': 'varchar'}}, delim = '\x01', quote = '', escape = '', new_line = '\\n', max_line_size = 1000000)"""
+        )
+    row = snapshot.execute("select count(main.salesforce_id18(salesforce_id)) from touched").fetchone()
+    return row[0] if row else 0
+
+
+def _find_ids(rows: list[list[str]]) -> tuple[int, int]:
+    """The column that holds ids, and the first row below the header."""
+    counts = Counter(place for row in rows[:1000] for place, cell in enumerate(row) if has_id(cell))
+    for number, cells in enumerate(rows[: _ROWS_ABOVE + 1]):
+        if any(has_id(cell) for cell in cells):
+            break
+        named = [place for place, name in enumerate(cells) if _NAME.fullmatch(" ".join(re.sub(r"[^a-z0-9]+", " ", name.lower()).split()))]
+        if named:  # of several the one with most ids: an export of HubSpot's has its own ids, too
+            return max(named, key=lambda place: (counts[place], -place)), number + 1
+    if not counts:
+        return 0, 1
+    place = max(counts, key=lambda place: (counts[place], -place))
+    return place, next(number for number, row in enumerate(rows) if place < len(row) and has_id(row[place]))
 
 
 def _export(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:

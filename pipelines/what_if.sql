@@ -17,7 +17,8 @@
 -- consent: the field says whether the person may be written to
 -- reason: in words
 with listed as (
-    select line, salesforce_id, main.salesforce_id18(salesforce_id) as record_id from touched
+    select line, salesforce_id, case when fault is null then main.salesforce_id18(salesforce_id) end as record_id, fault
+    from (select line, salesforce_id, main.id_fault(salesforce_id) as fault from touched)
 ),
 link as (
     select
@@ -56,7 +57,7 @@ judged as (
             else 'may_switch'
         end as outcome,
         case
-            when listed.record_id is null then 'This is no Salesforce id: 15 or 18 letters and digits.'
+            when listed.record_id is null then 'The id' || main.id_fault_text(listed.salesforce_id, listed.fault)
             when person.record_id is null then 'No complete pull has seen this record.'
             when person.state <> 'live' then 'The record is ' || person.state || '.'
             when concerned.hubspot_contact_id is null or concerned.email is null then 'No live HubSpot contact could be bound to it.'

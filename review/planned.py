@@ -40,7 +40,7 @@ class Plans:
 
     def _judge_plan(self, request: Request, plan: UploadFile, wanted: str) -> Response:
         with tempfile.TemporaryDirectory() as folder:
-            path, answer, fixed = (Path(folder) / name for name in ("plan.csv", "answer.csv", "fixed.csv"))
+            path, answer, fixed = (Path(folder) / name for name in ("plan", "answer.csv", "fixed.csv"))
             path.write_bytes(plan.file.read())
             try:
                 judgement = judge(self.site.settings.home, path, answer, self.site.settings.oldest_snapshot_hours, fixed, language=language_of(request).code)

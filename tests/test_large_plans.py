@@ -124,7 +124,7 @@ def test_what_is_as_large_as_it_may_be_is_read(tmp_path: Path, layout: str, monk
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (WIDE.replace("loser_id", "id") + "a,b\n" * 700_000, "10,000 columns, and a list may have 500"),
+        (WIDE.replace("loser_id", "id") + "a,b\n" * 700_000, "10,000 columns, and may have 500"),
         (f"id{',c' * 450}\n" + f"{RIVAL}\n" * 300_000, None),
     ],
     ids=["wide", "short lines"],

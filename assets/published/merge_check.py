@@ -7,6 +7,8 @@ import csv
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -19,13 +21,12 @@ from assets.files import replaced
 from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
-from assets.published.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
+from assets.published.merge_plan import ANSWERS, FOLDER, MergePlan, PlanProblem, dropped_files, load_merge_plan, read_dropped_file, read_merge_plan, shown_name
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.sql import SQL_FOLDER
 
 log = logging.getLogger("bindwatch")
 
-ANSWERS = "answers"  # below the folder of plans: what was said of each
 ANSWER = ("verdict", "reason", "hubspot_contact_id", "bound_id", "recommended_master_id")
 _WORDS = {
     "en": {
@@ -74,12 +75,17 @@ def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | No
     try:
         read = read_merge_plan(plan)
     except PlanProblem as problem:
-        raise ConfigurationProblem(f"{plan} cannot be read as a merge plan: {problem}.") from problem
+        words = problem.in_german if language == "de" else problem
+        raise ConfigurationProblem(f"{plan} cannot be read as a merge plan: {words}.") from problem
+    return _judge(home, plan.name, read, out, oldest_hours, fix, now, language)
+
+
+def _judge(home: Path, name: str, read: MergePlan, out: Path, oldest_hours: float, fix: Path | None, now: datetime | None, language: str) -> Judgement:
     folder = published_folder(home)
     connection = open_folder(folder)
     connection.execute((SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8"))
     connection.execute(_NOTHING_YET)
-    load_merge_plan(connection, plan.name, read.pairs)
+    load_merge_plan(connection, name, read.pairs)
     _build(connection)
     words = _WORDS[language]
     warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC), words)
@@ -92,15 +98,16 @@ def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | No
 
 @dataclass(frozen=True)
 class JudgedPlan:
-    """A plan that lay in the home's folder. judgement: None when it cannot be read; problem says why then."""
+    """What lay in the home's folder. judgement: None when it cannot be read; problem says why then, and could_be_plan whether anybody takes it for one."""
 
     name: str
     judgement: Judgement | None
     problem: str | None
+    could_be_plan: bool = True
 
 
 def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> tuple[list[JudgedPlan], str]:
-    """Judges each plan in the home's folder that is new or changed, or was last judged on another snapshot, and writes its answer beside it.
+    """Judges what is new or changed in the home's folder, or was last judged on another snapshot, and writes its answer below it.
 
     known: what this function returned as its second value the last time. Raises WarehouseProblem when there is no snapshot.
     """
@@ -108,23 +115,41 @@ def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> t
     snapshot = current_folder(home)
     now: dict[str, list[Any]] = {}
     judged = []
-    for path in sorted((home / FOLDER).glob("*.csv")):
-        seen = path.stat()
-        now[path.name] = [seen.st_mtime_ns, seen.st_size, snapshot.name if snapshot else None]
-        if before.get(path.name) == now[path.name]:
+    for path in dropped_files(home):
+        name = shown_name(path)
+        now[name] = [*_stamp(path), snapshot.name if snapshot else None]
+        if before.get(name) == now[name]:
             continue
         answers = home / FOLDER / ANSWERS
-        answers.mkdir(exist_ok=True)
-        temporary = answers / f".{path.name}.tmp"
         try:
-            judged.append(JudgedPlan(path.name, judge(home, path, temporary, oldest_hours), None))
-        except ConfigurationProblem as problem:
-            log.warning("%s", problem)
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([ANSWER, ("invalid", safe_cell(str(problem)), "", "", "")])
-            judged.append(JudgedPlan(path.name, None, str(problem)))
-        temporary.replace(answers / path.name)
+            read = read_dropped_file(path)
+        except PlanProblem as problem:
+            log.warning("the merge plan %s cannot be read: %s", name, problem)
+            judged.append(JudgedPlan(name, None, str(problem), bool(problem.could_be_table)))
+            if problem.could_be_table and path.name != FOLDER:
+                with _answer_to(answers, name) as target, target.open("w", encoding="utf-8", newline="") as file:
+                    csv.writer(file).writerows([ANSWER, ("invalid", safe_cell(f"{name} cannot be read as a merge plan: {problem}."), "", "", "")])
+            continue
+        with _answer_to(answers, name) as target:
+            judged.append(JudgedPlan(name, _judge(home, name, read, target, oldest_hours, None, None, "en"), None))
     return judged, json.dumps(now)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """By what a file is known to have changed; of a link, by what it leads to."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return 0, 0
+    return seen.st_mtime_ns, seen.st_size
+
+
+@contextmanager
+def _answer_to(answers: Path, name: str) -> Iterator[Path]:
+    """Where the answer to a file goes: under its name, which for what is no .csv gets an ending more."""
+    answers.mkdir(exist_ok=True)
+    with replaced(answers / (name if name.lower().endswith(".csv") else f"{name}.answer.csv")) as target:
+        yield target
 
 
 def _build(connection: duckdb.DuckDBPyConnection) -> None:

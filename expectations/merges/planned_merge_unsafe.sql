@@ -8,6 +8,8 @@
 -- merges a Lead with a Contact, or names ids that are unknown, deleted, equal, or that the plan treats in two ways. A row that was carried out fails
 -- while the contact that was bound to its loser is without a sync, or deleted, or while values of the contact that the merge replaced were not
 -- written again; for 90 days also after its file was taken away.
+-- What else lies in the folder and could not be judged fails, too: block where it could be a plan (a table, or a name that ends like one), warn for
+-- anything else.
 -- Why: the bound record must be the master (F5). Otherwise the contact's sync breaks, or the contact is deleted (F6); where two contacts
 -- are bound, they end on one record (rule 48). A merge of duplicates beside the bound record makes its master the one updated last (rule 11).
 -- Otherwise: whoever carries the plan out as it is breaks the sync of this contact, or has it deleted.
@@ -22,6 +24,7 @@
 -- Sonst: Wer den Plan so ausführt, unterbricht die Synchronisierung dieses Kontakts oder lässt ihn löschen.
 select
     planned.hubspot_contact_id,
+    case when planned.could_be_plan then 'block' else 'warn' end as severity,
     planned.loser_id as salesforce_id,
     case when planned.master_id is not null then [planned.master_id] end as rival_ids,
     contact.email,
@@ -34,6 +37,7 @@ select
         when planned.consequence = 'switch' and planned.recommended_master_id is null then 'Follow the run-book of the cluster instead.'
         when planned.consequence = 'switch' then format('Make {} the master of all of them.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
+        when planned.row_no = 0 then 'Mend the file, or take it out of merge-plans.'
         else 'Correct the row or take it out.'
     end as action,
     case when planned.row_no > 0 then format('Zeile {} von ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason_de as reason_de,
@@ -45,6 +49,7 @@ select
         when planned.consequence = 'switch' and planned.recommended_master_id is null then 'Stattdessen den Schritten für die Gruppe folgen.'
         when planned.consequence = 'switch' then format('{} zum Master von allen machen.', planned.bound_id)
         when planned.verdict = 'unsafe' then 'Zuerst die beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.'
+        when planned.row_no = 0 then 'Die Datei berichtigen oder aus merge-plans herausnehmen.'
         else 'Die Zeile berichtigen oder herausnehmen.'
     end as action_de,
     planned.plan || ' ' || planned.verdict as facts

@@ -9,6 +9,7 @@ import pytest
 from assets.published.merge_plan import load_merge_plans
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
+from tests.shapes import write_workbook
 
 SAFE, UNSAFE = f"master_id,loser_id\n{BOUND},{RIVAL}\n", f"master_id,loser_id\n{RIVAL},{BOUND}\n"
 
@@ -33,6 +34,15 @@ def test_a_plan_is_judged_and_what_is_not_safe_is_said(ann: Visitor) -> None:
     assert "It has no row: nothing was judged." in send(ann, "master_id,loser_id\n").text
 
 
+def test_a_workbook_is_judged_and_a_plan_of_hubspots_is_named_as_one(ann: Visitor, tmp_path: Path) -> None:
+    path = write_workbook(tmp_path / "plan.xlsx", Plan=[line.split(",") for line in UNSAFE.split()])
+    assert "Do not carry this plan out as it is. 1 unsafe" in send(ann, path.read_bytes(), name="plan.xlsx").text
+    ids = "Primary Record ID,Merged Record ID\n30935,41351\n"
+    assert "30935 is a record id of HubSpot's; a merge plan for Salesforce is needed" in send(ann, ids).text
+    ann.session.headers["Accept-Language"] = "de"
+    assert "Zeile 2: 30935 ist eine Datensatz-ID von HubSpot" in send(ann, ids).text
+
+
 def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
     ann.session.headers["Accept-Language"] = "de"
     page = send(ann, UNSAFE)
@@ -46,7 +56,7 @@ def test_the_answer_and_the_safe_plan_come_as_csv(ann: Visitor) -> None:
     assert rows(send(ann, UNSAFE, "fixed")) == [{"master_id": BOUND, "loser_id": RIVAL}]
 
 
-@pytest.mark.parametrize(("content", "said"), [("nonsense", "line 1: it has no column master_id"), (b"\x81\x00", "line 1, column 1: it is no text"), ("", "")])
+@pytest.mark.parametrize(("content", "said"), [("nonsense", "line 1: it has no column master_id"), (b"\x81\x00", "line 1, column 2: it is no text"), ("", "")])
 def test_what_is_no_plan_is_refused_with_its_line(ann: Visitor, content: str | bytes, said: str) -> None:
     page = send(ann, content)
     assert page.status == 200

@@ -23,6 +23,42 @@ create or replace macro main.salesforce_id18(id) as
             lambda long_id: starts_with(long_id, trim(id)))[1]
     end;
 
+-- What is wrong with a text that should be the id of a Salesforce record: empty, hubspot (a number, as HubSpot's record ids are), shape (not 15 or 18
+-- letters and digits), capitals (an id in one case altogether, whose check characters say that it was not; or a Lead's id of 15 characters in lower case),
+-- check (its last three characters do not fit the others). Null: nothing.
+create or replace macro main.id_fault(id) as
+    case
+        when coalesce(trim(id), '') = '' then 'empty'
+        when starts_with(id, '00q') then 'capitals'
+        when main.salesforce_id18(id) is not null then null
+        when regexp_full_match(id, '[0-9]{1,14}') then 'hubspot'
+        when not regexp_full_match(id, '[A-Za-z0-9]{15}([A-Za-z0-9]{3})?') then 'shape'
+        when id = upper(id) or id = lower(id) then 'capitals'
+        else 'check'
+    end;
+
+-- The same in words, to follow "The master" or "The loser". fault: what main.id_fault said. Only what can be a spoilt id is repeated: the rest may be a name or an e-mail.
+create or replace macro main.named_id(id) as
+    case when regexp_full_match(id, '[A-Za-z0-9]*[0-9][A-Za-z0-9]*') and length(id) <= 24 then ' ' || id else '' end;
+
+create or replace macro main.id_fault_text(id, fault) as
+    main.named_id(id) || case fault
+        when 'empty' then ' is missing.'
+        when 'hubspot' then ' is a record id of HubSpot''s; the ids of Leads or Contacts in Salesforce are needed.'
+        when 'shape' then format(' is no Salesforce id: it has {} characters, and needs 15 or 18 letters and digits.', length(id))
+        when 'capitals' then ' has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.'
+        when 'check' then ' is mistyped: its last three characters do not fit the others.'
+    end;
+
+create or replace macro main.id_fault_text_de(id, fault) as
+    main.named_id(id) || case fault
+        when 'empty' then ' fehlt.'
+        when 'hubspot' then ' ist eine Datensatz-ID von HubSpot; nötig sind die IDs von Leads oder Contacts in Salesforce.'
+        when 'shape' then format(' ist keine Salesforce-ID: {} Zeichen, nötig sind 15 oder 18 Buchstaben und Ziffern.', length(id))
+        when 'capitals' then ': Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.'
+        when 'check' then ' ist falsch geschrieben: die letzten drei Zeichen passen nicht zu den anderen.'
+    end;
+
 -- A reference to another record as 18 characters; as received where it is no 15-character id. Cheap: most are 18 already.
 create or replace macro main.long_id(id) as
     case when length(id) = 15 and regexp_full_match(id, '[A-Za-z0-9]{15}') then id || main.checksum(id) else nullif(id, '') end;

@@ -170,14 +170,16 @@ create table if not exists main.check_run (
 -- One row, while fail_on = "new": what was open since that run or longer does not fail the run.
 create table if not exists main.baseline (set_at timestamp not null, run_id varchar not null, run_no bigint not null);
 
--- One row: a loser of a merge plan that lies in the home's folder merge-plans. Replaced at every run.
-create table if not exists main.merge_plan (
-    plan varchar not null, row_no bigint not null,   -- from 1; 0: the file cannot be read
+-- One row: a loser of a merge plan that lies in the home's folder merge-plans. Replaced at every run, so that nothing is lost when its columns change.
+create or replace table main.merge_plan (
+    plan varchar not null, row_no bigint not null,   -- from 1; 0: what lies there cannot be read as a plan
     master_id varchar, loser_id varchar,             -- 18 characters; as written where they are malformed
     group_id varchar,                -- the records that the plan wants to be one, named by the least of their ids
     is_circular boolean not null,    -- the plan leads from the loser back to it
     gone_in_row bigint,              -- the row before that merges one of the two away
-    problem varchar                  -- why the file cannot be read
+    problem varchar,                 -- why the file cannot be read
+    problem_de varchar,              -- the same in German
+    could_be_plan boolean           -- of such a file: somebody may take it for a plan; false: a picture, a note
 );
 
 -- One row: a finding that somebody acknowledged or waived. Replaced at every run from the decisions store.

@@ -9,11 +9,14 @@
 -- is_circular: the plan leads from the loser back to it
 -- gone_in_row: the row before that merges one of the two away
 -- problem: why the file cannot be read
--- is_malformed: one of the two is no Salesforce id
+-- problem_de: the same in German
+-- could_be_plan: of such a file: somebody may take it for a plan; false: a picture, a note
+-- master_fault: what is wrong with the id of the master (main.id_fault); null: nothing
+-- loser_fault: likewise
 -- is_taken_away: its plan is in the folder no more
 create or replace table core.merge_plan_row as
 with listed as (
-    select *, main.salesforce_id18(master_id) is null or main.salesforce_id18(loser_id) is null as is_malformed from main.merge_plan
+    select *, main.id_fault(master_id) as master_fault, main.id_fault(loser_id) as loser_fault from main.merge_plan
 ),
 taken_away as (
     -- rows that a run judged, and that are in the folder no more: they are looked at until they turned out as planned, or nothing new was to be said
@@ -28,6 +31,9 @@ taken_away as (
     having arg_max(coalesce(remembered.result, ''), run.run_no) <> 'as_planned'
        and max(remembered.happened_at) > (select as_of - interval 90 day from staging.clock)
 )
-select plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, is_malformed, false as is_taken_away from listed
+select
+    plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, problem_de, could_be_plan, master_fault, loser_fault,
+    false as is_taken_away
+from listed
 union all
-select plan, row_no, master_id, loser_id, null, false, null, null, false, true from taken_away;
+select plan, row_no, master_id, loser_id, null, false, null, null, null, null, null, null, true from taken_away;

@@ -25,6 +25,7 @@
 -- fields_at_risk: the properties that the jump would change; empty without one
 -- enter_before: the properties whose value in HubSpot must be entered in the master first, because the loser would fill its blank with another
 -- is_taken_away: its plan is in the folder no more; such rows are here while they have not turned out as planned
+-- could_be_plan: false for a file in the folder that was not judged and that nobody would take for a plan: a picture, a note
 -- reason_de: the reason in German
 create or replace table core.planned_merge as
 with twice as (
@@ -126,7 +127,7 @@ judged as (
     select
         *,
         case
-            when row_no = 0 or is_malformed or master_id = loser_id then 'invalid'
+            when row_no = 0 or master_fault is not null or loser_fault is not null or master_id = loser_id then 'invalid'
             when master_type is null or loser_type is null then 'unknown'
             when loser_state = 'merged' and (loser_merged_into_id = master_id or loser_survivor_id = master_id) then 'done'
             when master_type <> loser_type or is_circular or has_two_masters or gone_in_row is not null then 'invalid'
@@ -158,8 +159,9 @@ select
     loser_id,
     verdict,
     case
-        when row_no = 0 then format('The file cannot be read: {}.', problem)
-        when is_malformed then 'One of the two is no Salesforce id.'
+        when row_no = 0 then format('The file cannot be read: {}. It was not judged.', problem)
+        when master_fault is not null then 'The master' || main.id_fault_text(master_id, master_fault)
+        when loser_fault is not null then 'The loser' || main.id_fault_text(loser_id, loser_fault)
         when master_id = loser_id then 'Master and loser are the same record.'
         when master_type is null then format('No pull has seen the master {}.', master_id)
         when loser_type is null then format('No pull has seen the loser {}.', loser_id)
@@ -245,9 +247,11 @@ select
     case when is_drawn then watched_properties else cast([] as varchar[]) end as fields_at_risk,
     enter_before,
     is_taken_away,
+    row_no > 0 or could_be_plan as could_be_plan,
     case
-        when row_no = 0 then format('Die Datei ist nicht lesbar: {}.', problem)
-        when is_malformed then 'Eine der beiden ist keine Salesforce-ID.'
+        when row_no = 0 then format('Die Datei ist nicht lesbar: {}. Sie wurde nicht geprüft.', problem_de)
+        when master_fault is not null then 'Der Master' || main.id_fault_text_de(master_id, master_fault)
+        when loser_fault is not null then 'Der Verlierer' || main.id_fault_text_de(loser_id, loser_fault)
         when master_id = loser_id then 'Master und Verlierer sind derselbe Datensatz.'
         when master_type is null then format('Kein Abruf hat den Master {} gesehen.', master_id)
         when loser_type is null then format('Kein Abruf hat den Verlierer {} gesehen.', loser_id)

@@ -1,0 +1,91 @@
+"""Ids of Salesforce records as people hand them in: in links, between invisible characters, several in a cell, in lower case.
+
+What is no id comes back as it stands there; main.id_fault (assets/models/sql/raw/macros.sql) says what is wrong with it.
+"""
+
+import re
+import unicodedata
+
+_CHECKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_CLEAN = re.compile(r"[A-Za-z0-9]{15}(?:(?=[0-5]*[A-Z])[A-Z0-5]{3})?")
+_ALL_CLEAN = re.compile(rf"(?:{_CLEAN.pattern}\n)*+(?:{_CLEAN.pattern})?")
+_LOWER = re.compile(r"[a-z0-9]{15}[a-z0-5]{3}")
+_LOOKS_LIKE_ONE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
+_IN_LINK = re.compile(r"(?<![A-Za-z0-9])((?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])", re.IGNORECASE)
+_LINK = re.compile(r"=\s*HYPERLINK\([^)]*\)|(?:https?://|[\w-]+(?:\.[\w-]+)+/)[^\s\"'<>;|,]+", re.IGNORECASE)
+_BETWEEN = re.compile(r"[;,|/&+=?\s]+")
+_SPOILT = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{10,40}(?![A-Za-z0-9])")
+_AROUND = "'\"`´‘’“”„«»()[]{}<>."
+# What no eye sees is dropped, and every kind of blank is one: no-break, thin and wide ones, marks of order and direction, soft hyphens.
+_UNSEEN = {
+    code: None if unicodedata.category(chr(code)) == "Cf" else " " for code in range(0x80, 0xFFFF) if unicodedata.category(chr(code)) in ("Cf", "Zs", "Cc")
+}
+
+
+def has_id(text: str) -> bool:
+    """Is there something in it that is written like an id: 15 or 18 letters and digits, not letters alone?"""
+    return _LOOKS_LIKE_ONE.search(text) is not None
+
+
+def may_hold_id(text: str) -> bool:
+    """Is there something in it that is written like an id, or like one that lost or won some characters?"""
+    return "@" not in text and _SPOILT.search(text) is not None
+
+
+def tidy_ids(cells: list[str]) -> list[str]:
+    """tidy_id of each; nearly always they are clean, which is seen at once."""
+    if _ALL_CLEAN.fullmatch("\n".join(cells)):
+        return cells
+    return [tidy_id(cell) for cell in cells]
+
+
+def tidy_id(cell: str) -> str:
+    """The one id in a cell: without what surrounds it, with the capitals that its check characters prove."""
+    if _CLEAN.fullmatch(cell):  # nearly all are
+        return cell
+    found = ids_in(cell)
+    return found[0] if len(found) == 1 else " ".join(cell.translate(_UNSEEN).split())
+
+
+def ids_in(cell: str) -> list[str]:
+    """The ids in a cell, each once, whatever separates them; words beside them are left out, what may be a spoilt id is not.
+
+    A cell without any is its own text, and one without text is the empty list.
+    """
+    if _CLEAN.fullmatch(cell):
+        return [cell]
+    text = cell.translate(_UNSEEN).strip()
+    if not text:
+        return []
+    plain, linked = text, []
+    if "/" in text or "=" in text:
+        linked = [found[-1] for link in _LINK.findall(text) if (found := _IN_LINK.findall(link))]
+        if linked:
+            plain = _LINK.sub(" ", text)
+    parts = [part for part in (part.strip(_AROUND) for part in _BETWEEN.split(plain)) if part]
+    ids = {part for part in parts if _LOOKS_LIKE_ONE.fullmatch(part)}
+    if ids or linked:
+        parts = linked + [part for part in parts if part in ids or may_hold_id(part)]
+    elif not all(re.search("[0-9]", part) for part in parts):
+        return [" ".join(text.split())]
+    return list({part[:15]: _with_capitals(part) for part in reversed(parts)}.values())[::-1]
+
+
+def _with_capitals(text: str) -> str:
+    """An 18-character id in lower case as it was: its last three characters say of the others which are capitals.
+
+    Only an id that is in lower case altogether proves that it lost them. Where the check characters are capitals and do not fit, either may be wrong.
+    """
+    if not _LOWER.fullmatch(text):
+        if len(text) == 18 and text[15:].upper() == checksum(text[:15]):
+            return text[:15] + text[15:].upper()
+        return text
+    bits = [_CHECKS.index(check) >> place & 1 for check in text[15:].upper() for place in range(5)]
+    if any(bit and not character.isalpha() for bit, character in zip(bits, text, strict=False)):
+        return text
+    return "".join(character.upper() if bit else character for bit, character in zip(bits, text, strict=False)) + text[15:].upper()
+
+
+def checksum(id15: str) -> str:
+    """As main.checksum: for each five characters which of them are capitals, the first the lowest bit."""
+    return "".join(_CHECKS[sum(1 << place for place, character in enumerate(id15[begin : begin + 5]) if "A" <= character <= "Z")] for begin in (0, 5, 10))
