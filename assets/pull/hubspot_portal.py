@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from hubspot import HubSpot
 from hubspot.crm.contacts import BatchReadInputSimplePublicObjectId, PublicObjectSearchRequest
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, MaxRetryError, NewConnectionError, SSLError
 
 from assets.policy import Pull
 from assets.problems import PullProblem
 from assets.pull.landing import as_loadable
 from assets.pull.pace import Pace
-from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
+from assets.pull.retries import LONGEST_WAIT, Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
 PAGE = 100
@@ -57,7 +57,7 @@ class _HereOnly(urllib3.Retry):
 
     def increment(self, method: Any = None, url: Any = None, response: Any = None, *args: Any, **options: Any) -> Any:
         target = response.get_redirect_location() if response is not None else None
-        if target and (reason := elsewhere(str(url), urljoin(str(url), target))):
+        if target and (reason := elsewhere(str(url), target)):
             raise Redirected(reason)
         return super().increment(method, url, response, *args, **options)
 
@@ -127,7 +127,10 @@ class Portal:
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
         request = PublicObjectSearchRequest(filter_groups=[{"filters": filters}], sorts=["hs_object_id"], properties=["hs_object_id"], limit=limit)
-        return self._call("the contact search", partial(self._search.do_search, request), is_search=True)
+        body, page = self._call("the contact search", partial(self._search.do_search, request), is_search=True)
+        if not str(page.get("total", "")).isdecimal():
+            raise PullProblem("HubSpot", f"{self.access.host} does not say how many contacts its search found.", "Run again; check HUBSPOT_BASE_URL.")
+        return body, page
 
     def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Iterator[tuple[list[str], Page]]:
         """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
@@ -183,7 +186,7 @@ class Portal:
             if status not in _PASSING or _is_daily(error):
                 raise
             wait = retry_after(getattr(error, "headers", None) or {})
-            if status == 429:
+            if status == 429 and (wait or 0) <= LONGEST_WAIT:  # else the call gives up, and those beside it may not wait for what nobody waits for
                 (self._search_pace if is_search else self._pace).hold(wait if wait is not None else 1.0)
             raise Again(f"{host} answered {status}", wait) from error
         self._learn(response.headers)
@@ -234,6 +237,8 @@ def _again(error: Exception, host: str) -> Exception:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError) and "CERTIFICATE" in str(reason).upper():
         return _Untrusted()
+    if isinstance(reason, LocationValueError):
+        return Redirected("it redirects to an address that is none")
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return Again(f"{host} does not answer", no_connection=True)
     return Again(f"{host} broke off ({type(reason).__name__})")
@@ -260,7 +265,7 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}: {error}.", "Check HUBSPOT_BASE_URL and what stands between.") from error
     except _Untrusted as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}.", certificate) from error
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise PullProblem(
             "HubSpot", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}).", "Run again; check HUBSPOT_BASE_URL."
         ) from error
