@@ -19,7 +19,7 @@ from assets.files import replaced
 from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
-from assets.published.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, read_merge_plan
+from assets.published.merge_plan import FOLDER, MergePlan, PlanProblem, load_merge_plan, plans_in, read_merge_plan
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.sql import SQL_FOLDER
 
@@ -108,7 +108,7 @@ def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> t
     snapshot = current_folder(home)
     now: dict[str, list[Any]] = {}
     judged = []
-    for path in sorted((home / FOLDER).glob("*.csv")):
+    for path in plans_in(home):
         seen = path.stat()
         now[path.name] = [seen.st_mtime_ns, seen.st_size, snapshot.name if snapshot else None]
         if before.get(path.name) == now[path.name]:

@@ -242,10 +242,15 @@ def _tidy(cell: str) -> str:
 # ── into the warehouse, or into a snapshot that is asked ─────────────────────────────────────────────────────────────────────────
 
 
+def plans_in(home: Path) -> list[Path]:
+    """The plans that lie in the home's folder. What is called like one and is no file is none: reading a pipe would wait for whoever writes into it."""
+    return sorted(path for path in (home / FOLDER).glob("*.csv") if path.is_file())
+
+
 def load_merge_plans(connection: duckdb.DuckDBPyConnection, home: Path) -> None:
     """Replaces main.merge_plan by the rows of every plan in the home. A plan that cannot be read is one row without ids, with row_no 0."""
     connection.execute("delete from main.merge_plan")
-    for path in sorted((home / FOLDER).glob("*.csv")):
+    for path in plans_in(home):
         try:
             load_merge_plan(connection, path.name, read_merge_plan(path).pairs)
         except PlanProblem as problem:
