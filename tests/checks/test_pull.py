@@ -227,6 +227,16 @@ def test_pull_gap_fires_when_salesforce_was_not_pulled_for_longer_than_it_keeps_
     assert len(crm.findings("pull_gap")) == 1
 
 
+def test_pull_gap_is_over_when_a_clock_that_was_years_ahead_is_right_again() -> None:
+    crm = Crm()
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(760))
+    assert len(crm.findings("pull_gap")) == 1
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(31))
+    assert crm.findings("pull_gap") == []
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(60))
+    assert len(crm.findings("pull_gap")) == 1
+
+
 def test_pull_gap_is_over_after_a_full_comparison() -> None:
     crm = Crm()
     crm.pull("salesforce", "Lead", mode="incremental", at=day(46))
