@@ -101,6 +101,12 @@ def run(
             "hubspot.inclusion_list.",
         ),
     ] = None,
+    accept_clock: Annotated[
+        bool,
+        typer.Option(
+            "--accept-clock", help="What the CRMs' clocks say now is right, and was wrong in the last proven run (the finding pull_incomplete names it)."
+        ),
+    ] = False,
 ) -> int:
     """Pull both CRMs, build every table, publish, and let the gate judge.
 
@@ -113,7 +119,7 @@ def run(
 
     show_progress()
     with moving_line("Run"):
-        result = execute(full, accept_record or (), accept_shrink or ())
+        result = execute(full, accept_record or (), accept_shrink or (), accept_clock)
     ending.decide(result.exit_code)
     print_verdict(result)
     return result.exit_code

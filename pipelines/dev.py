@@ -1,12 +1,14 @@
 """`bindwatch dev`: Dagster's UI and daemon as a process of their own, on the instance that `run` and `demo` use."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from assets import progress
@@ -14,7 +16,7 @@ from assets.problems import ConfigurationProblem, Problem
 from pipelines import ending
 from pipelines.dagster_runs import home_id
 from pipelines.guarded_run import prepare_instance
-from pipelines.settings import home
+from pipelines.settings import dagster_home, home
 
 _STOPS_WITHIN = 20.0  # seconds: Dagster ends four processes in their order
 # Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind. Dagster ends
@@ -26,13 +28,20 @@ _WITH_PARENT = (
 
 
 def serve_dagster(port: int) -> int:
-    """Serves until it is stopped. Raises ConfigurationProblem when the port cannot be had, and Problem when Dagster ends before it served."""
+    """Serves until it is stopped.
+
+    Raises ConfigurationProblem when the port cannot be had, or another one serves the instance, and Problem when Dagster ends before it served.
+    """
     _check_port(port)
     os.environ.setdefault("BINDWATCH_HOME", str(home()))
-    with prepare_instance():
-        with suppress(OSError):  # what is run from the UI says so of its home from the first moment on
-            home_id(home(), make=True)
+    with prepare_instance(), suppress(OSError):  # what is run from the UI says so of its home from the first moment on
+        home_id(home(), make=True)
+    with _alone(dagster_home()):
         print(f"Dagster UI: http://127.0.0.1:{port}   (data in {home()})", flush=True)
+        return _serve(port)
+
+
+def _serve(port: int) -> int:
     root = Path(__file__).parent.parent
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
     command = [sys.executable, "-c", _WITH_PARENT, str(os.getpid()), *dagster] if sys.platform == "linux" else dagster
@@ -50,6 +59,22 @@ def serve_dagster(port: int) -> int:
     finally:
         with progress.undisturbed():
             _stop(process)
+
+
+@contextmanager
+def _alone(instance: Path) -> Iterator[None]:
+    """Two of them on one instance would have two daemons, whatever their ports and homes. The lock is on the folder itself: it may be other people's."""
+    folder = os.open(instance, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationProblem(
+                f"`bindwatch dev` is open already on the Dagster instance in {instance}. Use that one, or end it: two daemons would get in each other's way."
+            ) from error
+        yield
+    finally:
+        os.close(folder)
 
 
 def _check_port(port: int) -> None:

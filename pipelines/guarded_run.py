@@ -20,6 +20,7 @@ from assets.progress import doing, end_if_told
 from assets.published.snapshot import current_folder, open_folder, read_manifest
 from assets.sql import transaction
 from assets.warehouse.file import Warehouse
+from assets.warehouse.ledger import accept_clock
 from assets.warehouse.set_aside import accept_records
 from assets.warehouse.shrinkage import accept_shrink
 from pipelines.dagster_home import check_postgres, histories_of, prepare_folder
@@ -59,20 +60,21 @@ def prepare_instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: Sequence[str] = ()) -> RunResult:
+def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: Sequence[str] = (), accepted_clock: bool = False) -> RunResult:
     """Runs the job.
 
-    accepted: ids of records that cannot be read and that a person accepts; accepted_shrink: names of what a person says is rightly smaller. Raises
-    ConfigurationProblem or MachineProblem before anything starts when settings are missing or wrong, an id or a name is not in question, or the home
-    cannot be written; Interrupted when a signal ended it.
+    accepted: ids of records that cannot be read and that a person accepts; accepted_shrink: names of what a person says is rightly smaller;
+    accepted_clock: a person says that the CRMs' clocks are right now, and were not in the last proven run. Raises ConfigurationProblem or
+    MachineProblem before anything starts when settings are missing or wrong, what is accepted is not in question, or the home cannot be written;
+    Interrupted when a signal ended it.
     """
     doing("the run was being prepared", "Nothing had begun: run it again.")
     connections = read_connections()
     check_home(home(), is_default_home())
     if is_demo_home() and urlsplit(connections.salesforce.instance_url).hostname not in ("127.0.0.1", "localhost"):
         raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
-    if accepted or accepted_shrink:
-        _accept(accepted, accepted_shrink)
+    if accepted or accepted_shrink or accepted_clock:
+        _accept(accepted, accepted_shrink, accepted_clock)
     from pipelines.definitions import defs
 
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
@@ -86,16 +88,18 @@ def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: S
     return _read_result(result)
 
 
-def _accept(ids: Sequence[str], names: Sequence[str]) -> None:
+def _accept(ids: Sequence[str], names: Sequence[str], clock: bool) -> None:
     warehouse = Warehouse(home())
     if not warehouse.path.exists():
-        given = f"--accept-record {ids[0]}" if ids else f"--accept-shrink {names[0]}"
+        given = f"--accept-record {ids[0]}" if ids else f"--accept-shrink {names[0]}" if names else "--accept-clock"
         raise ConfigurationProblem(f"{given}: no run has taken place in {home()}, so nothing is in question.")
     with warehouse.guard(), warehouse.connect() as connection, transaction(connection):
         if ids:
             accept_records(connection, ids, who_acts())
         if names:
             accept_shrink(connection, names, who_acts())
+        if clock:
+            accept_clock(connection, who_acts())
 
 
 def _read_result(result: dg.ExecuteInProcessResult) -> RunResult:

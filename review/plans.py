@@ -28,28 +28,31 @@ def read_plans(snapshot: Snapshot) -> dict[str, Any]:
                        count(*) filter (where said_before in ('unsafe', 'invalid', 'unknown')) as against_advice
                 from ({_CARRIED_OUT})"""
         )[0],
-        "carried_out": snapshot.query(f"from ({_CARRIED_OUT}) {_WORST_FIRST} limit ?", [SHOWN]),
+        "carried_out": snapshot.query(f"{_WORST_FIRST} limit ?", [SHOWN]),
     }  # fmt: skip
 
 
 def write_carried_out(snapshot: Snapshot, path: Path) -> None:
     """Every merge of a plan that was carried out, as CSV. Safe to open in a spreadsheet."""
-    rows = safe_cells(snapshot.worklist.connection.cursor(), f"from ({_CARRIED_OUT}) {_WORST_FIRST}")
+    rows = safe_cells(snapshot.worklist.connection.cursor(), _WORST_FIRST)
     snapshot.query(f"copy ({rows}) to ? (format csv, header)", [str(path)])
 
 
-# One row: a merge of a plan that was carried out. said_before: the last verdict before that, null when no run saw the plan before; seen_at: the run
-# that saw it done first; result, lost_fields: as the last run has them.
+# One row: a merge of a plan that was carried out. said_before: the last verdict before that, null when no run saw the plan before; seen_at: when the run
+# was that saw it done first; result, lost_fields: as the last run has them. Clocks may go back: which run came first, its number says.
 _CARRIED_OUT = """
 select
-    plan, arg_max(row_no, happened_at) as row_no, master_id, loser_id,
-    arg_max(verdict, happened_at) filter (where verdict <> 'done') as said_before,
-    min(happened_at) filter (where verdict = 'done') as seen_at,
-    arg_max(result, happened_at) as result,
-    arg_max(hubspot_contact_id, happened_at) as hubspot_contact_id,
-    arg_max(lost_fields, happened_at) as lost_fields
+    plan, arg_max(row_no, run_no) as row_no, master_id, loser_id,
+    arg_max(verdict, run_no) filter (where verdict <> 'done') as said_before,
+    arg_min(happened_at, run_no) filter (where verdict = 'done') as seen_at,
+    arg_max(result, run_no) as result,
+    arg_max(hubspot_contact_id, run_no) as hubspot_contact_id,
+    arg_max(lost_fields, run_no) as lost_fields,
+    min(run_no) filter (where verdict = 'done') as seen_no
 from published.planned_merge_event
+inner join (select run_id, run_no from published.run) using (run_id)
 group by plan, master_id, loser_id
 having bool_or(verdict = 'done')
 """
-_WORST_FIRST = "order by result = 'as_planned', result = 'pending', seen_at desc, plan, row_no"
+_WORST_FIRST = f"""
+select * exclude (seen_no) from ({_CARRIED_OUT}) order by result = 'as_planned', result = 'pending', seen_no desc, plan, row_no"""

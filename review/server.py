@@ -12,6 +12,7 @@ At most MOST_CONNECTIONS are open. One more closes the one that has kept the des
 """
 
 import asyncio
+import logging
 import socket
 import struct
 from typing import Any
@@ -120,4 +121,11 @@ def make_server(app: ASGIApp, **options: Any) -> uvicorn.Server:
         "access_log": False, "log_level": "warning", "proxy_headers": False, "server_header": False, "timeout_graceful_shutdown": 3, "lifespan": "off",
         "http": PatientProtocol, "ws": "none", "h11_max_incomplete_event_size": MOST_BYTES_OF_A_HEAD, **options,
     }  # fmt: skip
-    return uvicorn.Server(uvicorn.Config(app, **settings))
+    server = uvicorn.Server(uvicorn.Config(app, **settings))
+    logging.getLogger("uvicorn.error").addFilter(_without_those_cut_off)
+    return server
+
+
+def _without_those_cut_off(record: logging.LogRecord) -> bool:
+    """Who is still being answered when the desk is told to end is cut off after some seconds. That is no error, and uvicorn logs a traceback of it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

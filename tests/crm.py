@@ -19,6 +19,7 @@ from assets.verdict import Verdict
 from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
+from assets.warehouse.shrinkage import note_count
 from expectations.gate import checks
 from sandbox.world import id18
 
@@ -185,7 +186,7 @@ class Crm:
 
     def count(self, name: str, counted: int, kind: str = "counted", known: int | None = None) -> None:
         """How many there are, as a CRM told this run."""
-        self._changing().execute("insert into main.object_count values (?, ?, ?, ?, ?)", [f"run {self.run_no}", name, kind, known, counted])
+        note_count(self._changing(), name, kind, known, counted)
 
     def later(self) -> None:
         """What follows comes with a later pull of the same run."""

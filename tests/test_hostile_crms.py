@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,8 +19,9 @@ from tenacity.wait import wait_fixed
 
 from assets.policy import Pull
 from assets.problems import PullProblem
-from assets.pull import patience, retries
+from assets.pull import hubspot, patience, retries
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.retries import Redirected
 from assets.pull.salesforce_org import Org, SalesforceAccess
 from assets.warehouse.file import Warehouse
 from assets.warehouse.shrinkage import accept_shrink
@@ -28,8 +29,9 @@ from sandbox.certificate import make_certificates
 from sandbox.integration import poll
 from sandbox.server import SandboxServer
 from sandbox.story import Story
+from sandbox.world import id18
 from tests.live import runner, served, some_days_ago
-from tests.pulls import Outcome, pull, pull_and_build
+from tests.pulls import Outcome, access_to, pull, pull_and_build
 
 PEOPLE = 8
 LISTED = "/contacts?"
@@ -197,13 +199,65 @@ def records_that_lead_to_themselves(line: str, body: bytes) -> bytes:
     return json.dumps(answer).encode()
 
 
+def only_by_id(change: Callable[[dict[str, Any]], None]) -> Spoil:
+    """Salesforce hides what changed from an increment; the comparison of all ids tells of it, and then the answer to the ids is another."""
+
+    def spoil(line: str, body: bytes) -> bytes:
+        if "queryAll" not in line or b'"records"' not in body:
+            return body
+        answer = json.loads(body)
+        if "%27" in line:
+            change(answer)
+        else:
+            answer |= {"records": [], "totalSize": 0, "done": True}
+        return json.dumps(answer).encode()
+
+    return spoil
+
+
+def others(answer: dict[str, Any]) -> None:
+    for number, record in enumerate(answer["records"]):
+        record["Id"] = id18(f"{record['Id'][:3]}9z00000Oth{number:02d}")
+
+
+def nobody(answer: dict[str, Any]) -> None:
+    answer["records"] = []
+
+
+def records_of_another_object(line: str, body: bytes) -> bytes:
+    if "queryAll" not in line or b'"records"' not in body:
+        return body
+    return body.replace(b'"Id":"00Q', b'"Id":"003').replace(b'"Id": "00Q', b'"Id": "003')
+
+
+def ever_new_and_empty_records(line: str, body: bytes) -> bytes:
+    if ("SystemModstamp" not in line and "/query/01g" not in line) or b'"job' in body or "/jobs" in line:
+        return body
+    ever_new_and_empty_records.calls += 1  # type: ignore[attr-defined]
+    answer = {"totalSize": 3, "done": False, "records": [], "nextRecordsUrl": f"/services/data/v64.0/query/01g-{ever_new_and_empty_records.calls}"}  # type: ignore[attr-defined]
+    return json.dumps(answer).encode()
+
+
+ever_new_and_empty_records.calls = 0  # type: ignore[attr-defined]
+
+
+def a_total_that_is_none(line: str, body: bytes) -> bytes:
+    return body.replace(b'"total":', b'"totals":') if "/search" in line else body
+
+
 @pytest.mark.parametrize(
     ("spoil", "full"),
     [
+        (only_by_id(others), True), (only_by_id(nobody), True), (records_of_another_object, False), (ever_new_and_empty_records, False),
+        (a_total_that_is_none, False),
         (strangers, False), (paging(lambda call: str(1 + call % 2), empty=True), True), (paging(str, empty=True), True),
         (paging(str, empty=False), True), (records_that_lead_to_themselves, False),
     ],
-    ids=["strangers in a batch", "an after that goes round", "ever new and empty pages", "a page that comes again", "records that lead to themselves"],
+    ids=[
+        "other records than asked for", "records that are listed and not answered", "records of another object", "ever new and empty records",
+        "a search without a total", "strangers in a batch", "an after that goes round", "ever new and empty pages", "a page that comes again",
+        "records that lead to themselves",
+    ],
 )  # fmt: skip
 def test_answers_that_do_not_fit_or_never_end_are_named(crms: Crms, spoil: Spoil, full: bool, request: pytest.FixtureRequest) -> None:
     home = crms.copy(f"home-{request.node.name}")
@@ -232,6 +286,16 @@ def test_who_asks_to_be_called_again_at_once_is_not_called_faster(monkeypatch: p
     assert len(calls) <= 6
 
 
+def test_who_asks_to_be_called_again_tomorrow_holds_nobody_up() -> None:
+    """Batches are under way at the same time, and share the rate limit."""
+    with answering(429, {"Retry-After": "86400"}) as address:
+        portal = Portal(HubSpotAccess("token", address, patience_seconds=1), Pull())
+        began = time.monotonic()
+        with pytest.raises(PullProblem, match="86,400 seconds"):
+            list(portal.read_batches([str(number) for number in range(500)], ["email"], ["email"]))
+        assert time.monotonic() - began < 20
+
+
 @pytest.mark.parametrize(("hours", "idle_minutes", "words"), [(0.0, 30, "may not take longer"), (24, 0.0, "Nothing new has arrived")])
 def test_a_run_ends_by_its_deadline_or_when_nothing_new_arrives(
     crms: Crms, monkeypatch: pytest.MonkeyPatch, hours: float, idle_minutes: float, words: str
@@ -243,17 +307,61 @@ def test_a_run_ends_by_its_deadline_or_when_nothing_new_arrives(
         retries.with_patience(lambda: None, 5, "HubSpot")
 
 
+def test_a_list_of_ever_new_contacts_ends_where_the_search_said(crms: Crms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubspot, "_GROWTH", 5)
+    calls: list[str] = []
+
+    def made_up(line: str, body: bytes) -> bytes:
+        if LISTED not in line or "archived=False" not in line or b'"results"' not in body:
+            return body
+        calls.append(line)
+        answer = json.loads(body)
+        template = answer["results"][0]
+        answer["results"] = [{**template, "id": str(10**6 + 3 * len(calls) + number)} for number in range(3)]
+        answer["paging"] = {"next": {"after": str(len(calls)), "link": ""}}
+        return json.dumps(answer).encode() if len(calls) < 100 else body
+
+    problem = crms.run(crms.copy("home-made-up"), True, made_up)
+    assert problem is not None
+    assert "more than there can be" in problem
+    assert len(calls) < 20
+
+
+def test_who_is_archived_while_everything_is_listed_anew_is_not_taken_for_vanished(crms: Crms) -> None:
+    home = crms.copy("home-race")
+    with Warehouse(home).connect() as connection:  # another field was mapped since, so everything is pulled anew
+        connection.execute("update raw.pull set request_hash = 'others' where object = 'contact'")
+    contact = next(contact for contact in crms.story.world.contacts.values() if contact.archived_at is None)
+
+    def spoil(line: str, body: bytes) -> bytes:
+        if LISTED in line and contact.archived_at is None:  # behind the first of the two lists, whichever that is
+            crms.story.world.archive_contact(contact)
+        return body
+
+    states = []
+    try:
+        for answers in (spoil, None):
+            assert crms.run(home, False, answers) is None
+            with Warehouse(home).connect() as connection:
+                states += connection.execute("select state from core.hubspot_contact where contact_id = ?", [contact.id]).fetchall()
+        assert states[0] != ("vanished",)
+        assert states[1] == ("archived",)
+    finally:
+        crms.story.world.restore_contact(contact)
+
+
 # ── others ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
-def redirecting(folder: Path, to: str, secure: bool) -> Iterator[str]:
-    """A server that sends everybody elsewhere. Yields its address."""
+def answering(status: int, headers: dict[str, str], secure_in: Path | None = None) -> Iterator[str]:
+    """A server that answers everybody the same. Yields its address. secure_in: where its certificates go; None: no TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(302)
-            self.send_header("Location", to)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -263,19 +371,24 @@ def redirecting(folder: Path, to: str, secure: bool) -> Iterator[str]:
             """Says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if secure:
-        make_certificates(folder)
+    if secure_in is not None:
+        make_certificates(secure_in)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        context.load_cert_chain(secure_in / "server.pem", secure_in / "server.key")
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"{'https' if secure else 'http'}://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if secure_in else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def redirecting(folder: Path, to: str, secure: bool) -> AbstractContextManager[str]:
+    """A server that sends everybody elsewhere."""
+    return answering(302, {"Location": to}, folder if secure else None)
 
 
 @pytest.mark.parametrize("to", ["http://127.0.0.2:9/x", "https://elsewhere.example/x"])
@@ -284,6 +397,21 @@ def test_no_redirect_leads_to_another_host(tmp_path: Path, to: str) -> None:
         Portal(HubSpotAccess("token", address, patience_seconds=1), Pull()).property_names()
     with redirecting(tmp_path, to, secure=True) as address, pytest.raises(PullProblem, match=r"another host"):
         Org(SalesforceAccess(address, address, access_token="token", ca_file=str(tmp_path / "ca.pem"), patience_seconds=1)).count("Lead")
+
+
+@pytest.mark.parametrize("to", ["http://[bad", "https://127.0.0.1:99999/", "//elsewhere.example/x"])
+def test_a_redirect_to_an_address_that_is_none_is_said_in_words(tmp_path: Path, to: str) -> None:
+    with redirecting(tmp_path, to, secure=False) as address, pytest.raises(PullProblem, match=r"redirects|cannot be read"):
+        Portal(HubSpotAccess("token", address, patience_seconds=1), Pull()).property_names()
+    with redirecting(tmp_path, to, secure=True) as address, pytest.raises(PullProblem, match=r"redirects|cannot be read"):
+        Org(SalesforceAccess(address, address, access_token="token", ca_file=str(tmp_path / "ca.pem"), patience_seconds=1)).count("Lead")
+
+
+def test_no_next_page_leads_to_another_host(crms: Crms) -> None:
+    org = Org(access_to(crms.server))
+    for url in ("@elsewhere.example/x", ".elsewhere.example/x"):
+        with pytest.raises(Redirected):
+            org.next_page(url)
 
 
 def test_no_redirect_leads_from_https_to_http(tmp_path: Path) -> None:

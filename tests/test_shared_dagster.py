@@ -1,6 +1,8 @@
 """A Dagster instance that serves others, too: nothing of theirs is touched, nothing of ours is called like theirs, and old runs of ours leave it."""
 
+import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -414,6 +416,24 @@ def test_what_cannot_be_cleared_up_ends_no_run(tmp_path: Path, caplog: pytest.Lo
 
 
 # ── the UI ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_second_ui_on_one_instance_is_refused_whatever_its_port_and_home(tmp_path: Path) -> None:
+    """Another one is open: it holds the folder of the instance."""
+    instance = tmp_path / "dagster"
+    instance.mkdir()
+    (instance / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    held = os.open(instance, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        ended = call(["dev", "--port", str(port)], environment_of(tmp_path / "home", {}) | {"DAGSTER_HOME": str(instance)})
+    finally:
+        os.close(held)
+    assert ended.code == 2, ended.text
+    assert f"open already on the Dagster instance in {instance}" in ended.err
+    assert "Dagster UI:" not in ended.out
 
 
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:

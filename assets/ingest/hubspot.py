@@ -1,8 +1,8 @@
 """Which pulls HubSpot's contacts need.
 
 Live contacts are pulled incrementally when everything was pulled before with the same properties; a full run on top compares all ids and stamps with
-what is known. Archived ones always come whole, and are loaded before a list of all live ones is held against what is known: they explain what it does
-not have. Contacts that could not be read are asked for again, each time.
+what is known. Archived ones always come whole. Where all live ones were listed, they are read after that and loaded before it: they
+explain what it does not have, also who was archived in between. Contacts that could not be read are asked for again, each time.
 
 The history of mapped properties is read last, when Salesforce was pulled, too: which contacts need it follows from the duplicates there.
 """
@@ -65,10 +65,13 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
         report_pull(pull, result)
         return differing
 
+    def load_all(pull: LandedPull) -> None:
+        archived_contacts()  # read when all live ones were listed: who is archived in between is in one of the two lists
+        load_contacts(pull)
+
     slow_ms = policy.pull.hubspot_slow_answer_ms
-    if since is None and count_rows(connection, "raw.hubspot_contact"):
-        archived_contacts()
-    bring("contact", "incremental" if since else "full", wanted.asked, lambda pull: land_live(portal, pull, wanted, since, slow_ms), load_contacts, since)
+    load = load_all if since is None and count_rows(connection, "raw.hubspot_contact") else load_contacts
+    bring("contact", "incremental" if since else "full", wanted.asked, lambda pull: land_live(portal, pull, wanted, since, slow_ms), load, since)
     if ingest.full and since is not None and (differing := bring("contact_ids", "ids", wanted.asked, lambda pull: land_ids(portal, pull), compare)):
         log.info("HubSpot contact_ids: %s contacts differ from what increments had brought; pulling them", f"{len(differing):,}")
         contacts_by_id("contact_missed", differing, may_be_gone=False)

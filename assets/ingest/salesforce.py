@@ -27,7 +27,7 @@ def ingest_object(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> lis
     if ingest.full and since is not None:
         pulls += _compare_ids(org, ingest, name, wanted)
     if ids := ids_set_aside(ingest.connection, name):
-        pulls.append(_bring_by_id(org, ingest, f"{name}_set_aside", name, wanted, ids))
+        pulls.append(_bring_by_id(org, ingest, f"{name}_set_aside", name, wanted, ids, may_be_gone=True))
     note_count(ingest.connection, f"salesforce.{name}", "counted", None, org.count(name))
     ingest.note_clock(org, "salesforce")
     return pulls
@@ -41,9 +41,9 @@ def _bring_values(org: Org, ingest: Ingest, name: str, wanted: FieldList, since:
     return _bring(org, ingest, name, mode, {"asked": wanted.asked, "soql": query_for(name, wanted.fields)}, land, name, wanted, since)
 
 
-def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: FieldList, ids: Sequence[str]) -> LandedPull:
+def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool = False) -> LandedPull:
     def land(pull: LandedPull) -> None:
-        land_by_id(org, pull, name, wanted, ids)
+        land_by_id(org, pull, name, wanted, ids, may_be_gone)
 
     return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest(ids)}, land, name, wanted)
 

@@ -30,6 +30,7 @@ _WELCOME = [
 ]  # fmt: skip
 _GROWTH = 1000  # contacts that may change while a walk over changes goes on, beside twice as many as it announced
 _EMPTY_PAGES = 5  # one after the other, in a walk that says it is not over
+_ARCHIVED = 1_000_000  # archived contacts beside ten times as many as live ones: nothing announces how many there are
 _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
 
 
@@ -79,13 +80,19 @@ def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: dat
 def land_ids(portal: Portal, pull: LandedPull) -> None:
     """Lands the id and stamp of every live contact."""
     _say_if_short(portal, pull, PAGE)
-    _land_pages(portal, pull, lambda after: _sorted_out(*portal.list_ids_page(after)))
-    _finish_list(portal, pull)
+    if problem := _land_pages(portal, pull, lambda after: _sorted_out(*portal.list_ids_page(after)), _twice(portal)):
+        pull.finish(None, problem)
+    else:
+        _finish_list(portal, pull)
 
 
 def land_archived(portal: Portal, pull: LandedPull, wanted: PropertyList) -> None:
     """Lands all archived contacts: HubSpot offers no way to ask what was archived since."""
-    pull.finish(None, _land_pages(portal, pull, lambda after: _list_page(portal, wanted, True, after), wanted.required))
+
+    def most() -> int:
+        return 10 * portal.count() + _ARCHIVED
+
+    pull.finish(None, _land_pages(portal, pull, lambda after: _list_page(portal, wanted, True, after), most, wanted.required))
 
 
 def land_by_id(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, may_be_gone: bool, archived_too: bool = False) -> None:
@@ -104,7 +111,7 @@ def land_history(portal: Portal, pull: LandedPull, ids: list[str], properties: l
 
 def land_list_members(portal: Portal, pull: LandedPull, list_id: str) -> None:
     """Lands the members of the inclusion list."""
-    problem = _land_pages(portal, pull, lambda after: _as_members(*portal.list_members_page(list_id, after)))
+    problem = _land_pages(portal, pull, lambda after: _as_members(*portal.list_members_page(list_id, after)), _twice(portal))
     pull.finish(None, problem or (f"{len(pull.asides):,} of its members came without an id" if pull.asides else None))
 
 
@@ -155,11 +162,20 @@ def _ids_of(page: dict[str, Any]) -> list[str]:
     return [str(result["id"]) for result in page["results"]]
 
 
+def _twice(portal: Portal) -> Callable[[], int]:
+    """How many contacts a walk may bring: the search counts the live ones, and some come while we walk."""
+    return lambda: 2 * portal.count() + _GROWTH
+
+
 def _land_pages(
-    portal: Portal, pull: LandedPull, read: Callable[[str | None], SortedPage], required: Sequence[str] = (), until: Callable[[], bool] = lambda: False
-) -> str | None:
-    """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. Returns what is wrong, or None."""
-    walk = _Walk(pull)
+    portal: Portal, pull: LandedPull, read: Callable[[str | None], SortedPage], most: Callable[[], int], required: Sequence[str] = (),
+    until: Callable[[], bool] = lambda: False,
+) -> str | None:  # fmt: skip
+    """Follows paging.next.after to the end, or until that is true. The last, short page counts like any other. most: rows that may come.
+
+    Returns what is wrong, or None.
+    """
+    walk = _Walk(pull, most)
     while not pull.cursor.get("at_end") and not (pull.pages and until()):
         found = read(pull.cursor.get("after"))
         cursor = _cursor_behind(found.page)
@@ -181,7 +197,7 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
     def list_ids(after: str | None) -> SortedPage:
         return _sorted_out(*portal.list_ids_page(after))
 
-    walk = _Walk(pull)
+    walk = _Walk(pull, _twice(portal))
     with ThreadPoolExecutor(1) as ahead:
         listing = ahead.submit(list_ids, pull.cursor.get("after"))
         while not pull.cursor.get("at_end"):
@@ -198,9 +214,12 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
 
 
 class _Walk:
-    """Sees to it that a walk over pages ends: each page leads on to one that was not there before, and has something new in it, but for a few."""
+    """Sees to it that a walk over pages ends: each page leads on to one that was not there before, and has something new in it, but for a few; and
+    together they bring no more than was announced. most: rows, asked for again before it is held against a walk.
+    """
 
-    def __init__(self, pull: LandedPull) -> None:
+    def __init__(self, pull: LandedPull, most: Callable[[], int]) -> None:
+        self._pull, self._ask, self._most = pull, most, _GROWTH
         self._behind = {pull.cursor.get("after")}
         self._pages: set[str] = set()
         self._empty = 0
@@ -216,6 +235,10 @@ class _Walk:
         self._empty = 0 if named and contents not in self._pages else self._empty + 1
         if after is not None and self._empty >= _EMPTY_PAGES:
             return f"its paging goes on after {self._empty} pages with nothing new"
+        if self._pull.rows > self._most:
+            self._most = self._ask()
+            if after is not None and self._pull.rows > self._most:
+                return f"its paging goes on after {self._pull.rows} rows, more than there can be"
         self._pages.add(contents)
         self._behind.add(after)
         return None
@@ -250,8 +273,9 @@ def _with_all(portal: Portal, found: SortedPage, required: Sequence[str]) -> tup
 def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, slow_ms: float) -> None:
     """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help."""
     problem = _land_pages(
-        portal, pull, lambda after: _list_page(portal, wanted, False, after), wanted.required, until=lambda: portal.answer_seconds * 1000 > slow_ms
-    )
+        portal, pull, lambda after: _list_page(portal, wanted, False, after), _twice(portal), wanted.required,
+        until=lambda: portal.answer_seconds * 1000 > slow_ms,
+    )  # fmt: skip
     if problem is None and not pull.cursor.get("at_end"):
         problem = _land_listed(portal, pull, wanted)
     if problem:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import urllib3
 from hubspot import HubSpot
@@ -35,7 +35,7 @@ from assets.problems import PullProblem
 from assets.pull.landing import as_loadable
 from assets.pull.pace import Pace
 from assets.pull.proxies import UNKNOWN_USER, ProxyRefusal, fault_of_proxy, proxy_for, refusal_of_proxy
-from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
+from assets.pull.retries import LONGEST_WAIT, Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
 PAGE = 100
@@ -76,7 +76,7 @@ class _HereOnly(urllib3.Retry):
 
     def increment(self, method: Any = None, url: Any = None, response: Any = None, *args: Any, **options: Any) -> Any:
         target = response.get_redirect_location() if response is not None else None
-        if target and (reason := elsewhere(str(url), urljoin(str(url), target))):
+        if target and (reason := elsewhere(str(url), target)):
             raise Redirected(reason)
         return super().increment(method, url, response, *args, **options)
 
@@ -211,7 +211,10 @@ class Portal:
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
         body = {"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit}
-        return self._call("the contact search", "POST", self._path("objects", "contacts/search"), body=body, is_search=True)
+        answer, page = self._call("the contact search", "POST", self._path("objects", "contacts/search"), body=body, is_search=True)
+        if not str(page.get("total", "")).isdecimal():
+            raise PullProblem("HubSpot", f"{self.access.host} does not say how many contacts its search found.", "Run again; check HUBSPOT_BASE_URL.")
+        return answer, page
 
     def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Iterator[tuple[list[str], Page]]:
         """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
@@ -273,7 +276,7 @@ class Portal:
             if status not in _PASSING or _is_daily(error):
                 raise
             wait = retry_after(getattr(error, "headers", None) or {})
-            if status == 429:
+            if status == 429 and (wait or 0) <= LONGEST_WAIT:  # else the call gives up, and those beside it may not wait for what nobody waits for
                 (self._search_pace if is_search else self._pace).hold(wait if wait is not None else 1.0)
             raise Again(f"{host} answered {status}", wait) from error
         self._learn(response.headers)
@@ -331,8 +334,10 @@ def _again(error: Exception, host: str) -> Exception:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError) and "CERTIFICATE" in str(reason).upper():
         return _Untrusted()
-    if isinstance(reason, (LocationValueError, URLSchemeUnknown)):
+    if isinstance(reason, URLSchemeUnknown):
         return reason  # an address that is none: nothing gets better by waiting
+    if isinstance(reason, LocationValueError):
+        return Redirected("it redirects to an address that is none")
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return Again(f"{host} does not answer", no_connection=True)
     return Again(f"{host} broke off ({type(reason).__name__})")
@@ -363,7 +368,7 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
         raise PullProblem("HubSpot", f"{host} is no address that can be asked ({type(error).__name__}).", "Check HUBSPOT_BASE_URL.") from error
     except _Untrusted as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}.", certificate) from error
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise PullProblem(
             "HubSpot", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}).", "Run again; check HUBSPOT_BASE_URL."
         ) from error

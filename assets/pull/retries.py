@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
@@ -104,8 +104,15 @@ def with_patience(call: Callable[[], T], seconds: float, crm: str) -> T:
 
 
 def elsewhere(asked: str, target: str) -> str | None:
-    """Why a redirect is not followed: a token and what is asked for belong to the host that was named, and to it over TLS. None when it may be."""
-    before, after = urlsplit(asked), urlsplit(target)
+    """Why a redirect is not followed: a token and what is asked for belong to the host that was named, and to it over TLS. None when it may be.
+
+    target: as the answer names it, whole or relative.
+    """
+    try:
+        before, after = urlsplit(asked), urlsplit(urljoin(asked, target))
+        _ = after.port
+    except ValueError:
+        return "it redirects to an address that is none"
     if after.hostname != before.hostname or (after.port or _PORTS.get(after.scheme)) not in (before.port or _PORTS.get(before.scheme), 443):
         return f"it redirects to {after.hostname}{f':{after.port}' if after.port else ''}, another host"
     if before.scheme == "https" and after.scheme != "https":
@@ -143,6 +150,6 @@ def read_http_date(text: str | None) -> datetime | None:
     """A Date header as UTC; None when it is absent or no date."""
     try:
         moment = email.utils.parsedate_to_datetime(text or "")
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

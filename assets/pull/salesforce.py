@@ -42,6 +42,8 @@ _IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a 
 _TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
 _SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
+_EMPTY_PAGES = 5  # one after the other, of an answer that says it is not over
+_PREFIX = {"Lead": "00Q", "Contact": "003"}  # of their ids
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
 
@@ -113,8 +115,8 @@ def land_ids(org: Org, pull: LandedPull, name: str, fields: Sequence[str], setti
         _land_bulk_job(org, pull, query_for(name, fields), fields, settings)
 
 
-def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Sequence[str]) -> None:
-    """Lands these records, as far as they are there."""
+def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool) -> None:
+    """Lands these records, and nobody whom nobody asked for. may_be_gone: the org has not listed them a moment ago."""
     soql = query_for(name, wanted.fields)
     with problems_in_words(org.access, f"records of {name} by their ids"):
         for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
@@ -123,9 +125,23 @@ def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Se
             body, page = org.query_all(f"{soql} WHERE Id IN ({listed})")
             if not page["done"]:
                 raise PullProblem("Salesforce", f"A query for {len(some)} ids did not come in one page.", "Run again; if it stays so, report it.")
+            asked = {_short_id(record_id) for record_id in some}
             found = sort_out(body, page, "records", _objection)
+            known = [record for record in found.records if _short_id(record["Id"]) in asked]
+            if len(known) < len(found.records):
+                found = found.with_records(known, found.asides)
+            spoken_of = {*(_short_id(record["Id"]) for record in found.records), *(_short_id(aside.id) for aside in found.asides)}
+            missing = [record_id for record_id in some if _short_id(record_id) not in spoken_of]
+            if missing and not may_be_gone and not any(aside.is_unnamed for aside in found.asides):
+                pull.finish(None, f"{len(missing):,} records that it had listed were asked for and not answered, {missing[0]} first")
+                return
             pull.write_page(found.body, ".json", len(found.records), {"done": start + _IDS_OF_A_QUERY}, found.asides)
         pull.finish(None)
+
+
+def _short_id(record_id: str) -> str:
+    """The part of an id that says which record it is."""
+    return record_id[:15]
 
 
 def query_for(name: str, fields: Sequence[str]) -> str:
@@ -183,13 +199,18 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
             say_if_short("Salesforce", pull.label, int(page["totalSize"]) - len(page["records"]), len(page["records"]) or 1, org.calls_left)
         try:
             urls: set[str] = set()
+            empty = 0
             while True:
                 found = sort_out(body, page, "records", _objection)
+                if other := next((record["Id"] for record in found.records if not record["Id"].startswith(_PREFIX[pull.manifest.object])), None):
+                    pull.finish(expected, f"it answered with {other}, which is none")
+                    return True
+                empty = 0 if found.records else empty + 1
                 pull.write_page(found.body, ".json", len(found.records), _place_behind(found.records, pull.cursor), found.asides)
                 if page["done"]:
                     pull.finish(expected)
                     return True
-                if page["nextRecordsUrl"] in urls or pull.rows > expected:
+                if page["nextRecordsUrl"] in urls or pull.rows > expected or empty >= _EMPTY_PAGES:
                     pull.finish(expected, "its paging does not end where it was announced to end")
                     return True
                 urls.add(page["nextRecordsUrl"])
@@ -282,6 +303,7 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
     locators = {pull.cursor["locator"]}
     page = pull.folder / "tmp.csv"
     came: Counter[str] = Counter()
+    empty = 0
 
     def download() -> tuple[int, str]:
         announced, following = org.download(pull.cursor["job"], pull.cursor["locator"], page_rows, page)
@@ -308,8 +330,10 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
         header = _page_header(page)
         if header and (sorted(map(str.lower, header)) != sorted(map(str.lower, fields)) or header != (_header(pull) or header)):
             return f"result page {pull.pages + 1} has other columns than were asked for, or than the pages before"
-        if following and (following in locators or (expected is not None and pull.rows + rows > expected)):
-            return f"its result pages do not end where the job said: {pull.rows + rows} rows, {'a page came twice' if following in locators else expected}"
+        empty = 0 if rows else empty + 1
+        if following and (following in locators or empty >= _EMPTY_PAGES or (expected is not None and pull.rows + rows > expected)):
+            why = "a page came twice" if following in locators else f"{empty} empty pages" if empty >= _EMPTY_PAGES else expected
+            return f"its result pages do not end where the job said: {pull.rows + rows} rows, {why}"
         locators.add(following)
         pull.keep(page, rows, {"job": pull.cursor["job"], "locator": following, "at_end": not following})
     return None

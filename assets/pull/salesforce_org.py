@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import jwt
 import requests
@@ -155,7 +155,9 @@ class Org:
         return self._page(f"{self._client.base_url}queryAll/", {"q": soql})
 
     def next_page(self, url: str) -> tuple[bytes, dict[str, Any]]:
-        """The page behind nextRecordsUrl. Raises Refusal when the org has forgotten the query."""
+        """The page behind nextRecordsUrl. Raises Refusal when the org has forgotten the query, Redirected when that is no path of its own."""
+        if not url.startswith("/"):  # the rest of an address would make another host of it
+            raise Redirected("the next page of its answer is not on it")
         return self._page(f"{urlsplit(self._client.base_url).scheme}://{self._client.sf_instance}{url}", {})
 
     def _page(self, url: str, parameters: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
@@ -230,7 +232,7 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
-        if target is not None and (reason := elsewhere(resp.url, urljoin(resp.url, target))):
+        if target is not None and (reason := elsewhere(resp.url, target)):
             raise Redirected(reason)
         return target
 

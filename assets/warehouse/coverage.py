@@ -8,7 +8,7 @@ from assets.warehouse.identity import read_identity
 
 _PULLS = """
     with compared as (
-        select replace(object, '_ids', '') as object, max(coalesce(crm_time, started_at)) as compared_at
+        select replace(object, '_ids', '') as object, max_by(coalesce(crm_time, started_at), pull_no) as compared_at
         from raw.pull
         where complete and mode in ('full', 'ids')
         group by all

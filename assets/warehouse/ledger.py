@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from assets.moments import naive, utc_text
+from assets.problems import ConfigurationProblem
 from assets.sql import literal, transaction
 from assets.verdict import Verdict
 
@@ -48,6 +49,17 @@ def begin_run(connection: duckdb.DuckDBPyConnection, run_id: str, started_at: da
         with transaction(connection):
             connection.execute("delete from main.current_run")
             connection.execute("insert into main.current_run values (?, ?, null)", [run_id, naive(started_at)])
+
+
+def accept_clock(connection: duckdb.DuckDBPyConnection, who: str) -> None:
+    """Notes that a person accepts what the CRMs' clocks say now, although it is before the last proven run. Runs up to that one no longer date anything.
+
+    Raises ConfigurationProblem, and notes nothing, when that is not in question.
+    """
+    (run_no,) = _one(connection, "select max(run_no) from main.clock_went_back")
+    if run_no is None:
+        raise ConfigurationProblem("--accept-clock: it is not in question. In the last run no clock was before the last proven run.")
+    connection.execute("insert into main.accepted_clock values (?, ?, ?)", [run_no, naive(datetime.now(UTC)), who])
 
 
 def summarise_run(connection: duckdb.DuckDBPyConnection, verdict: Verdict, violated: list[str], not_evaluated: list[str]) -> RunRecord:

@@ -64,12 +64,18 @@ def accepted_missing(connection: duckdb.DuckDBPyConnection, name: str, kind: str
     return count(connection, f"select coalesce(max(missing), 0) from main.shrink_in_force where name = '{name}' and kind = '{kind}'")
 
 
+def _accepted_as(kind: str) -> str:
+    """Records are counted, and where all ids are compared they are listed: a person accepts both at once."""
+    return "records" if kind in ("counted", "listed") else kind
+
+
 def note_count(connection: duckdb.DuckDBPyConnection, name: str, kind: str, known: int | None, counted: int) -> None:
     """Notes how many there are. known: how many there should be; None: as many as the models know."""
     run_id = current_run_id(connection)
     with transaction(connection):
         connection.execute("delete from main.object_count where run_id <> ? or (name = ? and kind = ?)", [run_id, name, kind])
         connection.execute("insert into main.object_count values (?, ?, ?, ?, ?)", [run_id, name, kind, known, counted])
+        connection.execute("update main.shrink_regained set counted = greatest(counted, ?) where name = ? and kind = ?", [counted, name, _accepted_as(kind)])
 
 
 def accept_shrink(connection: duckdb.DuckDBPyConnection, given: Sequence[str], who: str) -> None:
@@ -88,4 +94,10 @@ def accept_shrink(connection: duckdb.DuckDBPyConnection, given: Sequence[str], w
            select name, kind, max(known), min(counted), $moment, $who, (select coalesce(max(pull_no), 0) from raw.pull)
            from core.shrink where not is_accepted and list_contains($names, name) group by name, kind""",
         {"moment": naive(datetime.now(UTC)), "who": who, "names": list(given)},
+    )
+    connection.execute("delete from main.shrink_regained where list_contains(?, name)", [list(given)])
+    connection.execute(
+        """insert into main.shrink_regained
+           select name, kind, max_by(counted, accepted_at) from main.accepted_shrink where list_contains(?, name) group by name, kind""",
+        [list(given)],
     )

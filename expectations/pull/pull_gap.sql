@@ -16,12 +16,17 @@
 -- Warum: Gelöschte und zusammengeführte Datensätze verlassen den Papierkorb nach 15 Tagen, und spätere Abrufe hören nie mehr von ihnen. Ein
 -- Datensatz, den es nicht mehr gibt, zählt hier noch als vorhanden; „in Ordnung“ wäre geraten.
 -- Sonst: Die Läufe beweisen nichts, bis alle IDs einmal verglichen wurden.
-with delete_aware as (
-    select
-        object, mode, pull_no, coalesce(crm_time, started_at) as pulled_at,
-        lag(coalesce(crm_time, started_at)) over (partition by object order by pull_no) as pulled_before_at
-    from raw.pull
-    where complete and object in ('Lead', 'Contact')
+with pulled as (
+    select object, pull_no, coalesce(crm_time, started_at) as pulled_at from raw.pull where complete and object in ('Lead', 'Contact')
+),
+latest as (
+    select object, max_by(pulled_at, pull_no) as pulled_at from pulled group by object
+),
+delete_aware as (
+    -- a pull of which the clock said that it was later than the last one bridges nothing, and opens nothing
+    select pulled.*, lag(pulled.pulled_at) over (partition by pulled.object order by pulled.pulled_at, pulled.pull_no) as pulled_before_at
+    from pulled
+    inner join latest on latest.object = pulled.object and pulled.pulled_at <= latest.pulled_at
 ),
 compared as (
     select replace(object, '_ids', '') as object, max(pull_no) as pull_no

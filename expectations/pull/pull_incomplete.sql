@@ -13,7 +13,8 @@
 -- Rests on: docs/decisions/0003-three-outcomes.md.
 -- Not: a CRM that is emptied by deletions, merges or archiving that it tells of: that is mass_change. A record that cannot be read and that a person accepted (record_set_aside).
 -- Steward: nothing. The person who runs Bindwatch reads the reason, mends it, and runs again. A record that cannot be read is corrected in its CRM, or
--- accepted with `bindwatch run --accept-record ID`; a smaller CRM with `bindwatch run --accept-shrink NAME`.
+-- accepted with `bindwatch run --accept-record ID`; a smaller CRM with `bindwatch run --accept-shrink NAME`; that clocks were wrong in the last proven run,
+-- and are right now, with `bindwatch run --accept-clock`.
 --
 -- Auf Deutsch: Ein Abruf dieses Laufs fehlt oder hat nicht alles gebracht.
 -- Warum: Jede andere Prüfung spricht über das, was abgerufen wurde. Fehlt ein Teil, kann keine von ihnen „in Ordnung“ sagen.
@@ -82,16 +83,14 @@ inner join clock as hubspot on salesforce.source = 'salesforce' and hubspot.sour
 where abs(epoch(salesforce.theirs - salesforce.ours) - epoch(hubspot.theirs - hubspot.ours)) > 300
 union all by name
 select
-    format('The clock of {} says {}, and the last proven run was as of {}.', case clock.source when 'hubspot' then 'HubSpot' else 'Salesforce' end,
-        strftime(clock.theirs, '%Y-%m-%d %H:%M'), strftime(proven.as_of, '%Y-%m-%d %H:%M')) as reason,
-    'Find out why its time went back. Was it wrong at the last proven run, restore the home from the backup before it.' as action,
-    format('Die Uhr von {} sagt {}; der letzte bewiesene Lauf hatte den Stand {}.', case clock.source when 'hubspot' then 'HubSpot' else 'Salesforce' end,
-        strftime(clock.theirs, '%d.%m.%Y %H:%M'), strftime(proven.as_of, '%d.%m.%Y %H:%M')) as reason_de,
-    'Herausfinden, warum ihre Zeit zurückging. War sie beim letzten bewiesenen Lauf falsch, das Home aus der Sicherung davor wiederherstellen.' as action_de,
-    clock.source || ' clock went back' as facts
-from clock
-cross join (select max_by(as_of, run_no) as as_of from main.run where verdict in ('pass', 'fail')) as proven
-where clock.theirs < proven.as_of - interval 5 minute
+    format('The clock of {} says {}, and the last proven run was as of {}.', case source when 'hubspot' then 'HubSpot' else 'Salesforce' end,
+        strftime(theirs, '%Y-%m-%d %H:%M'), strftime(as_of, '%Y-%m-%d %H:%M')) as reason,
+    'Find out why its time went back. If it is right now, and was wrong at the last proven run: bindwatch run --accept-clock' as action,
+    format('Die Uhr von {} sagt {}; der letzte bewiesene Lauf hatte den Stand {}.', case source when 'hubspot' then 'HubSpot' else 'Salesforce' end,
+        strftime(theirs, '%d.%m.%Y %H:%M'), strftime(as_of, '%d.%m.%Y %H:%M')) as reason_de,
+    'Herausfinden, warum ihre Zeit zurückging. Stimmt sie jetzt, und war sie beim letzten bewiesenen Lauf falsch: bindwatch run --accept-clock' as action_de,
+    source || ' clock went back' as facts
+from main.clock_went_back
 union all by name
 select
     case object_type when 'contact' then record_id end as hubspot_contact_id,

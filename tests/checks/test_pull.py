@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from assets.problems import ConfigurationProblem
+from assets.warehouse.ledger import accept_clock
 from assets.warehouse.shrinkage import accept_shrink
 from tests.crm import BOUND, Crm, contact_id, day, lead_id, one
 
@@ -83,6 +84,21 @@ def test_pull_incomplete_is_over_when_a_person_accepts_the_number_and_that_is_th
     assert one(crm, "pull_incomplete")["severity"] == "unproven"
 
 
+def test_what_came_back_after_a_person_accepted_less_may_not_go_again() -> None:
+    crm = of_crm(120)
+    crm.count("salesforce.Lead", 0)
+    accept_shrink(crm.build().connection, ["salesforce.Lead"], "ann")
+    assert crm.findings("pull_incomplete") == []
+    crm.end_run(day(31))
+    crm.count("salesforce.Lead", 120)
+    assert crm.findings("pull_incomplete") == []
+    crm.end_run(day(32))
+    crm.count("salesforce.Lead", 0)
+    assert "0 are there, and 120 should be" in one(crm, "pull_incomplete")["reason"]
+    accept_shrink(crm.build().connection, ["salesforce.Lead"], "bob")
+    assert crm.findings("pull_incomplete") == []
+
+
 def test_only_what_is_in_question_can_be_accepted() -> None:
     crm = of_crm(60)
     crm.count("salesforce.Lead", 5)
@@ -118,6 +134,30 @@ def test_pull_incomplete_fires_when_a_clock_goes_back_behind_the_last_proven_run
     crm.end_run()
     crm.clock("salesforce", day(30) - timedelta(minutes=6))
     assert "The clock of Salesforce says 2026-03-29 23:54" in one(crm, "pull_incomplete")["reason"]
+
+
+def test_a_person_accepts_that_the_clocks_were_wrong_in_the_last_proven_run() -> None:
+    crm = Crm()
+    crm.contact("109", bound=lead_id(99), email="p9@example.com")
+    crm.clock("salesforce", day(760))
+    crm.clock("hubspot", day(760))
+    crm.end_run()
+    with pytest.raises(ConfigurationProblem, match="it is not in question"):
+        accept_clock(crm.connection, "ann")
+    for now in (day(31), day(32)):
+        crm.clock("salesforce", now)
+        crm.clock("hubspot", now)
+        if now == day(31):
+            findings = crm.findings("pull_incomplete")
+            assert {"--accept-clock" in finding["action"] for finding in findings} == {True}
+            crm.end_run(verdict="unproven")
+            continue
+        accept_clock(crm.build().connection, "ann")
+        assert crm.findings("pull_incomplete") == []
+        assert {row["first_seen_at"] for row in crm.build().rows("from review.finding where status = 'open'")} == {now}
+        crm.end_run()
+    crm.clock("salesforce", day(31))
+    assert len(crm.findings("pull_incomplete")) == 1  # behind what was proven since
 
 
 def test_a_wrong_clock_of_this_machine_changes_nothing() -> None:
@@ -184,6 +224,16 @@ def test_pull_gap_fires_when_salesforce_was_not_pulled_for_longer_than_it_keeps_
     assert (finding["severity"], name in finding["reason"], "--full" in finding["action"]) == ("unproven", True, True)
     # an increment afterwards does not close it
     crm.pull("salesforce", name, mode="incremental", at=day(47))
+    assert len(crm.findings("pull_gap")) == 1
+
+
+def test_pull_gap_is_over_when_a_clock_that_was_years_ahead_is_right_again() -> None:
+    crm = Crm()
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(760))
+    assert len(crm.findings("pull_gap")) == 1
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(31))
+    assert crm.findings("pull_gap") == []
+    crm.pull("salesforce", "Lead", mode="incremental", at=day(60))
     assert len(crm.findings("pull_gap")) == 1
 
 

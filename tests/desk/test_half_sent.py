@@ -1,5 +1,6 @@
 """Requests that are sent in part, or not at all: they end, and keep out nobody."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from review import server
 from tests.crm import BOUND, RIVAL
@@ -171,3 +173,23 @@ def test_a_page_that_takes_long_is_not_cut_off(home: Path, monkeypatch: pytest.M
         assert Visitor(address).open("/health").status == 200
         assert time.monotonic() - started < 1.5, "others are served meanwhile"
         assert Visitor(address).open("/").texts("//h1") == ["Unsafe"]
+
+
+def test_who_is_cut_off_when_the_desk_ends_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    asked = threading.Event()
+
+    async def never_answers(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        await asyncio.sleep(60)
+
+    desk = server.make_server(never_answers, timeout_graceful_shutdown=1)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=desk.run, args=([listener],), daemon=True)
+    thread.start()
+    with socket.create_connection(listener.getsockname()) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert asked.wait(10)
+        desk.should_exit = True
+        thread.join(20)
+    assert not thread.is_alive()
+    assert not [record for record in caplog.records if record.exc_info]

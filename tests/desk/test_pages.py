@@ -5,9 +5,11 @@ import io
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from assets.published.decisions import Decision, DecisionStore
+from assets.published.publish import publish_verdict
 from assets.published.worklist import Filter, Worklist
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 from tests.desk.portal import EVIL, Visitor, end_run, publish, pull, served, troubled
@@ -52,6 +54,14 @@ def test_a_run_that_could_not_be_completed_is_unmistakable_on_every_page(home: P
 
 def test_an_old_run_is_said_to_be_old(ann: Visitor) -> None:
     assert "No run for more than 26 hours" in ann.open().text
+
+
+def test_tables_that_were_rebuilt_alone_are_said_to_be_newer_than_the_page(home: Path, ann: Visitor) -> None:
+    assert "rebuilt in Dagster" not in ann.open().text
+    with duckdb.connect() as connection:
+        publish_verdict(connection, home, {}, {"rebuilt_since": {"at": "2026-03-30T11:22:00Z", "run_id": "alone"}})
+    assert "Tables were rebuilt in Dagster alone, 30 Mar 2026, 11:22" in ann.open().text
+    assert "einzeln neu gebaut, 30" in ann.open(**{"Accept-Language": "de"}).text
 
 
 def test_a_green_run_is_green(home: Path, ann: Visitor) -> None:

@@ -1,6 +1,7 @@
 """Merge plans at the desk: judged before the merge, looked at again afterwards."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,36 @@ def test_what_became_of_planned_merges_is_known_after_the_plan_was_taken_away(ho
     assert [(row["plan"], row["said_before"], row["result"], row["hubspot_contact_id"]) for row in exported] == [
         ("'=june.csv", "unsafe", "sync_broken", "101"), ("'=june.csv", "safe", "as_planned", "101"),
     ]  # fmt: skip
+
+
+def test_a_clock_that_goes_back_does_not_turn_round_what_was_said_of_a_plan(home: Path, ann: Visitor) -> None:
+    crm = Crm()
+    for number in (1, 2):
+        crm.lead(number)
+    crm.contact(bound=BOUND)
+    crm.plan((RIVAL, BOUND))
+    crm.end_run(day(20))
+    crm.later()
+    crm.lead(1, merged_into=RIVAL, modified=day(19))
+    crm.end_run(day(21))
+    crm.connection.execute("delete from main.merge_plan")
+    publish(crm, home)
+    page = ann.open("/plans")
+    assert page.texts("//section[h2='What became of planned merges']//tbody/tr/td[1]") == ["sync broken"]
+    (row,) = rows(Page(ann.session.get(f"{ann.address}/export/planned-merges.csv", timeout=20)))
+    assert (row["said_before"], row["result"]) == ("unsafe", "sync_broken")
+
+
+def test_what_is_called_like_a_plan_and_is_none_holds_no_run_up(tmp_path: Path) -> None:
+    folder = tmp_path / "merge-plans"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "folder.csv").mkdir()
+    (folder / "gone.csv").symlink_to("nowhere")
+    (folder / "june.csv").write_text(SAFE)
+    crm = Crm()
+    load_merge_plans(crm.connection, tmp_path)
+    assert crm.connection.execute("select distinct plan from main.merge_plan").fetchall() == [("june.csv",)]
 
 
 def test_the_page_can_be_read_without_a_plan_in_any_language(home: Path) -> None:

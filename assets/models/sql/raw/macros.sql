@@ -163,13 +163,14 @@ create or replace macro main.masked_email(email) as regexp_replace(email, '^(.)[
 -- begins with = + - @, also in their full width, also behind blanks, control characters, semicolons or commas; a phone number or a negative number
 -- stays as it is. And what stands behind a semicolon, a tab or the end of a line: a spreadsheet that divides there makes a cell of it.
 -- assets/published/cells.py says the same for cells that are in no table.
+create or replace macro main.unseen_characters() as
+    '\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}';
+create or replace macro main.behind_unseen(text_value) as regexp_replace(text_value, '^[' || main.unseen_characters() || '\t\r\n;,]*', '');
 create or replace macro main.safe_cell(text_value) as
     case
-        when regexp_matches(text_value, '^([\t\r\n]|[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}\t\r\n;,]*[=@＝＠＋－])')
-          or (regexp_matches(text_value, '^[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}\t\r\n;,]*[+-]')
-              and not regexp_full_match(text_value, '[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}\t\r\n;,]*[+-][0-9 ()./-]*'))
-        then chr(39) else ''
-    end || regexp_replace(text_value, '([;\t\r\n][\x00-\x08\x0b\x0c\x0e-\x20\x7f-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}\x{3000}\x{feff}]*)([=@+＝＠＋－-])', '\1''\2', 'g');
+        when regexp_matches(text_value, '^[\t\r\n]') or regexp_matches(main.behind_unseen(text_value), '(?s)^([=@＝＠＋－]|[+-].*[^0-9 ()./-])') then chr(39)
+        else ''
+    end || regexp_replace(text_value, '([;\t\r\n][' || main.unseen_characters() || ']*)([=@+＝＠＋－-])', '\1''\2', 'g');
 
 -- Why a record that arrived cannot be read, as the end of a sentence.
 create or replace macro main.why_unreadable(reason) as

@@ -115,6 +115,12 @@ create table if not exists main.accepted_shrink (
     accepted_at timestamp not null, accepted_by varchar not null, pull_no bigint not null
 );
 
+-- One row: the most that were counted of something after a person accepted that fewer are there: what came back may not go again unseen.
+create table if not exists main.shrink_regained (name varchar not null, kind varchar not null, counted bigint not null);
+
+-- One row: a person accepted that the CRMs' clocks are right now, and were wrong in the runs up to this number.
+create table if not exists main.accepted_clock (run_no bigint not null, accepted_at timestamp not null, accepted_by varchar not null);
+
 -- One row: a person accepted that a record cannot be read. It holds for this version of what came.
 create table if not exists main.accepted_record (
     object varchar not null, id varchar not null, version varchar not null,
@@ -225,11 +231,28 @@ select
         run.started_at) as as_of
 from main.current_run as run;
 
+-- One row: a CRM whose clock says in this run that it is before the last proven run, unless a person accepted that it was wrong then. Less than 5 minutes
+-- may be the distance of two honest clocks, of which as_of is the later one.
+create or replace view main.clock_went_back as
+select clock.source, clock.theirs, proven.as_of, proven.run_no
+from main.crm_clock as clock
+inner join main.current_run as run on run.run_id = clock.run_id
+cross join (
+    select max(run_no) as run_no, max_by(as_of, run_no) as as_of
+    from main.run
+    where verdict in ('pass', 'fail') and run_no > coalesce((select max(run_no) from main.accepted_clock), 0)
+) as proven
+where clock.theirs < proven.as_of - interval 5 minute;
+
 -- One row: how many records are missing with a person's consent, by name and kind. It holds until all of them were listed once: from then on those
--- that are gone are known to be.
+-- that are gone are known to be. Those that came back meanwhile are no longer missing.
 create or replace view main.shrink_in_force as
-select accepted.name, accepted.kind, max_by(accepted.known - accepted.counted, accepted.accepted_at) as missing
+select
+    accepted.name, accepted.kind,
+    max_by(
+        least(accepted.known - accepted.counted, greatest(accepted.known - coalesce(regained.counted, accepted.counted), 0)), accepted.accepted_at) as missing
 from main.accepted_shrink as accepted
+left join main.shrink_regained as regained on regained.name = accepted.name and regained.kind = accepted.kind
 where accepted.kind not in ('records', 'members')
    or not exists (
        select 1

@@ -111,7 +111,7 @@ compared as (
 dated as (
     select
         compared.*,
-        case when change in ('new', 'reopened', 'worsened') then run.as_of else open_before end as open_since,
+        case when change in ('new', 'reopened', 'worsened') then run.as_of else least(open_before, run.as_of) end as open_since,
         case when change in ('new', 'reopened', 'worsened') then run.run_no else open_run_before end as open_run_no
     from compared
     cross join run
@@ -133,7 +133,7 @@ select
     main.decided_status(decision.status, decision.waived_until, clock.as_of, f.severity) as status,
     assignment.owner,
     decision.waived_until,
-    coalesce(f.first_seen_at, run.as_of) as first_seen_at,
+    least(f.first_seen_at, run.as_of) as first_seen_at,
     run.as_of as last_seen_at,
     cast(null as timestamp) as resolved_at,
     case when f.hubspot_contact_id is not null then policy.hubspot_record_url || f.hubspot_contact_id end as hubspot_url,
