@@ -30,5 +30,6 @@ TABLES = {
     "policy": "main.policy",
     "field_mapping": "main.field_mapping",
     "salesforce_field": "raw.salesforce_field",
+    "mapped_field": "core.mapped_field",
     "check_policy": "main.check_policy",
 }

@@ -4,7 +4,8 @@
 -- basis: documented
 -- on: core/binding
 --
--- Fails when a live HubSpot contact is bound to a record that lost a merge. Names the survivor at the end of the merge chain.
+-- Fails when a live HubSpot contact is bound to a record that lost a merge longer ago than the settle time. Names the survivor at the end of the merge
+-- chain.
 -- Why: the merge went the wrong way round. The sync of the contact is broken, its edits no longer reach Salesforce (F6, rule 36).
 -- Otherwise: edits of the contact do not reach Salesforce, and edits in Salesforce do not reach the contact; both drift apart.
 -- Rests on: rules 36, 37; F5, F6.
@@ -32,4 +33,8 @@ select
     'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
-where binding.bound_state = 'merged';
+left join core.departure as departure on departure.record_id = binding.bound_id
+cross join staging.clock as clock
+cross join main.policy as policy
+where binding.bound_state = 'merged'
+  and coalesce(clock.as_of - departure.departed_at > to_minutes(policy.settle_minutes), true);

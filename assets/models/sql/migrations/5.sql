@@ -1,0 +1,4 @@
+-- From schema 4 to schema 5: fields are known with what they can hold. Every pull describes them anew.
+
+alter table raw.salesforce_field add column is_writable boolean;
+alter table raw.salesforce_field add column labels map(varchar, varchar);
