@@ -9,6 +9,7 @@ TABLES = {
     "binding": "core.binding",
     "switch_event": "core.switch_event",
     "overwrite": "core.overwrite",
+    "first_binding_value": "core.first_binding_value",
     "overwritten_value": "core.overwritten_value",
     "merge_event": "core.merge_event",
     "merge_advice": "core.merge_advice",

@@ -19,8 +19,11 @@ OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Sa
 _OVERLAP = 50  # decisions
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
-# What is open is in the order in which it should be dealt with: by severity, blast radius, age.
-_ORDER = "main.severity_rank(severity) desc, blast_radius desc, open_since, fingerprint"
+# What is open is in the order in which it should be dealt with; what cannot be believed comes first.
+_ORDER = (
+    "severity = 'unproven' desc, main.urgency_rank(urgency), main.severity_rank(severity) desc, main.harm_rank(harm), deadline_at nulls last, "
+    "blast_radius desc, first_seen_at, fingerprint"
+)
 
 
 @dataclass(frozen=True)

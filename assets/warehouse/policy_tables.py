@@ -25,9 +25,17 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
     }
     text = ("integration_user_id", "inclusion_list_id")  # JSON null has no type of its own
     mapping = [
-        {"property": m.hubspot, "object_type": object_type, "salesforce_field": field, "rule": m.rule, "position": position,
-         "consent": m.consent_kind is not None, "consent_kind": m.consent_kind,
-         "granted": _values(m.consent, "granted"), "denied": _values(m.consent, "denied")}
+        {
+            "property": m.hubspot,
+            "object_type": object_type,
+            "salesforce_field": field,
+            "rule": m.rule,
+            "position": position,
+            "consent": m.consent_kind is not None,
+            "consent_kind": m.consent_kind,
+            "granted": _values(m.consent, "granted"),
+            "denied": _values(m.consent, "denied"),
+        }
         for position, m in enumerate(policy.mapping, 1)
         for object_type in ("Lead", "Contact")
         if (field := m.field_of(object_type)) is not None
@@ -49,7 +57,7 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         )
         _replace_table(
             connection, "main.check_policy",
-            "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint, title varchar, why varchar, "
+            "check_name varchar, suite varchar, default_severity varchar, basis varchar, default_harm varchar, about varchar, severity varchar, max_findings bigint, title varchar, why varchar, "
             "otherwise varchar, rests_on varchar, title_de varchar, why_de varchar, otherwise_de varchar", settings,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: cut_off
 -- on: core/binding
 --
 -- Fails when a live HubSpot contact is bound to a record that lost a merge longer ago than the settle time. Names the survivor at the end of the merge
@@ -30,7 +31,8 @@ select
         when person.survivor_id is not null then format('Er ist mit {} verknüpft, das in {} zusammengeführt wurde.', binding.bound_id, person.survivor_id)
         else format('Er ist mit {} verknüpft, das zusammengeführt wurde; die Kette läuft im Kreis und hat keinen verbleibenden Datensatz.', binding.bound_id)
     end as reason_de,
-    'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de
+    'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de,
+    main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
 left join core.departure as departure on departure.record_id = binding.bound_id

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: mixed_people
 -- on: core/binding
 --
 -- Fails when a contact and the live record it is bound to both have an e-mail, the record's is neither the contact's primary nor one of

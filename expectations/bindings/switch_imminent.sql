@@ -2,6 +2,8 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: overwritten
+-- about: switch
 -- on: core/binding
 --
 -- Fails when the prediction for a contact is a switch by rule 11: another record that matches its e-mail was updated after the contact's last sync.

@@ -3,6 +3,7 @@
 -- severity: warn
 -- severity: block when the candidates belong to two different accounts or owners
 -- basis: observed
+-- harm: drift
 -- on: core/binding
 --
 -- Fails when a live HubSpot contact carries no Salesforce id and two or more live Salesforce records have its primary e-mail.

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: documented
+-- harm: none
 -- on: core/duplicate_cluster
 --
 -- Fails when two or more live Salesforce records share an e-mail and no live HubSpot contact has it as its primary e-mail.

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: inferred
+-- harm: mixed_people
 -- on: core/duplicate_cluster
 --
 -- Fails when no two live Salesforce records with one e-mail share a word of their names, though some of them are written in one script, or when the

@@ -2,6 +2,8 @@
 --
 -- severity: warn
 -- basis: documented
+-- harm: none
+-- about: switch
 -- on: core/rival
 --
 -- Fails when a live Salesforce record other than the bound one matches the e-mail of a live HubSpot contact, a switch is possible, and it would

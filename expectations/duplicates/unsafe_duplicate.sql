@@ -3,6 +3,8 @@
 -- severity: block
 -- severity: warn when HubSpot would lose nothing, and only blanks of the same person's record would be filled
 -- basis: documented
+-- harm: overwritten
+-- about: switch
 -- on: core/overwrite
 --
 -- Fails when a live Salesforce record other than the bound one matches the e-mail of a live HubSpot contact, and a switch to it would overwrite or

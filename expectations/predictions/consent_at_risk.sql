@@ -2,6 +2,8 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: consent
+-- about: switch
 -- on: core/overwrite
 --
 -- Fails when the switch of a contact bound to a live record to a rival is likely (it is predicted, or the rival was updated in the last 30 days), and would

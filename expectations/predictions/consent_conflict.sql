@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: observed
+-- harm: consent
 -- on: core/hubspot_contact
 --
 -- Fails when a live Salesforce record with the primary e-mail of a live HubSpot contact is opted out (HasOptedOutOfEmail, where it is mapped to

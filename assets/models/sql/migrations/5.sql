@@ -2,3 +2,8 @@
 
 alter table raw.salesforce_field add column is_writable boolean;
 alter table raw.salesforce_field add column labels map(varchar, varchar);
+
+-- Findings know what they do to people, and how soon something must be done.
+alter table main.ledger add column harm varchar;
+alter table main.ledger add column deadline_at timestamp;
+alter table main.ledger add column urgency varchar;

@@ -246,6 +246,9 @@ create or replace macro main.is_implausible(floor, counted, records, percent) as
 -- A stamp that lies more than a day after now counts as now (stamp_in_future).
 create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + interval 1 day then as_of else stamp end;
 
+-- A moment until which something can be done; null when it is past.
+create or replace macro main.still_ahead(deadline, as_of) as case when deadline > as_of then deadline end;
+
 -- What a finding is about: a HubSpot contact, else the Salesforce record, else neither.
 create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
     case
@@ -254,6 +257,13 @@ create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
         when salesforce_id is not null then 'Contact'
         else 'none'
     end;
+
+-- What a finding does to people, the worst first: the contact is deleted, two people become one, a contact is cut off, somebody is written to who did
+-- not agree (or no more although they did), values are lost, values spread, CRM and policy drift apart.
+create or replace macro main.harm_rank(harm) as
+    coalesce(list_position(['deleted', 'mixed_people', 'cut_off', 'consent', 'overwritten', 'spread', 'drift', 'none'], harm), 9);
+
+create or replace macro main.urgency_rank(urgency) as coalesce(list_position(['now', 'soon', 'later'], urgency), 9);
 
 create or replace macro main.severity_rank(severity) as case severity when 'unproven' then 3 when 'block' then 2 when 'warn' then 1 else 0 end;
 

@@ -85,8 +85,8 @@ branch as (
             when heir_id is not null then '4'
             else '5'
         end as branch,
-        -- a malformed id is no id: predicted as never bound
-        bound_id is not null and bound_state <> 'live' as is_lost
+        -- a malformed id names no record, but somebody was bound: that is not "never bound"
+        bound_state not in ('live', 'none') as is_lost
     from input
 ),
 decided as (

@@ -145,6 +145,7 @@ plan as (
         master.object_type = 'Lead' and has_contacts.book is not null and not coalesce(master_held.is_in_scope, true) as must_enter_list,
         watching.contact_id is not null or run_book.is_of_strangers as must_ask,
         coalesce(watching.bound_id, run_book.bound_id) as asked_id,
+        other_book.book is not null as is_part_of_another,
         list_sort(list_distinct(list_filter(
             list_append(coalesce(holding.contact_ids, cast([] as varchar[])), run_book.hubspot_contact_id), lambda id: id is not null))) as other_contact_ids,
         coalesce(len(holding.contact_ids), 0) > 1
@@ -156,6 +157,7 @@ plan as (
     left join kept_contact on kept_contact.book = run_book.book
     left join holding on holding.book = run_book.book
     left join watching on watching.book = run_book.book
+    left join core.run_book as other_book on other_book.book = '#' || watching.contact_id and not other_book.is_of_strangers
     left join (select distinct book from core.run_book_record where object_type = 'Contact') as has_contacts on has_contacts.book = run_book.book
 ),
 beside as (
@@ -274,6 +276,9 @@ select
             step.before_text, step.kept_id, step.kept_id, step.master_id)
     end
     || case
+        when step.action = 'manual' and step.is_part_of_another
+        then format('Contact {}, which is bound to {}, has this e-mail as an additional one: what is to be done with {} is part of its own run-book.',
+            step.hubspot_contact_id, step.asked_id, beside.record_ids)
         when step.action = 'manual' and step.must_ask
         then format('Contact {} is bound to {}, which has another e-mail or looks like another person; its own e-mail is that of {}. Check whose record {} is. If it is the wrong one, enter HubSpot''s values in the right one: the binding moves there, on purpose, and {} stays.',
             step.hubspot_contact_id, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
@@ -310,6 +315,9 @@ select
             step.before_text, step.kept_id, step.kept_id, step.master_id)
     end
     || case
+        when step.action = 'manual' and step.is_part_of_another
+        then format('Kontakt {}, der mit {} verknüpft ist, hat diese E-Mail als zusätzliche: was mit {} zu tun ist, steht bei ihm.',
+            step.hubspot_contact_id, step.asked_id, beside.record_ids)
         when step.action = 'manual' and step.must_ask
         then format('Kontakt {} ist mit {} verknüpft, das eine andere E-Mail hat oder nach einer anderen Person aussieht; die eigene E-Mail hat {}. Klären, wessen Datensatz {} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen: die Verknüpfung wandert dann dorthin, mit Absicht, und {} bleibt.',
             step.hubspot_contact_id, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)

@@ -8,6 +8,8 @@ create or replace table core.contact_value as
 with needed as (
     select hubspot_contact_id as contact_id from core.rival
     union
+    select hubspot_contact_id from core.binding where bound_state = 'none' and prediction = 'bind'
+    union
     select contact.contact_id
     from core.run_book_record as record
     inner join core.hubspot_contact as contact on contact.bound_id = record.record_id and contact.state = 'live'

@@ -1,5 +1,5 @@
 -- One row: a Salesforce record whose values are compared with those of a contact.
--- These are the rivals, the records of a run-book that somebody is bound to, or could be, and the records of contacts whose binding changed. A list has
+-- These are the rivals, the records that unbound contacts will be bound to, the records of a run-book that somebody is bound to, or could be, and the records of contacts whose binding changed. A list has
 -- no names: all records of one pull name their fields in the same order, so that a value is found by its place and not searched for.
 --
 -- record_id: the record
@@ -8,6 +8,8 @@
 create or replace table core.record_value as
 with needed as (
     select rival_id as record_id from core.rival
+    union
+    select predicted_id from core.binding where bound_state = 'none' and prediction = 'bind'
     union
     select record_id from core.run_book_record where is_compared
     union

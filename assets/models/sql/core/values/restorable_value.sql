@@ -14,7 +14,7 @@
 -- source_before: who had written the value, in HubSpot's words; null where only the pulled versions show it
 -- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after; HubSpot gave no history)
 -- status: restore; back (it has that value again); edited_later (left alone); of_account (nobody can write it in the bound record, which takes it from
---   its account or works it out, and would overwrite it again); contact_gone (archived, merged or vanished: restore the contact first)
+--   its account or works it out, and would overwrite it again); read_only (an opt-out: HubSpot lets nobody take it back); contact_gone (archived, merged or vanished: restore the contact first)
 -- is_overtaken: HubSpot's history shows that somebody wrote it otherwise after this switch
 -- edited_at: when it was written otherwise last, after the switch or before
 -- edited_by: by whom, in HubSpot's words
@@ -22,6 +22,7 @@
 -- salesforce_field: the field of that record that holds the property
 -- salesforce_value: its value
 -- must_be_in_salesforce: that value would overwrite HubSpot's with the next sync, so it has to be corrected first (rules 24, 25)
+-- can_be_in_hubspot: somebody may write the property there; the Salesforce owner comes from Salesforce alone
 create or replace table core.restorable_value as
 with switch as (
     select hubspot_contact_id, switched_at, from_id, to_id, cause
@@ -143,7 +144,9 @@ held as (
 judged_again as (
     select
         *,
-        rule in ('prefer_salesforce', 'always_salesforce') and not main.is_blank(salesforce_value) and not is_same[2] as salesforce_differs
+        -- the owner goes both ways, but only Salesforce can be told who it is
+        (rule in ('prefer_salesforce', 'always_salesforce') or property = 'salesforceownerid') and not main.is_blank(salesforce_value) and not is_same[2]
+            as salesforce_differs
     from held
 )
 select
@@ -162,6 +165,7 @@ select
         when is_same[1] then 'back'
         when is_overtaken then 'edited_later'
         when evidence = 'versions' and main.canonical_text(value_now) is distinct from main.canonical_text(last_written) then 'edited_later'
+        when property = 'hs_email_optout' then 'read_only'
         when not is_writable and salesforce_differs then 'of_account'
         else 'restore'
     end as status,
@@ -171,5 +175,6 @@ select
     record_id as bound_id,
     salesforce_field,
     salesforce_value,
-    coalesce(salesforce_differs, false) as must_be_in_salesforce
+    coalesce(salesforce_differs, false) as must_be_in_salesforce,
+    property <> 'salesforceownerid' as can_be_in_hubspot
 from judged_again;
