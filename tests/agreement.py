@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from assets.models.build import build_models
+from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
 from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, summarise_run
@@ -93,8 +94,9 @@ class Disagreement:
 class Pulled:
     """A warehouse into which worlds are pulled, and the models built on it."""
 
-    def __init__(self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule]) -> None:
+    def __init__(self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule], checks: Sequence[CheckFile] = ()) -> None:
         self.policy = policy_for(knobs, field_rules)
+        self.checks = checks
         self.connection = duckdb.connect()
         self.connection.execute("set timezone = 'UTC'; set threads = 1")
         prepare(self.connection)
@@ -122,8 +124,8 @@ class Pulled:
         self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
         self.connection.execute("delete from raw.hubspot_list_member")
         self._insert("raw.hubspot_list_member", [{"contact_id": member} for world in worlds for member in world.lists.get(LIST, [])])
-        write_policy(self.connection, self.policy, "https://org.example", [])
-        build_models(self.connection, [])
+        write_policy(self.connection, self.policy, "https://org.example", [check.as_row for check in self.checks])
+        build_models(self.connection, self.checks)
         close_run(self.connection, summarise_run(self.connection, "fail", [], []))
         return self
 

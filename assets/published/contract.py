@@ -8,6 +8,7 @@ TABLES = {
     "cluster_member": "core.cluster_member",
     "binding": "core.binding",
     "switch_event": "core.switch_event",
+    "rival": "core.rival",
     "overwrite": "core.overwrite",
     "first_binding_value": "core.first_binding_value",
     "overwritten_value": "core.overwritten_value",
@@ -32,5 +33,6 @@ TABLES = {
     "field_mapping": "main.field_mapping",
     "salesforce_field": "raw.salesforce_field",
     "mapped_field": "core.mapped_field",
+    "mapped_property": "core.mapped_property",
     "check_policy": "main.check_policy",
 }

@@ -51,13 +51,14 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         _replace_table(
             connection,
             "main.field_mapping",
-            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, position bigint, consent boolean, consent_kind varchar, granted varchar[], "
-            "denied varchar[]",
+            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, position bigint, consent boolean, consent_kind varchar, "
+            "granted varchar[], denied varchar[]",
             mapping,
         )
         _replace_table(
             connection, "main.check_policy",
-            "check_name varchar, suite varchar, default_severity varchar, basis varchar, default_harm varchar, about varchar, severity varchar, max_findings bigint, title varchar, why varchar, "
+            "check_name varchar, suite varchar, default_severity varchar, basis varchar, default_harm varchar, about varchar, severity varchar, "
+            "max_findings bigint, title varchar, why varchar, "
             "otherwise varchar, rests_on varchar, title_de varchar, why_de varchar, otherwise_de varchar", settings,
         )  # fmt: skip
 

@@ -65,7 +65,9 @@ lost_value as (
     select book, record_id, property, hubspot_value, consent, is_writable
     from (
         select
-            differing.book, differing.record_id, field.property, field.consent, field.is_writable, differing.hubspot_value,
+            differing.book, differing.record_id, field.property, field.consent, field.is_writable,
+            -- a tick box that is blank says no, and no is what is entered
+            case when field.kind = 'boolean' and main.is_blank(differing.hubspot_value) then 'false' else coalesce(differing.hubspot_value, '') end as hubspot_value,
             main.switch_effect(differing.hubspot_value, differing.salesforce_value, field, knobs) as effect
         from (
             select
