@@ -49,6 +49,9 @@ class Knobs(Section):
     blank_on_switch: Literal["keep", "clear"] = Field(
         "keep", description="Does a blank Salesforce field empty HubSpot's on a switch? The field rules leave it open."
     )
+    opt_out: Literal["sticky", "as_mapped"] = Field(
+        "sticky", description="Does hs_email_optout only ever opt out, as HubSpot's pages say, or follow Salesforce both ways? (rule 26a)"
+    )
     inclusion_list_id: str | None = Field(None, description="HubSpot list that limits what syncs, when the portal uses one (rule 21).")
     mass_change_records: int = Field(50, ge=0, description="How many Salesforce records may be deleted or merged between two runs (F7).")
     mass_change_percent: float = Field(1, ge=0, le=100, description="The same as a share of the live records; the larger of the two counts.")
@@ -62,6 +65,19 @@ class Knobs(Section):
     )
 
 
+class ConsentValues(Section):
+    """What the values of a pick list say about consent. A value that is in neither list says nothing known."""
+
+    granted: tuple[str, ...] = Field(min_length=1, description="The person may be written to.")
+    denied: tuple[str, ...] = Field((), description="The person may not be written to.")
+
+    @model_validator(mode="after")
+    def each_value_says_one_thing(self) -> "ConsentValues":
+        if twice := sorted(set(self.granted) & set(self.denied)):
+            raise ValueError(f"granted and denied at once: {', '.join(twice)}")
+        return self
+
+
 class Mapping(Section):
     """One mapped field: a HubSpot property and its Salesforce field, which may differ between Lead and Contact."""
 
@@ -72,7 +88,15 @@ class Mapping(Section):
     hubspot: str
     salesforce: str | ByObject
     rule: MappingRule = "prefer_salesforce"
-    consent: bool = Field(False, description="The field says whether the person may be written to.")
+    consent: bool | Literal["opted_out", "opted_in"] | ConsentValues = Field(
+        False, description="How the field says whether the person may be written to: true means no (opted_out, or true), true means yes (opted_in), or lists."
+    )
+
+    @property
+    def consent_kind(self) -> Literal["opted_out", "opted_in", "listed"] | None:
+        if isinstance(self.consent, ConsentValues):
+            return "listed"
+        return "opted_out" if self.consent is True else self.consent or None
 
     @field_validator("salesforce")
     @classmethod

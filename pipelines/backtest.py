@@ -10,6 +10,7 @@ from math import comb
 import duckdb
 from rich.table import Table
 
+from assets.shares import percent
 from pipelines.report import print_whole, stdout
 
 SIGNIFICANT = 0.05
@@ -57,6 +58,8 @@ def conclusions(snapshot: duckdb.DuckDBPyConnection, scores: list[Score]) -> lis
     chances = {score.policy: chance_of_difference(*_disagreements(snapshot, best.policy, score.policy)) for score in scores[1:]}
     equal = [score.policy for score in scores[1:] if score.hits == best.hits and chances[score.policy] == 1.0]
     open_ones = [policy for policy, chance in chances.items() if chance >= SIGNIFICANT and policy not in equal]
+    if len(scores) > 1 and len(equal) == len(scores) - 1:
+        return [f"All {len(scores)} policies say the same at each of the {best.judged:,} moments judged: this history proves nothing about the settings."]
     lines = [f"Best fit: [bold]{best.policy}[/] ({best.hits:,} of {best.judged:,} moments)."]
     if equal:
         lines.append(f"Says the same at every moment judged, so nothing tells it apart: {'; '.join(equal)}.")
@@ -123,7 +126,7 @@ def _print_scores(snapshot: duckdb.DuckDBPyConnection) -> None:
         for name in ("hits", "of", "ambiguous", "rate", "95 % interval"):
             table.add_column(name, justify="right", no_wrap=True)
         for first_sync, follow_up, recency, configured, hits, predictions, ambiguous, rate, low, high in rows:
-            rates = ("–", "–") if rate is None else (f"{rate:.1%}", f"{low:.0%} to {high:.0%}")
+            rates = ("–", "–") if rate is None else (percent(rate), f"{percent(low)} to {percent(high)}")
             table.add_row("[green]►[/]" if configured else "", first_sync, follow_up, recency, f"{hits:,}", f"{predictions:,}", f"{ambiguous:,}", *rates)
         print_whole(table)
     stdout.print("[dim]► what bindwatch.toml says[/]\n")

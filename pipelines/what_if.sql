@@ -1,5 +1,5 @@
--- One row: a line of a list of Salesforce ids that somebody is about to edit, and a mapped field that a switch caused by the edit would change.
--- A line that causes no switch has one row without a property. Runs on a published snapshot; the list is the table `touched`.
+-- One row: a line of a list of Salesforce ids that somebody is about to edit, and a mapped field that a switch or a first binding caused by the
+-- edit would change. A line that changes nothing has one row without a property. Runs on a published snapshot; the list is the table `touched`.
 --
 -- line: line of the list, from 1, the header not counted
 -- salesforce_id: the id as given
@@ -89,8 +89,12 @@ select
     overwrite.consent,
     judged.reason
 from judged
-left join published.overwrite as overwrite
+left join (
+    select hubspot_contact_id, rival_id as record_id, true as is_switch, * exclude (hubspot_contact_id, rival_id) from published.overwrite
+    union all by name
+    select false as is_switch, * from published.first_binding_value
+) as overwrite
     on overwrite.hubspot_contact_id = judged.hubspot_contact_id
-    and overwrite.rival_id = judged.record_id
-    and judged.outcome in ('switch', 'may_switch')
+    and overwrite.record_id = judged.record_id
+    and case when overwrite.is_switch then judged.outcome in ('switch', 'may_switch') else judged.outcome = 'binds' end
 order by judged.line, judged.hubspot_contact_id, overwrite.property;

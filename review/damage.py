@@ -44,7 +44,7 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
         "fields": snapshot.query(
             f"""select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable,
                        count(*) filter (where status = 'back') as back, count(*) filter (where status = 'edited_later') as edited,
-                       count(*) filter (where status in ('of_account', 'contact_gone')) as impossible
+                       count(*) filter (where status in ('of_account', 'read_only', 'contact_gone')) as impossible
                 from ({RESTORABLE}) group by property order by restorable desc, property""",
             moment,
         ),

@@ -62,18 +62,17 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
         """with subject as (
                select (select properties from published.contact_detail where contact_id = $contact_id) as properties
            )
-           select mapping.property, mapping.position, mapping.rule, mapping.consent, mapping.salesforce_field, detail.record_id,
+           select mapping.property, mapping.place, mapping.rule, mapping.consent, mapping.salesforce_field, detail.record_id,
                   subject.properties[mapping.property] as hubspot_value, detail.fields[mapping.salesforce_field] as salesforce_value,
                   case when subject.properties is not null then main.switch_effect(
-                      subject.properties[mapping.property], detail.fields[mapping.salesforce_field], field.type, mapping.rule, policy.blank_on_switch)
+                      subject.properties[mapping.property], detail.fields[mapping.salesforce_field], mapping, policy)
                   end as effect
            from published.record_detail as detail
-           inner join published.field_mapping as mapping on mapping.object_type = main.object_of(null, detail.record_id)
-           left join published.salesforce_field as field on field.object_type = mapping.object_type and field.field = mapping.salesforce_field
+           inner join published.mapped_field as mapping on mapping.object_type = main.object_of(null, detail.record_id)
            cross join published.policy as policy
            cross join subject
            where detail.record_id in (select unnest($shown::varchar[]))
-           order by mapping.position""",
+           order by mapping.place""",
         {"contact_id": contact["contact_id"] if contact else None, "shown": shown},
     )
     by_property: dict[str, dict[str, dict[str, Any]]] = {}

@@ -18,6 +18,8 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
+from assets.shares import not_whole
+
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 _LOCALE_FOLDER = Path(__file__).parent / "locale"
 
@@ -62,7 +64,7 @@ class Language:
         return str(format_decimal(value, locale=self.locale))
 
     def percent(self, share: float) -> str:
-        return str(format_percent(share, locale=self.locale))
+        return str(format_percent(round(not_whole(share), 3), locale=self.locale, decimal_quantization=False))
 
     def day(self, moment: datetime) -> str:
         return str(format_date(moment, "medium", locale=self.locale))

@@ -29,6 +29,7 @@ class PortalSettings:
     on_contact_deleted: Literal["keep", "delete"] = "delete"
     secondary_email_matches: bool = False
     blank_on_switch: Literal["keep", "clear"] = "keep"
+    opt_out: Literal["sticky", "as_mapped"] = "sticky"  # rule 26a
     inclusion_list_id: str | None = None
     field_rules: Mapping[str, FieldRule] = field(default_factory=dict)  # by HubSpot property; not named: prefer_salesforce
 
@@ -57,6 +58,7 @@ class PortalSettings:
 
 
 OWNER = "salesforceownerid"  # the mapping of owners is two-way, whatever is shown (rule 26)
+OPT_OUT = "hs_email_optout"
 
 
 def read_portal(path: Path) -> PortalSettings:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-RULEBOOK: dict[int, Callable[..., Any]] = {}
+RULEBOOK: dict[int | str, Callable[..., Any]] = {}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def rule(number: int) -> Callable[[_Function], _Function]:
+def rule(number: int | str) -> Callable[[_Function], _Function]:
     """Marks the function that carries out a rule. A rule stands in one place."""
 
     def mark(function: _Function) -> _Function:

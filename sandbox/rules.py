@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sandbox.portal import OWNER, PortalSettings
+from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.rulebook import rule
 from sandbox.world import (
     INTEGRATION_USER,
@@ -492,6 +492,19 @@ def contaminate(_pair: Pair) -> Way:
     return "to_salesforce"
 
 
+@rule("26a")
+def comes_for_good(pair: Pair) -> bool:
+    """An opt-out in Salesforce opts the address out in HubSpot, whatever the mapping rule; that HubSpot takes nothing back, and writes nothing, is the same
+    rule."""
+    return _said(pair.salesforce) is True and _said(pair.hubspot) is not True
+
+
+@rule("26b")
+def move_owner(pair: Pair) -> Way:
+    """With another record, on a first sync or a switch, the owner becomes that record's."""
+    return "to_hubspot" if pair.salesforce else "nothing"
+
+
 FIELD_RULES: dict[str, Callable[[Pair], Way]] = {
     "always_salesforce": always_salesforce, "prefer_salesforce": prefer_salesforce, "two_way": two_way, "none": not_synced,
 }  # fmt: skip
@@ -519,7 +532,11 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
         )  # fmt: skip
         if _same(pair, name):
             continue
-        way = "to_hubspot" if name == OWNER and moment != "update" else FIELD_RULES[settings.field_rule(name)](pair)
+        if name == OPT_OUT and settings.opt_out == "sticky" and settings.field_rule(name) != "none":
+            if comes_for_good(pair):
+                carried.to_hubspot[name] = "true"
+            continue
+        way = move_owner(pair) if name == OWNER and moment != "update" else FIELD_RULES[settings.field_rule(name)](pair)
         if way == "nothing" and moment == "switch" and not pair.salesforce and settings.blank_on_switch == "clear" and settings.field_rule(name) != "none":
             way = "to_hubspot"
         if way == "to_hubspot":
@@ -624,11 +641,20 @@ def due_at(happening: Happening) -> datetime:
 
 
 def _same(pair: Pair, name: str) -> bool:
-    """Equal texts; a tick box by what it says."""
-    if name == "hs_email_optout":
-        said = {"true": True, "1": True, "false": False, "0": False}
-        return pair.hubspot == pair.salesforce or (pair.salesforce != "" and said.get(pair.hubspot.lower()) is said.get(pair.salesforce.lower(), 0))
-    return pair.hubspot == pair.salesforce
+    """Equal texts; a tick box by what it says, and a blank one says no."""
+    if pair.hubspot == pair.salesforce:
+        return True
+    if name != OPT_OUT:
+        return False
+    says = (_said(pair.hubspot), _said(pair.salesforce))
+    if not pair.hubspot or not pair.salesforce:
+        return False in says
+    return None not in says and says[0] is says[1]
+
+
+def _said(text: str) -> bool | None:
+    """What a tick box says in either CRM; None where it says neither yes nor no."""
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
 
 
 def _changed_in_hubspot(contact: HubSpotContact, name: str) -> datetime | None:

@@ -14,13 +14,14 @@ from typing import Any
 import duckdb
 
 from assets.models.build import build_models
+from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
 from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from sandbox.events import LIST, Event, Play
 from sandbox.integration import poll
-from sandbox.portal import FieldRule, PortalSettings
+from sandbox.portal import OPT_OUT, FieldRule, PortalSettings
 from sandbox.rules import InvalidState
 from sandbox.world import INTEGRATION_USER, MAPPING, HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value, normalise
 
@@ -49,14 +50,17 @@ def policies() -> list[dict[str, Any]]:
     """The policies to compare under: every combination of the knobs that decide a first binding or a lost one, every combination of those that
     decide a switch, each with every combination of the two that bear on both."""
     first = list(product(("oldest_created", "contact_first", "unknown"), ("lead", "contact", "none"), ("keep", "delete"), ("keep", "delete")))
-    switch = list(product(("most_recent", "sticky"), ("system_modstamp", "last_modified_date"), (INTEGRATION_USER, None), ("keep", "clear")))
+    switch = list(
+        product(("most_recent", "sticky"), ("system_modstamp", "last_modified_date"), (INTEGRATION_USER, None), ("keep", "clear"), ("sticky", "as_mapped"))
+    )
     found = []
     for secondary, list_id in product((False, True), (None, LIST)):
         for number, (first_sync, create_object, on_lead_deleted, on_contact_deleted) in enumerate(first):
-            follow_up, recency, user, blank_on_switch = switch[number % len(switch)]
+            # 32 combinations of five over 36 combinations of the others: every one of them, but for four that come twice
+            follow_up, recency, user, blank_on_switch, opt_out = switch[number % len(switch)]
             found.append({
                 "first_sync": first_sync, "create_object": create_object, "on_lead_deleted": on_lead_deleted, "on_contact_deleted": on_contact_deleted,
-                "follow_up": follow_up, "recency": recency, "integration_user_id": user, "blank_on_switch": blank_on_switch,
+                "follow_up": follow_up, "recency": recency, "integration_user_id": user, "blank_on_switch": blank_on_switch, "opt_out": opt_out,
                 "secondary_email_matches": secondary, "inclusion_list_id": list_id,
             })  # fmt: skip
     return found
@@ -90,11 +94,14 @@ class Disagreement:
 class Pulled:
     """A warehouse into which worlds are pulled, and the models built on it."""
 
-    def __init__(self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule]) -> None:
+    def __init__(self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule], checks: Sequence[CheckFile] = ()) -> None:
         self.policy = policy_for(knobs, field_rules)
+        self.checks = checks
         self.connection = duckdb.connect()
         self.connection.execute("set timezone = 'UTC'; set threads = 1")
         prepare(self.connection)
+        # what describe tells of the fields; all others are texts
+        self.connection.execute("insert into raw.salesforce_field select unnest(['Lead', 'Contact']), 'HasOptedOutOfEmail', 'boolean', true, null")
         self.pull_no = 0
 
     def pull(self, worlds: Sequence[World], at: datetime) -> "Pulled":
@@ -117,8 +124,8 @@ class Pulled:
         self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
         self.connection.execute("delete from raw.hubspot_list_member")
         self._insert("raw.hubspot_list_member", [{"contact_id": member} for world in worlds for member in world.lists.get(LIST, [])])
-        write_policy(self.connection, self.policy, "https://org.example", [])
-        build_models(self.connection, [])
+        write_policy(self.connection, self.policy, "https://org.example", [check.as_row for check in self.checks])
+        build_models(self.connection, self.checks)
         close_run(self.connection, summarise_run(self.connection, "fail", [], []))
         return self
 
@@ -261,14 +268,14 @@ class Batch:
             return None
         rows = forecasts.get(contact.id, [])
         expected = {(row["property"], row["effect"]) for row in rows if row["rival_id"] == switch.to_id}
-        if not expected and self.settings.secondary_email_matches:
-            return None  # rivals are forecast under the primary e-mail only
         place = 0 if record.type == "Lead" else 1
         really = set()
         for name, names in MAPPING.items():
             old, new = before[contact.id].get(name, ""), contact.value(name)
             if name in {mapping.hubspot for mapping in self.pulled.policy.mapping} and old.strip() != new.strip():
-                really.add((name, "clear" if not new else "overwrite" if old else "fill"))
+                # an opt-out of somebody who said nothing is no gap that is filled
+                is_loss = bool(old) or (name == OPT_OUT and new == "true")
+                really.add((name, "clear" if not new else "overwrite" if is_loss else "fill"))
             field_name = names[place]
             if field_name and name != "salesforceownerid" and record.fields.get(field_name) != records_before[record.id].get(field_name):
                 really.add((name, "backfill"))

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tests.agreement import CONTACTS, Batch, Step, Tale, policies, shorten
 
-FIELDS = ["Title", "Phone", "Fax", "MobilePhone", "HasOptedOutOfEmail"]
-PROPERTIES = ["jobtitle", "phone", "fax", "mobilephone", "hs_email_optout"]
+FIELDS = ["Title", "Phone", "Fax", "MobilePhone"]
+PROPERTIES = ["jobtitle", "phone", "fax", "mobilephone"]
 IDS = ["salesforceleadid", "salesforcecontactid"]
 
 minutes = st.sampled_from([1, 0, 2, 1, 0, 3, 1, 20])
@@ -15,6 +15,7 @@ records = st.sampled_from(["rival c1", "bound c1", "rival c2", "bound c2", *(f"a
 contacts = st.sampled_from(["c1", "c2"])
 emails = st.sampled_from(["ann@", "ann@", "ann@", "bob@", "cem@"])
 values = st.sampled_from(["a", "b", "", " a "])
+ticks = st.sampled_from(["true", "false", "", "True", "0"])
 
 
 def step(act: str, who: st.SearchStrategy[str], *rest: st.SearchStrategy[str]) -> st.SearchStrategy[Step]:
@@ -37,6 +38,8 @@ steps = weighted(
     (8, step("edit_record", records, nothing, st.sampled_from(FIELDS), values)),
     (4, step("edit_record", st.sampled_from(["rival c1", "rival c2"]), nothing, st.sampled_from(FIELDS), values)),
     (3, step("edit_record", records, nothing, st.just("Email"), st.sampled_from(["ann@", "bob@", "cem@", "", "no address", " ANN@ "]))),
+    (2, step("edit_record", records, nothing, st.just("HasOptedOutOfEmail"), ticks)),
+    (1, step("edit_contact", contacts, nothing, st.just("hs_email_optout"), ticks)),
     (4, step("touch_record", records)),
     (4, step("edit_contact", contacts, nothing, st.sampled_from(PROPERTIES), values)),
     (2, step("delete_record", records)),
@@ -101,9 +104,9 @@ def test_the_policies_cover_every_combination_that_bears_on_a_first_binding_and_
     found = policies()
     assert len(found) == 144
     first = ("first_sync", "create_object", "on_lead_deleted", "on_contact_deleted", "secondary_email_matches", "inclusion_list_id")
-    switch = ("follow_up", "recency", "integration_user_id", "blank_on_switch", "secondary_email_matches", "inclusion_list_id")
+    switch = ("follow_up", "recency", "integration_user_id", "blank_on_switch", "opt_out", "secondary_email_matches", "inclusion_list_id")
     assert len({tuple(policy[name] for name in first) for policy in found}) == 3 * 3 * 2 * 2 * 2 * 2
-    assert len({tuple(policy[name] for name in switch) for policy in found}) == 2**6
+    assert len({tuple(policy[name] for name in switch) for policy in found}) == 2**7
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from assets.policy import Policy
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates, lead_id
 
@@ -63,7 +65,19 @@ def test_values_that_a_conversion_replaces_are_named() -> None:
     crm.lead(1, fields={"Title": "CEO"})
     crm.salesforce_contact(1, fields={"Title": "Buyer"})
     crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
-    assert row_of(crm)["reason"].endswith(f"Then enter the right jobtitle in {K1}: its values win.")
+    row = row_of(crm)
+    assert row["reason"].endswith(f'Then enter the right values in {K1}, because its own win: jobtitle "CEO".')
+    assert (row["enter_after"], row["enter_values"]) == (["jobtitle"], [{"property": "jobtitle", "value": "CEO", "source": "hubspot"}])
+
+
+def test_consent_is_entered_before_a_conversion_never_after_it() -> None:
+    crm = Crm(opt_out="as_mapped")
+    crm.lead(1, fields={"Title": "CEO", "HasOptedOutOfEmail": "true"})
+    crm.salesforce_contact(1, fields={"Title": "Buyer", "HasOptedOutOfEmail": "false"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO", "hs_email_optout": "true"}, synced=day(12))
+    row = row_of(crm)
+    assert (row["enter_before"], row["enter_after"]) == (["hs_email_optout"], ["jobtitle"])
+    assert f"save {BOUND} right after it, so that the binding stays" in row["reason"]
 
 
 def test_without_a_contact_in_hubspot_the_oldest_stays_or_the_oldest_contact_by_policy() -> None:
@@ -139,7 +153,7 @@ def test_what_the_master_lacks_is_entered_before_a_loser_fills_it_with_something
     crm.contact(bound=BOUND, properties={"fax": "1"}, synced=day(12))
     row = row_of(crm)
     assert (row["action"], row["enter_before"], row["enter_after"]) == ("merge", ["fax"], [])
-    assert row["reason"].startswith(f"First enter HubSpot's fax in {BOUND}: it is blank there, and {RIVAL} would fill it. Merge {RIVAL}")
+    assert row["reason"].startswith(f'First enter HubSpot\'s fax "1" in {BOUND}: it is blank there, and {RIVAL} would fill it. Merge {RIVAL}')
 
 
 def test_the_binding_of_a_contact_outside_the_inclusion_list_does_not_follow_a_conversion() -> None:
@@ -158,10 +172,52 @@ def test_an_additional_e_mail_that_matches_draws_a_contact_away_from_its_record(
     crm.lead(1)
     crm.lead(2)
     crm.contact(email="main@example.com", additional="ann@example.com", bound=lead_id(9), synced=day(12))
-    assert steps(crm) == [("manual", None, None)]
+    own = "select action, master_id, loser_id from core.merge_advice where email = 'main@example.com' order by step"
+    merges = [{"action": "merge", "master_id": lead_id(9), "loser_id": loser} for loser in (BOUND, RIVAL)]
+    assert crm.build().rows(own) == merges, "all three have its addresses: one person, and what is bound stays"
+    (row,) = crm.rows("select * from core.merge_advice where email = 'ann@example.com'")
+    assert (row["action"], row["master_id"], row["loser_id"]) == ("manual", None, None)
+    assert "part of its own run-book" in row["reason"]
     crm = Crm()
     crm.lead(9, email="main@example.com")
     crm.lead(1)
     crm.lead(2)
     crm.contact(email="main@example.com", additional="ann@example.com", bound=lead_id(9), synced=day(12))
     assert steps(crm) == [("merge", BOUND, RIVAL)], "where only the primary e-mail matches, nothing can be drawn away"
+
+
+# ── rivals without a cluster ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def bound_elsewhere(email: str | None, additional: str = "", name: str = "Ann Lee", **rival: Any) -> Crm:
+    """A contact bound to a Lead that has another e-mail, or none; one Lead has the contact's own."""
+    crm = Crm()
+    crm.lead(1, email=email, modified=day(5))
+    crm.lead(2, name=name, modified=day(4), **rival)
+    crm.contact(bound=BOUND, additional=additional, synced=day(12))
+    return crm
+
+
+@pytest.mark.parametrize(("email", "additional"), [("old@example.com", "old@example.com"), (None, "")])
+def test_a_rival_of_a_record_with_another_address_of_the_contact_or_none_is_merged_into_it(email: str | None, additional: str) -> None:
+    crm = bound_elsewhere(email, additional)
+    assert steps(crm) == [("merge", BOUND, RIVAL)]
+    assert crm.rows("select email, book from core.merge_advice") == [{"email": "ann@example.com", "book": "#101"}]
+
+
+@pytest.mark.parametrize(
+    ("email", "additional", "name"),
+    [("stranger@example.com", "", "Ann Lee"), ("old@example.com", "old@example.com", "Bob Hall"), (None, "", "Bob Hall")],
+)
+def test_a_strangers_record_is_never_merged(email: str | None, additional: str, name: str) -> None:
+    crm = bound_elsewhere(email, additional, name)
+    assert steps(crm) == [("manual", None, None)]
+    (row,) = crm.rows("core.merge_advice")
+    assert f"Check whose record {BOUND} is" in row["reason"]
+    assert RIVAL in row["reason"]
+
+
+def test_a_rival_that_another_contact_is_bound_to_stays() -> None:
+    crm = bound_elsewhere("old@example.com", "old@example.com")
+    crm.contact("102", email="other@example.com", bound=RIVAL, synced=day(12))
+    assert steps(crm) == [("manual", BOUND, None)]

@@ -55,7 +55,7 @@ def test_the_effect_of_a_switch_on_a_field(rule: str, blank_on_switch: str, hubs
 def test_booleans_and_numbers_compare_by_value(field_type: str, hubspot: str, salesforce: str, same: bool) -> None:
     crm = Crm()
     crm.policy = Policy.model_validate({"mapping": [{"hubspot": "score", "salesforce": "Score__c"}]})
-    crm.connection.execute("insert into raw.salesforce_field values ('Lead', 'Score__c', ?)", [field_type])
+    crm.connection.execute("insert into raw.salesforce_field values ('Lead', 'Score__c', ?, true, null)", [field_type])
     crm.lead(1)
     crm.lead(2, fields={"Score__c": salesforce})
     crm.contact(bound=BOUND, properties={"score": hubspot})

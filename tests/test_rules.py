@@ -402,6 +402,37 @@ def test_rule_26_owners_are_two_way_and_salesforces_wins_the_first_sync() -> Non
     assert lead.owner_id == "0055e000000Own9"
 
 
+@pytest.mark.parametrize("moment", ["update", "switch"])
+def test_rule_26a_an_opt_out_comes_for_good_and_is_never_taken_back(moment: str) -> None:
+    portal = Portal()
+    contact, lead = portal.bound_contact()
+    portal.edit(portal.lead(HasOptedOutOfEmail="true") if moment == "switch" else lead, HasOptedOutOfEmail="true", Title="edited")
+    portal.poll()
+    assert contact.value("hs_email_optout") == "true"
+    bound = portal.world.records[contact.bound_id or ""]
+    portal.edit(bound, HasOptedOutOfEmail="false")
+    portal.poll()
+    assert contact.value("hs_email_optout") == "true"
+    assert bound.fields["HasOptedOutOfEmail"] == "false", "and HubSpot's is not written into Salesforce"
+
+
+def test_rule_26a_where_the_portal_maps_it_both_ways_it_is_a_field_like_any_other() -> None:
+    portal = Portal(opt_out="as_mapped")
+    contact, lead = portal.bound_contact(HasOptedOutOfEmail="true")
+    portal.edit(lead, HasOptedOutOfEmail="false")
+    portal.poll()
+    assert contact.value("hs_email_optout") == "false"
+
+
+def test_rule_26b_a_switch_moves_the_owner() -> None:
+    portal = Portal()
+    contact, _ = portal.bound_contact()
+    rival = portal.lead()
+    portal.edit(rival, OwnerId="0055e000000Own7", Title="edited")
+    portal.poll()
+    assert (contact.bound_id, contact.value(OWNER)) == (rival.id, "0055e000000Own7")
+
+
 def test_rule_27_what_is_not_synced_never_changes_and_a_new_mapping_waits_for_the_next_trigger() -> None:
     portal, contact, lead = mapped("none")
     assert contact.value("jobtitle") == ""
@@ -840,16 +871,16 @@ def test_rule_50_a_log_whose_events_at_one_moment_matter_is_recognised() -> None
 
 
 def test_every_rule_has_one_function_and_a_test() -> None:
-    assert set(RULEBOOK) == set(range(1, 51))
-    tested = {int(number) for number in re.findall(r"def test_rule_(\d\d)_", Path(__file__).read_text("utf-8"))}
-    assert tested == set(range(1, 51))
+    assert set(RULEBOOK) == {*range(1, 51), "26a", "26b"}
+    tested = {number.lstrip("0") for number in re.findall(r"def test_rule_(\d\d[ab]?)_", Path(__file__).read_text("utf-8"))}
+    assert tested == {str(number) for number in RULEBOOK}
     with pytest.raises(ValueError, match="two places"):
         rule(11)(len)
 
 
 def test_every_rule_is_explained_in_the_documentation() -> None:
     text = (Path(__file__).parent.parent / "docs" / "integration.md").read_text("utf-8")
-    assert {int(number) for number in re.findall(r"^(\d+)\. ", text, re.MULTILINE)} == set(range(1, 51))
+    assert set(re.findall(r"^(\d+[ab]?)\. ", text, re.MULTILINE)) == {str(number) for number in RULEBOOK}
 
 
 @pytest.mark.parametrize(("precedence", "expected"), [("newest_history", "lead"), ("contact_id", "contact"), ("lead_id", "lead")])

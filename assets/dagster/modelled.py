@@ -28,7 +28,15 @@ from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
 from assets.warehouse.file import Warehouse
 from assets.warehouse.identity import name_home, read_identity
-from assets.warehouse.ledger import RunRecord, machine_ahead, memory_with, set_baseline, summarise_run
+from assets.warehouse.ledger import (
+    RunRecord,
+    count_allowed_switches,
+    list_text_fallbacks,
+    machine_ahead,
+    memory_with,
+    set_baseline,
+    summarise_run,
+)
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.watermark import loaded_pulls
 
@@ -131,6 +139,7 @@ def _manifest(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> dict[
         "salesforce_org_id": identity.get("salesforce"), "hubspot_portal_id": identity.get("hubspot"), "home_id": name_home(connection),
         "machine_ahead_seconds": machine_ahead(connection),
         "problem": None, "coverage": coverage, "rebuilt_since": None,
+        "predicted_switches_allowed": count_allowed_switches(connection), "compared_as_text": list_text_fallbacks(connection),
     }  # fmt: skip
 
 

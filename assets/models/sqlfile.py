@@ -6,7 +6,8 @@
     -- column: meaning       one line a column, indented lines continue it
     create or replace table core.binding as …
 
-A check is a bare query under expectations/<suite>/; its header carries `severity:`, `basis:` and `on:` (the table it speaks about).
+A check is a bare query under expectations/<suite>/; its header carries `severity:`, `basis:`, `harm:` (what it does to people, in the words of
+main.harm_rank) and `on:` (the table it speaks about); `about: switch` marks a check of what an edit of a rival would do.
 """
 
 import re
@@ -176,6 +177,7 @@ class CheckFile(SqlFile):
         """What it says of itself, by the columns of main.check_policy."""
         return {
             "check_name": self.name, "suite": self.suite, "default_severity": self.default_severity, "basis": self.basis,
+            "default_harm": self.entries["harm"][0], "about": self.entries.get("about", [None])[0],
             "title": self.title, "why": self.part("Why"), "otherwise": self.part("Otherwise"), "rests_on": self.part("Rests on"),
             "title_de": self.part("Auf Deutsch"), "why_de": self.part("Warum"), "otherwise_de": self.part("Sonst"),
         }  # fmt: skip

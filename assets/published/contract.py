@@ -8,7 +8,9 @@ TABLES = {
     "cluster_member": "core.cluster_member",
     "binding": "core.binding",
     "switch_event": "core.switch_event",
+    "rival": "core.rival",
     "overwrite": "core.overwrite",
+    "first_binding_value": "core.first_binding_value",
     "overwritten_value": "core.overwritten_value",
     "merge_event": "core.merge_event",
     "merge_advice": "core.merge_advice",
@@ -30,5 +32,7 @@ TABLES = {
     "policy": "main.policy",
     "field_mapping": "main.field_mapping",
     "salesforce_field": "raw.salesforce_field",
+    "mapped_field": "core.mapped_field",
+    "mapped_property": "core.mapped_property",
     "check_policy": "main.check_policy",
 }

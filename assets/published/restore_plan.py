@@ -60,7 +60,9 @@ def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetim
                    where status = 'restore' and must_be_in_salesforce and starts_with(bound_id, '{_PREFIX[object_type]}')"""
         _copy(snapshot, _wide(snapshot, rows, "Id"), folder / name)
     _copy(
-        snapshot, _wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore'", "Record ID"), folder / HUBSPOT
+        snapshot,
+        _wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore' and can_be_in_hubspot", "Record ID"),
+        folder / HUBSPOT,
     )
     _copy_for_people(snapshot, _BACKFILLED, folder / BACKFILLED)
     _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status <> 'restore'", folder / LEFT_ALONE)
@@ -125,7 +127,7 @@ def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
         """select count(*) filter (where status = 'restore'), count(distinct hubspot_contact_id) filter (where status = 'restore'),
                   count(*) filter (where status = 'restore' and must_be_in_salesforce), (select count(*) from backfilled), (select count(*) from deleted),
                   count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
-                  count(*) filter (where status in ('of_account', 'contact_gone'))
+                  count(*) filter (where status in ('of_account', 'read_only', 'contact_gone'))
            from restorable"""
     ).fetchone()
     assert row is not None  # an aggregate has one row

@@ -21,8 +21,11 @@ _OVERLAP = 50  # decisions
 _ASK_AGAIN_SECONDS = 10  # after a decisions store did not answer: it may take seconds to say so, and readers wait for each other
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
-# What is open is in the order in which it should be dealt with: by severity, blast radius, age.
-_ORDER = "main.severity_rank(severity) desc, blast_radius desc, open_since, fingerprint"
+# What is open is in the order in which it should be dealt with; what cannot be believed comes first.
+_ORDER = (
+    "severity = 'unproven' desc, main.urgency_rank(urgency), main.severity_rank(severity) desc, main.harm_rank(harm), deadline_at nulls last, "
+    "blast_radius desc, first_seen_at, fingerprint"
+)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,35 @@ def machine_ahead(connection: duckdb.DuckDBPyConnection) -> int | None:
     return None if seconds is None else int(seconds)
 
 
+def count_allowed_switches(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many contacts bound to a live record are predicted to jump, and fail no run for it: somebody waived the finding, or the policy lowers the check
+    (switch_imminent), switches it off, allows so many, or counts from a baseline.
+    """
+    (allowed,) = _one(
+        connection,
+        """with blocking as (
+               select finding.hubspot_contact_id
+               from review.finding as finding
+               where finding.check_name = 'switch_imminent' and finding.status in ('open', 'acknowledged') and finding.severity = 'block'
+                 and not finding.in_baseline
+               qualify count(*) over () > coalesce((select max_findings from main.check_policy where check_name = 'switch_imminent'), 0)
+           )
+           select count(*)
+           from core.binding as binding
+           anti join blocking on blocking.hubspot_contact_id = binding.hubspot_contact_id
+           where binding.bound_state = 'live' and binding.prediction = 'switch' and binding.rule = 11""",
+    )
+    return int(allowed)
+
+
+def list_text_fallbacks(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Mapped fields of a type for which there is no kind: their values compare as text, so that another notation counts as another value."""
+    rows = connection.execute(
+        "select object_type || '.' || salesforce_field || ' (' || unknown_type || ')' from core.mapped_field where unknown_type is not null order by 1"
+    ).fetchall()
+    return [text for (text,) in rows]
+
+
 @dataclass(frozen=True)
 class CheckRecord:
     """A row of `check_run`: what the gate said of a check in this run."""

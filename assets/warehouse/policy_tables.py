@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 
-from assets.policy import CheckSetting, Policy
+from assets.policy import CheckSetting, ConsentValues, Policy
 from assets.sql import transaction
 
 
@@ -25,7 +25,17 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
     }
     text = ("integration_user_id", "inclusion_list_id")  # JSON null has no type of its own
     mapping = [
-        {"property": m.hubspot, "object_type": object_type, "salesforce_field": field, "rule": m.rule, "consent": m.consent, "position": position}
+        {
+            "property": m.hubspot,
+            "object_type": object_type,
+            "salesforce_field": field,
+            "rule": m.rule,
+            "position": position,
+            "consent": m.consent_kind is not None,
+            "consent_kind": m.consent_kind,
+            "granted": _values(m.consent, "granted"),
+            "denied": _values(m.consent, "denied"),
+        }
         for position, m in enumerate(policy.mapping, 1)
         for object_type in ("Lead", "Contact")
         if (field := m.field_of(object_type)) is not None
@@ -41,14 +51,20 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         _replace_table(
             connection,
             "main.field_mapping",
-            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, consent boolean, position bigint",
+            "property varchar, object_type varchar, salesforce_field varchar, rule varchar, position bigint, consent boolean, consent_kind varchar, "
+            "granted varchar[], denied varchar[]",
             mapping,
         )
         _replace_table(
             connection, "main.check_policy",
-            "check_name varchar, suite varchar, default_severity varchar, basis varchar, severity varchar, max_findings bigint, title varchar, why varchar, "
+            "check_name varchar, suite varchar, default_severity varchar, basis varchar, default_harm varchar, about varchar, severity varchar, "
+            "max_findings bigint, title varchar, why varchar, "
             "otherwise varchar, rests_on varchar, title_de varchar, why_de varchar, otherwise_de varchar", settings,
         )  # fmt: skip
+
+
+def _values(consent: object, side: Literal["granted", "denied"]) -> list[str] | None:
+    return list(getattr(consent, side)) if isinstance(consent, ConsentValues) else None
 
 
 def _sql_type(value: object) -> str:

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: drift
 -- on: core/switch_event
 --
 -- Fails when a contact changed from one record to another three times or more within the last 30 days, or went back to the record it came from.

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: inferred
+-- harm: cut_off
 -- on: core/hubspot_contact
 --
 -- Fails when both id properties are set, and the Lead was not converted into that Contact or into one merged into it.

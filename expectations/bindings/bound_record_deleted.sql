@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: cut_off
 -- on: core/binding
 --
 -- Fails when a live HubSpot contact is bound to a record that is deleted, or that vanished, and was not merged.
@@ -31,7 +32,10 @@ select
         when 'deleted' then format('Er ist mit {} verknüpft, einem in Salesforce gelöschten {}.', binding.bound_id, person.object_type)
         else format('Er ist mit {} verknüpft, einem {}, der weder unter den lebenden noch unter den gelöschten Datensätzen ist.', binding.bound_id, person.object_type)
     end as reason_de,
-    'Den Datensatz in Salesforce wiederherstellen (15 Tage), oder klären, zu welchem Datensatz der Kontakt gehört. Danach den Kontakt neu synchronisieren.' as action_de
+    'Den Datensatz in Salesforce wiederherstellen (15 Tage), oder klären, zu welchem Datensatz der Kontakt gehört. Danach den Kontakt neu synchronisieren.' as action_de,
+    case binding.bound_state when 'deleted' then main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) end as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
+left join core.departure as departure on departure.record_id = binding.bound_id
+cross join staging.clock as clock
 where binding.bound_state in ('deleted', 'vanished');

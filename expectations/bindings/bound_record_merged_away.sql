@@ -2,9 +2,11 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: cut_off
 -- on: core/binding
 --
--- Fails when a live HubSpot contact is bound to a record that lost a merge. Names the survivor at the end of the merge chain.
+-- Fails when a live HubSpot contact is bound to a record that lost a merge longer ago than the settle time. Names the survivor at the end of the merge
+-- chain.
 -- Why: the merge went the wrong way round. The sync of the contact is broken, its edits no longer reach Salesforce (F6, rule 36).
 -- Otherwise: edits of the contact do not reach Salesforce, and edits in Salesforce do not reach the contact; both drift apart.
 -- Rests on: rules 36, 37; F5, F6.
@@ -29,7 +31,12 @@ select
         when person.survivor_id is not null then format('Er ist mit {} verknüpft, das in {} zusammengeführt wurde.', binding.bound_id, person.survivor_id)
         else format('Er ist mit {} verknüpft, das zusammengeführt wurde; die Kette läuft im Kreis und hat keinen verbleibenden Datensatz.', binding.bound_id)
     end as reason_de,
-    'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de
+    'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de,
+    main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
-where binding.bound_state = 'merged';
+left join core.departure as departure on departure.record_id = binding.bound_id
+cross join staging.clock as clock
+cross join main.policy as policy
+where binding.bound_state = 'merged'
+  and coalesce(clock.as_of - departure.departed_at > to_minutes(policy.settle_minutes), true);

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: observed
+-- harm: cut_off
 -- on: core/binding
 --
 -- Fails when the id on a live HubSpot contact is well-formed but in no complete pull of the org.

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: drift
 -- on: core/salesforce_person
 --
 -- Fails when a live Salesforce record's e-mail is only an additional e-mail of a HubSpot contact, and no contact is bound to the record.

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: mixed_people
 -- on: core/binding
 --
 -- Fails when a contact and the live record it is bound to both have an e-mail, the record's is neither the contact's primary nor one of
@@ -23,13 +24,14 @@ select
     list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
     binding.email,
     format('It is bound to {}, whose e-mail is none of this contact''s.', binding.bound_id) as reason,
-    'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.' as action,
+    coalesce(first_step.action, 'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.') as action,
     format('Er ist mit {} verknüpft, dessen E-Mail keine dieses Kontakts ist.', binding.bound_id) as reason_de,
-    'Klären, wessen Datensatz es ist. Die E-Mail berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.' as action_de,
+    coalesce(first_step.action_de, 'Klären, wessen Datensatz es ist. Die E-Mail berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.') as action_de,
     md5(person.email) as facts
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
+left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
 cross join staging.clock as clock
 cross join main.policy as policy
 where binding.bound_state = 'live'

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: cut_off
 -- on: core/binding
 --
 -- Fails when a live HubSpot contact is bound to a live record without an e-mail, or with one that can never match, for longer than the settle

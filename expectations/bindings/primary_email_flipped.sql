@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: documented
+-- harm: drift
 -- on: core/hubspot_contact
 --
 -- Fails when, since the last proven run, a form or a conversation made one of the contact's additional e-mails its primary one.

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: cut_off
 -- on: core/hubspot_contact
 --
 -- Fails when the property "Salesforce Deleted" is true on a live HubSpot contact.

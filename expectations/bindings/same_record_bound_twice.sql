@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: inferred
+-- harm: mixed_people
 -- on: core/binding
 --
 -- Fails when two or more live HubSpot contacts are bound to the same record. One finding per record: hubspot_contact_id is the contact

@@ -3,6 +3,7 @@
 -- severity: warn
 -- severity: block when the Lead was converted more than 24 hours ago
 -- basis: documented
+-- harm: cut_off
 -- on: core/binding
 --
 -- Fails when a live HubSpot contact is bound to a converted Lead and does not carry the id of the Contact that it became, or of the one that

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: observed
+-- harm: overwritten
 -- on: core/switch_event
 --
 -- Fails when the id history has a new value, not known to the last proven run, that is not a first binding, not the conversion of the old
@@ -34,12 +35,24 @@ select
             else 'überschrieben: ' || array_to_string(lost.properties, ', ')
         end) as reason_de,
     format('Die Werte mit {} vergleichen. Verlorenes wiederherstellen. Danach die Duplikate in {} zusammenführen.', event.from_id, event.to_id) as action_de,
-    strftime(event.switched_at, '%Y-%m-%dT%H:%M:%S.%f') as facts
+    strftime(event.switched_at, '%Y-%m-%dT%H:%M:%S.%f') as facts,
+    case
+        when main.look_different(main.name_words(left_record.display_name), main.name_scripts(left_record.display_name),
+                                 main.name_words(entered.display_name), main.name_scripts(entered.display_name),
+                                 main.is_role_mailbox(contact.email, policy.role_mailboxes)) then 'mixed_people'
+        when lost.has_consent then 'consent'
+    end as harm
 from core.switch_event as event
 inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id
+left join core.salesforce_person as left_record on left_record.record_id = event.from_id
+left join core.salesforce_person as entered on entered.record_id = event.to_id
+cross join main.policy as policy
 left join (
-    select hubspot_contact_id, switched_at, list(distinct property order by property) as properties
-    from core.overwritten_value
-    group by hubspot_contact_id, switched_at
+    select
+        value.hubspot_contact_id, value.switched_at, list(distinct value.property order by value.property) as properties,
+        bool_or(mapped.consent) as has_consent
+    from core.overwritten_value as value
+    inner join core.mapped_property as mapped on mapped.property = value.property
+    group by value.hubspot_contact_id, value.switched_at
 ) as lost on lost.hubspot_contact_id = event.hubspot_contact_id and lost.switched_at = event.switched_at
 where event.is_new and event.cause in ('duplicate_switch', 'unexplained');

@@ -2,10 +2,11 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: overwritten
+-- about: switch
 -- on: core/binding
 --
--- Fails when two or more live records share a contact's primary e-mail and the prediction is a switch by rule 11: another record was
--- updated after the contact's last sync.
+-- Fails when the prediction for a contact is a switch by rule 11: another record that matches its e-mail was updated after the contact's last sync.
 -- Why: with the next sync the binding moves, and the mapped fields with it.
 -- Otherwise: the next sync, within some 15 minutes, moves the binding and writes the other record's values into HubSpot.
 -- Rests on: rule 11; F3.
@@ -23,24 +24,24 @@ select
     coalesce(at_risk.properties, cast([] as varchar[])) as fields_at_risk,
     format('{} was updated after the contact''s last sync. The next sync moves the binding there from {}; {}.',
         binding.predicted_id, binding.bound_id,
-        case when at_risk.properties is null then 'no mapped value is at risk' else 'at risk: ' || array_to_string(at_risk.properties, ', ') end) as reason,
-    format('Edit {} now, so that it is the record updated last, then {}.', binding.bound_id,
-        case
-            when cluster.is_shared_mailbox then 'give each record its own e-mail: they look like different people (shared_mailbox)'
-            else format('bring {} into it (merge; a Lead is converted into the Contact)', binding.predicted_id)
-        end) as action,
+        case when at_risk.properties is null then 'HubSpot loses no value' else 'HubSpot loses ' || at_risk.changes end) as reason,
+    format('Save a harmless edit of {} now, so that it is the record updated last. ', binding.bound_id) || coalesce(first_step.action, '') as action,
     format('{} wurde nach der letzten Synchronisierung des Kontakts bearbeitet. Die nächste verschiebt die Verknüpfung von {} dorthin; {}.',
         binding.predicted_id, binding.bound_id,
-        case when at_risk.properties is null then 'kein zugeordneter Wert ist gefährdet' else 'gefährdet: ' || array_to_string(at_risk.properties, ', ') end) as reason_de,
-    format('{} jetzt bearbeiten, damit es der zuletzt geänderte Datensatz ist. Danach {}.', binding.bound_id,
-        case
-            when cluster.is_shared_mailbox then 'jedem Datensatz eine eigene E-Mail geben: es scheinen verschiedene Personen zu sein (shared_mailbox)'
-            else format('{} damit zusammenführen (ein Lead wird in den Contact konvertiert)', binding.predicted_id)
-        end) as action_de
+        case when at_risk.properties is null then 'HubSpot verliert keinen Wert' else 'HubSpot verliert ' || at_risk.changes_de end) as reason_de,
+    format('{} jetzt mit einer harmlosen Bearbeitung speichern, damit es der zuletzt geänderte Datensatz ist. ', binding.bound_id)
+        || coalesce(first_step.action_de, '') as action_de
 from core.binding as binding
-inner join core.duplicate_cluster as cluster on cluster.email = binding.email
+left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
 left join (
-    select hubspot_contact_id, rival_id, list(distinct property order by property) as properties
+    select
+        hubspot_contact_id,
+        rival_id,
+        list(property order by property) as properties,
+        array_to_string(list(format('{}: {} → {}', property, coalesce(main.quoted_value(hubspot_value), 'blank'),
+            case when effect = 'clear' then 'blank' else main.quoted_value(salesforce_value) end) order by property), '; ') as changes,
+        array_to_string(list(format('{}: {} → {}', property, coalesce(main.quoted_value(hubspot_value), 'leer'),
+            case when effect = 'clear' then 'leer' else main.quoted_value(salesforce_value) end) order by property), '; ') as changes_de
     from core.overwrite
     where is_at_risk
     group by hubspot_contact_id, rival_id

@@ -3,6 +3,7 @@
 -- severity: warn
 -- severity: block when the candidates belong to two different accounts or owners
 -- basis: observed
+-- harm: drift
 -- on: core/binding
 --
 -- Fails when a live HubSpot contact carries no Salesforce id and two or more live Salesforce records have its primary e-mail.
@@ -24,21 +25,15 @@ select
     binding.email,
     format('The contact is not bound yet and {} Salesforce records have its e-mail (accounts: {}, owners: {}). Which one the first sync takes is not documented.',
         count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason,
-    case
-        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail before the contact syncs.'
-        else 'Merge the candidates before the contact syncs for the first time.'
-    end as action,
+    any_value(first_step.action) as action,
     format('Der Kontakt ist noch nicht verknüpft, und {} Salesforce-Datensätze haben seine E-Mail (Accounts: {}, Inhaber: {}). Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert.',
         count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason_de,
-    case
-        when cluster.is_shared_mailbox then 'Nicht zusammenführen: es scheinen verschiedene Personen zu sein (shared_mailbox). Jedem Datensatz eine eigene E-Mail geben, bevor der Kontakt synchronisiert wird.'
-        else 'Die Kandidaten zusammenführen, bevor der Kontakt zum ersten Mal synchronisiert wird.'
-    end as action_de,
+    any_value(first_step.action_de) as action_de,
     case when count(distinct person.account_id) > 1 or count(distinct person.owner_id) > 1 then 'block' else 'warn' end as severity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
-inner join core.duplicate_cluster as cluster on cluster.email = binding.email
+inner join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
 inner join core.salesforce_person as person on person.email = binding.email and person.state = 'live'
 where binding.bound_state = 'none' and contact.is_in_scope
-group by binding.hubspot_contact_id, binding.predicted_id, binding.email, cluster.is_shared_mailbox
+group by binding.hubspot_contact_id, binding.predicted_id, binding.email
 having count(*) > 1;

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: inferred
+-- harm: drift
 -- on: core/salesforce_person
 --
 -- Fails when live Salesforce records have different e-mails that the mail provider delivers to one mailbox: dots and plus tags at gmail.com

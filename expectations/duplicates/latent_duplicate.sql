@@ -2,13 +2,15 @@
 --
 -- severity: warn
 -- basis: documented
+-- harm: none
 -- on: core/duplicate_cluster
 --
 -- Fails when two or more live Salesforce records share an e-mail and no live HubSpot contact has it as its primary e-mail.
 -- Why: the day a contact with that e-mail appears, the integration picks one of them (rule 7).
 -- Otherwise: nothing, until a contact with this e-mail appears in HubSpot; then one of the records is taken.
 -- Rests on: rule 7; F2.
--- Not: a cluster with a HubSpot contact (unsafe_duplicate, switchable_duplicate, ambiguous_first_binding).
+-- Not: a cluster with a HubSpot contact (unsafe_duplicate, switchable_duplicate, ambiguous_first_binding), or with a record that could draw away a
+-- contact which has its e-mail as an additional one.
 -- Steward: merge in Salesforce; nothing in HubSpot can break.
 --
 -- Auf Deutsch: Salesforce enthält ein Duplikat, von dem noch kein HubSpot-Kontakt abhängt.
@@ -20,17 +22,12 @@ select
     cluster.email,
     format('{} Salesforce records share one e-mail ({} Leads, {} Contacts); no HubSpot contact has it.',
         cluster.size, cluster.lead_count, cluster.contact_count) as reason,
-    case
-        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail.'
-        else 'Merge them in Salesforce before a contact with this e-mail appears in HubSpot.'
-    end as action,
+    any_value(first_step.reason) as action,
     format('{} Salesforce-Datensätze teilen sich eine E-Mail ({} Leads, {} Contacts); kein HubSpot-Kontakt hat sie.',
         cluster.size, cluster.lead_count, cluster.contact_count) as reason_de,
-    case
-        when cluster.is_shared_mailbox then 'Nicht zusammenführen: es scheinen verschiedene Personen zu sein (shared_mailbox). Jedem Datensatz eine eigene E-Mail geben.'
-        else 'In Salesforce zusammenführen, bevor ein Kontakt mit dieser E-Mail in HubSpot auftaucht.'
-    end as action_de
+    any_value(first_step.reason_de) as action_de
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
-where cluster.hubspot_contact_id is null
-group by cluster.email, cluster.is_shared_mailbox, cluster.oldest_id, cluster.size, cluster.lead_count, cluster.contact_count;
+inner join core.merge_advice as first_step on first_step.book = cluster.email and first_step.step = 1
+where cluster.hubspot_contact_id is null and cluster.risk = 'latent'
+group by cluster.email, cluster.oldest_id, cluster.size, cluster.lead_count, cluster.contact_count;

@@ -2,15 +2,16 @@
 --
 -- severity: warn
 -- basis: inferred
+-- harm: mixed_people
 -- on: core/duplicate_cluster
 --
--- Fails when no two live Salesforce records with one e-mail share a word of their names, or when the e-mail is that of a role (info, sales,
--- office; the policy's list) and the names differ.
+-- Fails when no two live Salesforce records with one e-mail share a word of their names, though some of them are written in one script, or when the
+-- e-mail is that of a role (info, sales, office; the policy's list) and the names differ.
 -- Why: for the integration they are one contact, but merging them would mix people: one person's history, consent and opportunities would
 -- become another's, and a merge cannot be undone in full.
 -- Otherwise: the contact in HubSpot is one person today and another tomorrow, and a merge tool may make one of them all.
 -- Rests on: the integration compares e-mails and nothing else (section 1 of docs/integration.md); that names tell people apart is ours.
--- Not: records without a name (no evidence), names that differ in case, accents or order only.
+-- Not: records without a name, and names in different scripts (no evidence); names that differ in case, accents or order only.
 -- Steward: do not merge. Give each person an e-mail of their own, or leave one record with the shared e-mail and clear it on the others.
 --
 -- Auf Deutsch: Datensätze, die nach verschiedenen Personen aussehen, teilen sich eine E-Mail.
@@ -24,11 +25,12 @@ select
     list(member.record_id order by member.record_id) filter (where member.record_id <> coalesce(bound.record_id, cluster.oldest_id)) as rival_ids,
     cluster.email,
     format('{} Salesforce records with different names share one e-mail.', cluster.size) as reason,
-    'Do not merge them: they look like different people. Give each its own e-mail; let one record keep the shared one.' as action,
+    any_value(first_step.reason) as action,
     format('{} Salesforce-Datensätze mit verschiedenen Namen teilen sich eine E-Mail.', cluster.size) as reason_de,
-    'Nicht zusammenführen: es scheinen verschiedene Personen zu sein. Jedem eine eigene E-Mail geben; ein Datensatz behält die gemeinsame.' as action_de
+    any_value(first_step.reason_de) as action_de
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
 left join core.cluster_member as bound on bound.email = cluster.email and bound.record_id = cluster.bound_id
+inner join core.merge_advice as first_step on first_step.book = cluster.email and first_step.step = 1
 where cluster.is_shared_mailbox
 group by cluster.email, cluster.hubspot_contact_id, cluster.oldest_id, cluster.size, bound.record_id;

@@ -1,11 +1,14 @@
 -- A duplicate could take over a contact's binding and change or spread its values.
 --
 -- severity: block
+-- severity: warn when HubSpot would lose nothing, and only blanks of the same person's record would be filled
 -- basis: documented
+-- harm: overwritten
+-- about: switch
 -- on: core/overwrite
 --
--- Fails when two or more live Salesforce records share the primary e-mail of a live HubSpot contact, and a switch to another one of
--- them would overwrite or clear a HubSpot value, or write HubSpot's value into the rival.
+-- Fails when a live Salesforce record other than the bound one matches the e-mail of a live HubSpot contact, and a switch to it would overwrite or
+-- clear a HubSpot value, or write HubSpot's value into it.
 -- Why: any edit of a rival makes the binding jump to it (rule 11). The mapped fields follow (rules 24 to 28): HubSpot's values are
 -- replaced, or the old record's values spread into another person's record. Nobody sees it happen.
 -- Otherwise: the first edit of a rival, by whomever, moves the binding and overwrites these fields in HubSpot.
@@ -17,13 +20,34 @@
 -- Warum: Jede Bearbeitung eines Rivalen lässt die Verknüpfung zu ihm springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28):
 -- HubSpots Werte werden ersetzt, oder die Werte des alten Datensatzes gelangen in den einer anderen Person. Niemand sieht es geschehen.
 -- Sonst: Die erste Bearbeitung eines Rivalen, durch wen auch immer, verschiebt die Verknüpfung und überschreibt diese Felder in HubSpot.
-with at_risk as (
+with lost as (
+    -- one entry a property, with what each rival would bring
     select
         hubspot_contact_id,
-        list(distinct property order by property) as fields_at_risk,
-        count(distinct rival_id) as rivals_at_risk
+        list(property order by property) as properties,
+        list(format('{}: {} → {}', property, hubspot_value, salesforce_values) order by property) as changes,
+        list(format('{}: {} → {}', property, hubspot_value_de, salesforce_values_de) order by property) as changes_de
+    from (
+        select
+            hubspot_contact_id, property,
+            coalesce(main.quoted_value(any_value(hubspot_value)), 'blank') as hubspot_value,
+            coalesce(main.quoted_value(any_value(hubspot_value)), 'leer') as hubspot_value_de,
+            array_to_string((list_distinct(list(case when effect = 'clear' then 'blank' else main.quoted_value(salesforce_value) end order by rival_id)))[:3], ' or ') as salesforce_values,
+            array_to_string((list_distinct(list(case when effect = 'clear' then 'leer' else main.quoted_value(salesforce_value) end order by rival_id)))[:3], ' oder ') as salesforce_values_de
+        from core.overwrite
+        where is_at_risk
+        group by hubspot_contact_id, property
+    )
+    group by hubspot_contact_id
+),
+spread as (
+    select
+        hubspot_contact_id,
+        count(distinct property) as properties,
+        bool_or(spreads_to_stranger) as to_stranger,
+        case when count(distinct rival_id) = 1 then any_value(rival_id) end as rival_id
     from core.overwrite
-    where is_at_risk
+    where effect = 'backfill'
     group by hubspot_contact_id
 ),
 rivals as (
@@ -34,28 +58,43 @@ select
     case when binding.bound_state = 'live' then binding.bound_id else binding.predicted_id end as salesforce_id,
     rivals.rival_ids,
     binding.email,
-    at_risk.fields_at_risk,
-    format('{} Salesforce records share this contact''s e-mail. An edit of {} would change {}: {}.',
-        cluster.size,
-        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('any of {} rivals', len(rivals.rival_ids)) end,
-        case when len(at_risk.fields_at_risk) = 1 then 'one field' else format('{} fields', len(at_risk.fields_at_risk)) end,
-        array_to_string(at_risk.fields_at_risk, ', ')) as reason,
-    case
-        when cluster.is_shared_mailbox then 'Do not merge: the records look like different people (shared_mailbox). Give each its own e-mail before the contact syncs.'
-        when binding.bound_state = 'live' then format('Keep {} as the master. Convert Leads into the Contact, merge the other records into it.', binding.bound_id)
-        else 'Decide which record is the right one, and merge the others into it before the contact syncs.'
-    end as action,
-    format('{} Salesforce-Datensätze teilen sich die E-Mail dieses Kontakts. Eine Bearbeitung von {} würde {} ändern: {}.',
-        cluster.size,
-        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('einem von {} Rivalen', len(rivals.rival_ids)) end,
-        case when len(at_risk.fields_at_risk) = 1 then 'ein Feld' else format('{} Felder', len(at_risk.fields_at_risk)) end,
-        array_to_string(at_risk.fields_at_risk, ', ')) as reason_de,
-    case
-        when cluster.is_shared_mailbox then 'Nicht zusammenführen: es scheinen verschiedene Personen zu sein (shared_mailbox). Jedem Datensatz eine eigene E-Mail geben, bevor der Kontakt synchronisiert wird.'
-        when binding.bound_state = 'live' then format('{} als Master behalten. Leads in den Contact konvertieren, die anderen Datensätze darin zusammenführen.', binding.bound_id)
-        else 'Entscheiden, welcher Datensatz der richtige ist, und die anderen darin zusammenführen, bevor der Kontakt synchronisiert wird.'
-    end as action_de
+    coalesce(lost.properties, cast([] as varchar[])) as fields_at_risk,
+    format('An edit of {} moves the binding there.',
+        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('any of {} records', len(rivals.rival_ids)) end)
+    || case
+        when lost.properties is null then ' HubSpot loses nothing.'
+        else format(' HubSpot loses {}{}.', array_to_string(lost.changes[:3], '; '),
+            case when len(lost.changes) > 3 then format('; and {} more', len(lost.changes) - 3) else '' end)
+    end
+    || case
+        when spread.properties is null then ''
+        else format(' {} of {} {} filled from HubSpot{}.',
+            case when spread.properties = 1 then 'One blank' else format('{} blanks', spread.properties) end,
+            coalesce(spread.rival_id, 'these records'),
+            case when spread.properties = 1 then 'is' else 'are' end,
+            case when spread.to_stranger then ', though it looks like another person' else '' end)
+    end as reason,
+    first_step.action,
+    format('Eine Bearbeitung von {} verschiebt die Verknüpfung dorthin.',
+        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('einem von {} Datensätzen', len(rivals.rival_ids)) end)
+    || case
+        when lost.properties is null then ' HubSpot verliert nichts.'
+        else format(' HubSpot verliert {}{}.', array_to_string(lost.changes_de[:3], '; '),
+            case when len(lost.changes) > 3 then format('; und {} weitere', len(lost.changes) - 3) else '' end)
+    end
+    || case
+        when spread.properties is null then ''
+        else format(' {} von {} {} aus HubSpot gefüllt{}.',
+            case when spread.properties = 1 then 'Ein leeres Feld' else format('{} leere Felder', spread.properties) end,
+            coalesce(spread.rival_id, 'diesen Datensätzen'),
+            case when spread.properties = 1 then 'wird' else 'werden' end,
+            case when spread.to_stranger then ', obwohl das nach einer anderen Person aussieht' else '' end)
+    end as reason_de,
+    first_step.action_de,
+    case when lost.properties is null and not spread.to_stranger then 'warn' else 'block' end as severity
 from core.binding as binding
-inner join core.duplicate_cluster as cluster on cluster.email = binding.email
-inner join at_risk on at_risk.hubspot_contact_id = binding.hubspot_contact_id
-inner join rivals on rivals.hubspot_contact_id = binding.hubspot_contact_id;
+inner join rivals on rivals.hubspot_contact_id = binding.hubspot_contact_id
+left join lost on lost.hubspot_contact_id = binding.hubspot_contact_id
+left join spread on spread.hubspot_contact_id = binding.hubspot_contact_id
+left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
+where lost.properties is not null or spread.properties is not null;

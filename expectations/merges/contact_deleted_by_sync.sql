@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: inferred
+-- harm: deleted
 -- on: core/hubspot_contact
 --
 -- Fails when a contact was archived after the record it was bound to was deleted or merged away, and can still be restored (90 days).
@@ -27,6 +28,7 @@ select
     format('Der Kontakt wurde gelöscht, nachdem sein Datensatz {} {} wurde. Er lässt sich noch {} Tage wiederherstellen, bis {}.',
         gone.bound_id, case gone.record_state when 'merged' then 'in einen anderen zusammengeführt' else 'gelöscht' end, gone.days_left,
         strftime(gone.restorable_until, '%d.%m.%Y')) as reason_de,
-    'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.' as action_de
+    'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.' as action_de,
+    gone.restorable_until as deadline_at
 from core.restorable_contact as gone
 inner join core.hubspot_contact as contact on contact.contact_id = gone.hubspot_contact_id;

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: documented
+-- harm: deleted
 -- on: core/merge_event
 --
 -- Fails when the policy says that a HubSpot contact is deleted when its Lead (or its Contact) is deleted in Salesforce.

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: observed
+-- harm: deleted
 -- on: core/departure
 --
 -- Fails when more Salesforce records were deleted or merged since the last proven run than max(50, 1 % of the live ones), or when the
@@ -20,6 +21,7 @@
 with total as (
     select
         (select count(*) from core.departure where is_new) as departed,
+        (select min(departed_at) from core.departure where is_new) as first_departed_at,
         (select count(*) from core.salesforce_person where state = 'live') as live,
         (
             select count(*)
@@ -34,7 +36,8 @@ select
     'Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.' as action,
     format('{} Salesforce-Datensätze wurden seit dem letzten Lauf gelöscht oder zusammengeführt; {} sind noch da.', total.departed, total.live) as reason_de,
     'Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage wiederherstellen.' as action_de,
-    'records since pull ' || clock.last_run_pull_no as facts
+    'records since pull ' || clock.last_run_pull_no as facts,
+    main.still_ahead(total.first_departed_at + interval 15 day, clock.as_of) as deadline_at
 from total
 cross join main.policy as policy
 cross join staging.clock as clock
@@ -45,7 +48,8 @@ select
     'Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).',
     format('{} HubSpot-Kontakte wurden seit dem letzten Lauf archiviert, nachdem ihre Salesforce-Datensätze verschwunden waren.', total.archived),
     'Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb wiederherstellen (90 Tage).',
-    'contacts since pull ' || clock.last_run_pull_no
+    'contacts since pull ' || clock.last_run_pull_no,
+    main.still_ahead(total.first_departed_at + interval 15 day, clock.as_of)
 from total
 cross join main.policy as policy
 cross join staging.clock as clock

@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: deleted
 -- on: core/merge_event
 --
 -- Fails when a merge, first seen after the first run, broke the sync of a contact (until it is repaired) or had the contact deleted (until
@@ -39,7 +40,10 @@ select
         when 'sync_broken' then 'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.'
         else 'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält. Den Kontakt aus dem Papierkorb wiederherstellen, danach neu synchronisieren.'
     end as action_de,
-    event.outcome as facts
+    event.outcome as facts,
+    case event.outcome when 'sync_broken' then 'cut_off' end as harm,
+    case event.outcome when 'sync_broken' then main.still_ahead(event.merged_at + interval 15 day, clock.as_of)
+    else main.still_ahead(event.archived_at + interval 90 day, clock.as_of) end as deadline_at
 from core.merge_event as event
 inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id
 cross join staging.clock as clock

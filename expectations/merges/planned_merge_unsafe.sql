@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: overwritten
 -- on: core/planned_merge
 --
 -- Fails when a row of a plan in the home's folder merge-plans merges away a record that a contact is bound to, makes a binding jump to other values,

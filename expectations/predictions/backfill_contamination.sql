@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: inferred
+-- harm: spread
 -- on: core/switch_event
 --
 -- Fails when fields of a record were blank before a contact switched to it, and now hold the values of the record that the contact came from.

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: inferred
+-- harm: drift
 -- on: core/binding
 --
 -- Fails when the last proven run predicted a switch or a first binding, the contact has synced since, and it is bound to something else; or

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: documented
+-- harm: none
 -- on: core/salesforce_person
 --
 -- Fails when a live record or contact has an e-mail that can never match (not exactly one @ with something on both sides, white space, a comma,

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: none
 -- on: core/hubspot_contact
 --
 -- Fails when a live HubSpot contact carries a Salesforce id, and the property that holds it has no history.

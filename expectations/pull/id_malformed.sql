@@ -2,6 +2,7 @@
 --
 -- severity: block
 -- basis: documented
+-- harm: cut_off
 -- on: core/hubspot_contact
 --
 -- Fails when an id cannot be brought to 18 characters, has a wrong checksum, or has a prefix that does not fit its property
@@ -39,26 +40,37 @@ with stored as (
     select null, record_id, email, 'ConvertedContactId', converted_contact_id, main.salesforce_id18(converted_contact_id), '003'
     from core.salesforce_person
     where converted_contact_id is not null
+),
+meant as (
+    -- an id that was cut: its first 15 characters say which record, and fewer do where only one begins so
+    select stored.raw_id, min(person.record_id) as record_id
+    from (select distinct raw_id, prefix from stored where id is null and regexp_full_match(raw_id, '[A-Za-z0-9]{10,18}')) as stored
+    inner join core.salesforce_person as person on starts_with(person.record_id, left(stored.raw_id, 15)) and starts_with(person.record_id, stored.prefix)
+    group by stored.raw_id
+    having count(*) = 1
 )
 select
     hubspot_contact_id,
-    coalesce(record_id, id) as salesforce_id,
+    coalesce(stored.record_id, id, meant.record_id) as salesforce_id,
     email,
     case
         when id is null then format('{} holds {}, which is no Salesforce id: {}', place,
             -- whatever somebody typed there must not be carried on: it may be an e-mail
-            case when regexp_full_match(raw_id, '[A-Za-z0-9]{1,20}') then '"' || raw_id || '"' else 'a text' end,
-            case when length(raw_id) in (15, 18) then 'its checksum or a character is wrong' else format('it has {} characters', length(raw_id)) end)
+            case when regexp_full_match(stored.raw_id, '[A-Za-z0-9]{1,20}') then '"' || stored.raw_id || '"' else 'a text' end,
+            case when length(stored.raw_id) in (15, 18) then 'its checksum or a character is wrong' else format('it has {} characters', length(stored.raw_id)) end)
+            || case when meant.record_id is null then '' else format('. It means {}', meant.record_id) end
         else format('{} holds {}, whose prefix {} does not belong there (expected {})', place, id, left(id, 3), prefix)
     end as reason,
     'Correct the id, or resync the contact so that the integration writes it again.' as action,
     case
         when id is null then format('{} enthält {}; das ist keine Salesforce-ID: {}', place,
-            case when regexp_full_match(raw_id, '[A-Za-z0-9]{1,20}') then '„' || raw_id || '“' else 'einen Text' end,
-            case when length(raw_id) in (15, 18) then 'die Prüfzeichen oder ein Zeichen sind falsch' else format('sie hat {} Zeichen', length(raw_id)) end)
+            case when regexp_full_match(stored.raw_id, '[A-Za-z0-9]{1,20}') then '„' || stored.raw_id || '“' else 'einen Text' end,
+            case when length(stored.raw_id) in (15, 18) then 'die Prüfzeichen oder ein Zeichen sind falsch' else format('sie hat {} Zeichen', length(stored.raw_id)) end)
+            || case when meant.record_id is null then '' else format('. Gemeint ist {}', meant.record_id) end
         else format('{} enthält {}, dessen Präfix {} nicht dorthin gehört (erwartet: {})', place, id, left(id, 3), prefix)
     end as reason_de,
     'Die ID berichtigen, oder den Kontakt neu synchronisieren, damit die Integration sie neu schreibt.' as action_de,
-    place || ' ' || raw_id as facts
+    place || ' ' || stored.raw_id as facts
 from stored
+left join meant on meant.raw_id = stored.raw_id and id is null
 where id is null or left(id, 3) <> prefix;

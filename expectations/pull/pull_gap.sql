@@ -2,6 +2,7 @@
 --
 -- severity: unproven
 -- basis: documented
+-- harm: none
 -- on: raw/pull
 --
 -- Fails when two complete pulls of an object lie more than 15 days apart, by the clock of the org, and all ids have not been compared since.

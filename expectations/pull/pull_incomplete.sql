@@ -2,6 +2,7 @@
 --
 -- severity: unproven
 -- basis: observed
+-- harm: none
 -- on: raw/pull
 --
 -- Fails when an object was not pulled in this run, or when rows or ids do not reconcile: a bulk job delivered fewer rows than it

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: none
 -- on: core/record_set_aside
 --
 -- Fails when a record arrived that cannot be read, and somebody said with `bindwatch run --accept-record` that runs may go on without it.

@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: cut_off
 -- on: core/salesforce_person
 --
 -- Fails when a Salesforce record or a HubSpot contact was pulled before, and a comparison of all ids found it neither among the live nor

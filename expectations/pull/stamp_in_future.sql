@@ -2,6 +2,7 @@
 --
 -- severity: warn
 -- basis: observed
+-- harm: none
 -- on: core/salesforce_person
 --
 -- Fails when a stamp of a Salesforce record or a HubSpot contact is more than a day after now, by the CRMs' own clocks.

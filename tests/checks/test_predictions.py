@@ -10,8 +10,8 @@ OUT, IN = {"HasOptedOutOfEmail": "true"}, {"HasOptedOutOfEmail": "false"}
 
 
 def opted_out(rival: dict[str, Any], contact: str = "true", **knobs: Any) -> Crm:
-    """A contact that has opted out, bound to a Lead that says so too, and a rival."""
-    crm = Crm(**knobs)
+    """A contact that has opted out, bound to a Lead that says so too, and a rival; in a portal where the opt-out goes both ways."""
+    crm = Crm(**{"opt_out": "as_mapped", **knobs})
     crm.lead(1, fields=OUT, modified=day(5))
     crm.lead(2, **rival)
     crm.contact(bound=BOUND, properties={"hs_email_optout": contact}, synced=day(25))
@@ -41,7 +41,7 @@ def test_consent_at_risk_counts_an_opt_out_that_would_be_emptied() -> None:
     crm = opted_out({"fields": {}, "modified": day(20)}, blank_on_switch="clear")
     crm.policy = crm.policy.model_validate(
         {
-            "policy": {"blank_on_switch": "clear"},
+            "policy": {"blank_on_switch": "clear", "opt_out": "as_mapped"},
             "mapping": [{"hubspot": "hs_email_optout", "salesforce": "HasOptedOutOfEmail", "rule": "always_salesforce", "consent": True}],
         }
     )
@@ -55,6 +55,70 @@ def test_consent_at_risk_is_silent_where_nothing_can_switch_or_the_bound_record_
     crm.lead(2, fields=IN, modified=day(20))
     crm.contact(bound=BOUND, properties={"hs_email_optout": "true"})
     assert crm.findings("consent_at_risk") == []
+
+
+def test_consent_at_risk_is_silent_about_an_opt_out_that_hubspot_never_takes_back() -> None:
+    assert opted_out({"fields": IN, "modified": day(20)}, opt_out="sticky").findings("consent_at_risk") == []
+
+
+CONSENT = {"granted": ["Consent given"], "denied": ["Consent withdrawn"]}
+
+
+@pytest.mark.parametrize(
+    ("consent", "hubspot", "salesforce", "fires"),
+    [
+        ("opted_in", "false", "true", True), ("opted_in", "", "true", True), ("opted_in", "true", "false", False), ("opted_in", "true", "maybe", True),
+        ("opted_out", "true", "false", True), ("opted_out", "", "false", False), ("opted_out", "false", "true", False), (True, "true", "false", True),
+        (CONSENT, "Consent withdrawn", "Consent given", True), (CONSENT, "", "Consent given", True), (CONSENT, "Legitimate interest", "Consent given", True),
+        (CONSENT, "Consent given", "Legitimate interest", True), (CONSENT, "Consent given", "Consent withdrawn", False),
+        (CONSENT, "Consent withdrawn", "", False),
+    ],
+)  # fmt: skip
+def test_consent_at_risk_knows_opt_outs_opt_ins_and_lists(consent: Any, hubspot: str, salesforce: str, fires: bool) -> None:
+    crm = Crm()
+    crm.policy = crm.policy.model_validate({"mapping": [{"hubspot": "newsletter", "salesforce": "Newsletter__c", "consent": consent}]})
+    crm.lead(1, modified=day(5))
+    crm.lead(2, fields={"Newsletter__c": salesforce}, modified=day(20))
+    crm.contact(bound=BOUND, properties={"newsletter": hubspot}, synced=day(25))
+    assert bool(crm.findings("consent_at_risk")) == fires
+
+
+def opted_in(rival: dict[str, Any], contact: str = "false", **knobs: Any) -> Crm:
+    """A contact that gets e-mails, and a rival that has opted out of them."""
+    crm = Crm(**knobs)
+    crm.lead(1, fields=IN, modified=day(5))
+    crm.lead(2, **{"fields": OUT, "modified": day(20), **rival})
+    crm.contact(bound=BOUND, properties={"hs_email_optout": contact}, synced=day(25))
+    return crm
+
+
+@pytest.mark.parametrize("contact", ["false", ""])
+def test_opt_out_imminent_fires_for_a_rival_whose_opt_out_would_come_for_good(contact: str) -> None:
+    finding = one(opted_in({}, contact), "opt_out_imminent")
+    assert (finding["severity"], finding["salesforce_id"], finding["rival_ids"], finding["fields_at_risk"]) == ("block", BOUND, [RIVAL], ["hs_email_optout"])
+    assert [row["effect"] for row in opted_in({}, contact).build().rows("core.overwrite")] == ["overwrite"], "never a fill: it cannot be undone"
+
+
+def test_opt_out_imminent_is_silent_for_an_old_rival_another_portal_and_one_who_is_out_already() -> None:
+    assert opted_in({"modified": day(-1)}).findings("opt_out_imminent") == []
+    assert opted_in({}, opt_out="as_mapped").findings("opt_out_imminent") == []
+    assert opted_in({}, "true").findings("opt_out_imminent") == []
+    assert opted_in({"fields": IN}).findings("opt_out_imminent") == []
+
+
+def test_consent_conflict_fires_for_an_opt_out_on_any_live_record_with_the_address() -> None:
+    finding = one(opted_in({}), "consent_conflict")
+    assert (finding["severity"], finding["salesforce_id"], finding["rival_ids"]) == ("block", RIVAL, [])
+
+
+def test_consent_conflict_waits_for_the_settle_time_and_ignores_records_that_are_gone_and_contacts_that_are_out() -> None:
+    assert opted_in({"modified": day(30 - 1 / 24 / 60)}).findings("consent_conflict") == []
+    assert opted_in({"deleted": True}).findings("consent_conflict") == []
+    assert opted_in({"email": "other@example.com"}).findings("consent_conflict") == []
+    assert opted_in({}, "true").findings("consent_conflict") == []
+    crm = opted_in({})
+    crm.policy = crm.policy.model_validate({"mapping": [{"hubspot": "jobtitle", "salesforce": "Title"}]})
+    assert crm.findings("consent_conflict") == [], "the pair is not mapped"
 
 
 def predicted_to_switch(bound_now: str, synced: float = 30.3, **rival_now: Any) -> Crm:

@@ -101,32 +101,169 @@ create or replace macro main.utc(text_value) as
 create or replace macro main.is_true(text_value) as
     case text_value when 'true' then true when 'false' then false else lower(main.trim_text(text_value)) in ('true', '1') end;
 
+-- What a tick box says, in the notations of both APIs; null where the text says neither.
 create or replace macro main.as_boolean(text_value) as
-    case when main.is_true(text_value) then true when lower(main.trim_text(text_value)) in ('false', '0') then false end;
+    case lower(main.trim_text(text_value))
+        when 'true' then true when '1' then true when 'yes' then true
+        when 'false' then false when '0' then false when 'no' then false
+    end;
 
--- Are two filled values of a mapped field the same? By value where Salesforce says boolean or number, else by trimmed text.
-create or replace macro main.same_value(a, b, field_type) as
-    main.trim_text(a) = main.trim_text(b)
-    or coalesce(
-        case
-            when field_type = 'boolean' then main.as_boolean(a) = main.as_boolean(b)
-            when field_type in ('int', 'integer', 'long', 'double', 'currency', 'percent')
-                then try_cast(main.trim_text(a) as double) = try_cast(main.trim_text(b) as double)
+-- ── values of mapped fields: when are two of them the same? (docs/prediction.md) ──
+
+-- Two notations of one text: Unicode NFC, no-break spaces as spaces, one kind of line end, nothing at the ends.
+-- The first branch is only a faster way for what is ASCII.
+create or replace macro main.canonical_text(text_value) as
+    case when regexp_full_match(text_value, '[!-~]([ -~]*[!-~])?') then text_value
+    else main.trim_text(regexp_replace(regexp_replace(nfc_normalize(text_value), '[\x{a0}\x{2007}\x{202f}]', ' ', 'g'), '\r\n?', chr(10), 'g')) end;
+
+-- A number whatever its notation: sign, digits without zeros at the ends, and where the point stands. Null: no number, or beyond 38 digits.
+create or replace macro main.canonical_number(text_value) as
+    list_transform(
+        [regexp_extract(text_value, '^([+-]?)([0-9]*)[.]?([0-9]*)(?:[eE]([+-]?[0-9]{1,5}))?$', ['sign', 'whole', 'fraction', 'exponent'])],
+        lambda part: case
+            when part.whole || part.fraction = '' then null
+            when ltrim(part.whole || part.fraction, '0') = '' then '0'
+            when length(trim(part.whole || part.fraction, '0')) <= 38
+            then case when part.sign = '-' then '-' else '' end || trim(part.whole || part.fraction, '0') || 'e'
+                || (length(part.whole) + coalesce(try_cast(part.exponent as integer), 0)
+                    - (length(part.whole || part.fraction) - length(ltrim(part.whole || part.fraction, '0'))))
+        end)[1];
+
+-- A moment: with or without milliseconds, Z or an offset (without one, UTC), or milliseconds since 1970. Null: no moment.
+create or replace macro main.canonical_moment(text_value) as
+    case
+        when regexp_full_match(text_value, '-?[0-9]{1,14}') then epoch_ms(cast(text_value as bigint))
+        when regexp_full_match(text_value, '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ].*([Zz]|[+-][0-9]{2}:?[0-9]{2})')
+        then try_cast(regexp_replace(text_value, '([+-][0-9]{2})([0-9]{2})$', '\1:\2') as timestamptz) at time zone 'UTC'
+        when regexp_full_match(text_value, '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?') then try_cast(text_value as timestamp)
+    end;
+
+-- The options that a pick list's value names; several are divided by semicolons, empty ones do not count.
+create or replace macro main.options_of(text_value) as
+    list_filter(list_transform(string_split(text_value, ';'), lambda part: main.canonical_text(part)), lambda part: part <> '');
+
+-- A value as its kind (core.mapped_field) has it, so that all notations of one value are one text; what cannot be read as that, as text.
+create or replace macro main.canonical(text_value, kind) as
+    list_transform([main.canonical_text(text_value)], lambda given: coalesce(
+        case kind
+            when 'boolean' then cast(main.as_boolean(given) as varchar)
+            when 'number' then main.canonical_number(given)
+            when 'employees' then main.canonical_number(given)
+            when 'date' then list_transform(
+                [main.canonical_moment(given)],
+                lambda moment: case when moment = date_trunc('day', moment) then strftime(moment, '%Y-%m-%d') end)[1]
+            when 'datetime' then strftime(main.canonical_moment(given), '%Y-%m-%dT%H:%M:%S.%f')
+            when 'phone' then list_transform(
+                [regexp_replace(given, '[^0-9]', '', 'g')],
+                lambda digits: case when length(digits) >= 4 then regexp_replace(digits, '^00', '') end)[1]
+            -- the rest of an id follows from its first 15 characters
+            when 'id' then case when regexp_full_match(given, '[A-Za-z0-9]{15}([A-Z0-5]{3})?') then left(given, 15) end
+            when 'multipicklist' then list_aggregate(list_sort(list_distinct(main.options_of(given))), 'string_agg', ';')
+        end,
+        given))[1];
+
+-- Are two filled values of a mapped field the same? By kind, as above. Of a pick list also where the label of the one is the value of the other: labels,
+-- other_labels, by value, are those of the CRM that the value comes from. HubSpot writes the number of employees as a range ("25-50", "1000+").
+create or replace macro main.same_value(a, b, kind, labels, other_labels) as
+    coalesce(a = b, false) or coalesce(
+        list_transform([list_transform([a, b], lambda side: main.canonical(side, kind))], lambda form: form[1] = form[2])[1]
+        or case
+            when kind in ('picklist', 'multipicklist') then list_transform(
+                [list_transform([a, b], lambda side: case when kind = 'picklist' then [main.canonical_text(side)] else main.options_of(side) end)],
+                lambda options: len(list_filter(
+                    [{'own': options[1], 'its': labels, 'other': options[2], 'their': other_labels},
+                     {'own': options[2], 'its': other_labels, 'other': options[1], 'their': labels}],
+                    -- one of its own options is not among the other's
+                    lambda side: len(list_filter(side.own, lambda one: len(list_filter(side.other, lambda two:
+                        one = two or coalesce(side.its[one] = two, false) or coalesce(side.their[two] = one, false))) = 0)) > 0)) = 0)[1]
+            when kind = 'employees' then len(list_filter(
+                [{'number': a, 'span': b}, {'number': b, 'span': a}],
+                lambda side: coalesce(case
+                    when regexp_full_match(side.span, '[0-9]+-[0-9]+') then try_cast(side.number as double)
+                        between cast(split_part(side.span, '-', 1) as double) and cast(split_part(side.span, '-', 2) as double)
+                    when regexp_full_match(side.span, '[0-9]+[+]') then try_cast(side.number as double) >= cast(rtrim(side.span, '+') as double)
+                end, false))) > 0
         end,
         false);
 
+-- The words of a name: runs of letters and digits, without case and accents, each once, in order. "Lee, Ann" and "ann lee" are one.
+create or replace macro main.name_words(person_name) as
+    coalesce(
+        list_sort(list_distinct(list_filter(
+            string_split_regex(replace(strip_accents(lower(nfc_normalize(person_name))), 'ß', 'ss'), '[^\p{L}\p{M}\p{N}]+'), lambda word: word <> ''))),
+        cast([] as varchar[]));
+
+-- The scripts that a name is written in. Names in different scripts may be one name: that says nothing about who they are.
+create or replace macro main.name_scripts(person_name) as
+    list_filter([
+        case when regexp_matches(person_name, '\p{Latin}') then 'Latin' end,
+        case when regexp_matches(person_name, '\p{Greek}') then 'Greek' end,
+        case when regexp_matches(person_name, '\p{Cyrillic}') then 'Cyrillic' end,
+        case when regexp_matches(person_name, '\p{Hebrew}') then 'Hebrew' end,
+        case when regexp_matches(person_name, '\p{Arabic}') then 'Arabic' end,
+        case when regexp_matches(person_name, '\p{Devanagari}') then 'Devanagari' end,
+        case when regexp_matches(person_name, '\p{Thai}') then 'Thai' end,
+        case when regexp_matches(person_name, '\p{Hangul}') then 'Hangul' end,
+        case when regexp_matches(person_name, '\p{Han}') then 'Han' end,
+        case when regexp_matches(person_name, '\p{Hiragana}') then 'Hiragana' end,
+        case when regexp_matches(person_name, '\p{Katakana}') then 'Katakana' end,
+        case when regexp_matches(person_name, '\p{Armenian}') then 'Armenian' end,
+        case when regexp_matches(person_name, '\p{Georgian}') then 'Georgian' end
+    ], lambda script: script is not null);
+
+-- Is the e-mail that of a role, whose mailbox several people may read?
+create or replace macro main.is_role_mailbox(email, role_mailboxes) as
+    coalesce(list_contains(list_transform(role_mailboxes, lambda role: lower(trim(role))), split_part(email, '@', 1)), false);
+
+-- Do two records look like different people? Where one has no name, or the names have no script in common, nothing says so.
+create or replace macro main.look_different(words, scripts, other_words, other_scripts, is_role) as
+    len(words) > 0 and len(other_words) > 0
+    and ((list_has_any(scripts, other_scripts) and not list_has_any(words, other_words)) or (is_role and words <> other_words));
+
+-- Does a value of a consent field say that the person agreed, or (opted_out) that they may not be written to any more?
+-- consent: opted_out, opted_in, or listed, which means the values of the policy.
+create or replace macro main.says_yes(text_value, consent, granted) as
+    coalesce(case when consent = 'listed' then list_contains(granted, main.canonical_text(text_value)) else main.as_boolean(text_value) end, false);
+
+-- Is that a value of which the policy knows what it says? A blank says that the person has not agreed, and has not opted out.
+create or replace macro main.is_known_consent(text_value, consent, granted, denied) as
+    main.is_blank(text_value) or coalesce(
+        case when consent = 'listed' then list_contains(granted || denied, main.canonical_text(text_value)) else main.as_boolean(text_value) is not null end, false);
+
+-- Would a change of a consent field write to somebody who has not agreed?
+create or replace macro main.loses_consent(hubspot_value, salesforce_value, consent, granted, denied) as
+    not main.is_known_consent(salesforce_value, consent, granted, denied)
+    or case
+        when consent = 'opted_out'
+        then main.says_yes(hubspot_value, consent, granted) and not main.says_yes(salesforce_value, consent, granted)
+        else main.says_yes(salesforce_value, consent, granted) and not main.says_yes(hubspot_value, consent, granted)
+    end;
+
 -- What a switch to a record does to a mapped field of a contact (rules 24 to 28; the table is in docs/prediction.md): overwrite, clear,
--- backfill (HubSpot's value is written into the record), fill (a gap is filled); null: nothing.
-create or replace macro main.switch_effect(hubspot_value, salesforce_value, field_type, rule, blank_on_switch) as
+-- backfill (HubSpot's value is written into the record), fill (a gap is filled); null: nothing. field: a row of core.mapped_field; knobs: of main.policy.
+-- HubSpot never opts anybody in again: with opt_out = "sticky" the opt-out goes one way. Of other consent fields a blank is a value, too.
+create or replace macro main.switch_effect(hubspot_value, salesforce_value, field, knobs) as
     case
-        when rule = 'none' then null
-        when not main.is_blank(salesforce_value) and main.is_blank(hubspot_value) then 'fill'
-        when not main.is_blank(salesforce_value) and not main.same_value(hubspot_value, salesforce_value, field_type) then 'overwrite'
-        when main.is_blank(salesforce_value) and not main.is_blank(hubspot_value) then
+        when struct_extract(field, 'rule') = 'none' then null
+        when struct_extract(field, 'property') = 'hs_email_optout' and struct_extract(knobs, 'opt_out') = 'sticky'
+        then case when main.says_yes(salesforce_value, 'opted_out', null) and not main.says_yes(hubspot_value, 'opted_out', null) then 'overwrite' end
+        when main.is_blank(hubspot_value) then
             case
-                when rule = 'prefer_salesforce' then 'backfill'
-                when blank_on_switch = 'clear' then 'clear'
+                when main.is_blank(salesforce_value) then null
+                when struct_extract(field, 'kind') = 'boolean' and main.as_boolean(salesforce_value) = false then null
+                when struct_extract(field, 'consent_kind') is not null
+                 and main.says_yes(salesforce_value, struct_extract(field, 'consent_kind'), struct_extract(field, 'granted')) then 'overwrite'
+                else 'fill'
             end
+        when main.is_blank(salesforce_value) then
+            case
+                when struct_extract(field, 'kind') = 'boolean' and main.as_boolean(hubspot_value) = false then null
+                when struct_extract(field, 'rule') = 'prefer_salesforce' then case when struct_extract(field, 'is_writable') then 'backfill' end
+                when struct_extract(knobs, 'blank_on_switch') = 'clear' then 'clear'
+            end
+        when not main.same_value(hubspot_value, salesforce_value, struct_extract(field, 'kind'), struct_extract(field, 'hubspot_labels'),
+                                 struct_extract(field, 'salesforce_labels'))
+        then 'overwrite'
     end;
 
 -- What people decided about a finding, as its status at a moment. What makes a run unproven cannot be decided away.
@@ -145,6 +282,9 @@ create or replace macro main.is_implausible(floor, counted, records, percent) as
 -- A stamp that lies more than a day after now counts as now (stamp_in_future).
 create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + interval 1 day then as_of else stamp end;
 
+-- A moment until which something can be done; null when it is past.
+create or replace macro main.still_ahead(deadline, as_of) as case when deadline > as_of then deadline end;
+
 -- What a finding is about: a HubSpot contact, else the Salesforce record, else neither.
 create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
     case
@@ -153,6 +293,13 @@ create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
         when salesforce_id is not null then 'Contact'
         else 'none'
     end;
+
+-- What a finding does to people, the worst first: the contact is deleted, two people become one, a contact is cut off, somebody is written to who did
+-- not agree (or no more although they did), values are lost, values spread, CRM and policy drift apart.
+create or replace macro main.harm_rank(harm) as
+    coalesce(list_position(['deleted', 'mixed_people', 'cut_off', 'consent', 'overwritten', 'spread', 'drift', 'none'], harm), 9);
+
+create or replace macro main.urgency_rank(urgency) as coalesce(list_position(['now', 'soon', 'later'], urgency), 9);
 
 create or replace macro main.severity_rank(severity) as case severity when 'unproven' then 3 when 'block' then 2 when 'warn' then 1 else 0 end;
 
@@ -196,6 +343,12 @@ create or replace macro main.why_unreadable_de(reason) as
         when 'columns' then 'seine Zeile hat zu wenige oder zu viele Spalten'
         else 'einer seiner Werte lässt sich nicht laden'
     end;
+
+-- A value in a sentence: in quotes, on one line, and short; an e-mail as it is shown to people.
+create or replace macro main.quoted_value(text_value) as
+    list_transform(
+        [trim(regexp_replace(regexp_replace(left(text_value, 200), '\s+', ' ', 'g'), '([^\s@])[^\s@]*@', '\1***@', 'g'))],
+        lambda line: '"' || left(line, 60) || case when length(line) > 60 or length(text_value) > 200 then '…' else '' end || '"')[1];
 
 -- A set-aside record as people call it.
 create or replace macro main.name_of_record(object_type, record_id) as

@@ -52,8 +52,20 @@ create table if not exists raw.salesforce_contact (
     content_hash ubigint not null, pull_no bigint not null
 );
 
--- One row: a mapped Salesforce field and its type, as describe told it last.
-create table if not exists raw.salesforce_field (object_type varchar not null, field varchar not null, type varchar not null);
+-- One row: a mapped Salesforce field, as describe told it last.
+create table if not exists raw.salesforce_field (
+    object_type varchar not null, field varchar not null,
+    type varchar not null,              -- in Salesforce's words; of a field of a related record its type there
+    is_writable boolean,                -- somebody may write it: not calculated, not of a related record; null where describe does not say
+    labels map(varchar, varchar)        -- of a pick list: what people see, by value
+);
+
+-- One row: a property of contacts that is pulled, as HubSpot described it last.
+create table if not exists raw.hubspot_property (
+    property varchar not null,
+    type varchar not null, field_type varchar,  -- in HubSpot's words
+    labels map(varchar, varchar)                -- of a pick list: what people see, by value
+);
 
 -- One row: a version of a HubSpot contact, live or archived.
 create table if not exists raw.hubspot_contact (
@@ -149,7 +161,8 @@ create table if not exists main.ledger (
     fields_at_risk varchar[], action varchar, blast_radius bigint,
     first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
     hubspot_url varchar, salesforce_url varchar,
-    subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar, reason_de varchar, action_de varchar, open_run_no bigint
+    subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar, reason_de varchar, action_de varchar, open_run_no bigint,
+    harm varchar, deadline_at timestamp, urgency varchar
 );
 
 -- One row: something that happened to a finding in a proven run (the columns of review.finding_event). Nothing is ever removed.

@@ -16,6 +16,9 @@
 -- fields_at_risk: HubSpot properties that may be lost
 -- action: what the steward does next
 -- blast_radius: fields at risk by weight (consent 10, owner 5, others 1) plus one for each rival
+-- harm: what it does to people: deleted, mixed_people, cut_off, consent, overwritten, spread, drift, none
+-- deadline_at: until when something can be done about it; null where there is no such moment, or it is past
+-- urgency: now, soon or later, as of this run
 -- status: open, acknowledged, waived or resolved
 -- owner: who takes care of it
 -- waived_until: end of its waiver
@@ -35,7 +38,7 @@
 -- action_de: the action in German
 create or replace table review.finding as
 with weight as (
-    select property, max(case when consent then 10 when property = 'hubspot_owner_id' then 5 else 1 end) as weight
+    select property, max(case when consent then 10 when property in ('salesforceownerid', 'hubspot_owner_id') then 5 else 1 end) as weight
     from main.field_mapping
     group by property
 ),
@@ -59,10 +62,52 @@ current_finding as (
         coalesce(v.fields_at_risk, cast([] as varchar[])) as fields_at_risk,
         v.action,
         v.reason_de,
-        v.action_de
+        v.action_de,
+        check_policy.about,
+        coalesce(v.harm, case when v.check_name = 'unsafe_duplicate' and v.severity = 'warn' then 'spread' else check_policy.default_harm end) as own_harm,
+        v.deadline_at as own_deadline
     from review.violation as v
     inner join main.check_policy as check_policy on check_policy.check_name = v.check_name
     where coalesce(check_policy.severity, '') <> 'off'
+),
+consent_property as (
+    select list(property) as properties from core.mapped_property where consent
+),
+harmful as (
+    -- what a switch would do is the worst of what the check says and whom it concerns
+    select
+        f.* exclude (about, own_harm, own_deadline),
+        case when f.about = 'switch' and list_has_any(f.rival_ids, threat.stranger_ids) then 'mixed_people'
+        else case when f.about = 'switch' and list_has_any(f.fields_at_risk, consent_property.properties) then 'consent' else f.own_harm end end as harm,
+        f.own_deadline,
+        -- two people who become one is the worst of it, but how soon follows from what would happen to the values
+        (f.own_harm in ('consent', 'overwritten') or list_has_any(f.fields_at_risk, consent_property.properties)) as is_soon,
+        f.about = 'switch' as is_of_switch,
+        threat.is_predicted,
+        threat.switch_by,
+        threat.was_edited_lately
+    from current_finding as f
+    left join core.threat as threat on threat.hubspot_contact_id = f.hubspot_contact_id and (f.about = 'switch' or f.check_name = 'switch_happened')
+    cross join consent_property
+),
+timed as (
+    select
+        * exclude (own_deadline, is_soon, is_of_switch, is_predicted, switch_by, was_edited_lately, is_deleting, as_of),
+        case
+            when is_of_switch and is_predicted then 'now'
+            when deadline_at <= run_clock.as_of + interval 24 hour then 'now'
+            when check_name = 'deletion_setting_dangerous' and is_deleting then 'now'
+            when deadline_at <= run_clock.as_of + interval 15 day or harm = 'mixed_people' or was_edited_lately then 'soon'
+            else 'later'
+        end as urgency
+    from (
+        select
+            *,
+            coalesce(own_deadline, case when is_of_switch and is_predicted and is_soon then switch_by end) as deadline_at,
+            bool_or(check_name in ('contact_deleted_by_sync', 'merged_into_unbound') and harm = 'deleted') over () as is_deleting
+        from harmful
+    )
+    cross join (select as_of from main.run_clock) as run_clock
 ),
 radius as (
     select fingerprint, sum(coalesce(weight.weight, 1)) as fields
@@ -72,7 +117,7 @@ radius as (
 ),
 weighed as (
     select f.*, cast(coalesce(radius.fields, 0) + len(f.rival_ids) as bigint) as blast_radius
-    from current_finding as f
+    from timed as f
     left join radius on radius.fingerprint = f.fingerprint
 ),
 gone as (
@@ -148,7 +193,10 @@ select
         when decision.status is null then case when f.predecessor_status = 'waived' then 'facts' else f.lapsed_before end
     end as waiver_lapsed,
     f.reason_de,
-    f.action_de
+    f.action_de,
+    f.harm,
+    f.deadline_at,
+    f.urgency
 from dated as f
 left join main.decision as decision on decision.fingerprint = f.fingerprint
 left join main.assignment as assignment on assignment.subject = f.subject
@@ -170,7 +218,10 @@ select
     false as in_baseline,
     null as waiver_lapsed,
     l.reason_de,
-    l.action_de
+    l.action_de,
+    coalesce(l.harm, 'none') as harm,
+    cast(null as timestamp) as deadline_at,
+    'later' as urgency
 from gone as l
 left join main.decision as decision on decision.fingerprint = l.fingerprint
 left join main.assignment as assignment on assignment.subject = l.subject

@@ -14,6 +14,8 @@
 -- reason_de: the reason in German; null where nobody wrote one
 -- action_de: the action in German
 -- facts: what else makes it this finding and not another one
+-- harm: what it does to people, where the check decides it itself; null: the check's default
+-- deadline_at: until when something can be done about it; null: no such moment, or it is past
 create or replace table review.violation (
     suite varchar not null,
     check_name varchar not null,
@@ -28,5 +30,7 @@ create or replace table review.violation (
     action varchar not null,
     reason_de varchar,
     action_de varchar,
-    facts varchar
+    facts varchar,
+    harm varchar,
+    deadline_at timestamp
 );

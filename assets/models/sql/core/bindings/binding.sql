@@ -11,7 +11,7 @@
 -- basis: documented, observed or inferred
 -- confidence: high, medium or low
 -- candidate_ids: all records it could be bound to, oldest first
--- switch_is_possible: the policy lets a duplicate take over, and the contact is in the inclusion list
+-- switch_is_possible: the policy lets a duplicate take over, the contact is in the inclusion list, and it is not about to go itself
 -- rests_on_set_aside: it, its bound record or one of its candidates cannot be read, and a person accepted that
 create or replace table core.binding as
 with accepted as (
@@ -85,8 +85,8 @@ branch as (
             when heir_id is not null then '4'
             else '5'
         end as branch,
-        -- a malformed id is no id: predicted as never bound
-        bound_id is not null and bound_state <> 'live' as is_lost
+        -- a malformed id names no record, but somebody was bound: that is not "never bound"
+        bound_state not in ('live', 'none') as is_lost
     from input
 ),
 decided as (
@@ -145,6 +145,6 @@ select
         else 'low'
     end as confidence,
     candidate_ids,
-    follow_up = 'most_recent' and is_in_scope as switch_is_possible,
+    follow_up = 'most_recent' and is_in_scope and prediction <> 'none' as switch_is_possible,
     rests_on_set_aside
 from decided;

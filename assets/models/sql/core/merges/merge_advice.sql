@@ -1,9 +1,10 @@
--- One row: a step of the run-book for a cluster, the order of least damage (docs/prediction.md, "The run-book of a cluster").
+-- One row: a step of the run-book for a cluster, or for a contact that a record could draw away though no cluster has its e-mail
+-- (docs/prediction.md, "The run-book of a cluster"): the order of least damage.
 -- What is bound stays: the master is the bound record, else the predicted one, else what a first sync would take. No step removes a
 -- record that a live contact is bound to, except that a bound Lead is converted into the Contact that is kept: there the binding moves
 -- along (rule 29), so this comes before anything else is brought into that Contact.
 --
--- email: the cluster
+-- email: the cluster; without one, the contact's e-mail
 -- hubspot_contact_id: the contact at stake: the one that is bound to the master, else the live one with that primary e-mail
 -- step: 1, 2, … in the order in which the steps are to be done
 -- action: change_email (the loser gets an e-mail of its own), convert (the loser, a Lead, into the master, a Contact), merge, manual
@@ -11,108 +12,100 @@
 -- loser_id: the record that goes, or whose e-mail changes; null for manual
 -- reason: what to do and why, in words
 -- merge_no: merge steps with one number are one merge in Salesforce, which takes two losers at most; null for other actions
--- enter_before: HubSpot properties whose value must be entered in the master before this step
--- enter_after: HubSpot properties whose value must be entered in the master after it
+-- enter_before: HubSpot properties whose value must be entered in the master before this step; consent is always among these
+-- enter_after: HubSpot properties whose value must be entered in the master after it; never consent
+-- enter_values: these properties, what is to be entered, and whose value that is (hubspot)
 -- reason_de: the reason in German
+-- book: the run-book that it belongs to (core.run_book)
 create or replace table core.merge_advice as
 with held as (
-    -- members that a live contact is bound to
+    -- records that a live contact is bound to
     select
-        member.email,
-        member.record_id,
+        record.book,
+        record.record_id,
         list(contact.contact_id order by length(contact.contact_id), contact.contact_id) as contact_ids,
         bool_and(contact.is_in_scope) as is_in_scope
-    from core.cluster_member as member
-    inner join core.hubspot_contact as contact on contact.bound_id = member.record_id and contact.state = 'live'
-    group by member.email, member.record_id
+    from core.run_book_record as record
+    inner join core.hubspot_contact as contact on contact.bound_id = record.record_id and contact.state = 'live'
+    group by record.book, record.record_id
 ),
 holding as (
-    select email, list_sort(list_distinct(flatten(list(contact_ids)))) as contact_ids from held group by email
+    select book, list_sort(list_distinct(flatten(list(contact_ids)))) as contact_ids from held group by book
 ),
 ranked as (
     select
-        member.email,
-        member.record_id,
-        member.object_type,
+        record.book,
+        record.record_id,
+        record.object_type,
         row_number() over (
-            partition by member.email
+            partition by record.book
             order by
                 -- what is bound, what is predicted, what somebody else is bound to (when nobody has the e-mail), what a first sync takes
-                coalesce(member.record_id = cluster.bound_id, false) desc,
-                member.is_predicted desc,
-                cluster.hubspot_contact_id is null and member.is_bound desc,
-                policy.first_sync = 'contact_first' and member.object_type = 'Contact' desc,
-                member.oldest_rank
+                coalesce(record.record_id = run_book.bound_id, false) desc,
+                record.is_predicted desc,
+                run_book.hubspot_contact_id is null and record.is_bound desc,
+                policy.first_sync = 'contact_first' and record.object_type = 'Contact' desc,
+                record.oldest_rank
         ) as place
-    from core.cluster_member as member
-    inner join core.duplicate_cluster as cluster on cluster.email = member.email
+    from core.run_book_record as record
+    inner join core.run_book as run_book on run_book.book = record.book
     cross join main.policy as policy
 ),
 free_contact as (
     -- for a master that is a Lead: the Contacts it could be converted into. The binding of a contact outside the inclusion list does not move along
-    select member.email, member.record_id, member.oldest_rank, master_held.contact_ids[1] as hubspot_contact_id
-    from core.cluster_member as member
-    inner join ranked as master on master.email = member.email and master.place = 1 and master.object_type = 'Lead'
-    left join held on held.email = member.email and held.record_id = member.record_id
-    left join held as master_held on master_held.email = master.email and master_held.record_id = master.record_id
-    where member.object_type = 'Contact' and held.record_id is null and coalesce(master_held.is_in_scope, true)
+    select record.book, record.record_id, record.oldest_rank, master_held.contact_ids[1] as hubspot_contact_id
+    from core.run_book_record as record
+    inner join ranked as master on master.book = record.book and master.place = 1 and master.object_type = 'Lead'
+    left join held on held.book = record.book and held.record_id = record.record_id
+    left join held as master_held on master_held.book = master.book and master_held.record_id = master.record_id
+    where record.object_type = 'Contact' and held.record_id is null and coalesce(master_held.is_in_scope, true)
 ),
--- Values are read where they decide something: Contacts that a Lead may be converted into; all, where a mapping rule lets Salesforce be blank
--- while HubSpot is not
-needed_record as (
-    select record_id from free_contact
-    union
-    select record_id from core.cluster_member
-    where (select count(*) from main.field_mapping where rule in ('always_salesforce', 'two_way')) > 0
-),
-needed_contact as (
-    select hubspot_contact_id as contact_id from free_contact where hubspot_contact_id is not null
-    union
-    select unnest(contact_ids) from held
-    where (select count(*) from main.field_mapping where rule in ('always_salesforce', 'two_way')) > 0
-),
-contact_value as (
-    select version.id as contact_id, version.properties
-    from raw.hubspot_contact as version
-    inner join core.hubspot_contact as latest on latest.contact_id = version.id and latest.pull_no = version.pull_no
-    where version.id in (select contact_id from needed_contact)
-),
-record_value as (
-    select person.record_id, person.object_type, version.fields
+lost_value as (
+    -- what the contact would lose to such a Contact
+    select book, record_id, property, hubspot_value, consent, is_writable
     from (
-        select record_id, pull_no, fields from staging.salesforce_version where record_id in (select record_id from needed_record)
-    ) as version
-    inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
+        select
+            differing.book, differing.record_id, field.property, field.consent, field.is_writable,
+            -- a tick box that is blank says no, and no is what is entered
+            case when field.kind = 'boolean' and main.is_blank(differing.hubspot_value) then 'false' else coalesce(differing.hubspot_value, '') end as hubspot_value,
+            main.switch_effect(differing.hubspot_value, differing.salesforce_value, field, knobs) as effect
+        from (
+            select
+                free_contact.book, free_contact.record_id,
+                unnest(contact.property_values) as hubspot_value, unnest(record.field_values) as salesforce_value,
+                unnest(range(1, len(record.field_values) + 1)) as place
+            from free_contact
+            inner join core.contact_value as contact on contact.contact_id = free_contact.hubspot_contact_id and contact.object_type = 'Contact'
+            inner join core.record_value as record on record.record_id = free_contact.record_id
+        ) as differing
+        inner join core.mapped_field as field on field.object_type = 'Contact' and field.place = differing.place
+        cross join main.policy as knobs
+        where differing.hubspot_value is distinct from differing.salesforce_value
+    )
+    where effect in ('overwrite', 'clear')
 ),
 at_risk as (
-    -- what the contact would lose to such a Contact. The name of its account cannot be entered in it
+    -- what nobody can write, as the name of the account, cannot be entered
     select
-        free_contact.email,
-        free_contact.record_id,
-        list(mapping.property order by mapping.property) filter (where not contains(mapping.salesforce_field, '.')) as properties,
-        list(mapping.property order by mapping.property) filter (where contains(mapping.salesforce_field, '.')) as of_account
-    from free_contact
-    inner join contact_value on contact_value.contact_id = free_contact.hubspot_contact_id
-    inner join record_value on record_value.record_id = free_contact.record_id
-    inner join main.field_mapping as mapping on mapping.object_type = 'Contact'
-    left join raw.salesforce_field as field on field.object_type = 'Contact' and field.field = mapping.salesforce_field
-    cross join main.policy as policy
-    where main.switch_effect(contact_value.properties[mapping.property], record_value.fields[mapping.salesforce_field], field.type, mapping.rule,
-                             policy.blank_on_switch) in ('overwrite', 'clear')
-    group by free_contact.email, free_contact.record_id
+        book,
+        record_id,
+        list({'property': property, 'value': hubspot_value, 'consent': consent} order by property) filter (where is_writable) as to_enter,
+        list(property order by property) filter (where not is_writable) as of_account
+    from lost_value
+    group by book, record_id
 ),
 kept_contact as (
     -- the one to which the least is lost
-    select email, record_id
+    select book, record_id
     from (
         select
-            free_contact.email,
+            free_contact.book,
             free_contact.record_id,
             row_number() over (
-                partition by free_contact.email
-                order by coalesce(len(at_risk.of_account), 0), coalesce(len(at_risk.properties), 0), free_contact.oldest_rank) as place
+                partition by free_contact.book
+                order by coalesce(len(at_risk.of_account), 0), coalesce(len(at_risk.to_enter), 0), free_contact.oldest_rank) as place
         from free_contact
-        left join at_risk on at_risk.email = free_contact.email and at_risk.record_id = free_contact.record_id
+        left join at_risk on at_risk.book = free_contact.book and at_risk.record_id = free_contact.record_id
     ) as by_loss
     where place = 1
 ),
@@ -128,7 +121,7 @@ watching as (
     -- a contact that a record of the cluster could draw away from the live record that it is bound to, which has another e-mail: whatever is
     -- merged here would be newer, and the binding would jump
     select
-        member.email,
+        member.email as book,
         min_by(contact.contact_id, (length(contact.contact_id), contact.contact_id)) as contact_id,
         min_by(contact.bound_id, (length(contact.contact_id), contact.contact_id)) as bound_id
     from drawn
@@ -140,163 +133,217 @@ watching as (
 ),
 plan as (
     select
-        cluster.email,
+        run_book.book,
+        run_book.email,
         coalesce(
             watching.contact_id,
-            case when list_contains(master_held.contact_ids, cluster.hubspot_contact_id) then cluster.hubspot_contact_id else master_held.contact_ids[1] end,
-            cluster.hubspot_contact_id) as hubspot_contact_id,
+            case when list_contains(master_held.contact_ids, run_book.hubspot_contact_id) then run_book.hubspot_contact_id else master_held.contact_ids[1] end,
+            run_book.hubspot_contact_id) as hubspot_contact_id,
         master.record_id as master_id,
         master_held.record_id is not null as master_is_bound,
         case when master.object_type = 'Lead' then coalesce(kept_contact.record_id, master.record_id) else master.record_id end as kept_id,
         case when master.object_type = 'Lead' and kept_contact.record_id is null then 'Lead' else 'Contact' end as kept_type,
-        cluster.is_shared_mailbox,
-        master.object_type = 'Lead' and cluster.contact_count > 0 and not coalesce(master_held.is_in_scope, true) as must_enter_list,
-        watching.contact_id is not null as is_bound_elsewhere,
-        watching.bound_id,
+        run_book.is_shared_mailbox,
+        master.object_type = 'Lead' and has_contacts.book is not null and not coalesce(master_held.is_in_scope, true) as must_enter_list,
+        watching.contact_id is not null or run_book.is_of_strangers as must_ask,
+        coalesce(watching.bound_id, run_book.bound_id) as asked_id,
+        other_book.book is not null as is_part_of_another,
         list_sort(list_distinct(list_filter(
-            list_append(coalesce(holding.contact_ids, cast([] as varchar[])), cluster.hubspot_contact_id), lambda id: id is not null))) as other_contact_ids,
+            list_append(coalesce(holding.contact_ids, cast([] as varchar[])), run_book.hubspot_contact_id), lambda id: id is not null))) as other_contact_ids,
         coalesce(len(holding.contact_ids), 0) > 1
-            or (len(holding.contact_ids) = 1 and cluster.hubspot_contact_id is not null and holding.contact_ids[1] <> cluster.hubspot_contact_id)
+            or (len(holding.contact_ids) = 1 and run_book.hubspot_contact_id is not null and holding.contact_ids[1] <> run_book.hubspot_contact_id)
             as has_several_contacts
-    from core.duplicate_cluster as cluster
-    inner join ranked as master on master.email = cluster.email and master.place = 1
-    left join held as master_held on master_held.email = cluster.email and master_held.record_id = master.record_id
-    left join kept_contact on kept_contact.email = cluster.email
-    left join holding on holding.email = cluster.email
-    left join watching on watching.email = cluster.email
+    from core.run_book as run_book
+    inner join ranked as master on master.book = run_book.book and master.place = 1
+    left join held as master_held on master_held.book = run_book.book and master_held.record_id = master.record_id
+    left join kept_contact on kept_contact.book = run_book.book
+    left join holding on holding.book = run_book.book
+    left join watching on watching.book = run_book.book
+    left join core.run_book as other_book on other_book.book = '#' || watching.contact_id and not other_book.is_of_strangers
+    left join (select distinct book from core.run_book_record where object_type = 'Contact') as has_contacts on has_contacts.book = run_book.book
+),
+beside as (
+    -- the records that a contact is asked about: those that could draw it away
+    select plan.book, array_to_string(list(record.record_id order by record.record_id), ', ') as record_ids
+    from plan
+    inner join core.run_book_record as record on record.book = plan.book and record.record_id <> plan.asked_id
+    where plan.must_ask
+    group by plan.book
 ),
 step as (
-    select email, 0 as phase, 0 as place, 'manual' as action, cast(null as varchar) as loser_id, plan.* exclude (email)
+    select 0 as phase, 0 as place, 'manual' as action, cast(null as varchar) as loser_id, plan.*
     from plan
-    where is_bound_elsewhere
+    where must_ask
     union all
-    select plan.email, 1, member.recency_rank, 'change_email', member.record_id, plan.* exclude (email)
+    select 1, record.recency_rank, 'change_email', record.record_id, plan.*
     from plan
-    inner join core.cluster_member as member on member.email = plan.email and member.record_id <> plan.master_id
-    where plan.is_shared_mailbox and not plan.is_bound_elsewhere
+    inner join core.run_book_record as record on record.book = plan.book and record.record_id <> plan.master_id
+    where plan.is_shared_mailbox and not plan.must_ask
     union all
     select
-        plan.email,
-        case when member.object_type = plan.kept_type then 3 else 2 end,
+        case when record.object_type = plan.kept_type then 3 else 2 end,
         -- the bound Lead first, then the least recently updated
-        case when member.record_id = plan.master_id then 0 else 1 + row_number() over (partition by plan.email order by member.recency_rank desc, member.record_id) end,
-        case when member.object_type = plan.kept_type then 'merge' else 'convert' end,
-        member.record_id,
-        plan.* exclude (email)
+        case when record.record_id = plan.master_id then 0
+        else 1 + row_number() over (partition by plan.book order by record.recency_rank desc, record.record_id) end,
+        case when record.object_type = plan.kept_type then 'merge' else 'convert' end,
+        record.record_id,
+        plan.*
     from plan
-    inner join core.cluster_member as member on member.email = plan.email and member.record_id <> plan.kept_id
-    left join held on held.email = member.email and held.record_id = member.record_id
+    inner join core.run_book_record as record on record.book = plan.book and record.record_id <> plan.kept_id
+    left join held on held.book = record.book and held.record_id = record.record_id
     where not plan.is_shared_mailbox
-      and not plan.is_bound_elsewhere
-      and member.object_type in ('Lead', plan.kept_type)
+      and not plan.must_ask
+      and record.object_type in ('Lead', plan.kept_type)
       -- nothing that another contact is bound to; the bound Lead only where one contact alone is bound to it
-      and (held.record_id is null or (member.record_id = plan.master_id and len(held.contact_ids) = 1))
+      and (held.record_id is null or (record.record_id = plan.master_id and len(held.contact_ids) = 1))
     union all
-    select email, 4, case when has_several_contacts then 0 else 1 end, 'manual', cast(null as varchar), plan.* exclude (email)
+    select 4, case when has_several_contacts then 0 else 1 end, 'manual', cast(null as varchar), plan.*
     from plan
-    where (has_several_contacts or must_enter_list) and not is_bound_elsewhere
+    where (has_several_contacts or must_enter_list) and not must_ask
 ),
 numbered as (
     select
         *,
-        row_number() over (partition by email order by phase, place, loser_id) as step,
-        case when action = 'merge' then (row_number() over (partition by email, action order by phase, place, loser_id) + 1) // 2 end as merge_no
+        row_number() over (partition by book order by phase, place, loser_id) as step,
+        case when action = 'merge' then (row_number() over (partition by book, action order by phase, place, loser_id) + 1) // 2 end as merge_no
     from step
 ),
 filled as (
     -- the master is blank where HubSpot's contact is not, and the loser would fill it with something else
-    select numbered.email, numbered.step, list(distinct mapping.property order by mapping.property) as properties
-    from numbered
-    inner join contact_value on contact_value.contact_id = numbered.hubspot_contact_id
-    inner join record_value as kept on kept.record_id = numbered.kept_id
-    inner join record_value as loser on loser.record_id = numbered.loser_id
-    inner join main.field_mapping as mapping on mapping.object_type = numbered.kept_type and mapping.rule in ('always_salesforce', 'two_way')
-    inner join main.field_mapping as of_loser on of_loser.object_type = loser.object_type and of_loser.property = mapping.property
-    where numbered.action in ('merge', 'convert')
-      and numbered.master_is_bound
-      and numbered.loser_id <> numbered.master_id
-      and not contains(mapping.salesforce_field, '.')
-      and main.is_blank(kept.fields[mapping.salesforce_field])
-      and not main.is_blank(contact_value.properties[mapping.property])
-      and not main.is_blank(loser.fields[of_loser.salesforce_field])
-      and not main.same_value(contact_value.properties[mapping.property], loser.fields[of_loser.salesforce_field], null)
-    group by numbered.email, numbered.step
+    select
+        pair.book, pair.step,
+        list({'property': field.property, 'value': pair.property_values[field.place], 'consent': field.consent} order by field.property) as to_enter
+    from (
+        select numbered.book, numbered.step, numbered.kept_type, contact.property_values, kept.field_values as kept_values, loser.object_type, loser.field_values
+        from numbered
+        inner join core.contact_value as contact on contact.contact_id = numbered.hubspot_contact_id and contact.object_type = numbered.kept_type
+        inner join core.record_value as kept on kept.record_id = numbered.kept_id
+        inner join core.record_value as loser on loser.record_id = numbered.loser_id
+        where numbered.action in ('merge', 'convert') and numbered.master_is_bound and numbered.loser_id <> numbered.master_id
+    ) as pair
+    inner join core.mapped_field as field
+        on field.object_type = pair.kept_type and field.rule in ('always_salesforce', 'two_way') and field.is_writable
+    inner join core.mapped_field as of_loser on of_loser.object_type = pair.object_type and of_loser.property = field.property
+    where main.is_blank(pair.kept_values[field.place])
+      and not main.is_blank(pair.property_values[field.place])
+      and not main.is_blank(pair.field_values[of_loser.place])
+      and not main.same_value(
+          pair.property_values[field.place], pair.field_values[of_loser.place], of_loser.kind, field.hubspot_labels, of_loser.salesforce_labels)
+    group by pair.book, pair.step
 ),
 moved as (
-    -- the step in which the bound Lead becomes the Contact that is kept
-    select numbered.email, numbered.step, at_risk.properties, at_risk.of_account
+    -- the step in which the bound Lead becomes the Contact that is kept. That Contact's values win, so the right ones follow; consent is never left for later
+    select
+        numbered.book, numbered.step, at_risk.of_account,
+        list_filter(at_risk.to_enter, lambda entry: entry.consent) as consents,
+        list_filter(at_risk.to_enter, lambda entry: not entry.consent) as others
     from numbered
-    inner join at_risk on at_risk.email = numbered.email and at_risk.record_id = numbered.kept_id
+    inner join at_risk on at_risk.book = numbered.book and at_risk.record_id = numbered.kept_id
     where numbered.action = 'convert' and numbered.loser_id = numbered.master_id and numbered.master_is_bound
+),
+entered as (
+    select
+        numbered.*,
+        coalesce(filled.to_enter, moved.consents, []) as before,
+        coalesce(moved.others, []) as after,
+        filled.to_enter is not null as master_is_blank,
+        moved.of_account
+    from numbered
+    left join filled on filled.book = numbered.book and filled.step = numbered.step
+    left join moved on moved.book = numbered.book and moved.step = numbered.step
+),
+worded as (
+    select
+        *,
+        array_to_string(list_transform(before, lambda entry: entry.property || ' ' || main.quoted_value(entry.value)), ', ') as before_text,
+        array_to_string(list_transform(after, lambda entry: entry.property || ' ' || main.quoted_value(entry.value)), ', ') as after_text
+    from entered
 )
 select
-    numbered.email,
-    numbered.hubspot_contact_id,
-    numbered.step,
-    numbered.action,
+    step.email,
+    step.hubspot_contact_id,
+    step.step,
+    step.action,
     case
-        when numbered.is_bound_elsewhere then null
-        when numbered.action = 'change_email' then numbered.master_id
-        else numbered.kept_id
+        when step.must_ask then null
+        when step.action = 'change_email' then step.master_id
+        else step.kept_id
     end as master_id,
-    numbered.loser_id,
-    case when filled.properties is null then ''
-    else format('First enter HubSpot''s {} in {}: it is blank there, and {} would fill it. ',
-        array_to_string(filled.properties, ', '), numbered.kept_id, numbered.loser_id) end
+    step.loser_id,
+    case
+        when step.before_text = '' then ''
+        when step.master_is_blank
+        then format('First enter HubSpot''s {} in {}: it is blank there, and {} would fill it. ', step.before_text, step.kept_id, step.loser_id)
+        else format('First settle what the person agreed to: HubSpot has {}, {} has something else. If HubSpot is right, enter it in {}, and save {} right after it, so that the binding stays. ',
+            step.before_text, step.kept_id, step.kept_id, step.master_id)
+    end
     || case
-        when numbered.action = 'manual' and numbered.is_bound_elsewhere
-        then format('Contact {} is bound to {}, which has another e-mail. Clear up which of them is right before anything is merged (mislinked_email).',
-            numbered.hubspot_contact_id, numbered.bound_id)
-        when numbered.action = 'manual' and not numbered.has_several_contacts
+        when step.action = 'manual' and step.is_part_of_another
+        then format('Contact {}, which is bound to {}, has this e-mail as an additional one: what is to be done with {} is part of its own run-book.',
+            step.hubspot_contact_id, step.asked_id, beside.record_ids)
+        when step.action = 'manual' and step.must_ask
+        then format('Contact {} is bound to {}, which has another e-mail or looks like another person; its own e-mail is that of {}. Check whose record {} is. If it is the wrong one, enter HubSpot''s values in the right one: the binding moves there, on purpose, and {} stays.',
+            step.hubspot_contact_id, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
+        when step.action = 'manual' and not step.has_several_contacts
         then format('Contact {} is outside the inclusion list: its binding to Lead {} would not follow a conversion (rule 21). Put it into the list first; then convert the Lead into a Contact.',
-            numbered.hubspot_contact_id, numbered.master_id)
-        when numbered.action = 'manual'
+            step.hubspot_contact_id, step.master_id)
+        when step.action = 'manual'
         then format('Other HubSpot contacts are bound to records here ({}). If they are one person, merge them in HubSpot; if not, give each record its own e-mail. Only then bring the rest together.',
-            array_to_string(list_filter(numbered.other_contact_ids, lambda id: id <> numbered.hubspot_contact_id), ', '))
-        when numbered.action = 'change_email'
-        then format('The records look like different people. Give {} an e-mail of its own; {} keeps this one.', numbered.loser_id, numbered.master_id)
-        when numbered.action = 'convert' and numbered.loser_id = numbered.master_id and numbered.master_is_bound
-        then format('Convert Lead {} into Contact {}: the binding moves along (rule 29).', numbered.loser_id, numbered.kept_id)
-            || case when moved.properties is null then ''
-               else format(' Then enter the right {} in {}: its values win.', array_to_string(moved.properties, ', '), numbered.kept_id) end
-            || case when moved.of_account is null then ''
-               else format(' HubSpot''s {} becomes that of its account.', array_to_string(moved.of_account, ', ')) end
-        when numbered.action = 'convert'
-        then format('Convert Lead {} into Contact {}: Salesforce cannot merge a Lead with a Contact (rule 37).', numbered.loser_id, numbered.kept_id)
-        when numbered.master_is_bound
-        then format('Merge {} into {}, the record that stays bound (rule 35).', numbered.loser_id, numbered.kept_id)
-        else format('Merge {} into {}. No contact is bound to either.', numbered.loser_id, numbered.kept_id)
+            array_to_string(list_filter(step.other_contact_ids, lambda id: id <> step.hubspot_contact_id), ', '))
+        when step.action = 'change_email'
+        then format('The records look like different people. Give {} an e-mail of its own; {} keeps this one.', step.loser_id, step.master_id)
+        when step.action = 'convert' and step.loser_id = step.master_id and step.master_is_bound
+        then format('Convert Lead {} into the existing Contact {} and its account, without an Opportunity: the binding moves along (rule 29).', step.loser_id, step.kept_id)
+            || case when step.after_text = '' then ''
+               else format(' Then enter the right values in {}, because its own win: {}.', step.kept_id, step.after_text) end
+            || case when step.of_account is null then ''
+               else format(' HubSpot''s {} becomes what {} has: nobody can enter that there.', array_to_string(step.of_account, ', '), step.kept_id) end
+        when step.action = 'convert'
+        then format('Convert Lead {} into the existing Contact {} and its account, without an Opportunity: Salesforce cannot merge a Lead with a Contact (rule 37).',
+            step.loser_id, step.kept_id)
+        when step.master_is_bound
+        then format('Merge {} into {}, the record that stays bound (rule 35).', step.loser_id, step.kept_id)
+        else format('Merge {} into {}. No contact is bound to either.', step.loser_id, step.kept_id)
     end as reason,
-    numbered.merge_no,
-    coalesce(filled.properties, cast([] as varchar[])) as enter_before,
-    coalesce(moved.properties, cast([] as varchar[])) as enter_after,
-    case when filled.properties is null then ''
-    else format('Zuerst {} aus HubSpot in {} eintragen: dort ist es leer, und {} würde es füllen. ',
-        array_to_string(filled.properties, ', '), numbered.kept_id, numbered.loser_id) end
+    step.merge_no,
+    list_transform(step.before, lambda entry: entry.property) as enter_before,
+    list_transform(step.after, lambda entry: entry.property) as enter_after,
+    list_transform(step.before || step.after, lambda entry: {'property': entry.property, 'value': entry.value, 'source': 'hubspot'}) as enter_values,
+    case
+        when step.before_text = '' then ''
+        when step.master_is_blank
+        then format('Zuerst {} aus HubSpot in {} eintragen: dort ist es leer, und {} würde es füllen. ', step.before_text, step.kept_id, step.loser_id)
+        else format('Zuerst klären, wozu die Person zugestimmt hat: HubSpot hat {}, {} etwas anderes. Hat HubSpot recht, es in {} eintragen und gleich danach {} speichern, damit die Verknüpfung bleibt. ',
+            step.before_text, step.kept_id, step.kept_id, step.master_id)
+    end
     || case
-        when numbered.action = 'manual' and numbered.is_bound_elsewhere
-        then format('Kontakt {} ist mit {} verknüpft, das eine andere E-Mail hat. Klären, was davon richtig ist, bevor etwas zusammengeführt wird (mislinked_email).',
-            numbered.hubspot_contact_id, numbered.bound_id)
-        when numbered.action = 'manual' and not numbered.has_several_contacts
+        when step.action = 'manual' and step.is_part_of_another
+        then format('Kontakt {}, der mit {} verknüpft ist, hat diese E-Mail als zusätzliche: was mit {} zu tun ist, steht bei ihm.',
+            step.hubspot_contact_id, step.asked_id, beside.record_ids)
+        when step.action = 'manual' and step.must_ask
+        then format('Kontakt {} ist mit {} verknüpft, das eine andere E-Mail hat oder nach einer anderen Person aussieht; die eigene E-Mail hat {}. Klären, wessen Datensatz {} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen: die Verknüpfung wandert dann dorthin, mit Absicht, und {} bleibt.',
+            step.hubspot_contact_id, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
+        when step.action = 'manual' and not step.has_several_contacts
         then format('Kontakt {} ist außerhalb der Einschlussliste: seine Verknüpfung mit Lead {} würde einer Konvertierung nicht folgen (Regel 21). Ihn zuerst in die Liste aufnehmen; dann den Lead in einen Contact konvertieren.',
-            numbered.hubspot_contact_id, numbered.master_id)
-        when numbered.action = 'manual'
+            step.hubspot_contact_id, step.master_id)
+        when step.action = 'manual'
         then format('Andere HubSpot-Kontakte sind mit Datensätzen hier verknüpft ({}). Sind sie eine Person, sie in HubSpot zusammenführen; sonst jedem Datensatz eine eigene E-Mail geben. Erst dann den Rest zusammenbringen.',
-            array_to_string(list_filter(numbered.other_contact_ids, lambda id: id <> numbered.hubspot_contact_id), ', '))
-        when numbered.action = 'change_email'
-        then format('Die Datensätze sehen nach verschiedenen Personen aus. {} bekommt eine eigene E-Mail; {} behält diese.', numbered.loser_id, numbered.master_id)
-        when numbered.action = 'convert' and numbered.loser_id = numbered.master_id and numbered.master_is_bound
-        then format('Lead {} in den Contact {} konvertieren: die Verknüpfung wandert mit (Regel 29).', numbered.loser_id, numbered.kept_id)
-            || case when moved.properties is null then ''
-               else format(' Danach in {} die richtigen Werte eintragen ({}): seine gewinnen.', numbered.kept_id, array_to_string(moved.properties, ', ')) end
-            || case when moved.of_account is null then ''
-               else format(' {} in HubSpot wird zu dem seines Accounts.', array_to_string(moved.of_account, ', ')) end
-        when numbered.action = 'convert'
-        then format('Lead {} in den Contact {} konvertieren: Salesforce kann einen Lead nicht mit einem Contact zusammenführen (Regel 37).', numbered.loser_id, numbered.kept_id)
-        when numbered.master_is_bound
-        then format('{} in {} zusammenführen, den Datensatz, der verknüpft bleibt (Regel 35).', numbered.loser_id, numbered.kept_id)
-        else format('{} in {} zusammenführen. Mit keinem ist ein Kontakt verknüpft.', numbered.loser_id, numbered.kept_id)
-    end as reason_de
-from numbered
-left join filled on filled.email = numbered.email and filled.step = numbered.step
-left join moved on moved.email = numbered.email and moved.step = numbered.step;
+            array_to_string(list_filter(step.other_contact_ids, lambda id: id <> step.hubspot_contact_id), ', '))
+        when step.action = 'change_email'
+        then format('Die Datensätze sehen nach verschiedenen Personen aus. {} bekommt eine eigene E-Mail; {} behält diese.', step.loser_id, step.master_id)
+        when step.action = 'convert' and step.loser_id = step.master_id and step.master_is_bound
+        then format('Lead {} in den vorhandenen Contact {} und dessen Account konvertieren, ohne Opportunity: die Verknüpfung wandert mit (Regel 29).', step.loser_id, step.kept_id)
+            || case when step.after_text = '' then ''
+               else format(' Danach in {} die richtigen Werte eintragen, denn seine gewinnen: {}.', step.kept_id, step.after_text) end
+            || case when step.of_account is null then ''
+               else format(' {} in HubSpot wird zu dem, was {} hat: eintragen kann es dort niemand.', array_to_string(step.of_account, ', '), step.kept_id) end
+        when step.action = 'convert'
+        then format('Lead {} in den vorhandenen Contact {} und dessen Account konvertieren, ohne Opportunity: Salesforce kann einen Lead nicht mit einem Contact zusammenführen (Regel 37).',
+            step.loser_id, step.kept_id)
+        when step.master_is_bound
+        then format('{} in {} zusammenführen, den Datensatz, der verknüpft bleibt (Regel 35).', step.loser_id, step.kept_id)
+        else format('{} in {} zusammenführen. Mit keinem ist ein Kontakt verknüpft.', step.loser_id, step.kept_id)
+    end as reason_de,
+    step.book
+from worded as step
+left join beside on beside.book = step.book;

@@ -21,6 +21,6 @@ select
     person.record_id in (select bound_id from core.binding where bound_id is not null) as is_bound,
     coalesce(binding.predicted_id = person.record_id, false) as is_predicted
 from core.salesforce_person as person
-inner join core.duplicate_cluster as cluster on cluster.email = person.email
+inner join core.shared_email as cluster on cluster.email = person.email
 left join core.binding as binding on binding.hubspot_contact_id = cluster.hubspot_contact_id
 where person.state = 'live';

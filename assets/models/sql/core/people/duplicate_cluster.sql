@@ -1,4 +1,4 @@
--- One row: an e-mail with two or more live, unconverted Salesforce records, Leads and Contacts together.
+-- One row: an e-mail with two or more live, unconverted Salesforce records, Leads and Contacts together, and what depends on it.
 --
 -- email: the e-mail as compared
 -- lead_count: live Leads that have it
@@ -8,65 +8,34 @@
 -- newest_id: the record updated last (the least id on a tie)
 -- hubspot_contact_id: the live HubSpot contact with that primary e-mail
 -- bound_id: the record that contact is bound to
--- risk: unsafe (a switch would change or spread a value), switchable (it would jump, no value differs), latent (nothing can jump)
--- is_shared_mailbox: its records look like different people: no two share a word of their names, or it is a role mailbox under
---   several names
+-- risk: of that contact, else of contacts that could jump to a record of it: unsafe (a switch would change or spread a value), switchable (it would
+--   jump, no value is lost or spread), latent (nothing can jump)
+-- is_shared_mailbox: its records look like different people: no two share a word of their names, though some are written in one script; or it is
+--   a role mailbox under several names
 create or replace table core.duplicate_cluster as
-with shared_email as (
-    select email from core.salesforce_person where state = 'live' and email is not null group by email having count(*) > 1
+with at_risk as (
+    select distinct hubspot_contact_id from core.overwrite where effect <> 'fill'
 ),
-cluster as (
+threatened as (
+    -- contacts that a record could draw away, by the e-mail of such a record
     select
-        email,
-        count(*) filter (where object_type = 'Lead') as lead_count,
-        count(*) filter (where object_type = 'Contact') as contact_count,
-        count(*) as size,
-        list(record_id order by created_at nulls last, record_id)[1] as oldest_id,
-        list(record_id order by recency_at desc nulls last, record_id)[1] as newest_id
-    from core.salesforce_person
-    where state = 'live' and email in (select email from shared_email)
-    group by email
+        rival.hubspot_contact_id,
+        person.email,
+        any_value(at_risk.hubspot_contact_id) is not null as is_at_risk
+    from core.rival as rival
+    inner join core.salesforce_person as person on person.record_id = rival.rival_id
+    left join at_risk on at_risk.hubspot_contact_id = rival.hubspot_contact_id
+    group by rival.hubspot_contact_id, person.email
 ),
-named as (
-    -- names as sets of words, without case and accents: "Lee, Ann" and "ann lee" are one
-    select
-        email,
-        list_distinct(list_sort(list_filter(
-            string_split_regex(strip_accents(lower(nfc_normalize(display_name))), '[^\p{L}\p{N}]+'), lambda word: word <> ''))) as words
-    from core.salesforce_person
-    where state = 'live' and email in (select email from shared_email)
-),
-word_of as (
-    select email, unnest(words) as word from named
-),
-mailbox as (
-    -- a record without a name is no evidence either way
-    select
-        named.email,
-        count(*) > 1 and not bool_or(shares_word.email is not null) as has_strangers,
-        count(distinct array_to_string(list_sort(named.words), ' ')) > 1 as has_several_names
-    from named
-    left join (
-        select distinct email from (select email, word from word_of group by email, word having count(*) > 1) as twice
-    ) as shares_word on shares_word.email = named.email
-    where len(named.words) > 0
-    group by named.email
-),
-at_risk as (
-    select hubspot_contact_id, bool_or(is_at_risk) as is_at_risk from core.overwrite group by hubspot_contact_id
-),
-contact as (
-    select
-        binding.email,
-        -- two contacts with one primary e-mail should not exist; if they do, the older id stands for both
-        min_by(binding.hubspot_contact_id, (length(binding.hubspot_contact_id), binding.hubspot_contact_id)) as hubspot_contact_id,
-        min_by(binding.bound_id, (length(binding.hubspot_contact_id), binding.hubspot_contact_id)) as bound_id,
-        bool_or(binding.switch_is_possible) as switch_is_possible,
-        bool_or(coalesce(at_risk.is_at_risk, false)) as is_at_risk
+own as (
+    select binding.email, bool_or(threatened.is_at_risk) as is_at_risk
     from core.binding as binding
-    left join at_risk on at_risk.hubspot_contact_id = binding.hubspot_contact_id
-    where binding.email is not null
+    inner join threatened on threatened.hubspot_contact_id = binding.hubspot_contact_id
+    where binding.email in (select email from core.shared_email)
     group by binding.email
+),
+beside as (
+    select email, bool_or(is_at_risk) as is_at_risk from threatened group by email
 )
 select
     cluster.email,
@@ -75,17 +44,16 @@ select
     cluster.size,
     cluster.oldest_id,
     cluster.newest_id,
-    contact.hubspot_contact_id,
-    contact.bound_id,
+    cluster.hubspot_contact_id,
+    cluster.bound_id,
     case
-        when contact.is_at_risk then 'unsafe'
-        when contact.switch_is_possible then 'switchable'
+        when cluster.hubspot_contact_id is not null
+        then case when own.is_at_risk then 'unsafe' when own.email is not null then 'switchable' else 'latent' end
+        when beside.is_at_risk then 'unsafe'
+        when beside.email is not null then 'switchable'
         else 'latent'
     end as risk,
-    coalesce(
-        mailbox.has_strangers or (mailbox.has_several_names and list_contains(list_transform(policy.role_mailboxes, lambda role: lower(trim(role))), split_part(cluster.email, '@', 1))),
-        false) as is_shared_mailbox
-from cluster
-left join contact on contact.email = cluster.email
-left join mailbox on mailbox.email = cluster.email
-cross join main.policy as policy;
+    cluster.is_shared_mailbox
+from core.shared_email as cluster
+left join own on own.email = cluster.email
+left join beside on beside.email = cluster.email;

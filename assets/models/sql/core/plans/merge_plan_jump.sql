@@ -8,7 +8,7 @@
 -- bound_id: the record it is bound to
 -- bound_type: Lead or Contact
 -- is_shared_mailbox: their e-mail is one that different people seem to use
--- is_compared: all three have the contact's primary e-mail, so that their values were compared (core.rival)
+-- is_compared: master and loser are both rivals of the contact's record, so that their values were compared (core.rival)
 -- properties: what the jump would change; empty where nothing, or where they were not compared
 create or replace table core.merge_plan_jump as
 with candidate as (
@@ -24,7 +24,9 @@ watching as (
     select
         planned.plan, planned.row_no, planned.master_id, planned.loser_id, candidate.contact_id, candidate.bound_id, bound.object_type as bound_type,
         coalesce(cluster.is_shared_mailbox, false) as is_shared_mailbox,
-        coalesce(contact.email = master.email and contact.email = loser.email, false) as is_compared
+        exists (select 1 from core.rival as rival where rival.hubspot_contact_id = candidate.contact_id and rival.rival_id = planned.master_id)
+            and exists (select 1 from core.rival as rival where rival.hubspot_contact_id = candidate.contact_id and rival.rival_id = planned.loser_id)
+            as is_compared
     from core.merge_plan_row as planned
     inner join core.salesforce_person as master on master.record_id = planned.master_id
     inner join core.salesforce_person as loser on loser.record_id = planned.loser_id
@@ -47,7 +49,7 @@ jump as (
     from watching
     inner join core.overwrite as overwrite
         on overwrite.hubspot_contact_id = watching.contact_id and list_contains([watching.master_id, watching.loser_id], overwrite.rival_id)
-    where overwrite.is_at_risk
+    where overwrite.effect <> 'fill'
     group by watching.plan, watching.row_no, watching.loser_id, watching.contact_id, overwrite.property
 ),
 at_risk as (

@@ -20,7 +20,7 @@ property_version as (
         lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no) as value_before,
         row_number() over (partition by hubspot_contact_id, property order by changed_at desc, pull_no desc) = 1 as is_latest
     from staging.hubspot_property_version
-    where hubspot_contact_id in (select contact_id from carried_out) and property in (select property from main.field_mapping)
+    where hubspot_contact_id in (select contact_id from carried_out) and property in (select property from core.mapped_property)
 ),
 brought as (
     -- what the integration wrote after the merge
@@ -36,7 +36,10 @@ brought as (
         and version.changed_at between carried_out.merged_at and carried_out.merged_at + interval 2 hour
     group by carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property
 )
-select plan, row_no, loser_id, list(property order by property) as properties
+select brought.plan, brought.row_no, brought.loser_id, list(brought.property order by brought.property) as properties
 from brought
-where is_latest and not main.is_blank(value_before) and main.trim_text(value_before) is distinct from main.trim_text(value)
-group by plan, row_no, loser_id;
+inner join core.mapped_property as mapped on mapped.property = brought.property
+where brought.is_latest
+  and not main.is_blank(brought.value_before)
+  and not main.same_value(brought.value_before, brought.value, mapped.kind, mapped.hubspot_labels, mapped.hubspot_labels)
+group by brought.plan, brought.row_no, brought.loser_id;

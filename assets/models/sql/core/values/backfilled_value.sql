@@ -46,10 +46,11 @@ select
     target.salesforce_field,
     pair.fields_now[target.salesforce_field] as value
 from pair
-inner join main.field_mapping as target on target.object_type = pair.to_type and target.rule in ('prefer_salesforce', 'two_way')
-inner join main.field_mapping as origin on origin.object_type = pair.from_type and origin.property = target.property
-left join raw.salesforce_field as field on field.object_type = target.object_type and field.field = target.salesforce_field
+inner join core.mapped_field as target
+    on target.object_type = pair.to_type and target.rule in ('prefer_salesforce', 'two_way') and target.is_writable
+inner join core.mapped_field as origin on origin.object_type = pair.from_type and origin.property = target.property
 where pair.fields_before is not null
   and main.is_blank(pair.fields_before[target.salesforce_field])
   and not main.is_blank(pair.fields_now[target.salesforce_field])
-  and main.same_value(pair.fields_now[target.salesforce_field], pair.from_fields[origin.salesforce_field], field.type);
+  and main.same_value(
+      pair.fields_now[target.salesforce_field], pair.from_fields[origin.salesforce_field], target.kind, target.salesforce_labels, origin.salesforce_labels);

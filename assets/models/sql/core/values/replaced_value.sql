@@ -16,7 +16,7 @@ with version as (
         lag(value) over one_property as value_before,
         lag(source_type) over one_property as source_before
     from staging.hubspot_property_version
-    where property in (select property from main.field_mapping)
+    where property in (select property from core.mapped_property)
     window one_property as (partition by hubspot_contact_id, read_from_id, property order by changed_at)
 )
 select distinct
@@ -31,7 +31,8 @@ from core.binding_history as history
 inner join version
     on version.hubspot_contact_id = history.hubspot_contact_id
     and version.changed_at between history.changed_at - interval 5 second and history.changed_at + interval 5 second
+inner join core.mapped_property as mapped on mapped.property = version.property
 where history.last_id <> history.to_id
   and version.source_type = 'SALESFORCE'
   and not main.is_blank(version.value_before)
-  and main.trim_text(version.value_before) is distinct from main.trim_text(version.value);
+  and not main.same_value(version.value_before, version.value, mapped.kind, mapped.hubspot_labels, mapped.hubspot_labels);

@@ -13,8 +13,8 @@
 -- to_id: the record that replaced the value
 -- source_before: who had written the value, in HubSpot's words; null where only the pulled versions show it
 -- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after; HubSpot gave no history)
--- status: restore; back (it has that value again); edited_later (left alone); of_account (the bound Contact takes it from its account, which would
---   overwrite it again); contact_gone (archived, merged or vanished: restore the contact first)
+-- status: restore; back (it has that value again); edited_later (left alone); of_account (nobody can write it in the bound record, which takes it from
+--   its account or works it out, and would overwrite it again); read_only (an opt-out: HubSpot lets nobody take it back); contact_gone (archived, merged or vanished: restore the contact first)
 -- is_overtaken: HubSpot's history shows that somebody wrote it otherwise after this switch
 -- edited_at: when it was written otherwise last, after the switch or before
 -- edited_by: by whom, in HubSpot's words
@@ -22,6 +22,7 @@
 -- salesforce_field: the field of that record that holds the property
 -- salesforce_value: its value
 -- must_be_in_salesforce: that value would overwrite HubSpot's with the next sync, so it has to be corrected first (rules 24, 25)
+-- can_be_in_hubspot: somebody may write the property there; the Salesforce owner comes from Salesforce alone
 create or replace table core.restorable_value as
 with switch as (
     select hubspot_contact_id, switched_at, from_id, to_id, cause
@@ -83,10 +84,11 @@ replaced as (
         version.hubspot_contact_id, mapping.property, version.properties_before[mapping.property], version.properties_after[mapping.property],
         version.switched_at, version.cause, version.from_id, version.to_id, null, 'versions'
     from contact_version as version
-    cross join (select distinct property from main.field_mapping where rule <> 'none') as mapping
+    cross join core.mapped_property as mapping
     where not main.is_blank(version.properties_before[mapping.property])
       and version.properties_after is not null
-      and main.trim_text(version.properties_before[mapping.property]) is distinct from main.trim_text(version.properties_after[mapping.property])
+      and not main.same_value(
+          version.properties_before[mapping.property], version.properties_after[mapping.property], mapping.kind, mapping.hubspot_labels, mapping.hubspot_labels)
 ),
 judged as (
     select
@@ -113,43 +115,66 @@ record as (
     ) as version
     inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
     where person.state = 'live'
+),
+held as (
+    -- what stands there now, and what the bound record holds; are they the value that was replaced?
+    select
+        value.*,
+        contact.state,
+        nullif(contact.properties[value.property], '') as value_now,
+        record.record_id,
+        mapping.salesforce_field,
+        mapping.rule,
+        mapping.is_writable,
+        nullif(record.fields[mapping.salesforce_field], '') as salesforce_value,
+        list_transform(
+            [{'held': contact.properties[value.property], 'labels': property.hubspot_labels},
+             {'held': record.fields[mapping.salesforce_field], 'labels': mapping.salesforce_labels}],
+            lambda other: main.same_value(
+                value.value_before, other.held, coalesce(mapping.kind, property.kind),
+                property.hubspot_labels, other.labels)) as is_same,
+        last_written.value_after as last_written
+    from judged as value
+    left join contact on contact.contact_id = value.hubspot_contact_id
+    left join record on record.record_id = contact.bound_id
+    left join core.mapped_property as property on property.property = value.property
+    left join core.mapped_field as mapping on mapping.property = value.property and mapping.object_type = record.object_type
+    left join last_written on last_written.hubspot_contact_id = value.hubspot_contact_id and last_written.property = value.property
+),
+judged_again as (
+    select
+        *,
+        -- the owner goes both ways, but only Salesforce can be told who it is
+        (rule in ('prefer_salesforce', 'always_salesforce') or property = 'salesforceownerid') and not main.is_blank(salesforce_value) and not is_same[2]
+            as salesforce_differs
+    from held
 )
 select
-    value.hubspot_contact_id,
-    value.property,
-    value.value_before,
-    nullif(contact.properties[value.property], '') as value_now,
-    value.switched_at,
-    value.cause,
-    value.from_id,
-    value.to_id,
-    value.source_before,
-    value.evidence,
+    hubspot_contact_id,
+    property,
+    value_before,
+    value_now,
+    switched_at,
+    cause,
+    from_id,
+    to_id,
+    source_before,
+    evidence,
     case
-        when contact.state is distinct from 'live' then 'contact_gone'
-        when main.same_value(contact.properties[value.property], value.value_before, field.type) then 'back'
-        when value.is_overtaken then 'edited_later'
-        when value.evidence = 'versions'
-         and main.trim_text(contact.properties[value.property]) is distinct from main.trim_text(last_written.value_after) then 'edited_later'
-        when contains(mapping.salesforce_field, '.') and mapping.rule in ('prefer_salesforce', 'always_salesforce')
-         and not main.is_blank(record.fields[mapping.salesforce_field])
-         and not main.same_value(record.fields[mapping.salesforce_field], value.value_before, field.type) then 'of_account'
+        when state is distinct from 'live' then 'contact_gone'
+        when is_same[1] then 'back'
+        when is_overtaken then 'edited_later'
+        when evidence = 'versions' and main.canonical_text(value_now) is distinct from main.canonical_text(last_written) then 'edited_later'
+        when property = 'hs_email_optout' then 'read_only'
+        when not is_writable and salesforce_differs then 'of_account'
         else 'restore'
     end as status,
-    value.is_overtaken,
-    value.edited_at,
-    value.edited_by,
-    record.record_id as bound_id,
-    mapping.salesforce_field,
-    nullif(record.fields[mapping.salesforce_field], '') as salesforce_value,
-    coalesce(
-        mapping.rule in ('prefer_salesforce', 'always_salesforce')
-        and not main.is_blank(record.fields[mapping.salesforce_field])
-        and not main.same_value(record.fields[mapping.salesforce_field], value.value_before, field.type),
-        false) as must_be_in_salesforce
-from judged as value
-left join contact on contact.contact_id = value.hubspot_contact_id
-left join record on record.record_id = contact.bound_id
-left join main.field_mapping as mapping on mapping.property = value.property and mapping.object_type = record.object_type
-left join raw.salesforce_field as field on field.object_type = record.object_type and field.field = mapping.salesforce_field
-left join last_written on last_written.hubspot_contact_id = value.hubspot_contact_id and last_written.property = value.property;
+    is_overtaken,
+    edited_at,
+    edited_by,
+    record_id as bound_id,
+    salesforce_field,
+    salesforce_value,
+    coalesce(salesforce_differs, false) as must_be_in_salesforce,
+    property <> 'salesforceownerid' as can_be_in_hubspot
+from judged_again;
