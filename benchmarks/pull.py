@@ -20,6 +20,7 @@ from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories
 from assets.ingest.salesforce import ingest_object
 from assets.policy import Policy
+from assets.pull.described import Described
 from assets.pull.hubspot import read_property_list
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.landing import LandedPull
@@ -69,7 +70,7 @@ def measure(kind: str, records: int, latency: float) -> dict[str, Any]:
             if kind == "bulk":
                 access = SalesforceAccess(salesforce, salesforce, client_id="x", client_secret="x", ca_file=str(Path(name) / "ca.pem"))
                 org = Org(access)
-                mapped = {field: TYPES.get(field, "string") for field in LEAD[12:]}
+                mapped = {field: Described(TYPES.get(field, "string")) for field in LEAD[12:]}
                 pulls = ingest_object(org, context, "Lead", FieldList(LEAD, mapped, []))
             else:
                 portal = Portal(HubSpotAccess("token", hubspot), policy.pull)

@@ -426,7 +426,7 @@ def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> s
 def _ask_hubspot(connections: Connections, clocks: dict[str, timedelta]) -> str:
     portal = Portal(replace(connections.hubspot, patience_seconds=_PATIENCE, timeout_seconds=_TIMEOUT), connections.policy.pull)
     portal.try_the_way_in(connections.policy.policy.inclusion_list_id)
-    names: set[str] = portal.property_names()
+    names = portal.properties()
     if portal.clock:
         clocks["HubSpot"] = portal.clock.ours - portal.clock.theirs
     if end := portal.end_of_version():

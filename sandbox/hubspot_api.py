@@ -26,6 +26,11 @@ PROPERTIES = [
     "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
     "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
 ]  # fmt: skip
+_TYPES = {
+    "hs_email_optout": {"type": "bool", "fieldType": "booleancheckbox"},
+    **{name: {"type": "phone_number", "fieldType": "phonenumber"} for name in ("phone", "mobilephone")},
+    **{name: {"type": "datetime", "fieldType": "date"} for name in ("createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforcelastsynctime")},
+}
 _SEARCH_CAP = 10_000
 _SEARCHES = 5  # a second
 
@@ -211,8 +216,8 @@ class HubSpotApi:
     async def property_list(self, request: Request) -> Response:
         moment = _iso(self.world.now)
         return JsonAnswer({"results": [
-            {"name": name, "label": name, "type": "string", "fieldType": "text", "groupName": "contactinformation", "description": "", "options": [],
-             "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
+            {"name": name, "label": name, **_TYPES.get(name, {"type": "string", "fieldType": "text"}), "groupName": "contactinformation",
+             "description": "", "options": [], "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
             for name in self.properties
         ]})  # fmt: skip
 

@@ -37,6 +37,10 @@ FIELDS = {
 }  # fmt: skip
 
 
+_WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "IsConverted",
+                          "ConvertedContactId", "ConvertedDate"}  # fmt: skip
+
+
 @dataclass
 class _Job:
     id: str
@@ -146,14 +150,16 @@ class SalesforceApi:
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in FIELDS:
+        described = {**FIELDS, "Account": {"Id": "id", "Name": "string"}}
+        if name not in described:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
             {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": False, "calculated": False,
+             "updateable": field not in _WRITTEN_BY_SALESFORCE, "picklistValues": [],
              "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
              "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
              "referenceTo": ["Account"] if field == "AccountId" else ["User"] if kind == "reference" else []}
-            for field, kind in FIELDS[name].items() if f"{name}.{field}" not in self.hidden
+            for field, kind in described[name].items() if f"{name}.{field}" not in self.hidden
         ]  # fmt: skip
         return JsonAnswer({"name": name, "label": name, "queryable": True, "fields": fields})
 

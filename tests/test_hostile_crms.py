@@ -394,7 +394,7 @@ def redirecting(folder: Path, to: str, secure: bool) -> AbstractContextManager[s
 @pytest.mark.parametrize("to", ["http://127.0.0.2:9/x", "https://elsewhere.example/x"])
 def test_no_redirect_leads_to_another_host(tmp_path: Path, to: str) -> None:
     with redirecting(tmp_path, to, secure=False) as address, pytest.raises(PullProblem, match="another host"):
-        Portal(HubSpotAccess("token", address, patience_seconds=1), Pull()).property_names()
+        Portal(HubSpotAccess("token", address, patience_seconds=1), Pull()).properties()
     with redirecting(tmp_path, to, secure=True) as address, pytest.raises(PullProblem, match=r"another host"):
         Org(SalesforceAccess(address, address, access_token="token", ca_file=str(tmp_path / "ca.pem"), patience_seconds=1)).count("Lead")
 
@@ -402,7 +402,7 @@ def test_no_redirect_leads_to_another_host(tmp_path: Path, to: str) -> None:
 @pytest.mark.parametrize("to", ["http://[bad", "https://127.0.0.1:99999/", "//elsewhere.example/x"])
 def test_a_redirect_to_an_address_that_is_none_is_said_in_words(tmp_path: Path, to: str) -> None:
     with redirecting(tmp_path, to, secure=False) as address, pytest.raises(PullProblem, match=r"redirects|cannot be read"):
-        Portal(HubSpotAccess("token", address, patience_seconds=1), Pull()).property_names()
+        Portal(HubSpotAccess("token", address, patience_seconds=1), Pull()).properties()
     with redirecting(tmp_path, to, secure=True) as address, pytest.raises(PullProblem, match=r"redirects|cannot be read"):
         Org(SalesforceAccess(address, address, access_token="token", ca_file=str(tmp_path / "ca.pem"), patience_seconds=1)).count("Lead")
 

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from assets.problems import WarehouseProblem
+from assets.pull.described import Described
 from assets.pull.landing import LandedPull, Landing
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare
 from assets.warehouse.ledger import begin_run
@@ -46,7 +47,7 @@ def row(number: int, stamp: str = "2026-03-01T00:00:00.000Z", title: str = "CEO"
 
 
 def load(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> int:
-    return load_salesforce(connection, pull, "Lead", COLUMNS, {"Title": "string"}).new_versions
+    return load_salesforce(connection, pull, "Lead", COLUMNS, {"Title": Described("string")}).new_versions
 
 
 def versions(connection: duckdb.DuckDBPyConnection) -> list[Any]:
@@ -99,7 +100,7 @@ def test_without_the_field_name_a_person_is_called_by_its_parts(landing: Landing
     pull = landing.open("salesforce", "Lead", "full", {"asked": "x"}, set())
     pull.write_page(f'"Id","FirstName","LastName"\n"{lead_id(1)}","Ann","Lee"\n"{lead_id(2)}","",""\n'.encode(), ".csv", 2, {})
     pull.finish(2)
-    load_salesforce(connection, pull, "Lead", ["Id", "FirstName", "LastName"], {"FirstName": "string"})
+    load_salesforce(connection, pull, "Lead", ["Id", "FirstName", "LastName"], {"FirstName": Described("string")})
     assert connection.execute("select name from raw.salesforce_lead order by record_id").fetchall() == [("Ann Lee",), (None,)]
 
 

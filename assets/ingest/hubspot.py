@@ -18,7 +18,14 @@ from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull, Mode, digest
 from assets.sql import count_rows
 from assets.warehouse.history import contacts_without_history, load_hubspot_history
-from assets.warehouse.load_hubspot import compare_hubspot_ids, load_hubspot_contacts, load_list_members, no_longer_archived, note_emptied_archive
+from assets.warehouse.load_hubspot import (
+    compare_hubspot_ids,
+    load_hubspot_contacts,
+    load_list_members,
+    no_longer_archived,
+    note_emptied_archive,
+    note_properties,
+)
 from assets.warehouse.set_aside import ids_set_aside
 from assets.warehouse.shrinkage import note_count
 from assets.warehouse.watermark import increment_from
@@ -31,6 +38,7 @@ T = TypeVar("T")
 def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> list[LandedPull]:
     """Pulls live and archived contacts, and the members of the inclusion list; loads each."""
     connection, policy = ingest.connection, ingest.policy
+    note_properties(connection, wanted.described)
     since = increment_from(connection, "hubspot", "contact", wanted.asked, policy.pull.hubspot_overlap_minutes)
     pulls: list[LandedPull] = []
 

@@ -5,14 +5,15 @@ A full pull walks the list endpoint; an increment searches for what changed and 
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from assets.policy import Policy
 from assets.problems import PullProblem
+from assets.pull.described import Described, of_hubspot
 from assets.pull.hubspot_portal import HISTORY_PAGE, PAGE, SEARCH_PAGE, Page, Portal
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.pace import say_if_short
@@ -36,11 +37,14 @@ _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for 
 
 @dataclass(frozen=True)
 class PropertyList:
-    """What to ask for of a contact: all properties, the required ones among them (mapped ones included), and what the portal does not have."""
+    """What to ask for of a contact: all properties, the required ones among them (mapped ones included), what the portal does not have,
+    and what it says of those that it has.
+    """
 
     properties: list[str]
     required: list[str]
     not_seen: list[str]
+    described: Mapping[str, Described] = field(default_factory=dict)
 
     @property
     def asked(self) -> str:
@@ -49,7 +53,7 @@ class PropertyList:
 
 def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
     """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there."""
-    known = portal.property_names()
+    known = portal.properties()
     wanted = list(dict.fromkeys([*_REQUIRED, *policy.properties()]))
     missing = [name for name in wanted if name not in known]
     if missing:
@@ -65,7 +69,7 @@ def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
     if end := portal.end_of_version():
         log.warning("%s", end)
         not_seen.append(f"anything once {end}")
-    return PropertyList(properties, wanted, not_seen)
+    return PropertyList(properties, wanted, not_seen, {name: of_hubspot(known[name]) for name in properties})
 
 
 def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime | None, slow_ms: float) -> None:

@@ -125,7 +125,7 @@ class Portal:
         for version in candidates:
             self._version = version
             try:
-                self.property_names()
+                self.properties()
             except PullProblem as problem:
                 status = _status_behind(problem)
                 if status == _NO_SCOPE:
@@ -156,7 +156,7 @@ class Portal:
 
     def try_the_way_in(self, list_id: str | None) -> None:
         """Makes one call for each scope that a run needs, so that those which are missing are told before anything is pulled. list_id: the inclusion list."""
-        ways: list[Callable[[], Any]] = [self.property_names, self.count]
+        ways: list[Callable[[], Any]] = [self.properties, self.count]
         if list_id is not None:
             ways.append(partial(self.list_members_page, list_id, None, limit=1))
         closed: list[PullProblem] = []
@@ -194,9 +194,9 @@ class Portal:
         """How many live contacts the search counts: all, or those of which a property compares so."""
         return int(self.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
 
-    def property_names(self) -> set[str]:
-        """The contact properties that the portal has, and that the token may see."""
-        return {entry["name"] for entry in self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]}
+    def properties(self) -> dict[str, dict[str, Any]]:
+        """The contact properties that the portal has, and that the token may see, by name."""
+        return {entry["name"]: entry for entry in self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]}
 
     def list_page(self, properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> Page:
         query = [("limit", HISTORY_PAGE), *_behind(after), *(("properties", name) for name in properties)]

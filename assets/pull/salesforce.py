@@ -20,6 +20,7 @@ import duckdb
 from assets.policy import Policy, Pull
 from assets.problems import PullProblem
 from assets.pull import patience
+from assets.pull.described import Described, of_salesforce
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.pace import say_if_short
 from assets.pull.reading import csv_source
@@ -49,10 +50,10 @@ _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses 
 
 @dataclass(frozen=True)
 class FieldList:
-    """What to ask for of one object: all fields, the mapped ones among them with their types, and what the user cannot see."""
+    """What to ask for of one object: all fields, what describe says of the mapped ones among them, and what the user cannot see."""
 
     fields: list[str]
-    mapped: dict[str, str]
+    mapped: dict[str, Described]
     not_seen: list[str]
 
     @property
@@ -81,11 +82,11 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
         }
         mapped = {}
         for field in policy.fields(name):
-            relation, _, _ = field.rpartition(".")
+            relation, _, last = field.rpartition(".")
             if field in described:
-                mapped[field] = str(described[field].get("type", "string"))
+                mapped[field] = of_salesforce(described[field])
             elif relation and relation.split(".")[0] in relations:
-                mapped[field] = "string"  # a field of a related record, as Account.Name
+                mapped[field] = of_salesforce(_related(org, described, relation).get(last, {}), is_related=True)
             else:
                 unseen.append(f"{name}.{field}")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
@@ -97,6 +98,22 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
             "Grant read access to these objects and fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
         )  # fmt: skip
     return result
+
+
+def _related(org: Org, described: dict[str, dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
+    """Fields of the object that relations lead to, as Account or Account.Owner; none where that cannot be seen, or may be of several objects."""
+    fields = described
+    for relation in path.split("."):
+        targets = [
+            entry.get("referenceTo") or []
+            for key, entry in fields.items()
+            if (entry.get("relationshipName") or (key.endswith("Id") and key.removesuffix("Id"))) == relation
+        ]
+        found = org.describe(targets[0][0]) if targets and len(targets[0]) == 1 else None
+        if found is None:
+            return {}
+        fields = found
+    return fields
 
 
 def land_values(org: Org, pull: LandedPull, name: str, wanted: FieldList, since: datetime | None, settings: Pull) -> None:

@@ -1,10 +1,12 @@
 """Loads pulls of HubSpot contacts, their property history, and the members of the inclusion list."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 
 from assets.moments import naive
+from assets.pull.described import Described
 from assets.pull.landing import LandedPull
 from assets.pull.reading import CONTACT_STAMP, CONTACT_VALUES, LIST_MEMBER, WITHOUT_ID, Reader, from_pages, stage, stage_ids
 from assets.sql import count, count_rows, transaction
@@ -15,6 +17,15 @@ from assets.warehouse.versions import load_versions
 from assets.warehouse.watermark import LoadResult, asked_before, can_be_loaded, note_pull
 
 _KEPT_DAYS = 85  # HubSpot keeps archived contacts for 90 days; one that is gone a little earlier is no wonder
+
+
+def note_properties(connection: duckdb.DuckDBPyConnection, described: Mapping[str, Described]) -> None:
+    """What the portal says of the properties that are pulled, in place of what it said before."""
+    rows = [[name, one.type, one.field_type, dict(one.labels) or None] for name, one in described.items()]
+    with transaction(connection):
+        connection.execute("delete from raw.hubspot_property")
+        if rows:
+            connection.executemany("insert into raw.hubspot_property values (?, ?, ?, ?)", rows)
 
 
 def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, floor: Floor = Floor()) -> LoadResult:  # noqa: B008

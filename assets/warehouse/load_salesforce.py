@@ -4,6 +4,7 @@ from pathlib import Path
 
 import duckdb
 
+from assets.pull.described import Described
 from assets.pull.landing import LandedPull
 from assets.pull.reading import WITHOUT_ID, Reader, csv_source, from_pages
 from assets.sql import count_rows, literal, quoted, transaction
@@ -28,12 +29,12 @@ def load_salesforce(
     pull: LandedPull,
     name: str,
     columns: list[str],
-    mapped: dict[str, str],
+    mapped: dict[str, Described],
     floor: Floor = Floor(),  # noqa: B008
 ) -> LoadResult:
     """Loads a pull of values of "Lead" or "Contact": one transaction, each version once.
 
-    columns: the header of bulk pages, or the fields that were asked for by REST; mapped: the mapped fields and their types in Salesforce.
+    columns: the header of bulk pages, or the fields that were asked for by REST; mapped: the mapped fields, and what describe says of them.
 
     An incomplete pull is only noted. Loading the same pull twice changes nothing. A record that cannot be read is set aside, and its last good version
     stays in force. Raises LoadProblem when the pages are not what was noted of them.
@@ -62,15 +63,18 @@ def load_salesforce(
 
     with transaction(connection):
         connection.execute("delete from raw.salesforce_field where object_type = ?", [name])
-        connection.executemany("insert into raw.salesforce_field values (?, ?, ?)", [[name, field, kind] for field, kind in mapped.items()])
+        connection.executemany(
+            "insert into raw.salesforce_field values (?, ?, ?, ?, ?)",
+            [[name, field, one.type, one.is_writable, dict(one.labels) or None] for field, one in mapped.items()],
+        )
     return in_little_memory(connection, pull.rows + count_rows(connection, RAW_TABLES[name]), load)
 
 
-def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, str]) -> str:
+def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, Described]) -> str:
     """Bulk pages and REST pages of the same record give the same text, so that a record that comes both ways is one version."""
     if paths[0].suffix == ".csv":
         return csv_source(paths, columns)
-    moments = {"SystemModstamp", "CreatedDate", "LastModifiedDate", *(field for field, kind in mapped.items() if kind == "datetime")}
+    moments = {"SystemModstamp", "CreatedDate", "LastModifiedDate", *(field for field, one in mapped.items() if one.type == "datetime")}
     values = {field: f"record ->> {literal('$.' + '.'.join(quoted(part) for part in field.split('.')))}" for field in columns}
     values |= {field: f"regexp_replace({values[field]}, '[+]00:?00$', 'Z')" for field in columns if field in moments}
     selected = ", ".join(f"nullif({value}, '') as {quoted(field)}" for field, value in values.items())
