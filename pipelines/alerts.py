@@ -23,6 +23,7 @@ from assets.policy import Policy
 from assets.problems import ConfigurationProblem
 from assets.published.silence import last_proven, silence_limit
 from assets.published.snapshot import current_folder, open_folder, read_manifest
+from assets.published.worklist import order_of
 
 log = logging.getLogger("bindwatch.alerts")
 
@@ -200,7 +201,7 @@ class _Found(NamedTuple):
 def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy, new: bool) -> _Found:
     """The findings that make the gate red. new: those that came, came back or got worse in that run; else all that are open."""
     rows = connection.execute(
-        """select finding.check_name, finding.hubspot_contact_id, finding.salesforce_id, finding.reason, finding.action, finding.fingerprint,
+        f"""select finding.check_name, finding.hubspot_contact_id, finding.salesforce_id, finding.reason, finding.action, finding.fingerprint,
                   count(*) over () as total
            from finding
            inner join check_run on check_run.run_id = $run and check_run.check_name = finding.check_name
@@ -210,8 +211,7 @@ def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy
              and check_run.state = 'violated' and check_run.severity = 'block'
              and finding.status in ('open', 'acknowledged') and not finding.in_baseline
            -- the worst of each check before the second worst of any
-           order by row_number() over (partition by finding.check_name order by finding.blast_radius desc, finding.fingerprint),
-                    finding.blast_radius desc, finding.fingerprint
+           order by row_number() over (partition by finding.check_name order by {order_of("finding")}), {order_of("finding")}
            limit greatest($most, 1)""",
         {"run": run_id, "most": policy.alerts.findings_named, "new": new},
     ).fetchall()

@@ -14,6 +14,12 @@ from pipelines.answer import write_answer
 from pipelines.report import print_whole, stderr, stdout, width_of
 from pipelines.settings import home, open_decisions, policy_for_reading
 
+_URGENT = {"now": "[bold]now[/]", "soon": "soon"}
+# what a finding does to people, in the words of finding.harm
+HARM = {
+    "deleted": "a contact is deleted", "mixed_people": "two people become one", "cut_off": "a contact is cut off", "consent": "consent changes",
+    "overwritten": "values are lost", "spread": "values spread to another record", "drift": "CRM and policy drift apart", "none": "nothing is lost",
+}  # fmt: skip
 _COLOURS = {"block": "red", "unproven": "yellow", "warn": "blue"}
 
 
@@ -47,16 +53,22 @@ def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | No
         stdout.print(f"{total:,} finding{'' if total == 1 else 's'}.")
 
 
+def _urgency(finding: dict[str, Any]) -> str:
+    until = f", until {finding['deadline_at']:%Y-%m-%d %H:%M} UTC" if finding["deadline_at"] else ""
+    return f"{finding['urgency']}{until}; {HARM[finding['harm']]}"
+
+
 def _print_table(findings: list[dict[str, Any]]) -> None:
     if not findings:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("", "finding", "check", "", "HubSpot", "Salesforce", "status", "owner", "open since"):
+    for name in ("", "", "finding", "check", "", "HubSpot", "Salesforce", "status", "owner", "open since"):
         table.add_column(name)
     table.add_column("radius", justify="right")
     for finding in findings:
         colour = _COLOURS[finding["severity"]]
         table.add_row(
+            _URGENT.get(finding["urgency"], ""),
             f"[{colour}]{finding['severity']}[/]",
             finding["fingerprint"][:8],
             finding["check_name"],
@@ -80,7 +92,8 @@ def _print_in_lines(finding: dict[str, Any]) -> None:
     colour = _COLOURS[finding["severity"]]
     change = f"  {finding['change']}" if finding["change"] in ("new", "reopened", "worsened") else ""
     who = (("HubSpot", finding["hubspot_contact_id"]), ("Salesforce", finding["salesforce_id"]))
-    facts = [f"[dim]{name}[/] {escape(value)}" for name, value in who if value]
+    facts = [f"[bold]{finding['urgency']}[/]"] if finding["urgency"] in _URGENT else []
+    facts += [f"[dim]{name}[/] {escape(value)}" for name, value in who if value]
     facts.append(f"[dim]since[/] {finding['open_since']:%Y-%m-%d}  [dim]radius[/] {finding['blast_radius']:,}")
     facts += [f"[dim]owner[/] {escape(finding['owner'])}"] if finding["owner"] else []
     stdout.print(f"[{colour}]{finding['severity']:8}[/]  {finding['fingerprint'][:8]}  {finding['check_name']}  {finding['status']}{change}", soft_wrap=True)
@@ -93,7 +106,8 @@ def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> Non
     stdout.print(f"[bold {colour}]■ {finding['check_name']}[/]  {finding['severity']}, {finding['status']}, {finding['basis']}")
     email = finding["email"] and (masked_email(finding["email"]) if masked else finding["email"])
     for name, value in (
-        ("fingerprint", finding["fingerprint"]), ("HubSpot contact", finding["hubspot_contact_id"]), ("Salesforce record", finding["salesforce_id"]),
+        ("urgency", _urgency(finding)), ("fingerprint", finding["fingerprint"]),
+        ("HubSpot contact", finding["hubspot_contact_id"]), ("Salesforce record", finding["salesforce_id"]),
         ("others", ", ".join(finding["rival_ids"])), ("e-mail", email), ("fields at risk", ", ".join(finding["fields_at_risk"])),
         ("owner", finding["owner"]), ("waived until", finding["waived_until"]),
         ("open in HubSpot", finding["hubspot_url"]), ("open in Salesforce", finding["salesforce_url"]),

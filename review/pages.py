@@ -19,9 +19,16 @@ from review.desk import overview, scores, with_names
 from review.filters import chosen, read_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, same_person, sentences, timeline
 from review.health import Health
+from review.language import Language
 from review.rules import group_rules, named_rules, read_rules
 from review.run_book import read_steps
 from review.site import FOLDER, PAGE_SIZE, Site, flash, language_of, number_of
+
+
+def _before_run_book(language: Language, finding: dict[str, Any], advice: list[dict[str, Any]]) -> str:
+    """What a finding asks for, without the first step of the run-book that is shown after it."""
+    action = str(language.of_finding(finding, "action"))
+    return action.removesuffix(str(language.of_finding(advice[0], "reason"))) if advice else action
 
 
 class Pages:
@@ -79,7 +86,7 @@ class Pages:
             request, "finding.html", snapshot=snapshot, finding=finding, check=check, contact=contact, binding=binding, comparison=comparison,
             events=events, event_count=event_count, advice=advice, wanted=wanted, before=before, after=after,
             rules=[rules[name] for name in named_rules(rests_on) if name in rules],
-            steps=[] if advice and finding["suite"] == "duplicates" else sentences(language.of_finding(finding, "action")),
+            steps=[] if advice and finding["suite"] == "duplicates" else sentences(_before_run_book(language, finding, advice)),
             others=with_names(snapshot, same_person(snapshot, finding)), beside=contacts_beside(snapshot, finding, contact),
             can_undo=has_decision(snapshot.worklist.decided_about(finding["fingerprint"])), score=scores(snapshot).get("history"), seen=seen,
         )  # fmt: skip

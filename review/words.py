@@ -20,6 +20,12 @@ VERDICT_MEANS = {
 OPEN_IN_RUN = N_("{number} open")
 SEVERITY = {"block": N_("blocks"), "warn": N_("warns"), "unproven": N_("unproven")}
 STATUS = {"open": N_("open"), "acknowledged": N_("acknowledged"), "waived": N_("waived"), "resolved": N_("resolved")}
+URGENCY = {"now": N_("now"), "soon": N_("soon"), "later": N_("later")}
+HARM = {
+    "deleted": N_("a contact is deleted"), "mixed_people": N_("two people become one"), "cut_off": N_("a contact is cut off"),
+    "consent": N_("consent changes"), "overwritten": N_("values are lost"), "spread": N_("values spread to another record"),
+    "drift": N_("CRM and policy drift apart"), "none": N_("nothing is lost"),
+}  # fmt: skip
 BASIS = {"documented": N_("documented"), "observed": N_("observed"), "inferred": N_("inferred")}
 CONFIDENCE = {"high": N_("high"), "medium": N_("medium"), "low": N_("low")}
 CHANGE = {

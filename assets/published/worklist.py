@@ -21,11 +21,17 @@ _OVERLAP = 50  # decisions
 _ASK_AGAIN_SECONDS = 10  # after a decisions store did not answer: it may take seconds to say so, and readers wait for each other
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
-# What is open is in the order in which it should be dealt with; what cannot be believed comes first.
-_ORDER = (
-    "severity = 'unproven' desc, main.urgency_rank(urgency), main.severity_rank(severity) desc, main.harm_rank(harm), deadline_at nulls last, "
-    "blast_radius desc, first_seen_at, fingerprint"
-)
+
+def order_of(table: str = "") -> str:
+    """SQL: the order in which findings should be dealt with; what cannot be believed comes first. table: whose columns these are, where that must be said."""
+    prefix = f"{table}." if table else ""
+    return (
+        f"{prefix}severity = 'unproven' desc, main.urgency_rank({prefix}urgency), main.severity_rank({prefix}severity) desc, main.harm_rank({prefix}harm), "
+        f"{prefix}deadline_at nulls last, {prefix}blast_radius desc, {prefix}first_seen_at, {prefix}fingerprint"
+    )
+
+
+ORDER = order_of()
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ class Worklist:
         """The findings that match, the most urgent first, as rows of `finding`."""
         where, values = self.where(wanted)
         bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
-        return self.query(f"select * from worklist {where} order by {_ORDER}{bounded}", values)
+        return self.query(f"select * from worklist {where} order by {ORDER}{bounded}", values)
 
     def count(self, wanted: Filter) -> int:
         where, values = self.where(wanted)
@@ -166,7 +172,7 @@ class Worklist:
         rows = self.query(
             f"""select before, after from (
                     select fingerprint, lag(fingerprint) over in_order as before, lead(fingerprint) over in_order as after
-                    from worklist {where} window in_order as (order by {_ORDER})
+                    from worklist {where} window in_order as (order by {ORDER})
                 ) where fingerprint = $fingerprint""",
             {**values, "fingerprint": fingerprint},
         )
@@ -200,7 +206,7 @@ class Worklist:
         self.insist()
         where, values = self.where(wanted)
         email = "main.masked_email(email)" if mask_emails else "email"
-        query = f"select * replace ({email} as email) from (from worklist {where} order by {_ORDER})"
+        query = f"select * replace ({email} as email) from (from worklist {where} order by {ORDER})"
         if kind == "csv":
             query = safe_cells(self.connection.cursor(), query, values)
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
