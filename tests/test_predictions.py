@@ -217,13 +217,13 @@ def test_the_deletion_setting_of_the_other_object_does_not_matter() -> None:
     assert told(crm.binding())[0] == "bind"
 
 
-def test_a_malformed_id_is_no_id_and_predicted_as_never_bound() -> None:
+def test_a_malformed_id_is_no_id_and_predicted_as_unbound_but_not_as_never_bound() -> None:
     crm = Crm()
     crm.lead(1)
     crm.contact(lead_id=OLD[:17])
     row = crm.binding()
     assert (row["bound_id"], row["bound_state"]) == (None, "unknown")
-    assert told(row) == ("bind", OLD, 5, "documented", "high")
+    assert told(row) == ("bind", OLD, 33, "inferred", "low")
 
 
 def test_an_id_that_nobody_has_seen_is_a_lost_record() -> None:

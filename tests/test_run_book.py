@@ -57,7 +57,7 @@ class Portal:
     def values(self) -> dict[str, dict[str, str]]:
         return {contact.id: {name: contact.value(name).strip() for name in MAPPING if name != "salesforceownerid"} for contact in self.live()}
 
-    def follow(self, steps: list[dict[str, Any]], values: dict[str, dict[str, str]]) -> Counter[str]:
+    def follow(self, steps: list[dict[str, Any]]) -> Counter[str]:
         """Does what the steps say, as a person who reads them."""
         done: Counter[str] = Counter()
         for number, (_, same) in enumerate(groupby(steps, key=lambda step: step["merge_no"] or f"step {step['step']}")):
@@ -65,11 +65,10 @@ class Portal:
             first = of_merge[0]
             master = self.world.records.get(first["master_id"] or "")
             losers = [self.world.records[step["loser_id"]] for step in of_merge if step["loser_id"]]
-            before = values.get(first["hubspot_contact_id"] or "", {})
             if first["action"] in ("merge", "convert"):
                 assert master is not None
                 for step in of_merge:
-                    self._enter(step["enter_before"], before, master)
+                    self._enter(step["enter_before"], step, master)
                 if first["action"] == "merge":
                     assert len(losers) <= 2
                     self.world.merge_records(master, losers)
@@ -77,16 +76,17 @@ class Portal:
                     self.world.convert_lead(losers[0], master)
                 self.wait()
                 for step in of_merge:
-                    self._enter(step["enter_after"], before, master)
+                    self._enter(step["enter_after"], step, master)
             elif first["action"] == "change_email":
                 self.world.edit_record(losers[0], {"Email": f"own{number}@{first['email'].partition('@')[2]}"})
                 self.wait()
             done[first["action"]] += 1
         return done
 
-    def _enter(self, properties: list[str], values: dict[str, str], record: Any) -> None:
+    def _enter(self, properties: list[str], step: dict[str, Any], record: Any) -> None:
         if not properties:
             return
+        values = {entry["property"]: entry["value"] for entry in step["enter_values"]}
         place = 0 if record.type == "Lead" else 1
         fields: dict[str, str | None] = {name: values[prop] for prop in properties if (name := MAPPING[prop][place]) and "." not in name}
         self.world.edit_record(record, fields)
@@ -106,7 +106,7 @@ def check_run_books(policy: int, number: int) -> Counter[str]:
             continue
         bound, values = portal.bound(), portal.values()
         for _, of_cluster in groupby(steps, key=lambda row: row["email"]):
-            done += portal.follow(list(of_cluster), values)
+            done += portal.follow(list(of_cluster))
         told = "\n".join([f"Under {knobs}, world {world_no}:", *portal.play.diary, *(f"{s['step']}. {s['action']} {s['reason']}" for s in steps)])
         for contact_id, record_id in bound.items():
             contact = portal.world.contacts[contact_id]

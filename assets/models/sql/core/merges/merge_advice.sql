@@ -209,10 +209,13 @@ numbered as (
     from step
 ),
 filled as (
-    -- the master is blank where HubSpot's contact is not, and the loser would fill it with something else
+    -- the master is blank where HubSpot's contact is not, and the loser would fill it with something else. Of consent a blank is a value: it says no
     select
         pair.book, pair.step,
-        list({'property': field.property, 'value': pair.property_values[field.place], 'consent': field.consent} order by field.property) as to_enter
+        list({
+            'property': field.property,
+            'value': case when main.is_blank(pair.property_values[field.place]) then 'false' else pair.property_values[field.place] end,
+            'consent': field.consent} order by field.property) as to_enter
     from (
         select numbered.book, numbered.step, numbered.kept_type, contact.property_values, kept.field_values as kept_values, loser.object_type, loser.field_values
         from numbered
@@ -222,13 +225,14 @@ filled as (
         where numbered.action in ('merge', 'convert') and numbered.master_is_bound and numbered.loser_id <> numbered.master_id
     ) as pair
     inner join core.mapped_field as field
-        on field.object_type = pair.kept_type and field.rule in ('always_salesforce', 'two_way') and field.is_writable
+        on field.object_type = pair.kept_type and field.is_writable and (field.rule in ('always_salesforce', 'two_way') or field.consent)
     inner join core.mapped_field as of_loser on of_loser.object_type = pair.object_type and of_loser.property = field.property
     where main.is_blank(pair.kept_values[field.place])
-      and not main.is_blank(pair.property_values[field.place])
+      and (not main.is_blank(pair.property_values[field.place]) or (field.consent and field.kind = 'boolean'))
       and not main.is_blank(pair.field_values[of_loser.place])
       and not main.same_value(
-          pair.property_values[field.place], pair.field_values[of_loser.place], of_loser.kind, field.hubspot_labels, of_loser.salesforce_labels)
+          case when main.is_blank(pair.property_values[field.place]) then 'false' else pair.property_values[field.place] end,
+          pair.field_values[of_loser.place], of_loser.kind, field.hubspot_labels, of_loser.salesforce_labels)
     group by pair.book, pair.step
 ),
 moved as (
