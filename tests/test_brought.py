@@ -188,7 +188,9 @@ def laid_out(draw: st.DrawFn) -> tuple[list[list[str]], list[tuple[str, str]]]:
     return rows, wanted
 
 
-@settings(max_examples=60, phases=[Phase.explicit, Phase.generate], deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, derandomize=True, phases=[Phase.explicit, Phase.generate], deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     laid_out(), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "mac_roman"]), st.sampled_from(",;\t|"),
     st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.booleans(), st.booleans(),
@@ -197,6 +199,7 @@ def test_a_plan_drawn_at_random_reads_back_the_same(
     tmp_path: Path, plan: tuple[list[list[str]], list[tuple[str, str]]], encoding: str, separator: str, end: str, quoted: bool, hint: bool, is_report: bool
 ) -> None:
     rows, wanted = plan
+    quoted = quoted or (end == "\r" and any("\n" in cell for row in rows for cell in row))  # Python's writer takes a bare \n for no line end there
     content = written(rows, encoding, separator, end, quoted=quoted, hint=hint, footer=[*FOOTER, "Acme"] if is_report else ())
     assert sorted(pairs(content, tmp_path)) == sorted(wanted)
     read = read_merge_plan(tmp_path / "plan.csv")

@@ -399,7 +399,8 @@ def test_an_expectation_that_raises_is_neither_passed_nor_failed(tmp_path: Path,
 
     run = runner(monkeypatch, tmp_path / "home")
     broken = json.loads((gate.TABLE_SUITES / "core.json").read_text("utf-8"))
-    broken["expectations"][-1]["kwargs"]["unexpected_rows_query"] = "select no_such_column from {batch}"
+    (chosen,) = (expectation for expectation in broken["expectations"] if expectation["meta"]["check"] == "finding_fingerprint_unique")
+    chosen["kwargs"]["unexpected_rows_query"] = "select no_such_column from {batch}"
     suites = tmp_path / "suites"
     shutil.copytree(gate.TABLE_SUITES, suites)
     (suites / "core.json").write_text(json.dumps(broken), "utf-8")

@@ -113,8 +113,17 @@ def test_fields_are_overwritten_back_filled_or_left_alone_by_their_mapping_rule(
     assert lead.fields["Title"] == "CEO"
 
 
-def test_a_consent_that_the_duplicate_does_not_know_of_is_lost_in_the_switch() -> None:
+def test_an_opt_out_that_the_duplicate_does_not_know_of_stays() -> None:
     scenario = Scenario()
+    contact, _ = scenario.bound_contact(HasOptedOutOfEmail="true")
+    scenario.salesforce_contact(HasOptedOutOfEmail="false")
+    assert scenario.look().rows("core.overwrite", property="hs_email_optout") == []
+    scenario.poll()
+    assert contact.value("hs_email_optout") == "true"
+
+
+def test_where_the_opt_out_goes_both_ways_one_that_the_duplicate_does_not_know_of_is_lost_in_the_switch() -> None:
+    scenario = Scenario(opt_out="as_mapped")
     contact, _ = scenario.bound_contact(HasOptedOutOfEmail="true")
     rival = scenario.salesforce_contact(HasOptedOutOfEmail="false")
     (row,) = scenario.look().rows("core.overwrite", property="hs_email_optout")

@@ -153,7 +153,7 @@ def test_planned_merge_unsafe_accepts_the_right_way_round_and_what_was_carried_o
         ([(lead_id(5), RIVAL)], "invalid", "is deleted"),
         ([(RIVAL, lead_id(5))], "invalid", "is deleted"),
         ([(RIVAL, "junk")], "invalid", "no Salesforce id"),
-        ([(RIVAL, "")], "invalid", "no Salesforce id"),
+        ([(RIVAL, "")], "invalid", "The loser is missing"),
         ([(RIVAL, lead_id(3)), (lead_id(3), RIVAL)], "invalid", "circle"),
         ([(RIVAL, lead_id(3)), (BOUND, lead_id(3))], "invalid", "more than one master"),
         ([(RIVAL, lead_id(3)), (BOUND, RIVAL)], "safe", ""),

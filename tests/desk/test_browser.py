@@ -81,6 +81,7 @@ def browse(chromium: Browser) -> Iterator[Callable[[str], Open]]:
 def real_portal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Callable[[], RunResult], Story]]:
     """Two CRMs in miniature, a run that was red, and a function for the next one."""
     story = live.story_of(250)
+    story.edit_duplicate()  # values would be lost, and soon
     home = tmp_path / "home"
     run = live.runner(monkeypatch, home)
     with live.served(story, tmp_path / "sandbox") as server:

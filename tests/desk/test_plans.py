@@ -137,7 +137,8 @@ def test_what_is_called_like_a_plan_and_is_none_holds_no_run_up(tmp_path: Path) 
     (folder / "june.csv").write_text(SAFE)
     crm = Crm()
     load_merge_plans(crm.connection, tmp_path)
-    assert crm.connection.execute("select distinct plan from main.merge_plan").fetchall() == [("june.csv",)]
+    judged = "select plan, bool_and(problem is null) from main.merge_plan group by plan order by plan"
+    assert crm.connection.execute(judged).fetchall() == [("folder.csv", False), ("gone.csv", False), ("june.csv", True), ("pipe.csv", False)]
 
 
 def test_the_page_can_be_read_without_a_plan_in_any_language(home: Path) -> None:
