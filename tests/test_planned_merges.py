@@ -11,6 +11,7 @@ import pytest
 
 from assets.published.merge_check import judge
 from assets.published.merge_plan import load_merge_plan
+from sandbox.portal import OPT_OUT
 from sandbox.world import MAPPING, SalesforceRecord
 from tests import live
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for
@@ -46,7 +47,9 @@ def check_merges(policy: int, number: int) -> Counter[str]:
             continue  # nothing can be said of a contact that was not well before
         first = re.search(r"Where \w+ is blank, first enter HubSpot's ([\w, ]+):", row["reason"])
         enter = [name for name in first[1].split(", ") if not field(master, name)] if first else row["enter_before"]
-        portal._enter(enter, values.get(row["hubspot_contact_id"] or "", {}), master)
+        before = values.get(row["hubspot_contact_id"] or "", {})
+        # a tick box that is blank says no, and no is what is entered
+        portal._enter(enter, {**before, OPT_OUT: before.get(OPT_OUT) or "false"}, master)
         portal.world.merge_records(master, [loser])
         portal.wait()
         happened = damage(portal, bound, values)

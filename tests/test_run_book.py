@@ -68,7 +68,7 @@ class Portal:
             if first["action"] in ("merge", "convert"):
                 assert master is not None
                 for step in of_merge:
-                    self._enter(step["enter_before"], step, master)
+                    self._enter(step["enter_before"], _told(step), master)
                 if first["action"] == "merge":
                     assert len(losers) <= 2
                     self.world.merge_records(master, losers)
@@ -76,21 +76,25 @@ class Portal:
                     self.world.convert_lead(losers[0], master)
                 self.wait()
                 for step in of_merge:
-                    self._enter(step["enter_after"], step, master)
+                    self._enter(step["enter_after"], _told(step), master)
             elif first["action"] == "change_email":
                 self.world.edit_record(losers[0], {"Email": f"own{number}@{first['email'].partition('@')[2]}"})
                 self.wait()
             done[first["action"]] += 1
         return done
 
-    def _enter(self, properties: list[str], step: dict[str, Any], record: Any) -> None:
+    def _enter(self, properties: list[str], values: dict[str, str], record: Any) -> None:
         if not properties:
             return
-        values = {entry["property"]: entry["value"] for entry in step["enter_values"]}
         place = 0 if record.type == "Lead" else 1
         fields: dict[str, str | None] = {name: values[prop] for prop in properties if (name := MAPPING[prop][place]) and "." not in name}
         self.world.edit_record(record, fields)
         self.wait()
+
+
+def _told(step: dict[str, Any]) -> dict[str, str]:
+    """The values that a step names."""
+    return {entry["property"]: entry["value"] for entry in step["enter_values"]}
 
 
 def check_run_books(policy: int, number: int) -> Counter[str]:
