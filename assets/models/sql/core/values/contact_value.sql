@@ -1,5 +1,5 @@
 -- One row: a HubSpot contact whose values are compared with those of Salesforce records, once for Leads and once for Contacts.
--- These are the contacts with rivals, those of a run-book, and those whose binding changed. A value is found by its place (core.record_value).
+-- These are the contacts with rivals, those of a run-book, and unbound ones that will be bound. A value is found by its place (core.record_value).
 --
 -- contact_id: the contact
 -- object_type: Lead or Contact: what it is compared with
@@ -14,8 +14,6 @@ with needed as (
     from core.run_book_record as record
     inner join core.hubspot_contact as contact on contact.bound_id = record.record_id and contact.state = 'live'
     where record.is_compared
-    union
-    select hubspot_contact_id from core.switch_event
 ),
 version as (
     select version.id, version.properties, hash(map_keys(version.properties)) as shape

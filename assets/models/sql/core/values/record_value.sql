@@ -1,6 +1,6 @@
 -- One row: a Salesforce record whose values are compared with those of a contact.
--- These are the rivals, the records that unbound contacts will be bound to, the records of a run-book that somebody is bound to, or could be, and the records of contacts whose binding changed. A list has
--- no names: all records of one pull name their fields in the same order, so that a value is found by its place and not searched for.
+-- These are the rivals, the records that unbound contacts will be bound to, and the records of a run-book that somebody is bound to, or could be.
+-- A list has no names: all records of one pull name their fields in the same order, so that a value is found by its place and not searched for.
 --
 -- record_id: the record
 -- object_type: Lead or Contact
@@ -12,8 +12,6 @@ with needed as (
     select predicted_id from core.binding where bound_state = 'none' and prediction = 'bind'
     union
     select record_id from core.run_book_record where is_compared
-    union
-    select bound_id from core.hubspot_contact where bound_id is not null and contact_id in (select hubspot_contact_id from core.switch_event)
 ),
 version as (
     select latest.record_id, latest.object_type, version.fields, hash(map_keys(version.fields)) as shape
