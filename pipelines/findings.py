@@ -13,9 +13,13 @@ from expectations.gate import checks
 from pipelines.answer import write_answer
 from pipelines.report import print_whole, stderr, stdout, width_of
 from pipelines.settings import home, open_decisions, policy_for_reading
-from review.words import HARM
 
 _URGENT = {"now": "[bold]now[/]", "soon": "soon"}
+# what a finding does to people, in the words of finding.harm
+HARM = {
+    "deleted": "a contact is deleted", "mixed_people": "two people become one", "cut_off": "a contact is cut off", "consent": "consent changes",
+    "overwritten": "values are lost", "spread": "values spread to another record", "drift": "CRM and policy drift apart", "none": "nothing is lost",
+}  # fmt: skip
 _COLOURS = {"block": "red", "unproven": "yellow", "warn": "blue"}
 
 
