@@ -17,26 +17,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
+from sandbox.fields import PICKLISTS, SALESFORCE_TYPES
 from sandbox.soql import Query, SoqlError, Value, parse
-from sandbox.world import SalesforceRecord, World, field_value
+from sandbox.world import SalesforceRecord, World, field_value, id18
 
 CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
 _USER = "0055e0000000SndAAG"
 _DATA = "/services/data/v{version}"
 
-_SYSTEM = {
-    "Id": "id", "IsDeleted": "boolean", "MasterRecordId": "reference", "OwnerId": "reference", "CreatedDate": "datetime", "LastModifiedDate": "datetime",
-    "LastModifiedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string", "LastName": "string",
-    "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "HasOptedOutOfEmail": "boolean",
+_QUERIED = ("Lead", "Contact")
+_REFERENCES = {
+    "Contact.AccountId": ["Account"], "Lead.OwnerId": ["Group", "User"], "Lead.ConvertedContactId": ["Contact"], "Lead.MasterRecordId": ["Lead"],
+    "Contact.MasterRecordId": ["Contact"],
 }  # fmt: skip
-FIELDS = {
-    "Lead": {**_SYSTEM, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
-             "Website": "url", "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
-    "Contact": {**_SYSTEM, "AccountId": "reference", "MailingStreet": "textarea", "MailingCity": "string", "MailingState": "string",
-                "MailingPostalCode": "string", "MailingCountry": "string"},
-}  # fmt: skip
-
-
 _WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "IsConverted",
                           "ConvertedContactId", "ConvertedDate"}  # fmt: skip
 
@@ -146,27 +139,27 @@ class SalesforceApi:
         return JsonAnswer([{"label": "Sandbox", "url": f"/services/data/v{version}", "version": version} for version in versions])
 
     async def global_describe(self, request: Request) -> Response:
-        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
+        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in SALESFORCE_TYPES]})
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
-        described = {**FIELDS, "Account": {"Id": "id", "Name": "string"}}
-        if name not in described:
+        if name not in SALESFORCE_TYPES:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
-            {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": False, "calculated": False,
-             "updateable": field not in _WRITTEN_BY_SALESFORCE, "picklistValues": [],
+            {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": field.endswith("__c"), "calculated": False,
+             "updateable": field not in _WRITTEN_BY_SALESFORCE,
+             "picklistValues": [{"value": value, "label": value, "active": True, "defaultValue": False} for value in PICKLISTS.get(field, ())],
              "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
              "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
-             "referenceTo": ["Account"] if field == "AccountId" else ["User"] if kind == "reference" else []}
-            for field, kind in described[name].items() if f"{name}.{field}" not in self.hidden
+             "referenceTo": _REFERENCES.get(f"{name}.{field}", ["User"]) if kind == "reference" else []}
+            for field, kind in SALESFORCE_TYPES[name].items() if f"{name}.{field}" not in self.hidden
         ]  # fmt: skip
         return JsonAnswer({"name": name, "label": name, "queryable": True, "fields": fields})
 
     async def replication(self, request: Request) -> Response:
         """What was deleted, or updated, between start and end: 15 days back at most."""
         name, kind = request.path_params["name"], request.path_params["kind"]
-        if name not in FIELDS or kind not in ("deleted", "updated"):
+        if name not in _QUERIED or kind not in ("deleted", "updated"):
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         try:
             start, end = (datetime.fromisoformat(request.query_params[side].replace(" ", "+")) for side in ("start", "end"))
@@ -187,7 +180,7 @@ class SalesforceApi:
         record = self.world.records.get(request.path_params["record_id"])
         if record is None or record.type != request.path_params["name"] or not record.is_live:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
-        self.world.edit_record(record, json.loads(await request.body()))
+        self.world.edit_record(record, {name: None if value is None else _bulk(value) for name, value in json.loads(await request.body()).items()})
         return Response(status_code=204)
 
     async def limits(self, request: Request) -> Response:
@@ -287,10 +280,10 @@ class SalesforceApi:
         query = parse(soql)
         if query.object_type == "Organization":
             return query
-        if query.object_type not in FIELDS:
+        if query.object_type not in _QUERIED:
             raise LookupError(f"sObject type '{query.object_type}' is not supported.")
         for field in query.fields:
-            known = field == "Account.Name" or (field in FIELDS[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)
+            known = field == "Account.Name" or (field in SALESFORCE_TYPES[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)
             if not known:
                 raise LookupError(f"No such column '{field}' on entity '{query.object_type}'.")
         return query
@@ -318,7 +311,7 @@ class SalesforceApi:
             case "MasterRecordId":
                 return record.master_id
             case "OwnerId":
-                return record.owner_id
+                return id18(record.owner_id) if len(record.owner_id) == 15 else record.owner_id
             case "AccountId":
                 return record.account_id
             case "CreatedDate":
@@ -337,6 +330,9 @@ class SalesforceApi:
                 return (record.fields.get("Email") or "").lower() or None  # Salesforce stores e-mails in lower case
             case "HasOptedOutOfEmail":
                 return (record.fields.get(field) or "false") == "true"
+            case "AnnualRevenue" | "NumberOfEmployees":
+                text = record.fields.get(field)
+                return (float(text) if field == "AnnualRevenue" else int(text)) if text else None
         return field_value(self.world, record, field)
 
 

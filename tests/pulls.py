@@ -86,8 +86,9 @@ def _pulled(
                 ingest_object(org, ingest, name, wanted[name])
             e = server.environment
             portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
-            ingest_contacts(portal, ingest, hubspot.read_property_list(portal, policy))
-            ingest_histories(portal, ingest)
+            properties = hubspot.read_property_list(portal, policy)
+            ingest_contacts(portal, ingest, properties)
+            ingest_histories(portal, ingest, properties)
         yield connection, policy
 
 

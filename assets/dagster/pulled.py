@@ -108,7 +108,7 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
 def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
     """Pulls the history of mapped properties where it is needed and was not read since the contact changed."""
     with _portal(context, config, session) as (crms, ingest):
-        pulls = ingest_histories(crms.portal, ingest)
+        pulls = ingest_histories(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
 

@@ -101,9 +101,9 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
     return pulls
 
 
-def ingest_histories(portal: Portal, ingest: Ingest) -> list[LandedPull]:
+def ingest_histories(portal: Portal, ingest: Ingest, wanted: PropertyList) -> list[LandedPull]:
     """Pulls the history of mapped properties of the contacts whose binding changed or may change, and loads it. Asks HubSpot nothing when none needs it."""
-    properties = ingest.policy.properties()
+    properties = wanted.mapped
     ids = contacts_without_history(ingest.connection) if properties else []
     if not ids:
         return []

@@ -38,13 +38,15 @@ _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for 
 @dataclass(frozen=True)
 class PropertyList:
     """What to ask for of a contact: all properties, the required ones among them (mapped ones included), what the portal does not have,
-    and what it says of those that it has.
+    and what it says of those that it has. mapped: those whose values are compared; lacking: what somebody wrote into the policy and is not there, in words.
     """
 
     properties: list[str]
     required: list[str]
     not_seen: list[str]
     described: Mapping[str, Described] = field(default_factory=dict)
+    mapped: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> str:
@@ -52,24 +54,29 @@ class PropertyList:
 
 
 def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
-    """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there."""
+    """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there and without which nothing can be read."""
     known = portal.properties()
-    wanted = list(dict.fromkeys([*_REQUIRED, *policy.properties()]))
-    missing = [name for name in wanted if name not in known]
-    if missing:
+    if missing := [name for name in _REQUIRED if name not in known]:
         raise PullProblem(
             "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the Service Key may not see it.",
-            "The salesforce… properties come with the Salesforce integration: is it installed in this portal? "
-            "Take a mapped property that does not exist out of [[mapping]] in bindwatch.toml.",
+            "The salesforce… properties come with the Salesforce integration: is it installed in this portal?",
         )  # fmt: skip
-    properties = list(dict.fromkeys([*wanted, *(name for name in _WELCOME if name in known)]))
-    not_seen = [f"the property {name}" for name in _WELCOME if name not in known]
+    mapped, not_seen, lacking = [], [f"the property {name}" for name in _WELCOME if name not in known], []
+    for mapping in policy.compared:
+        if mapping.hubspot in known:
+            mapped.append(mapping.hubspot)
+        elif (entry := policy.written(mapping)) is None:
+            not_seen.append(f"the property {mapping.hubspot}, which is mapped by default")
+        else:
+            lacking.append(f"{entry}: the HubSpot portal has no contact property {mapping.hubspot}, or the Service Key may not see it")
+    required = list(dict.fromkeys([*_REQUIRED, *mapped]))
+    properties = list(dict.fromkeys([*required, *(name for name in _WELCOME if name in known)]))
     if portal.fallback:
         not_seen.append(portal.fallback)
     if end := portal.end_of_version():
         log.warning("%s", end)
         not_seen.append(f"anything once {end}")
-    return PropertyList(properties, wanted, not_seen, {name: of_hubspot(known[name]) for name in properties})
+    return PropertyList(properties, required, not_seen, {name: of_hubspot(known[name]) for name in properties}, mapped, lacking)
 
 
 def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime | None, slow_ms: float) -> None:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from assets.policy import Policy, Pull
+from assets.policy import Mapping, Policy, Pull
 from assets.problems import PullProblem
 from assets.pull import patience
 from assets.pull.described import Described, of_salesforce
@@ -50,11 +50,15 @@ _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses 
 
 @dataclass(frozen=True)
 class FieldList:
-    """What to ask for of one object: all fields, what describe says of the mapped ones among them, and what the user cannot see."""
+    """What to ask for of one object: all fields, what describe says of the mapped ones among them, and what the user cannot see.
+
+    lacking: what somebody wrote into the policy and is not there, in words.
+    """
 
     fields: list[str]
     mapped: dict[str, Described]
     not_seen: list[str]
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> str:
@@ -69,7 +73,7 @@ class FieldList:
 def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
     """Reads describe of Lead and Contact, and holds the fields of the policy against it.
 
-    Raises PullProblem that names every object and field the integration user cannot see.
+    Raises PullProblem that names every object and field without which nothing can be read.
     """
     result, unseen = {}, []
     for name in OBJECTS:
@@ -77,43 +81,59 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
         if described is None:
             unseen.append(f"the object {name}")
             continue
-        relations = {
-            field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if key.endswith("Id") or field.get("relationshipName")
-        }
-        mapped = {}
-        for field in policy.fields(name):
-            relation, _, last = field.rpartition(".")
-            if field in described:
-                mapped[field] = of_salesforce(described[field])
-            elif relation and relation.split(".")[0] in relations:
-                mapped[field] = of_salesforce(_related(org, described, relation).get(last, {}), is_related=True)
-            else:
-                unseen.append(f"{name}.{field}")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
-        fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
-        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, [] if "Name" in described else [f"the field {name}.Name"])
+        result[name] = _field_list(org, policy, name, described)
     if unseen:
         raise PullProblem(
             "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
-            "Grant read access to these objects and fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
+            "Grant read access to these objects and fields in its permission set.",
         )  # fmt: skip
     return result
 
 
-def _related(org: Org, described: dict[str, dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
-    """Fields of the object that relations lead to, as Account or Account.Owner; none where that cannot be seen, or may be of several objects."""
+def _field_list(org: Org, policy: Policy, name: str, described: dict[str, dict[str, Any]]) -> FieldList:
+    mapped: dict[str, Described] = {}
+    not_seen, lacking = [] if "Name" in described else [f"the field {name}.Name"], []
+    for mapping in policy.compared:
+        field = mapping.field_of(name)
+        if field is None or field in mapped:
+            continue
+        if (found := _described(org, described, field)) is not None:
+            mapped[field] = found
+        elif (entry := policy.written(mapping)) is None:
+            not_seen.append(f"the field {name}.{field}, which {mapping.hubspot} is mapped to by default")
+        else:
+            lacking.append(f"{entry}: Salesforce's {name} has no field {field} that the integration user can see{_hint(mapping, name, field, described)}")
+    fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
+    return FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen, lacking)
+
+
+def _hint(mapping: Mapping, name: str, field: str, described: dict[str, dict[str, Any]]) -> str:
+    """What may have been meant by a field that is not there."""
+    if spelled := next((known for known in described if known.lower() == field.lower()), None):
+        return f"; it is spelled {spelled}"
+    other = "contact" if name == "Lead" else "lead"
+    return f'; where only the other object has it, write salesforce = {{ {other} = "{field}" }}' if isinstance(mapping.salesforce, str) else ""
+
+
+def _described(org: Org, described: dict[str, dict[str, Any]], path: str) -> Described | None:
+    """What describe says of a field, or of a field that relations lead to, as Account.Name or Account.Owner.Email; None where it cannot be seen.
+    Of a relation that may lead to several objects nobody says what is there.
+    """
+    *relations, last = path.split(".")
     fields = described
-    for relation in path.split("."):
-        targets = [
+    for relation in relations:
+        found = [
             entry.get("referenceTo") or []
             for key, entry in fields.items()
             if (entry.get("relationshipName") or (key.endswith("Id") and key.removesuffix("Id"))) == relation
         ]
-        found = org.describe(targets[0][0]) if targets and len(targets[0]) == 1 else None
-        if found is None:
-            return {}
-        fields = found
-    return fields
+        if not found:
+            return None
+        if len(found[0]) != 1:
+            return of_salesforce({}, is_related=True)
+        fields = org.describe(found[0][0]) or {}
+    return of_salesforce(fields[last], is_related=bool(relations)) if last in fields else None
 
 
 def land_values(org: Org, pull: LandedPull, name: str, wanted: FieldList, since: datetime | None, settings: Pull) -> None:

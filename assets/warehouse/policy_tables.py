@@ -36,7 +36,7 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
             "granted": _values(m.consent, "granted"),
             "denied": _values(m.consent, "denied"),
         }
-        for position, m in enumerate(policy.mapping, 1)
+        for position, m in enumerate(policy.mapped, 1)
         for object_type in ("Lead", "Contact")
         if (field := m.field_of(object_type)) is not None
     ]
