@@ -120,12 +120,12 @@ CLOSED = {
         ("crm.lists.read", "crm.objects.contacts.read", "crm.schemas.contacts.read"), {},
         ["lacks the scope crm.lists.read", "lacks the scope crm.objects.contacts.read", "lacks the scope crm.schemas.contacts.read"],
     ),
-    "a property that is not there": (("mobilephone",), {}, ["mobilephone", "[[mapping]]"]),
+    "no integration in the portal": (("salesforceleadid",), {}, ["salesforceleadid", "is it installed in this portal?"]),
     "wrong secret": ((), {"SALESFORCE_CLIENT_SECRET": "wrong"}, ["The token was refused", "SALESFORCE_CLIENT_ID"]),
     "wrong token": ((), {"SALESFORCE_ACCESS_TOKEN": "00Dwrong"}, ["SALESFORCE_ACCESS_TOKEN"]),
-    "a field that cannot be seen": (("Contact.Fax",), {}, ["Contact.Fax"]),
+    "a field that cannot be seen": (("Contact.LastModifiedById",), {}, ["Contact.LastModifiedById"]),
     "both wrong": ((), {"SALESFORCE_CLIENT_SECRET": "wrong", "HUBSPOT_ACCESS_TOKEN": "pat-wrong"}, ["SALESFORCE_CLIENT_ID", "HUBSPOT_ACCESS_TOKEN"]),
-    "a field and a property": (("Lead.Fax", "mobilephone"), {}, ["Lead.Fax", "mobilephone"]),
+    "a field and a property": (("Lead.IsConverted", "salesforceleadid"), {}, ["Lead.IsConverted", "salesforceleadid"]),
 }  # fmt: skip
 
 
