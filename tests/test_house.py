@@ -188,8 +188,9 @@ def test_what_is_published_has_the_columns_of_the_contract(built: duckdb.DuckDBP
         assert found[: len(columns.split())] == columns.split(), name
 
 
-def test_the_lock_file_pins_with_hashes_and_names_no_index() -> None:
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_file_pins_with_hashes_and_names_no_index(name: str) -> None:
+    lock = (ROOT / name).read_text("utf-8")
     assert "--index" not in lock
     assert "://" not in lock
     requirements = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
