@@ -48,8 +48,9 @@ bench-runs: tools  ## Time whole runs on 4,000 and 1,000,000 records, with and w
 	$(BIN)/python -m benchmarks.runs 4000 1000000
 bench-desk: tools  ## Time the pages of the desk on more than 100,000 findings (two minutes)
 	$(BIN)/python -m benchmarks.desk 800000
-docs: tools  ## Make docs/checks.md from the headers of the checks, and tests/house.json from the assets
+docs: tools  ## Make docs/checks.md and docs/tables.md from the headers of the SQL files, and tests/house.json from the assets
 	$(BIN)/python -m expectations.catalogue > docs/checks.md
+	$(BIN)/python -m pipelines.dictionary > docs/tables.md
 	$(BIN)/python -m tests.house
 COMPILE := uv pip compile pyproject.toml --group checkout --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 lock:  ## Resolve the dependencies anew (needs uv)

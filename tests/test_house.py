@@ -15,6 +15,7 @@ from assets.models.sqlfile import CheckFile, SqlFile, check_files, model_files
 from assets.published.contract import TABLES
 from assets.sql import SQL_FOLDER
 from expectations.catalogue import render_catalogue
+from pipelines import dictionary
 from tests.crm import Crm
 from tests.house import KNOWN, describe_house
 
@@ -200,6 +201,17 @@ def test_a_lock_file_pins_with_hashes_and_names_no_index(name: str) -> None:
 
 def test_the_catalogue_of_checks_is_what_the_headers_say() -> None:
     assert (ROOT / "docs" / "checks.md").read_text("utf-8") == render_catalogue(), "run: make docs"
+
+
+def test_the_page_of_the_published_tables_is_what_the_headers_say() -> None:
+    assert (ROOT / "docs" / "tables.md").read_text("utf-8") == dictionary.render(), "run: make docs"
+
+
+def test_every_published_table_has_a_question_whose_query_runs() -> None:
+    connection = dictionary.open_empty()
+    for table in dictionary.published_tables(connection):
+        assert table.question.endswith("?"), table.name
+        connection.execute(table.query)
 
 
 def test_models_keep_to_sql_that_a_plain_shell_accepts() -> None:
