@@ -203,16 +203,15 @@ def _print_coverage(manifest: dict[str, Any]) -> None:
         stdout.print(f"[dim]Not seen: {escape(text)} ({escape(', '.join(names))})[/]", soft_wrap=True)
 
 
+def told_of_comparison(manifest: dict[str, Any]) -> str:
+    """How much is compared, and which of it is consent: loud where none is. With markup."""
+    consent = escape(", ".join(manifest["consent_fields"]))
+    return f"Compared: {amount(manifest['fields_compared'], 'field')}, {consent or '[bold yellow]none[/]'} as consent."
+
+
 def _print_comparison(manifest: dict[str, Any]) -> None:
-    """How much is compared, and which of it is consent. Loud where none is."""
     if "fields_compared" in manifest:
-        consent = manifest["consent_fields"]
-        stdout.print(
-            f"Compared: {amount(manifest['fields_compared'], 'field')}, {escape(', '.join(consent))} as consent."
-            if consent
-            else f"Compared: {amount(manifest['fields_compared'], 'field')}, [bold yellow]none as consent[/].",
-            soft_wrap=True,
-        )
+        stdout.print(told_of_comparison(manifest), soft_wrap=True)
     for text in manifest.get("notes") or []:
         stdout.print(f"[bold yellow]{escape(text)}[/]", soft_wrap=True)
 

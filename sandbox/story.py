@@ -37,7 +37,7 @@ class Story:
             if person.email and self.dice.random() < 0.05:
                 later = person.first_seen + timedelta(days=self.dice.uniform(1, 15))
                 plan.append((min(later, until - timedelta(days=1)), number, lambda person=person: self._duplicate_appears(person)))  # type: ignore[misc]
-                if self.opt_outs.random() < 0.2:
+                if self.opt_outs.random() < 0.4:
                     plan.append((later + timedelta(days=3), number, lambda person=person: self._one_record_opts_out(person)))  # type: ignore[misc]
                     plan.append((later + timedelta(days=4), number, lambda person=person: self._other_record_is_edited(person)))  # type: ignore[misc]
                     plan.append((later + timedelta(days=5), number, lambda person=person: self._person_subscribes_again(person)))  # type: ignore[misc]
@@ -177,10 +177,11 @@ class Story:
         """Somebody ticks the opt-out on a record that its contact is not bound to: the binding will jump, and opt the person out for good."""
         for cluster in self._shuffled_clusters():
             contact = self.world.contact_with_email(cluster[0].email)
-            rivals = [record for record in cluster if contact is not None and record.id != contact.bound_id]
-            if contact is not None and rivals and contact.value("hs_email_optout") != "true":
-                self.world.edit_record(rivals[0], {"HasOptedOutOfEmail": "true"})
-                return
+            if contact is None or contact.value("hs_email_optout") == "true" or contact.bound_id not in {record.id for record in cluster}:
+                continue
+            rival = next(record for record in cluster if record.id != contact.bound_id)
+            self.world.edit_record(rival, {"HasOptedOutOfEmail": "true"})
+            return
 
     def touch_duplicate(self) -> None:
         """Automation rewrites a record that its contact is not bound to: only SystemModstamp moves."""

@@ -13,14 +13,17 @@ from assets.policy import DEFAULT_MAPPING, Policy, read_policy
 from assets.problems import ConfigurationProblem
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import describe_comparison
+from expectations.gate import checks
 from pipelines.report import print_verdict
 from pipelines.settings import open_decisions, read_connections
 from sandbox.integration import poll
+from sandbox.portal import read_portal
 from sandbox.server import SandboxServer
 from sandbox.story import Story
-from sandbox.world import id18
+from sandbox.world import INTEGRATION_USER, id18
+from tests.agreement import Pulled
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates
-from tests.live import check_manifest, runner, served, some_days_ago
+from tests.live import check_manifest, runner, served, some_days_ago, story_of
 
 OWNER_A, OWNER_B = "0055e000000Own1", "0055e000000Own2"
 
@@ -317,3 +320,24 @@ def test_a_fill_by_a_merge_is_no_riddle_because_the_owner_goes_both_ways() -> No
     crm.plan((BOUND, RIVAL))
     (row,) = crm.build().rows("core.planned_merge")
     assert "was not compared" not in row["reason"]
+
+
+# ── the CRMs in miniature ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_demo_has_opt_outs_of_both_kinds() -> None:
+    """A jump that would opt somebody out for good, and an address that is opted out in Salesforce alone."""
+    story = story_of(400)
+    story.advance(4)
+    files = [file for file in checks() if file.name in ("opt_out_imminent", "consent_conflict")]
+    found = Pulled({"integration_user_id": INTEGRATION_USER}, {}, files).pull([story.world], story.world.now).rows("review.finding")
+    assert {row["check_name"] for row in found} == {"opt_out_imminent", "consent_conflict"}
+
+
+def test_a_portal_that_maps_only_what_is_written_carries_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "bindwatch.toml"
+    path.write_text("[policy]\nmapping_defaults = false\n" + entry("jobtitle", '"Title"'))
+    portal = read_portal(path)
+    assert (portal.field_rule("jobtitle"), portal.field_rule("phone"), portal.field_rule("hs_email_optout")) == ("prefer_salesforce", "none", "none")
+    path.write_text(entry("jobtitle", '"Title"', 'rule = "two_way"'))
+    assert (read_portal(path).field_rule("jobtitle"), read_portal(path).field_rule("phone")) == ("two_way", "prefer_salesforce")
