@@ -15,6 +15,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, Literal
 
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.answer import JsonAnswer
@@ -124,6 +125,9 @@ class FaultyApp:
         if scope["type"] != "http" or scope["path"].startswith("/sandbox/"):
             await self.app(scope, receive, send)
             return
+        if (refusal := _too_long(self.crm, scope)) is not None:
+            await refusal(scope, receive, send)
+            return
         query = scope["query_string"].decode()
         line = f"{scope['method']} {scope['path']}{'?' + query if query else ''}"
         hits = self.faults.take(line)
@@ -171,6 +175,15 @@ class FaultyApp:
             if "property_gone" in kinds:
                 values.pop("phone", None)
         return JsonAnswer(answer).body  # type: ignore[return-value]
+
+
+def _too_long(crm: Crm, scope: Scope) -> Response | None:
+    """How servers refuse a request whose URL or headers are too long: HubSpot's own and those before it, and Salesforce. They read no further."""
+    url = len(scope["raw_path"]) + len(scope["query_string"]) + 1
+    headers = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if url > {"hubspot": 8_000, "salesforce": 16_384}[crm]:
+        return PlainTextResponse("URI Too Long", 414)
+    return PlainTextResponse("Request Header Fields Too Large", 431) if url + headers > 16_384 else None
 
 
 @dataclass

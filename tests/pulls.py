@@ -61,13 +61,14 @@ def access_to(server: SandboxServer, **changes: Any) -> SalesforceAccess:
 
 @contextmanager
 def _pulled(
-    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None, **settings: Any
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Policy]]:
-    """The warehouse after both CRMs were pulled. knobs: of the policy; settings: of the section [pull]. Raises PullProblem.
+    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None,
+    mapping: list[dict[str, Any]] | None = None, **settings: Any,
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Policy]]:  # fmt: skip
+    """The warehouse after both CRMs were pulled. knobs: of the policy; mapping: its entries; settings: of the section [pull]. Raises PullProblem.
 
     Without the optimizer: planning takes DuckDB longer than all else on a world of a few hundred records. The runs of the real command have it.
     """
-    policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}})
+    policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}, **({} if mapping is None else {"mapping": mapping})})
     warehouse = Warehouse(home)
     with warehouse.connect() as connection:
         connection.execute("pragma disable_optimizer")
@@ -109,10 +110,10 @@ def pull(home: Path, server: SandboxServer, **options: Any) -> str | None:
         return str(problem)
 
 
-def pull_only(home: Path, server: SandboxServer) -> str | None:
-    """Pulls both CRMs, and builds nothing. Returns which pulls are incomplete, or None."""
+def pull_only(home: Path, server: SandboxServer, **options: Any) -> str | None:
+    """Pulls both CRMs, and builds nothing. Returns which pulls are incomplete, or None. options: as in _pulled."""
     try:
-        with _pulled(home, server) as (connection, _):
+        with _pulled(home, server, **options) as (connection, _):
             incomplete = connection.execute("select object, problem from raw.pull where not complete").fetchall()
             return "; ".join(f"{name}: {problem}" for name, problem in incomplete) or None
     except PullProblem as problem:

@@ -43,7 +43,7 @@ def _bring_values(org: Org, ingest: Ingest, name: str, wanted: FieldList, since:
 
 def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool = False) -> LandedPull:
     def land(pull: LandedPull) -> None:
-        land_by_id(org, pull, name, wanted, ids, may_be_gone)
+        land_by_id(org, pull, name, wanted, ids, may_be_gone, ingest.policy.pull)
 
     return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest(ids)}, land, name, wanted)
 

@@ -37,9 +37,11 @@ from assets.pull.pace import Pace
 from assets.pull.proxies import UNKNOWN_USER, ProxyRefusal, fault_of_proxy, proxy_for, refusal_of_proxy
 from assets.pull.retries import LONGEST_WAIT, Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
+from assets.pull.urls import fits_a_url
 
 PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
+_HISTORIES = 10_000  # of one batch: a history may have many entries, and an answer has to fit memory on both sides
 SEARCH_PAGE = 200
 _PASSING = {408, 423, 429, 477, *range(500, 600)}
 # The versions of the API, the best first, and when HubSpot ends each one. It names months (18 after a release); the first day is the safe one.
@@ -104,6 +106,7 @@ class Portal:
         self._search_pace = Pace(settings.hubspot_searches_per_second, 1)
         self._wanted = settings.hubspot_api
         self._version: str | None = None
+        self._properties: dict[str, dict[str, Any]] | None = None
         self.clock: Clock | None = None
         self.answer_seconds = 0.0
         self.sends_nulls = False
@@ -195,17 +198,22 @@ class Portal:
         return int(self.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
 
     def properties(self) -> dict[str, dict[str, Any]]:
-        """The contact properties that the portal has, and that the token may see, by name."""
-        return {entry["name"]: entry for entry in self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]}
+        """The contact properties that the portal has, and that the token may see, by name. Asked for once."""
+        if self._properties is None:
+            entries = self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]
+            self._properties = {entry["name"]: entry for entry in entries}
+        return self._properties
+
+    def can_list(self, properties: Sequence[str], history: Sequence[str]) -> bool:
+        """Can a page of the list bring these? They stand in its URL."""
+        return fits_a_url(_listed(properties, history, archived=True, after="9" * 20))
 
     def list_page(self, properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> Page:
-        query = [("limit", HISTORY_PAGE), *_behind(after), *(("properties", name) for name in properties)]
-        query += [*(("propertiesWithHistory", name) for name in history), ("archived", archived)]
-        return self._call("the contact list", "GET", self._path("objects", "contacts"), query)
+        return self._call("the contact list", "GET", self._path("objects", "contacts"), _listed(properties, history, archived, after))
 
-    def list_ids_page(self, after: str | None) -> Page:
-        """Live contacts with their stamps and nothing else."""
-        query = [("limit", PAGE), *_behind(after), ("properties", "lastmodifieddate"), ("archived", False)]
+    def list_ids_page(self, after: str | None, archived: bool = False) -> Page:
+        """Contacts with their stamps and nothing else."""
+        query = [("limit", PAGE), *_behind(after), ("properties", "lastmodifieddate"), ("archived", archived)]
         return self._call("the list of contact ids", "GET", self._path("objects", "contacts"), query)
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
@@ -218,7 +226,8 @@ class Portal:
 
     def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Iterator[tuple[list[str], Page]]:
         """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
-        chunks = [list(ids[start : start + HISTORY_PAGE]) for start in range(0, len(ids), HISTORY_PAGE)]
+        lot = max(1, min(HISTORY_PAGE, _HISTORIES // max(1, len(history))))
+        chunks = [list(ids[start : start + lot]) for start in range(0, len(ids), lot)]
         waiting: deque[tuple[list[str], Future[Page]]] = deque()
         with ThreadPoolExecutor(_WORKERS) as pool:
             for chunk in chunks:
@@ -299,6 +308,12 @@ class Portal:
             self._pace.tighten(int(most * 10_000 / interval))
         if left == 0:
             self._pace.hold(1.0)
+
+
+def _listed(properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> list[tuple[str, Any]]:
+    """The parameters of a page of the list."""
+    names = [*(("properties", name) for name in properties), *(("propertiesWithHistory", name) for name in history)]
+    return [("limit", HISTORY_PAGE), *_behind(after), *names, ("archived", archived)]
 
 
 def _behind(after: str | None) -> list[tuple[str, Any]]:
