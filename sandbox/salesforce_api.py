@@ -23,6 +23,7 @@ from sandbox.world import SalesforceRecord, World, field_value
 CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
 _USER = "0055e0000000SndAAG"
 _DATA = "/services/data/v{version}"
+WHY_JOBS_FAIL = "the sandbox was asked for a failed job"
 
 _SYSTEM = {
     "Id": "id", "IsDeleted": "boolean", "MasterRecordId": "reference", "OwnerId": "reference", "CreatedDate": "datetime", "LastModifiedDate": "datetime",
@@ -353,7 +354,7 @@ def _job_info(job: _Job) -> dict[str, Any]:
         "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 68.0, "contentType": "CSV",
         "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
         "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
-        **({"errorMessage": "the sandbox was asked for a failed job"} if job.state == "Failed" else {}),
+        **({"errorMessage": WHY_JOBS_FAIL} if job.state == "Failed" else {}),
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ cursor of (SystemModstamp, Id). Both take changes from the watermark on, less an
 
 import csv
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,8 +25,9 @@ from assets.pull.described import Described, of_salesforce
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.pace import say_if_short
 from assets.pull.reading import csv_source
+from assets.pull.refusals import Refusal, without_quotes
 from assets.pull.retries import Again, with_patience
-from assets.pull.salesforce_org import Org, Refusal, problems_in_words, short
+from assets.pull.salesforce_org import Org, problems_in_words
 from assets.pull.salvage import csv_rows, id_in, sort_out
 from assets.pull.urls import fits_a_url
 
@@ -237,10 +239,11 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
             return False
         try:
             body, page = org.query_all(query)
-        except Refusal as refusal:
-            if pull.pages or refusal.status not in _TOO_MUCH_FOR_REST:
+        except (Refusal, Again) as refusal:
+            is_too_much = refusal.status in _TOO_MUCH_FOR_REST if isinstance(refusal, Refusal) else refusal.code == "QUERY_TIMEOUT"
+            if pull.pages or not is_too_much:
                 raise
-            log.warning("%s: the org does not answer this query by REST (%s); asking for it as a job", pull.label, refusal.code or refusal.status)
+            log.warning("%s: the org does not answer this query by REST (%s); asking for it as a job", pull.label, refusal.code or refusal)
             return False
         if not pull.pages and int(page["totalSize"]) > most:
             return False
@@ -356,8 +359,10 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
             patience.arrived()  # the job is further on
         if state == "JobComplete":
             return info.get("numberRecordsProcessed")
-        if state in ("Failed", "Aborted"):
-            raise _JobIsLost(f"was {state.lower()}" if state == "Aborted" else f"failed ({short(info.get('errorMessage') or 'no reason given')})")
+        if state == "Aborted":
+            raise _JobIsLost("was aborted")
+        if state == "Failed":
+            raise _why_failed(str(info.get("errorMessage") or "no reason given"))
         if time.monotonic() > deadline:
             raise PullProblem(
                 "Salesforce", f"Bulk job {job_id} has been {state} for {minutes:g} minutes.",
@@ -365,6 +370,16 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
             )  # fmt: skip
         time.sleep(pause)
         pause = min(pause * 1.5, 5)
+
+
+def _why_failed(message: str) -> Exception:
+    """What became of a job that failed: another one may bring it, or the same would be said again. message: in which the org names a code of its own."""
+    codes = re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\bExceededQuota\b", message)
+    refusals = [Refusal("Salesforce", None, code, message) for code in codes]
+    told = next((refusal for refusal in refusals if refusal.known), None)
+    if told is None or told.is_passing:
+        return _JobIsLost(f"failed ({told.code if told else without_quotes(message)})")
+    return told
 
 
 def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int, expected: int | None) -> str | None:
