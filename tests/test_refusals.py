@@ -23,7 +23,6 @@ LIST, JOB, REST = "/contacts?limit", "/jobs/query", "/queryAll"
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_backoff", wait_fixed(0.01))
-    monkeypatch.setattr("assets.pull.hubspot.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture(scope="module")
