@@ -66,6 +66,8 @@ def read_portal(path: Path) -> PortalSettings:
     policy: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
     knobs = {"on_contact_deleted": "keep"} | policy.get("policy", {})
     names = {entry.name for entry in fields(PortalSettings)}
+    if "Lead" not in knobs.get("objects", ["Lead"]):
+        knobs = {"create_object": "contact"} | knobs
     return PortalSettings(
         **{name: value for name, value in knobs.items() if name in names},
         integration_user_touch="ignore" if knobs.get("integration_user_id") else "count",

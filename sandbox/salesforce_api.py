@@ -54,7 +54,7 @@ class _Job:
 
 
 class SalesforceApi:
-    """The routes of one org. hidden_fields: "Lead.Fax" … that the integration user may not see."""
+    """The routes of one org. hidden_fields: "Lead.Fax", or all of "Lead", that the integration user may not see."""
 
     def __init__(self, world: World, public_key: str | None = None, hidden_fields: frozenset[str] = frozenset()) -> None:
         self.newest_version = 68
@@ -147,12 +147,14 @@ class SalesforceApi:
         return JsonAnswer([{"label": "Sandbox", "url": f"/services/data/v{version}", "version": version} for version in versions])
 
     async def global_describe(self, request: Request) -> Response:
-        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
+        return JsonAnswer(
+            {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS if name not in self.hidden]}
+        )
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
         described = {**FIELDS, "Account": {"Id": "id", "Name": "string"}}
-        if name not in described:
+        if name not in described or name in self.hidden:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
             {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": False, "calculated": False,
@@ -288,7 +290,7 @@ class SalesforceApi:
         query = parse(soql)
         if query.object_type == "Organization":
             return query
-        if query.object_type not in FIELDS:
+        if query.object_type not in FIELDS or query.object_type in self.hidden:
             raise LookupError(f"sObject type '{query.object_type}' is not supported.")
         for field in query.fields:
             known = field == "Account.Name" or (field in FIELDS[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)

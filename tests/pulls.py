@@ -83,8 +83,8 @@ def _pulled(
             ingest = Ingest(connection, landing, policy, full)
             org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
             wanted = salesforce.describe_fields(org, policy)
-            for name in salesforce.OBJECTS:
-                ingest_object(org, ingest, name, wanted[name])
+            for name, fields in wanted.items():
+                ingest_object(org, ingest, name, fields)
             e = server.environment
             portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
             ingest_contacts(portal, ingest, hubspot.read_property_list(portal, policy))

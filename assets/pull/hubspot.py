@@ -22,7 +22,8 @@ from assets.pull.salvage import SortedPage, id_in, sort_out
 
 log = logging.getLogger("bindwatch.pull")
 
-ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
+_OF_LEADS = "salesforceleadid"
+ID_PROPERTIES = [_OF_LEADS, "salesforcecontactid"]
 _HISTORY = [*ID_PROPERTIES, "email"]
 _REQUIRED = ["email", *ID_PROPERTIES]
 _MERGED = "hs_merged_object_ids"
@@ -54,7 +55,8 @@ class PropertyList:
 def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
     """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there."""
     known = portal.properties()
-    wanted = list(dict.fromkeys([*_REQUIRED, *policy.properties()]))
+    required = [name for name in _REQUIRED if name in known or name != _OF_LEADS or "Lead" in policy.policy.objects]
+    wanted = list(dict.fromkeys([*required, *policy.properties()]))
     missing = [name for name in wanted if name not in known]
     if missing:
         raise PullProblem(

@@ -18,8 +18,8 @@ from typing import Any
 
 import duckdb
 
-from assets.policy import Policy, Pull
-from assets.problems import PullProblem
+from assets.policy import OBJECTS, Policy, Pull
+from assets.problems import ConfigurationProblem, PullProblem
 from assets.pull import patience
 from assets.pull.described import Described, of_salesforce
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
@@ -32,8 +32,6 @@ from assets.pull.salvage import csv_rows, id_in, sort_out
 from assets.pull.urls import fits_a_url
 
 log = logging.getLogger("bindwatch.pull")
-
-OBJECTS = ("Lead", "Contact")
 
 # Without these a record cannot be placed. Name only makes it readable.
 _REQUIRED = {
@@ -71,13 +69,21 @@ class FieldList:
 
 
 def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
-    """Reads describe of Lead and Contact, and holds the fields of the policy against it.
+    """Reads describe of the objects that the policy names, and holds its fields against it.
 
-    Raises PullProblem that names every object and field the integration user cannot see.
+    Raises PullProblem that names every object and field the integration user cannot see, ConfigurationProblem when the org has no Lead and the policy
+    does not say so.
     """
-    result, unseen = {}, []
-    for name in OBJECTS:
-        described = org.describe(name)
+    result: dict[str, FieldList] = {}
+    unseen: list[str] = []
+    seen = {name: org.describe(name) for name in OBJECTS}
+    if seen["Lead"] is None and seen["Contact"] is not None and "Lead" in policy.policy.objects:
+        raise ConfigurationProblem(
+            'The org has no Leads, or the integration user may not see them. If it has none, write objects = ["Contact"] under [policy] in bindwatch.toml; '
+            "else give the integration user read access to Lead in its permission set."
+        )
+    for name in policy.policy.objects:
+        described = seen[name]
         if described is None:
             unseen.append(f"the object {name}")
             continue
@@ -95,7 +101,11 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
                 unseen.append(f"{name}.{field}")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
         fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
-        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, [] if "Name" in described else [f"the field {name}.Name"])
+        not_seen = [] if "Name" in described else [f"the field {name}.Name"]
+        if "Lead" not in policy.policy.objects and seen["Lead"] is not None:
+            log.warning("Salesforce: the org has Leads, and policy.objects leaves them out: what happens to them is not seen")
+            not_seen.append("Leads, which the org has and policy.objects leaves out")
+        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen)
     if unseen:
         raise PullProblem(
             "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
