@@ -32,14 +32,28 @@ _SYSTEM = {
 }  # fmt: skip
 FIELDS = {
     "Lead": {**_SYSTEM, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
-             "Website": "url", "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
+             "Address": "address", "Website": "url", "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
     "Contact": {**_SYSTEM, "AccountId": "reference", "MailingStreet": "textarea", "MailingCity": "string", "MailingState": "string",
-                "MailingPostalCode": "string", "MailingCountry": "string"},
+                "MailingPostalCode": "string", "MailingCountry": "string", "MailingAddress": "address"},
 }  # fmt: skip
 
 
 _WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "IsConverted",
                           "ConvertedContactId", "ConvertedDate"}  # fmt: skip
+
+
+_ACCOUNT = {"Id": "id", "Name": "string", "FirstName": "string", "LastName": "string", "BillingStreet": "textarea", "BillingCity": "string",
+            "BillingAddress": "address"}  # fmt: skip
+
+
+def _compound_of(field: str, fields: dict[str, str]) -> str | None:
+    """The field that shows this one and others as one."""
+    if field in ("FirstName", "LastName"):
+        return "Name"
+    wholes = [name for name, kind in fields.items() if kind in ("address", "location") and field != name]
+    parts = {f"{name.removesuffix('Address')}{part}": name for name in wholes for part in ("Street", "City", "State", "PostalCode", "Country")}
+    parts |= {f"{name.removesuffix('__c')}__{part}__s": name for name in wholes for part in ("Latitude", "Longitude")}
+    return parts.get(field)
 
 
 @dataclass
@@ -51,6 +65,7 @@ class _Job:
     rows: list[dict[str, Value]]
     looks: int = 0
     state: str = "UploadComplete"
+    why_failed: str = ""
 
 
 class SalesforceApi:
@@ -153,13 +168,14 @@ class SalesforceApi:
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
-        described = {**FIELDS, "Account": {"Id": "id", "Name": "string"}}
+        described = {**FIELDS, "Account": _ACCOUNT}
         if name not in described or name in self.hidden:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
             {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": False, "calculated": False,
              "updateable": field not in _WRITTEN_BY_SALESFORCE, "picklistValues": [],
              "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
+             "compoundFieldName": _compound_of(field, described[name]),
              "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
              "referenceTo": ["Account"] if field == "AccountId" else ["User"] if kind == "reference" else []}
             for field, kind in described[name].items() if f"{name}.{field}" not in self.hidden
@@ -258,10 +274,12 @@ class SalesforceApi:
         if request.method == "PATCH":
             job.state = json.loads(await request.body()).get("state", job.state)
         elif faults := {"job_failed", "job_aborted"} & request.scope.get("faults", set()):
-            job.state = "Failed" if "job_failed" in faults else "Aborted"
+            job.state, job.why_failed = "Failed" if "job_failed" in faults else "Aborted", WHY_JOBS_FAIL
         elif job.state not in ("Aborted", "Failed"):
             job.looks += 1
-            job.state = "JobComplete" if job.looks > 1 else "InProgress"
+            has_compounds = any(FIELDS.get(job.object_type, {}).get(field) in ("address", "location") for field in parse(job.soql).fields)
+            job.state = "InProgress" if job.looks <= 1 else "Failed" if has_compounds else "JobComplete"
+            job.why_failed = "FUNCTIONALITY_NOT_ENABLED: Selecting compound data not supported in Bulk Query"
         return JsonAnswer(_job_info(job))
 
     async def results(self, request: Request) -> Response:
@@ -356,7 +374,7 @@ def _job_info(job: _Job) -> dict[str, Any]:
         "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 68.0, "contentType": "CSV",
         "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
         "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
-        **({"errorMessage": WHY_JOBS_FAIL} if job.state == "Failed" else {}),
+        **({"errorMessage": job.why_failed} if job.state == "Failed" else {}),
     }  # fmt: skip
 
 

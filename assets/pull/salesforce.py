@@ -71,11 +71,12 @@ class FieldList:
 def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
     """Reads describe of the objects that the policy names, and holds its fields against it.
 
-    Raises PullProblem that names every object and field the integration user cannot see, ConfigurationProblem when the org has no Lead and the policy
-    does not say so.
+    Raises PullProblem that names every object and field the integration user cannot see; ConfigurationProblem when the org has no Lead and the policy
+    does not say so, and for mapped fields that nobody can pull.
     """
     result: dict[str, FieldList] = {}
     unseen: list[str] = []
+    unusable: list[str] = []
     seen = {name: org.describe(name) for name in OBJECTS}
     if seen["Lead"] is None and seen["Contact"] is not None and "Lead" in policy.policy.objects:
         raise ConfigurationProblem(
@@ -93,12 +94,16 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
         mapped = {}
         for field in policy.fields(name):
             relation, _, last = field.rpartition(".")
+            related = _related(org, described, relation) if relation and relation.split(".")[0] in relations else {}
             if field in described:
                 mapped[field] = of_salesforce(described[field])
             elif relation and relation.split(".")[0] in relations:
-                mapped[field] = of_salesforce(_related(org, described, relation).get(last, {}), is_related=True)
+                mapped[field] = of_salesforce(related.get(last, {}), is_related=True)
             else:
                 unseen.append(f"{name}.{field}")
+            if why := _why_unusable(related or described, last, f"{relation}." if relation else ""):
+                properties = ", ".join(one.hubspot for one in policy.mapping if one.rule != "none" and one.field_of(name) == field)
+                unusable.append(f"[[mapping]] {properties}: {name}.{field} is {why}.")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
         fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
         not_seen = [] if "Name" in described else [f"the field {name}.Name"]
@@ -106,12 +111,35 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
             log.warning("Salesforce: the org has Leads, and policy.objects leaves them out: what happens to them is not seen")
             not_seen.append("Leads, which the org has and policy.objects leaves out")
         result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen)
+    if unusable:
+        raise ConfigurationProblem("\n".join(unusable))
     if unseen:
         raise PullProblem(
             "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
             "Grant read access to these objects and fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
         )  # fmt: skip
     return result
+
+
+_FILE = "base64"
+_PARTED = {"address", "location"}
+_OF_AN_ADDRESS = ("Street", "City", "State", "PostalCode", "Country")
+
+
+def _why_unusable(described: dict[str, dict[str, Any]], field: str, prefix: str) -> str | None:
+    """What keeps a field from being pulled, and what to map instead, in words; None when nothing does. prefix: of a related object's fields (Account.)."""
+    kind = str(described.get(field, {}).get("type", ""))
+    if kind == _FILE:
+        return f"a file ({kind}), which no run reads; take it out"
+    parts = [name for name, entry in described.items() if entry.get("compoundFieldName") == field and name != field]
+    # of a related object the name is one field, whatever a person's account makes of it
+    if kind not in _PARTED and (not parts or prefix):
+        return None
+    if kind == "address":
+        own = field.removesuffix("Address")
+        parts = [f"{own}{part}" for part in _OF_AN_ADDRESS if f"{own}{part}" in described] or parts
+    instead = f"; map one of its parts instead: {', '.join(f'{prefix}{part}' for part in parts)}" if parts else "; map one of its parts instead"
+    return f"several fields in one ({kind}){instead}"
 
 
 def _related(org: Org, described: dict[str, dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
