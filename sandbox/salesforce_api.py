@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -311,8 +312,8 @@ class SalesforceApi:
         if query.object_type not in FIELDS or query.object_type in self.hidden:
             raise LookupError(f"sObject type '{query.object_type}' is not supported.")
         for field in query.fields:
-            known = field == "Account.Name" or (field in FIELDS[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)
-            if not known:
+            of_account = field.startswith("Account.") and field.removeprefix("Account.") in _ACCOUNT
+            if not of_account and (field not in FIELDS[query.object_type] or f"{query.object_type}.{field}" in self.hidden):
                 raise LookupError(f"No such column '{field}' on entity '{query.object_type}'.")
         return query
 
@@ -358,7 +359,29 @@ class SalesforceApi:
                 return (record.fields.get("Email") or "").lower() or None  # Salesforce stores e-mails in lower case
             case "HasOptedOutOfEmail":
                 return (record.fields.get(field) or "false") == "true"
-        return field_value(self.world, record, field)
+        text = record.fields.get(field) if field.startswith("Account.") and field != "Account.Name" else field_value(self.world, record, field)
+        fields = _ACCOUNT if field.startswith("Account.") else FIELDS[record.type]
+        return _typed(text, fields.get(field.removeprefix("Account."), "string"))
+
+
+def _typed(text: str | None, kind: str) -> Value:
+    """A value of a field of this type, as each way of asking writes it in its own notation."""
+    if kind == "boolean":
+        return text == "true"
+    if text and kind in ("double", "currency", "percent"):
+        return float(text)
+    if text and kind == "int":
+        return int(text)
+    return datetime.fromisoformat(text) if text and kind == "datetime" else text
+
+
+def _java_double(value: float) -> str:
+    """As Salesforce's bulk jobs write a number: 9.9213206E7 from ten million on."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    digits, _, exponent = f"{Decimal(repr(value)):E}".partition("E")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{digits if '.' in digits else digits + '.0'}E{int(exponent)}"
 
 
 def _visible(request: Request, rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
@@ -389,6 +412,8 @@ def _rest(value: Any) -> Any:
 def _bulk(value: Value) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+    if isinstance(value, float):
+        return _java_double(value)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

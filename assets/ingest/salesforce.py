@@ -68,7 +68,7 @@ def _compare_ids(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> list
         land_ids(org, pull, name, fields, ingest.policy.pull)
 
     def load(pull: LandedPull) -> list[str]:
-        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, ingest.floor)
+        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, wanted.mapped, ingest.floor)
         report_pull(pull, result)
         return differing
 

@@ -4,6 +4,7 @@ Everything that knows simple-salesforce is in this file. The library sets no tim
 of a bulk job, so all of its calls go through a session of our own that does these things in one place.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,7 +163,7 @@ class Org:
         """Raises NoAnswer when it is no page of records."""
         try:
             answer = self._session.get(url, params=parameters, headers=self._client.headers)
-            body, page = answer.content, answer.json()
+            body, page = _with_long_numbers_as_text(answer.content), answer.json()
         except Unreadable as error:
             split = split_page(error.body, "records")
             if split is None:
@@ -347,6 +348,22 @@ def _refusal(answer: requests.Response) -> Refusal:
     body = _body(answer)
     code, message = body.get("errorCode") or body.get("error"), body.get("message") or body.get("error_description")
     return Refusal("Salesforce", answer.status_code, str(code or ""), str(message or ""))
+
+
+# Databases and programs read a number of JSON as a double, which holds 15 digits; Salesforce's numbers have up to 18.
+_LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[\d.]{17}")
+
+
+def _with_long_numbers_as_text(body: bytes) -> bytes:
+    def whole(number: str) -> str | int:
+        return number if len(number) > 15 else int(number)
+
+    def fraction(number: str) -> str | float:
+        return number if len(number) > 15 else float(number)
+
+    if not _LONG_NUMBER.search(body):
+        return body
+    return json.dumps(json.loads(body, parse_int=whole, parse_float=fraction), ensure_ascii=False).encode("utf-8")
 
 
 def _part(answer: Any, name: str, kind: type) -> Any:
