@@ -1,5 +1,6 @@
 """An org without Leads (contacts only, person accounts, non-profits): it is guarded like any other, once the policy says so."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,8 @@ from sandbox.integration import poll
 from sandbox.portal import PortalSettings, read_portal
 from sandbox.server import SandboxServer
 from sandbox.story import Story
-from tests.crm import Crm, day
-from tests.live import check_manifest, published, runner, served, some_days_ago
+from tests.crm import Crm, day, lead_id
+from tests.live import ROOT, check_manifest, published, runner, served, some_days_ago, story_of
 from tests.pulls import access_to, pull_and_build, pull_only
 
 CONTACTS_ONLY = '[policy]\nobjects = ["Contact"]\n'
@@ -94,6 +95,34 @@ def test_leads_that_were_pulled_before_the_policy_left_them_out_are_not_guarded_
     crm.lead(1)
     crm.salesforce_contact(2)
     assert [row["object_type"] for row in crm.build().rows("core.salesforce_person")] == ["Contact"]
+
+
+def test_nothing_of_leads_that_were_pulled_before_keeps_a_run_from_proving_something() -> None:
+    crm = Crm(objects=["Contact"])
+    crm.connection.execute("delete from raw.pull where object = 'Lead'")
+    crm.lead(1)
+    crm.salesforce_contact(2)
+    crm.set_aside(lead_id(3))
+    assert crm.findings("pull_incomplete") == []
+    suite = json.loads((ROOT / "expectations" / "tables" / "staging.json").read_text("utf-8"))
+    queries = [
+        one["kwargs"]["unexpected_rows_query"] for one in suite["expectations"] if one["meta"]["table"] == "staging.salesforce_record" and "_query" in str(one)
+    ]
+    assert queries
+    assert [crm.rows(query.replace("{batch}", "staging.salesforce_record")) for query in queries] == [[]] * len(queries)
+
+
+@pytest.mark.slow
+def test_a_home_goes_on_when_its_policy_leaves_leads_out_from_now_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = story_of(20)
+    with served(story, tmp_path / "sandbox") as server:
+        run = runner(monkeypatch, tmp_path / "home", policy_with("", tmp_path))
+        assert run(server).exit_code in (0, 1)
+        policy_with(CONTACTS_ONLY, tmp_path)
+        server.salesforce.hidden = frozenset({"Lead"})
+        after = run(server)
+        assert (after.exit_code in (0, 1), after.problem) == (True, None)
+        assert {row["object_type"] for row in published(tmp_path / "home", "salesforce_person")} == {"Contact"}
 
 
 def test_a_run_in_which_contacts_were_not_pulled_is_incomplete_and_one_without_leads_is_not() -> None:
