@@ -16,7 +16,7 @@ from assets.ingest.salesforce import ingest_object
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
-from assets.problems import PullProblem
+from assets.problems import ConfigurationProblem, PullProblem
 from assets.published.contract import TABLES
 from assets.published.publish import publish_tables, publish_verdict
 from assets.pull import hubspot, salesforce
@@ -106,7 +106,7 @@ def pull(home: Path, server: SandboxServer, **options: Any) -> str | None:
         with _pulled(home, server, **options) as (connection, policy):
             can_be_unproven = [file for file in checks() if any("unproven" in entry for entry in file.entries["severity"])]
             return _judge(connection, policy, server, can_be_unproven, ["review.finding"])
-    except PullProblem as problem:
+    except (PullProblem, ConfigurationProblem) as problem:
         return str(problem)
 
 
@@ -116,7 +116,7 @@ def pull_only(home: Path, server: SandboxServer, **options: Any) -> str | None:
         with _pulled(home, server, **options) as (connection, _):
             incomplete = connection.execute("select object, problem from raw.pull where not complete").fetchall()
             return "; ".join(f"{name}: {problem}" for name, problem in incomplete) or None
-    except PullProblem as problem:
+    except (PullProblem, ConfigurationProblem) as problem:
         return str(problem)
 
 
@@ -128,7 +128,7 @@ def pull_and_build(home: Path, server: SandboxServer, full: bool = False, publis
             if publishes:
                 _publish(connection, home, "unproven" if problem else "fail")
             return Outcome({} if problem else _tables(connection), problem)
-    except PullProblem as error:
+    except (PullProblem, ConfigurationProblem) as error:
         return Outcome({}, str(error))
 
 
