@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from assets.problems import ConfigurationProblem
 
 MappingRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
+ObjectType = Literal["Lead", "Contact"]
+OBJECTS: tuple[ObjectType, ...] = ("Lead", "Contact")
 
 
 class Section(BaseModel):
@@ -38,8 +40,12 @@ class Knobs(Section):
         None, description="Salesforce user the integration writes as. Its own edits then count as no reason to jump (rule 14)."
     )
     settle_minutes: int = Field(20, ge=0, description="How long a mismatch may last before it counts: HubSpot polls every 15 minutes, plus slack (rule 16).")
+    objects: tuple[ObjectType, ...] = Field(
+        ("Lead", "Contact"), description='The objects that the integration syncs. ["Contact"] for an org without Leads; Contact cannot be left out.'
+    )
     create_object: Literal["lead", "contact", "none"] = Field(
-        "lead", description="What the integration creates in Salesforce for a contact without a match (rule 6)."
+        "lead",
+        description="What the integration creates in Salesforce for a contact without a match (rule 6). Without Leads: contact, where nothing is written.",
     )
     on_lead_deleted: Literal["keep", "delete"] = Field("keep", description="What happens to the HubSpot contact when its Lead is deleted (rules 33, 34).")
     on_contact_deleted: Literal["keep", "delete"] = Field(
@@ -66,6 +72,27 @@ class Knobs(Section):
         ("info", "sales", "office", "contact", "hello", "support", "admin", "team", "billing", "hr", "jobs"),
         description="Local parts of mailboxes that several people share.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def an_org_without_leads_creates_contacts(cls, given: object) -> object:
+        if isinstance(given, dict) and "create_object" not in given and "Lead" not in (given.get("objects") or ["Lead"]):
+            return {**given, "create_object": "contact"}
+        return given
+
+    @field_validator("objects")
+    @classmethod
+    def contacts_are_among_them(cls, value: tuple[ObjectType, ...]) -> tuple[ObjectType, ...]:
+        if "Contact" not in value or len(value) > len(set(value)):
+            raise ValueError('["Lead", "Contact"], or ["Contact"] for an org without Leads; every org has Contacts, and a converted Lead becomes one')
+        return tuple(name for name in OBJECTS if name in value)
+
+    @field_validator("create_object")
+    @classmethod
+    def what_is_created_is_synced(cls, value: str, others: ValidationInfo) -> str:
+        if value == "lead" and "Lead" not in others.data.get("objects", OBJECTS):
+            raise ValueError('"lead" cannot be created where policy.objects has no Lead: write "contact" or "none", or leave the line out')
+        return value
 
 
 class ConsentValues(Section):

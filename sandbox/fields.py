@@ -43,11 +43,12 @@ _OF_BOTH = {
 }  # fmt: skip
 SALESFORCE_TYPES = {
     "Lead": {**_OF_BOTH, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
-             "Website": "url", "Industry": "picklist", "AnnualRevenue": "currency", "NumberOfEmployees": "int", "Rating": "picklist", "Status": "picklist",
-             "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
+             "Address": "address", "Website": "url", "Industry": "picklist", "AnnualRevenue": "currency", "NumberOfEmployees": "int", "Rating": "picklist",
+             "Status": "picklist", "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
     "Contact": {**_OF_BOTH, "AccountId": "reference", "MailingStreet": "textarea", "MailingCity": "string", "MailingState": "string",
-                "MailingPostalCode": "string", "MailingCountry": "string"},
-    "Account": {"Id": "id", "Name": "string"},
+                "MailingPostalCode": "string", "MailingCountry": "string", "MailingAddress": "address"},
+    "Account": {"Id": "id", "Name": "string", "FirstName": "string", "LastName": "string", "BillingStreet": "textarea", "BillingCity": "string",
+                "BillingAddress": "address"},
     "User": {"Id": "id", "Name": "string", "Email": "email", "IsActive": "boolean"},
 }  # fmt: skip
 SALUTATIONS = ("Ms.", "Mr.", "Dr.", "Prof.")

@@ -71,6 +71,8 @@ def read_portal(path: Path) -> PortalSettings:
     names = {entry.name for entry in fields(PortalSettings)}
     unmapped: dict[str, FieldRule] = {} if knobs.get("mapping_defaults", True) else dict.fromkeys(MAPPING, "none")
     written = {entry["hubspot"]: entry.get("rule", _RULE) for entry in policy.get("mapping", [])}
+    if "Lead" not in knobs.get("objects", ["Lead"]):
+        knobs = {"create_object": "contact"} | knobs
     return PortalSettings(
         **{name: value for name, value in knobs.items() if name in names},
         integration_user_touch="ignore" if knobs.get("integration_user_id") else "count",

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,6 +25,7 @@ from sandbox.world import SalesforceRecord, World, field_value, id18
 CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
 _USER = "0055e0000000SndAAG"
 _DATA = "/services/data/v{version}"
+WHY_JOBS_FAIL = "the sandbox was asked for a failed job"
 
 _QUERIED = ("Lead", "Contact")
 _REFERENCES = {
@@ -32,6 +34,16 @@ _REFERENCES = {
 }  # fmt: skip
 _WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "IsConverted",
                           "ConvertedContactId", "ConvertedDate"}  # fmt: skip
+
+
+def _compound_of(field: str, fields: dict[str, str]) -> str | None:
+    """The field that shows this one and others as one."""
+    if field in ("FirstName", "LastName"):
+        return "Name"
+    wholes = [name for name, kind in fields.items() if kind in ("address", "location") and field != name]
+    parts = {f"{name.removesuffix('Address')}{part}": name for name in wholes for part in ("Street", "City", "State", "PostalCode", "Country")}
+    parts |= {f"{name.removesuffix('__c')}__{part}__s": name for name in wholes for part in ("Latitude", "Longitude")}
+    return parts.get(field)
 
 
 @dataclass
@@ -43,10 +55,11 @@ class _Job:
     rows: list[dict[str, Value]]
     looks: int = 0
     state: str = "UploadComplete"
+    why_failed: str = ""
 
 
 class SalesforceApi:
-    """The routes of one org. hidden_fields: "Lead.Fax" … that the integration user may not see."""
+    """The routes of one org. hidden_fields: "Lead.Fax", or all of "Lead", that the integration user may not see."""
 
     def __init__(self, world: World, public_key: str | None = None, hidden_fields: frozenset[str] = frozenset()) -> None:
         self.newest_version = 68
@@ -139,17 +152,22 @@ class SalesforceApi:
         return JsonAnswer([{"label": "Sandbox", "url": f"/services/data/v{version}", "version": version} for version in versions])
 
     async def global_describe(self, request: Request) -> Response:
-        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in SALESFORCE_TYPES]})
+        return JsonAnswer(
+            {"encoding": "UTF-8", "maxBatchSize": 200,
+             "sobjects": [{"name": name, "queryable": True} for name in SALESFORCE_TYPES if name not in self.hidden]}
+        )  # fmt: skip
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in SALESFORCE_TYPES:
+        described = SALESFORCE_TYPES
+        if name not in described or name in self.hidden:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
             {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": field.endswith("__c"), "calculated": False,
              "updateable": field not in _WRITTEN_BY_SALESFORCE,
              "picklistValues": [{"value": value, "label": value, "active": True, "defaultValue": False} for value in PICKLISTS.get(field, ())],
              "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
+             "compoundFieldName": _compound_of(field, described[name]),
              "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
              "referenceTo": _REFERENCES.get(f"{name}.{field}", ["User"]) if kind == "reference" else []}
             for field, kind in SALESFORCE_TYPES[name].items() if f"{name}.{field}" not in self.hidden
@@ -248,10 +266,12 @@ class SalesforceApi:
         if request.method == "PATCH":
             job.state = json.loads(await request.body()).get("state", job.state)
         elif faults := {"job_failed", "job_aborted"} & request.scope.get("faults", set()):
-            job.state = "Failed" if "job_failed" in faults else "Aborted"
+            job.state, job.why_failed = "Failed" if "job_failed" in faults else "Aborted", WHY_JOBS_FAIL
         elif job.state not in ("Aborted", "Failed"):
             job.looks += 1
-            job.state = "JobComplete" if job.looks > 1 else "InProgress"
+            has_compounds = any(SALESFORCE_TYPES.get(job.object_type, {}).get(field) in ("address", "location") for field in parse(job.soql).fields)
+            job.state = "InProgress" if job.looks <= 1 else "Failed" if has_compounds else "JobComplete"
+            job.why_failed = "FUNCTIONALITY_NOT_ENABLED: Selecting compound data not supported in Bulk Query"
         return JsonAnswer(_job_info(job))
 
     async def results(self, request: Request) -> Response:
@@ -280,11 +300,11 @@ class SalesforceApi:
         query = parse(soql)
         if query.object_type == "Organization":
             return query
-        if query.object_type not in _QUERIED:
+        if query.object_type not in _QUERIED or query.object_type in self.hidden:
             raise LookupError(f"sObject type '{query.object_type}' is not supported.")
         for field in query.fields:
-            known = field == "Account.Name" or (field in SALESFORCE_TYPES[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)
-            if not known:
+            of_account = field.startswith("Account.") and field.removeprefix("Account.") in SALESFORCE_TYPES["Account"]
+            if not of_account and (field not in SALESFORCE_TYPES[query.object_type] or f"{query.object_type}.{field}" in self.hidden):
                 raise LookupError(f"No such column '{field}' on entity '{query.object_type}'.")
         return query
 
@@ -330,10 +350,29 @@ class SalesforceApi:
                 return (record.fields.get("Email") or "").lower() or None  # Salesforce stores e-mails in lower case
             case "HasOptedOutOfEmail":
                 return (record.fields.get(field) or "false") == "true"
-            case "AnnualRevenue" | "NumberOfEmployees":
-                text = record.fields.get(field)
-                return (float(text) if field == "AnnualRevenue" else int(text)) if text else None
-        return field_value(self.world, record, field)
+        text = record.fields.get(field) if field.startswith("Account.") and field != "Account.Name" else field_value(self.world, record, field)
+        fields = SALESFORCE_TYPES["Account" if field.startswith("Account.") else record.type]
+        return _typed(text, fields.get(field.removeprefix("Account."), "string"))
+
+
+def _typed(text: str | None, kind: str) -> Value:
+    """A value of a field of this type, as each way of asking writes it in its own notation."""
+    if kind == "boolean":
+        return text == "true"
+    if text and kind in ("double", "currency", "percent"):
+        return float(text)
+    if text and kind == "int":
+        return int(text)
+    return datetime.fromisoformat(text) if text and kind == "datetime" else text
+
+
+def _java_double(value: float) -> str:
+    """As Salesforce's bulk jobs write a number: 9.9213206E7 from ten million on."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    digits, _, exponent = f"{Decimal(repr(value)):E}".partition("E")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{digits if '.' in digits else digits + '.0'}E{int(exponent)}"
 
 
 def _visible(request: Request, rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
@@ -349,7 +388,7 @@ def _job_info(job: _Job) -> dict[str, Any]:
         "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 68.0, "contentType": "CSV",
         "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
         "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
-        **({"errorMessage": "the sandbox was asked for a failed job"} if job.state == "Failed" else {}),
+        **({"errorMessage": job.why_failed} if job.state == "Failed" else {}),
     }  # fmt: skip
 
 
@@ -364,6 +403,8 @@ def _rest(value: Any) -> Any:
 def _bulk(value: Value) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+    if isinstance(value, float):
+        return _java_double(value)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

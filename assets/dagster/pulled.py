@@ -13,8 +13,8 @@ from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories
 from assets.ingest.salesforce import ingest_object
+from assets.policy import OBJECTS
 from assets.progress import doing
-from assets.pull import salesforce
 from assets.pull.landing import LandedPull
 from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
@@ -70,8 +70,8 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
         crms = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
             ingest = Ingest(connection, landing, connections.policy, config.full)
-            for name in salesforce.OBJECTS:
-                pulls = ingest_object(crms.org, ingest, name, crms.fields[name])
+            for name in OBJECTS:  # of an object that is not synced the table is there and empty, so that what rests on it is built
+                pulls = ingest_object(crms.org, ingest, name, crms.fields[name]) if name in crms.fields else []
                 yield _result(connection, f"raw.salesforce_{name.lower()}", _covered(connection, pulls))
 
 

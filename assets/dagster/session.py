@@ -187,14 +187,16 @@ class Session:
 
 
 def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
-    """Asks both CRMs, also when the first one refuses: whoever has to mend one of them hears of the other, too."""
+    """Asks both CRMs, also when the first one refuses: whoever has to mend one of them hears of the other, too. A setting that is wrong outweighs."""
     try:
         one = first()
-    except PullProblem as problem:
+    except (PullProblem, ConfigurationProblem) as problem:
         try:
             second()
-        except PullProblem as other:
-            raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
+        except (PullProblem, ConfigurationProblem) as other:
+            if isinstance(problem, PullProblem) and isinstance(other, PullProblem):
+                raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
+            raise ConfigurationProblem(f"{problem}\n{other}") from problem.__cause__
         raise
     return one, second()
 

@@ -43,7 +43,7 @@ def _bring_values(org: Org, ingest: Ingest, name: str, wanted: FieldList, since:
 
 def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool = False) -> LandedPull:
     def land(pull: LandedPull) -> None:
-        land_by_id(org, pull, name, wanted, ids, may_be_gone)
+        land_by_id(org, pull, name, wanted, ids, may_be_gone, ingest.policy.pull)
 
     return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest(ids)}, land, name, wanted)
 
@@ -68,7 +68,7 @@ def _compare_ids(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> list
         land_ids(org, pull, name, fields, ingest.policy.pull)
 
     def load(pull: LandedPull) -> list[str]:
-        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, ingest.floor)
+        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, wanted.mapped, ingest.floor)
         report_pull(pull, result)
         return differing
 
