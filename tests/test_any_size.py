@@ -8,7 +8,9 @@ import pytest
 import requests
 
 from assets.policy import Pull
+from assets.pull import reading
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.landing import Page
 from assets.warehouse.file import Warehouse
 from sandbox.fields import SALESFORCE_TYPES as FIELDS
 from sandbox.server import SandboxServer
@@ -128,6 +130,17 @@ def test_histories_of_many_properties_are_asked_for_in_small_lots(tmp_path: Path
     assert max(lots[0]) == 50
     assert max(lots[1]) <= 10
     assert sum(lots[0]) == sum(lots[1]) == len(ids)
+
+
+def test_large_pages_are_read_a_few_at_a_time_and_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = []
+    for number, size in enumerate([10, 30, 30, 100, 10]):
+        (path := tmp_path / f"page-{number}.json").write_bytes(b" " * size)
+        pages.append(Page(path, 1))
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", 50)
+    assert [[page.path.stat().st_size for page in lot] for lot in reading._in_lots(pages)] == [[10, 30], [30], [100], [10]]
+    monkeypatch.setattr(reading, "PAGES_AT_ONCE", 1)
+    assert [len(lot) for lot in reading._in_lots(pages)] == [1] * 5
 
 
 # ── what real servers refuse, and the sandbox with them ──────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,8 @@ any path. Everything that knows the library, or a path, is in this file. Each ca
 import json
 import logging
 import time
+import traceback
+import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -275,6 +277,10 @@ class Portal:
             self.answer_seconds = time.monotonic() - asked_at
         except (HTTPError, OSError) as error:
             raise fault_of_proxy(error, url) or _again(error, host) from error
+        except ValueError as error:
+            if not _is_of_an_address(error):
+                raise
+            raise Redirected("it redirects to an address that is none") from error
         except Exception as error:
             if (status := _status(error)) is None:
                 raise
@@ -361,6 +367,12 @@ def _again(error: Exception, host: str) -> Exception:
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return Again(f"{host} does not answer", no_connection=True)
     return Again(f"{host} broke off ({type(reason).__name__})")
+
+
+def _is_of_an_address(error: ValueError) -> bool:
+    """Was it an address that Python could not take apart? Ours was looked at before; urllib3 joins it with where a redirect leads before anybody is asked."""
+    *_, innermost = traceback.extract_tb(error.__traceback__)
+    return innermost.filename == urllib.parse.__file__
 
 
 class _Untrusted(Exception):
