@@ -409,12 +409,15 @@ def _bulk(value: Value) -> str:
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
-    """Account.Name comes as {"Account": {"Name": …}} from REST."""
+    """Account.Name comes as {"Account": {"Name": …}} from REST, with all fields that were asked of the account; without an account there is null."""
     answer: dict[str, Any] = {}
+    related: dict[str, dict[str, Any]] = {}
     for name, value in row.items():
         parent, _, child = name.partition(".")
         if child:
-            answer[parent] = {"attributes": {"type": parent}, child: value} if value is not None else None
+            related.setdefault(parent, {})[child] = value
         else:
             answer[name] = value
+    for parent, values in related.items():
+        answer[parent] = {"attributes": {"type": parent}, **values} if any(value is not None for value in values.values()) else None
     return answer

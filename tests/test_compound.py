@@ -25,8 +25,8 @@ def test_an_address_as_one_field_ends_with_2_and_names_its_parts_before_anything
         assert not any("/jobs" in line or "/queryAll" in line for line in server.faults.requests)
     assert result.exit_code == 2
     for words in (
-        "[[mapping]] hubspot = \"address\": Lead.Address is several fields in one (address)", "map one of its parts instead: Street, City, State, PostalCode, Country",
-        "[[mapping]] hubspot = \"address\": Contact.MailingAddress", "MailingStreet, MailingCity, MailingState, MailingPostalCode, MailingCountry",
+        f"{ENTRY}: Lead.Address is several fields in one (address)", "map one of its parts instead: Street, City, State, PostalCode, Country",
+        f"{ENTRY}: Contact.MailingAddress", "MailingStreet, MailingCity, MailingState, MailingPostalCode, MailingCountry",
     ):  # fmt: skip
         assert words in (result.problem or "")
 
