@@ -132,9 +132,9 @@ def _stories(worklist: Worklist) -> list[tuple[str, dict[str, Any]]]:
     for about, names in reversed(_STORIES):  # what a merge took is told as a merge
         told = [finding["hubspot_contact_id"] for _, finding in stories]
         for name in names:
-            if found := worklist.query(_BEST, {"check": name, "told": told, "alone": name == "contact_deleted_by_sync"}):
-                if found[0]["hubspot_contact_id"] not in told:
-                    stories.append((about, found[0]))
+            found = worklist.query(_BEST, {"check": name, "told": told, "alone": name == "contact_deleted_by_sync"})
+            if found and found[0]["hubspot_contact_id"] not in told:
+                stories.append((about, found[0]))
                 break
     return stories[::-1]
 
