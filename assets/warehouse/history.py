@@ -91,10 +91,8 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_em
           and contact.pull_no > coalesce(read.pull_no, 0)
         order by length(contact.id), contact.id"""
     rows = count_rows(connection, "raw.hubspot_contact")
-    found = in_little_memory(connection, rows, lambda: connection.execute(query).fetchall())
-    return WithoutHistory(
-        [contact_id for contact_id, is_switched in found if is_switched], [contact_id for contact_id, is_switched in found if not is_switched]
-    )
+    found = in_little_memory(connection, rows, lambda: connection.execute(query, {"secondary_email_matches": secondary_email_matches}).fetchall())
+    return WithoutHistory([contact_id for contact_id, switched in found if switched], [contact_id for contact_id, switched in found if not switched])
 
 
 def stage_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> list[Aside]:
