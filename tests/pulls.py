@@ -91,8 +91,7 @@ def _pulled(
             ingest_contacts(portal, ingest, properties)
             ingest_owners(portal, ingest)
             ingest_histories(portal, ingest, properties)
-            for name in salesforce.OBJECTS:
-                ingest_field_history(org, ingest, name, wanted[name])
+            ingest_field_history(org, ingest, wanted)
         yield connection, policy
 
 

@@ -317,8 +317,8 @@ def test_records_found_through_an_additional_address_are_rivals_where_the_policy
     bound = crm.lead(1, email="ann@old.example")
     rival = crm.lead(2, email="ann@new.example")
     crm.contact("101", bound=bound, email="ann@old.example", additional="x@x.example;ann@new.example")
-    assert records_without_history(crm.connection, "Lead", secondary_email_matches=False) == []
-    assert records_without_history(crm.connection, "Lead", secondary_email_matches=True) == [rival]
+    assert records_without_history(crm.connection, secondary_email_matches=False)["Lead"] == []
+    assert records_without_history(crm.connection, secondary_email_matches=True)["Lead"] == [rival]
     assert contacts_without_history(crm.connection, secondary_email_matches=True).others == ["101"]
 
 

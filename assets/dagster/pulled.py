@@ -120,8 +120,8 @@ def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, ses
         pulls = ingest_histories(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
-        changes = [ingest_field_history(crms.org, ingest, name, crms.fields[name]) for name in salesforce.OBJECTS]
-        yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, [pull for pull in changes if pull is not None]))
+        changes = ingest_field_history(crms.org, ingest, crms.fields)
+        yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, changes))
 
 
 @contextmanager
