@@ -4,6 +4,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime, time
 from decimal import Decimal
+from typing import Literal
 
 # HubSpot property → Salesforce field of (Lead, Contact): what the integration of the sandbox maps.
 MAPPING: dict[str, tuple[str | None, str | None]] = {
@@ -37,10 +38,13 @@ MAPPING: dict[str, tuple[str | None, str | None]] = {
 
 _OF_BOTH = {
     "Id": "id", "IsDeleted": "boolean", "MasterRecordId": "reference", "OwnerId": "reference", "CreatedDate": "datetime", "LastModifiedDate": "datetime",
-    "LastModifiedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string", "LastName": "string",
-    "Salutation": "picklist", "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "LeadSource": "picklist",
+    "LastModifiedById": "reference", "CreatedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string",
+    "LastName": "string", "Salutation": "picklist", "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "LeadSource": "picklist",
     "HasOptedOutOfEmail": "boolean", "Contract_End__c": "date", "Interests__c": "multipicklist",
 }  # fmt: skip
+_HISTORY = {"Id": "id", "IsDeleted": "boolean", "Field": "picklist", "OldValue": "anyType", "NewValue": "anyType", "CreatedById": "reference",
+            "CreatedDate": "datetime"}  # fmt: skip
+HISTORIES: dict[str, Literal["Lead", "Contact"]] = {"LeadHistory": "Lead", "ContactHistory": "Contact"}
 SALESFORCE_TYPES = {
     "Lead": {**_OF_BOTH, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
              "Address": "address", "Website": "url", "Industry": "picklist", "AnnualRevenue": "currency", "NumberOfEmployees": "int", "Rating": "picklist",
@@ -49,7 +53,9 @@ SALESFORCE_TYPES = {
                 "MailingPostalCode": "string", "MailingCountry": "string", "MailingAddress": "address"},
     "Account": {"Id": "id", "Name": "string", "FirstName": "string", "LastName": "string", "BillingStreet": "textarea", "BillingCity": "string",
                 "BillingAddress": "address"},
-    "User": {"Id": "id", "Name": "string", "Email": "email", "IsActive": "boolean"},
+    "User": {"Id": "id", "Name": "string", "FirstName": "string", "LastName": "string", "Email": "email", "IsActive": "boolean", "UserType": "picklist",
+             "SystemModstamp": "datetime"},
+    **{name: {**_HISTORY, f"{of}Id": "reference"} for name, of in HISTORIES.items()},
 }  # fmt: skip
 SALUTATIONS = ("Ms.", "Mr.", "Dr.", "Prof.")
 INDUSTRIES = ("Banking", "Chemicals", "Education", "Energy", "Retail", "Technology")

@@ -12,19 +12,8 @@ from typing import Literal
 from sandbox.fields import MAPPING, SALESFORCE_TYPES, as_hubspot, as_salesforce, is_same, said, trim_text
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.rulebook import rule
-from sandbox.world import (
-    INTEGRATION_USER,
-    Happening,
-    HubSpotContact,
-    ObjectType,
-    SalesforceRecord,
-    Stamps,
-    Switch,
-    World,
-    _iso,
-    field_value,
-    normalise,
-)
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import Happening, HubSpotContact, ObjectType, SalesforceRecord, Stamps, Switch, World, _iso, field_value, normalise
 
 POLL = timedelta(minutes=15)
 PROMPT = timedelta(minutes=1)

@@ -25,7 +25,8 @@ from sandbox.fields import HUBSPOT_TYPES, MAPPING, SALESFORCE_TYPES
 from sandbox.integration import poll
 from sandbox.portal import OPT_OUT, OWNER, FieldRule, PortalSettings
 from sandbox.rules import InvalidState
-from sandbox.world import INTEGRATION_USER, HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value, normalise
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value, normalise
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)

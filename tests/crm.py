@@ -83,10 +83,10 @@ class Crm:
         return self._record("raw.salesforce_contact", contact_id(number or next(self.numbers)), changes)
 
     def _record(self, table: str, record_id: str, changes: dict[str, Any]) -> str:
-        """created, modified: moments; name, email, owner, account, by, deleted, merged_into, converted_to; fields by API name."""
+        """created, modified: moments; name, email, owner, account, by, created_by, deleted, merged_into, converted_to; fields by API name."""
         ordinary: dict[str, Any] = {
             "created": day(1), "modified": day(1), "email": ANN, "owner": "0055e000000Own1", "account": None, "by": "0055e000000Usr1",
-            "deleted": False, "merged_into": None, "converted_to": None, "fields": {}, "name": "Ann Lee",
+            "created_by": "0055e000000Usr1", "deleted": False, "merged_into": None, "converted_to": None, "fields": {}, "name": "Ann Lee",
         }  # fmt: skip
         unknown = changes.keys() - ordinary.keys()
         assert not unknown, unknown
@@ -96,13 +96,13 @@ class Crm:
         self._changing().execute(
             f"""insert into {table} by name select
                 $id as record_id, $id as id, $modified as system_modstamp, $created as created_date, $modified as last_modified_date,
-                $by as last_modified_by_id,
+                $by as last_modified_by_id, $created_by as created_by_id,
                 $owner as owner_id, $account as account_id, $name as name, $email as email, $deleted as is_deleted, $merged_into as master_record_id,
                 $converted as is_converted, $converted_to as converted_contact_id, map($names, $values) as fields,
                 main.salesforce_id18($id) is null as id_is_malformed, 0 as content_hash, $pull_no as pull_no""",
             {
-                "id": record_id, "modified": text(value["modified"]), "created": text(value["created"]), "by": value["by"], "owner": value["owner"],
-                "account": value["account"], "email": value["email"], "name": value["name"], "deleted": str(deleted).lower(),
+                "id": record_id, "modified": text(value["modified"]), "created": text(value["created"]), "by": value["by"], "created_by": value["created_by"],
+                "owner": value["owner"], "account": value["account"], "email": value["email"], "name": value["name"], "deleted": str(deleted).lower(),
                 "merged_into": value["merged_into"],
                 "converted": str(value["converted_to"] is not None).lower(), "converted_to": value["converted_to"],
                 "names": list(fields), "values": list(fields.values()), "pull_no": self.pull_no,

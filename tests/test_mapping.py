@@ -20,7 +20,8 @@ from sandbox.integration import poll
 from sandbox.portal import read_portal
 from sandbox.server import SandboxServer
 from sandbox.story import Story
-from sandbox.world import INTEGRATION_USER, id18
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import id18
 from tests.agreement import Pulled
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates
 from tests.live import check_manifest, runner, served, some_days_ago, story_of

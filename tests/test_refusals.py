@@ -112,7 +112,7 @@ def test_a_query_that_always_takes_too_long_by_rest_comes_by_a_job(tmp_path: Pat
     with served(story_of(5), tmp_path / "sandbox") as server:
         assert pull_only(tmp_path / "home", server) is None
         server.story.advance(1)
-        server.faults.ask([parse_fault(f"query_timeout path={REST} times=9999")])
+        server.faults.ask([parse_fault(f"query_timeout path=FROM+{name}+ times=9999") for name in ("Lead", "Contact")])
         assert pull_only(tmp_path / "home", server, patience_seconds=0.2) is None
 
 

@@ -45,6 +45,7 @@ PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
 _HISTORIES = 10_000  # of one batch: a history may have many entries, and an answer has to fit memory on both sides
 SEARCH_PAGE = 200
+OWNERS_PAGE = 500
 # The versions of the API, the best first, and when HubSpot ends each one. It names months (18 after a release); the first day is the safe one.
 VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date(2027, 9, 1)}
 _NOT_THERE = {400, 404, 405, 406, 410, 426, 501}  # what a server may answer that does not know a version
@@ -246,6 +247,16 @@ class Portal:
 
     def list_members_page(self, list_id: str, after: str | None, limit: int = PAGE) -> Page:
         return self._call("the inclusion list", "GET", self._path("lists", f"{quote(list_id, safe='')}/memberships"), [("limit", limit), *_behind(after)])
+
+    def owners_page(self, archived: bool, after: str | None) -> Page | None:
+        """Owners of records, who are here or have left; None where the key may not see them, or the portal does not tell."""
+        query = [("limit", OWNERS_PAGE), *_behind(after), ("archived", archived)]
+        try:
+            return self._call("the owners", "GET", self._path("owners", "").rstrip("/"), query)
+        except PullProblem as problem:
+            if _status_behind(problem) not in (_NO_SCOPE, *_NOT_THERE):
+                raise
+            return None
 
     def _call(
         self, doing: str, method: str, path: str, query: Query = (), body: dict[str, Any] | None = None, is_search: bool = False, shape: type = list

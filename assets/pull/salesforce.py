@@ -33,19 +33,21 @@ from assets.pull.urls import fits_a_url
 
 log = logging.getLogger("bindwatch.pull")
 
-# Without these a record cannot be placed. Name only makes it readable.
+# Without these a record cannot be placed.
 _REQUIRED = {
     "Lead": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted", "MasterRecordId",
              "IsConverted", "ConvertedContactId"],
     "Contact": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted",
                 "MasterRecordId", "AccountId"],
 }  # fmt: skip
-_IDS_OF_A_QUERY = 200  # by REST, as long as the URL holds them
+IDS_OF_A_QUERY = 200  # by REST, as long as the URL holds them
 _LONGEST_SOQL = 100_000  # characters of a query, whatever way it goes
 _TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
 _SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
 _EMPTY_PAGES = 5  # one after the other, of an answer that says it is not over
+# What only makes a record readable, or says who wrote it: a field of its own, or of a related record.
+_WELCOME = {"Lead": ["Name", "CreatedById"], "Contact": ["Name", "CreatedById", "Account.Name"]}
 _PREFIX = {"Lead": "00Q", "Contact": "003"}  # of their ids
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
@@ -106,7 +108,15 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
 
 def _field_list(org: Org, policy: Policy, name: str, described: dict[str, dict[str, Any]]) -> FieldList:
     mapped: dict[str, Described] = {}
-    not_seen, lacking = [] if "Name" in described else [f"the field {name}.Name"], []
+    not_seen: list[str] = []
+    lacking: list[str] = []
+    for welcome in _WELCOME[name]:
+        *relations, last = welcome.split(".")
+        there = _related(org, described, relations)
+        if not there or last not in there:
+            not_seen.append(f"the field {name}.{welcome}")
+        elif relations:
+            mapped[welcome] = of_salesforce(there[last], is_related=True)  # as a mapped one: it may be shown
     for mapping in policy.compared:
         field = mapping.field_of(name)
         if field is None or field in mapped:
@@ -122,7 +132,7 @@ def _field_list(org: Org, policy: Policy, name: str, described: dict[str, dict[s
             not_seen.append(f"the field {name}.{field}, which {mapping.hubspot} is mapped to by default")
         else:
             lacking.append(f"{entry}: Salesforce's {name} has no field {field} that the integration user can see{_hint(mapping, name, field, described)}")
-    fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
+    fields = [*_REQUIRED[name], *(welcome for welcome in _WELCOME[name] if welcome in described)]
     return FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen, lacking)
 
 
@@ -182,7 +192,7 @@ def land_values(org: Org, pull: LandedPull, name: str, wanted: FieldList, since:
         if since is None:
             _land_bulk_jobs(org, pull, [soql], wanted.fields, settings)
         elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
-            _land_bulk_jobs(org, pull, [f"{soql} WHERE SystemModstamp >= {_moment_literal(since)}"], wanted.fields, settings)
+            _land_bulk_jobs(org, pull, [f"{soql} WHERE SystemModstamp >= {moment_literal(since)}"], wanted.fields, settings)
 
 
 def land_ids(org: Org, pull: LandedPull, name: str, fields: Sequence[str], settings: Pull) -> None:
@@ -199,7 +209,7 @@ def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Se
         return f"{query_for(name, wanted.fields)} WHERE Id IN ({listed})"
 
     with problems_in_words(org.access, f"records of {name} by their ids"):
-        lot = next((count for count in (_IDS_OF_A_QUERY, 100, 50, 20) if fits_a_url([("q", query(0, count))])), None)
+        lot = next((count for count in (IDS_OF_A_QUERY, 100, 50, 20) if fits_a_url([("q", query(0, count))])), None)
         if lot is None:
             of_a_job = max(1, (_LONGEST_SOQL - len(query(0, 0))) // len(", '003000000000000AAA'"))
             queries = [query(start, of_a_job) for start in range(0, len(ids), of_a_job)]
@@ -286,7 +296,7 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         if pull.cursor.get("is_ordered") is False:
             pull.start_over()  # a place to go on from exists in an order only
         place = pull.cursor
-        where = f"SystemModstamp >= {_moment_literal(since)}"
+        where = f"SystemModstamp >= {moment_literal(since)}"
         if place:
             where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
         query = f"{soql} WHERE {where} ORDER BY SystemModstamp, Id"
@@ -334,7 +344,7 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
 
 def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> dict[str, object]:
     """The cursor behind a page: (stamp, id) of its last record, as SOQL literals; and whether all pages so far came in that order."""
-    places = [(_moment_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
+    places = [(moment_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
     if before:
         places.insert(0, (str(before["stamp"]), str(before["id"])))
     if not places:
@@ -343,7 +353,7 @@ def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> d
     return {"stamp": places[-1][0], "id": places[-1][1], "is_ordered": is_ordered}
 
 
-def _moment_literal(moment: datetime) -> str:
+def moment_literal(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 

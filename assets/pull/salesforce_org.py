@@ -143,7 +143,7 @@ class Org:
             try:
                 answer: Any = getattr(self._client, name).describe()
             except Refusal as refusal:
-                if refusal.status == 404 or refusal.code == "INVALID_TYPE":
+                if refusal.status == 404 or refusal.code == "INVALID_TYPE" or refusal.code.startswith("INSUFFICIENT_ACCESS"):
                     return None
                 raise
             fields = _part(answer, "fields", list)

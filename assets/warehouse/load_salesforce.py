@@ -17,8 +17,8 @@ from assets.warehouse.watermark import LoadResult
 # What Salesforce columns become in raw; everything else that was asked for goes into the map `fields`.
 SALESFORCE_COLUMNS = {
     "Id": "id", "SystemModstamp": "system_modstamp", "CreatedDate": "created_date", "LastModifiedDate": "last_modified_date",
-    "LastModifiedById": "last_modified_by_id", "OwnerId": "owner_id", "AccountId": "account_id", "Name": "name", "Email": "email",
-    "IsDeleted": "is_deleted", "MasterRecordId": "master_record_id", "IsConverted": "is_converted",
+    "LastModifiedById": "last_modified_by_id", "CreatedById": "created_by_id", "OwnerId": "owner_id", "AccountId": "account_id", "Name": "name",
+    "Email": "email", "IsDeleted": "is_deleted", "MasterRecordId": "master_record_id", "IsConverted": "is_converted",
     "ConvertedContactId": "converted_contact_id",
 }  # fmt: skip
 _NUMBERS = {"double", "currency", "percent", "int", "long"}  # in the words of describe

@@ -15,8 +15,9 @@ create table if not exists raw.pull (
     pull_id varchar not null unique,-- folder name under landing/
     run_id varchar not null,        -- the run that loaded it
     source varchar not null,        -- salesforce, hubspot
-    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_restored, contact_history, inclusion_list; with _ids: all ids and
-                                    -- stamps; with _missed: what that comparison found to differ
+    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_restored, contact_history, switch_history, inclusion_list, User,
+                                    -- LeadHistory, ContactHistory, owner, owner_archived; with _ids: all ids and stamps; with _missed: what that
+                                    -- comparison found to differ
     mode varchar not null,          -- full, incremental, ids
     request_hash varchar not null,  -- fields and filters asked for; another hash means that an increment would miss fields
     started_at timestamp not null,
@@ -35,7 +36,7 @@ create table if not exists raw.pull (
 -- One row: a version of a Lead. record_id is its id with 18 characters, id what was received.
 create table if not exists raw.salesforce_lead (
     record_id varchar not null, id varchar not null, system_modstamp varchar, created_date varchar, last_modified_date varchar, last_modified_by_id varchar,
-    owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
+    created_by_id varchar, owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
     is_converted varchar, converted_contact_id varchar,
     fields map(varchar, varchar) not null,  -- mapped fields by their API name
     id_is_malformed boolean,                -- worked out once, at load
@@ -45,7 +46,7 @@ create table if not exists raw.salesforce_lead (
 -- One row: a version of a Contact. The same columns as a Lead; what a Contact does not have is null.
 create table if not exists raw.salesforce_contact (
     record_id varchar not null, id varchar not null, system_modstamp varchar, created_date varchar, last_modified_date varchar, last_modified_by_id varchar,
-    owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
+    created_by_id varchar, owner_id varchar, account_id varchar, name varchar, email varchar, is_deleted varchar, master_record_id varchar,
     is_converted varchar, converted_contact_id varchar,
     fields map(varchar, varchar) not null,
     id_is_malformed boolean,
@@ -58,6 +59,38 @@ create table if not exists raw.salesforce_field (
     type varchar not null,              -- in Salesforce's words; of a field of a related record its type there
     is_writable boolean,                -- somebody may write it: not calculated, not of a related record; null where describe does not say
     labels map(varchar, varchar)        -- of a pick list: what people see, by value
+);
+
+-- One row: a user of the org, as Salesforce named him last.
+create table if not exists raw.salesforce_user (
+    user_id varchar not null,           -- 18 characters
+    name varchar, email varchar, is_active boolean,
+    user_type varchar,                  -- in Salesforce's words: Standard, AutomatedProcess, Guest, …
+    pull varchar not null               -- pull_id of the pull that named him last
+);
+
+-- One row: a change of a field of a Lead or Contact, as Salesforce keeps it where the field's history is tracked. Read of records that took part in a change of
+-- a binding, of rivals and of merge losers.
+create table if not exists raw.salesforce_field_history (
+    history_id varchar primary key,
+    record_id varchar not null,         -- 18 characters
+    object_type varchar not null,       -- Lead, Contact
+    field varchar not null,             -- its API name as Salesforce says it; also what is no field, as created, leadConverted
+    changed_at timestamp not null,
+    changed_by_id varchar,              -- 18 characters
+    old_value varchar, new_value varchar,
+    pull varchar not null               -- pull_id of the first pull that had it
+);
+
+-- One row: a record whose field history was read, whether there was any or not.
+create table if not exists raw.salesforce_history_read (record_id varchar not null, object_type varchar not null, pull_no bigint not null);
+
+-- One row: an owner of HubSpot's records, archived ones too, as HubSpot named them last.
+create table if not exists raw.hubspot_owner (
+    owner_id varchar not null, email varchar, first_name varchar, last_name varchar,
+    user_id varchar,                    -- of HubSpot's user; null where the owner has left
+    archived boolean,
+    pull varchar not null               -- pull_id of the pull that named them last
 );
 
 -- One row: a property of contacts that is pulled, as HubSpot described it last.
@@ -80,7 +113,7 @@ create table if not exists raw.hubspot_property_version (
     source_type varchar, source_id varchar, pull_no bigint not null
 );
 
--- One row: a contact whose mapped properties' history was read, whether there was any or not.
+-- One row: a contact whose mapped properties' and sync time's history was read, whether there was any or not.
 create table if not exists raw.hubspot_history_read (contact_id varchar not null, pull_no bigint not null);
 
 -- One row: a contact that was in the inclusion list at its last pull (replaced as a whole).

@@ -12,6 +12,7 @@
 -- last_modified_at: LastModifiedDate, moved by people
 -- recency_at: the one of the two that the policy takes for "updated last"
 -- last_modified_by_id: the user who modified it last
+-- created_by_id: the user who created it
 -- owner_id: its owner
 -- account_id: the Account of a Contact
 -- is_deleted: in the recycle bin

@@ -12,6 +12,7 @@
 -- modified_at: SystemModstamp, moved by people and by automation
 -- last_modified_at: LastModifiedDate, moved by people
 -- last_modified_by_id: the user who modified it last
+-- created_by_id: the user who created it
 -- owner_id: its owner
 -- account_id: the Account of a Contact
 -- is_deleted: in the recycle bin
@@ -33,6 +34,7 @@ select
     main.not_after(main.utc(system_modstamp), as_of) as modified_at,
     main.not_after(main.utc(last_modified_date), as_of) as last_modified_at,
     coalesce(long_ids[1], nullif(last_modified_by_id, '')) as last_modified_by_id,
+    coalesce(long_ids[6], nullif(created_by_id, '')) as created_by_id,
     coalesce(long_ids[2], nullif(owner_id, '')) as owner_id,
     coalesce(long_ids[3], nullif(account_id, '')) as account_id,
     coalesce(main.is_true(is_deleted), false) as is_deleted,
@@ -48,8 +50,10 @@ from (
         (select as_of from staging.clock) as as_of,
         -- hardly any reference has 15 characters; in a list the checksum is planned once instead of for each of them
         case
-            when 15 in (length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id))
-            then list_transform([last_modified_by_id, owner_id, account_id, master_record_id, converted_contact_id], lambda id: main.long_id(id))
+            when 15 in (
+                length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id), length(created_by_id))
+            then list_transform(
+                [last_modified_by_id, owner_id, account_id, master_record_id, converted_contact_id, created_by_id], lambda id: main.long_id(id))
         end as long_ids
     from (
         -- where the policy leaves Leads out, those that were pulled before it did are of no time that anybody knows

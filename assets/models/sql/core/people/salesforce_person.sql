@@ -18,6 +18,7 @@
 -- recency_at: when it was "updated last" under the policy
 -- id_received: the id as the API returned it
 -- id_is_malformed: it cannot be brought to 18 characters, or its checksum is wrong
+-- created_by_id: the user who created it
 -- pull_no: with record_id the key of its fields in raw
 create or replace table core.salesforce_person as
 select
@@ -45,6 +46,7 @@ select
     r.recency_at,
     r.id_received,
     r.id_is_malformed,
+    r.created_by_id,
     r.pull_no
 from staging.salesforce_record as r
 left join core.merge_chain as chain on chain.record_id = r.record_id and chain.is_survivor;

@@ -120,7 +120,7 @@ seen as (
     -- how far each run had seen, by the clocks of the CRMs; one that did not get all objects may have missed candidates
     select max(pull_no) as pull_no, max(max(watermark_to)) over (order by max(pull_no)) as seen_until
     from raw.pull
-    where complete
+    where complete and object <> 'User'  -- whose stamps say nothing of records
     group by run_id
     having list_contains(list(object), 'contact') and list_has_all(list(object), (select objects from main.policy))
 ),
