@@ -160,9 +160,11 @@ def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
         f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
         "Salesforce first.",
         f"Deleted contacts that can be restored: {found.deleted:,}. Salesforce fields that hold a value of another record: {found.backfilled:,}.",
-        f"Values left alone: {found.edited:,} that somebody wrote later, {found.back:,} that are back already, "
-        f"{found.impossible:,} that cannot be put back now.",
+        f"Values left alone: {found.edited:,} that somebody wrote later, {found.typed:,} that somebody typed or accepted, {found.back:,} that are back "
+        f"already, {found.impossible:,} that cannot be put back now.",
     ]
+    if found.unclear:
+        lines.append(f"{amount(found.unclear, 'value')} may have been typed or not: nobody can say. [dim]--with-unclear has them.[/]")
     lines.append(
         f"One file an action is in {escape(str(folder))}, in the order of their numbers." if folder else "[dim]--out FOLDER writes one file an action.[/]"
     )

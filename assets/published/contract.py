@@ -12,6 +12,8 @@ TABLES = {
     "overwrite": "core.overwrite",
     "first_binding_value": "core.first_binding_value",
     "overwritten_value": "core.overwritten_value",
+    "value_source": "core.value_source",
+    "salesforce_user": "core.salesforce_user",
     "merge_event": "core.merge_event",
     "merge_advice": "core.merge_advice",
     "restorable_value": "core.restorable_value",
