@@ -148,17 +148,22 @@ def test_switch_happened_fires_for_a_jump_since_the_last_run_and_lists_what_it_o
     assert crm.rows("core.overwritten_value")[0]["value_before"] == "CEO"
 
 
-def test_switch_happened_is_silent_on_the_first_run_and_on_the_run_after() -> None:
+def test_switch_happened_is_silent_on_the_first_run_and_stays_until_the_values_are_right() -> None:
     crm = duplicates()
     crm.contact(bound=RIVAL, since=day(20))
     crm.history("101", "salesforceleadid", (day(2), BOUND))
     assert crm.findings("switch_happened") == []
     crm = duplicates()
     jumped(crm)
-    assert len(crm.findings("switch_happened")) == 1
+    first = one(crm, "switch_happened")
     crm.end_run(day(31))
+    assert one(crm, "switch_happened")["fingerprint"] == first["fingerprint"]
+    crm.later()
+    crm.contact(bound=RIVAL, since=None, properties={"jobtitle": "CEO"})
+    crm.history("101", "jobtitle", (day(30.9), "CEO", "IMPORT"))
     assert crm.findings("switch_happened") == []
-    assert {row["status"] for row in crm.rows("select * from review.finding where check_name = 'switch_happened'")} == {"resolved"}
+    (row,) = crm.rows("select * from review.finding where check_name = 'switch_happened'")
+    assert (row["status"], row["resolved_by"]) == ("resolved", "repaired")
 
 
 def test_switch_happened_after_a_killed_run_still_fires() -> None:
@@ -349,7 +354,9 @@ def test_primary_email_flipped_fires_when_a_form_made_a_secondary_email_primary(
         finding = one(crm, "primary_email_flipped")
         assert (finding["email"], finding["rival_ids"]) == (ANN, [rival])
     crm.end_run(day(31))
-    assert crm.findings("primary_email_flipped") == []
+    assert len(crm.findings("primary_email_flipped")) == 1, "it is still so"
+    crm.end_run(day(62))
+    assert crm.findings("primary_email_flipped") == [], "after 30 days it is no news"
 
 
 def test_primary_email_flipped_leaves_edits_new_addresses_and_the_first_run_alone() -> None:
