@@ -131,7 +131,7 @@ def test_an_additional_e_mail_counts_for_a_duplicate_switch_also_one_that_is_gon
 # ── by whom ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def watched(*rival_versions: dict[str, Any], jumped_at: float = 30.2, created: float = 3, **knobs: Any) -> Crm:
+def watched(*rival_versions: dict[str, Any], jumped_at: float = 30.2, created: float = 3, title: str = "Buyer", phone: str = "", **knobs: Any) -> Crm:
     """A first run; after it the rival is changed (`rival_versions`), and the contact, which had synced on day 29, jumps to it."""
     crm = Crm(**({"integration_user_id": INTEGRATION} | knobs))
     crm.user(EVA, "Eva Lang")
@@ -139,14 +139,14 @@ def watched(*rival_versions: dict[str, Any], jumped_at: float = 30.2, created: f
     crm.user(INTEGRATION, "HubSpot Integration")
     crm.lead(1, fields={"Title": "CEO"})
     if created <= 29:
-        crm.lead(2, created=day(created), modified=day(created), by=TOM, created_by=TOM, fields={"Title": "Buyer"})
+        crm.lead(2, created=day(created), modified=day(created), by=TOM, created_by=TOM, fields={"Title": title, "Phone": phone})
     crm.contact(bound=BOUND, synced=day(29))
     crm.history("101", "salesforcelastsynctime", (day(29), "2026-03-29T00:00:00.000Z"))
     crm.history("101", "jobtitle", (day(2), "CEO"))
     crm.end_run(day(30.1))
     crm.pull("salesforce", "Lead", at=day(30.5))
     for version in rival_versions:
-        crm.lead(2, **({"created": day(created), "fields": {"Title": "Buyer"}} | version))
+        crm.lead(2, **({"created": day(created), "fields": {"Title": "Buyer", "Phone": phone}} | version))
     crm.pull("hubspot", "contact", at=day(30.5))
     crm.contact(bound=RIVAL, since=day(jumped_at), synced=day(jumped_at), properties={"jobtitle": "Buyer"})
     crm.history("101", "jobtitle", (day(jumped_at), "Buyer"))
