@@ -77,7 +77,7 @@ def measure(kind: str, records: int, latency: float) -> dict[str, Any]:
                 wanted = read_property_list(portal, policy)
                 if kind == "changes at a limit":
                     _pretend_a_full_pull(connection, wanted.asked)
-                pulls = ingest_contacts(portal, context, wanted) + ingest_histories(portal, context)
+                pulls = ingest_contacts(portal, context, wanted) + ingest_histories(portal, context, wanted)
             seconds = time.perf_counter() - started
             landing = landed_at[0]["at"] - started
             peak_landing = landed_at[0]["memory"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -369,8 +369,9 @@ def sandbox(
     ] = None,
     hide: Annotated[
         list[str] | None,
-        typer.Option(help="A Salesforce field (Lead.Fax) or HubSpot property that cannot be seen, or a scope (crm.lists.read) that the key lacks."),
+        typer.Option(help="A Salesforce object (User), field (Lead.Fax) or HubSpot property that cannot be seen, or a scope (crm.lists.read) that is missing."),
     ] = None,
+    field_history: Annotated[Literal["none", "some", "all"], typer.Option(help="Of which mapped fields Salesforce keeps a history.")] = "none",
     refuse: Annotated[list[str] | None, typer.Option(help="A version of HubSpot's API that the portal does not know: v3, 2026-03, 2026-09.")] = None,
     while_stdin_is_open: Annotated[bool, typer.Option("--while-stdin-is-open", hidden=True)] = False,  # the demo's: it ends with whoever started it
 ) -> int:
@@ -395,7 +396,7 @@ def sandbox(
         raise typer.BadParameter(f"there is no version {unknown[0]}; there are {', '.join(VERSIONS)}", param_hint="--refuse")
     until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
     policy = (policy or Path(__file__).parent.parent / "sandbox" / "bindwatch.toml").absolute()
-    story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy))
+    story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy), field_history)
     folder = folder.absolute()
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
     direct = " NO_PROXY=127.0.0.1" if getproxies_environment() else ""  # a company's proxy does not lead back to this machine

@@ -64,6 +64,8 @@ PULLED = {
     "contact_restored": N_("restored contacts"), "contact_history": N_("property history"), "inclusion_list": N_("inclusion list"),
     "Lead_ids": N_("ids of Leads"), "Contact_ids": N_("ids of Contacts"), "contact_ids": N_("ids of contacts"),
     "Lead_missed": N_("Leads missed before"), "Contact_missed": N_("Contacts missed before"), "contact_missed": N_("contacts missed before"),
+    "switch_history": N_("property and sync history after a switch"), "User": N_("users"), "LeadHistory": N_("field history of Leads"),
+    "ContactHistory": N_("field history of Contacts"), "owner": N_("owners"), "owner_archived": N_("owners who have left"),
 }  # fmt: skip
 
 PLAN_VERDICT = {"safe": N_("safe"), "unsafe": N_("unsafe"), "invalid": N_("invalid"), "unknown": N_("unknown"), "done": N_("done")}

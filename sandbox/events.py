@@ -7,14 +7,15 @@ of all records with a name, counted round and round. An event that cannot happen
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
 from sandbox.integration import catch_up, poll
 from sandbox.portal import PortalSettings
 from sandbox.rules import InvalidState
-from sandbox.world import HubSpotContact, SalesforceRecord, World
+from sandbox.users import PERSON
+from sandbox.world import HubSpotContact, SalesforceRecord, Tracking, World
 
 LIST = "7"  # the inclusion list, where a portal has one
 
@@ -120,6 +121,26 @@ def _edit_record(play: Play, event: Event) -> str | None:
     return f"{play.told(record)} is edited: {event.name} = {event.value!r}"
 
 
+MASS_EDIT_MINUTES = 40
+
+
+def _mass_edit(play: Play, event: Event) -> str | None:
+    """One user edits very many records that contacts are bound to, within an hour. who: the user's id, "" a person; other: how many at most, "" all;
+    name: a field; value: what it becomes. The edits end at the event.
+    """
+    world = play.world
+    bound = sorted({contact.bound_id for contact in world.contacts.values() if contact.archived_at is None and contact.bound_id})
+    records = [record for record_id in bound if (record := world.records.get(record_id)) is not None and record.is_live][: int(event.other or len(bound))]
+    if not records:
+        return None
+    now, by = world.now, event.who or PERSON
+    for place, record in enumerate(records):
+        world.now = max(record.modified_at, now - timedelta(minutes=MASS_EDIT_MINUTES * (len(records) - 1 - place) / len(records)))
+        world.edit_record(record, {event.name: event.value or None}, by)
+    world.now = now
+    return f"{by} edits {len(records)} bound records: {event.name} = {event.value!r}"
+
+
 def _touch_record(play: Play, event: Event) -> str | None:
     record = play.live_record(event.who)
     if record is None:
@@ -188,13 +209,17 @@ def _edit_contact(play: Play, event: Event) -> str | None:
     return f"{event.who} ({contact.id}) is edited: {event.name} = {event.value!r}"
 
 
-def _import_id(play: Play, event: Event) -> str | None:
-    """other: the record whose id an import writes into the contact, into the property that value names."""
+WRITERS = {"IMPORT": "an import", "CRM_UI": "somebody", "INTEGRATION": "an app"}  # who writes an id by hand, by HubSpot's name of the source
+
+
+def _write_id(play: Play, event: Event) -> str | None:
+    """other: the record whose id is written into the contact, by no integration; value: into which property; name: by whom, see WRITERS; "" an import."""
     contact, record = play.live_contact(event.who), play.record(event.other)
     if contact is None or record is None or record.converted_contact_id is not None:
         return None
-    play.world.write(contact, {event.value: record.id}, "IMPORT")
-    return f"an import writes {play.told(record)} into {event.value} of {event.who} ({contact.id})"
+    source = event.name or "IMPORT"
+    play.world.write(contact, {event.value: record.id}, source)
+    return f"{WRITERS[source]} writes {play.told(record)} into {event.value} of {event.who} ({contact.id})"
 
 
 def _archive_contact(play: Play, event: Event) -> str | None:
@@ -256,9 +281,9 @@ def _leave_list(play: Play, event: Event) -> str | None:
 
 
 ACTS: dict[str, Callable[[Play, Event], str | None]] = {
-    "create_record": _create_record, "edit_record": _edit_record, "touch_record": _touch_record, "delete_record": _delete_record,
+    "create_record": _create_record, "edit_record": _edit_record, "mass_edit": _mass_edit, "touch_record": _touch_record, "delete_record": _delete_record,
     "undelete_record": _undelete_record, "merge_records": _merge_records, "convert_lead": _convert_lead, "create_contact": _create_contact,
-    "find_contact": _find_contact, "edit_contact": _edit_contact, "import_id": _import_id, "archive_contact": _archive_contact,
+    "find_contact": _find_contact, "edit_contact": _edit_contact, "write_id": _write_id, "archive_contact": _archive_contact,
     "restore_contact": _restore_contact, "merge_contacts": _merge_contacts, "submit_form": _submit_form, "enter_list": _enter_list,
     "leave_list": _leave_list,
 }  # fmt: skip
@@ -267,10 +292,10 @@ ACTS: dict[str, Callable[[Play, Event], str | None]] = {
 # ── playing a whole log ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def play_log(events: Iterable[Event], settings: PortalSettings, first_number: int = 0) -> Play:
+def play_log(events: Iterable[Event], settings: PortalSettings, first_number: int = 0, tracking: Tracking = "none") -> Play:
     """Plays a log from an empty world, in the order of its times, and ends with a poll."""
     log = sorted(events, key=lambda event: event.at)
-    play = Play(World(log[0].at, first_number), settings)
+    play = Play(World(log[0].at, first_number, tracking), settings)
     for event in log:
         play.act(event)
     try:

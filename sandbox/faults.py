@@ -24,6 +24,7 @@ Crm = Literal["salesforce", "hubspot"]
 KINDS = {
     "429": "too many requests; seconds: Retry-After, none without",
     "500": "an error of the server", "502": "a bad gateway", "503": "unavailable; seconds: Retry-After, none without",
+    "denied": "the integration user, or the key, may not see that", "unknown_type": "Salesforce says that it has no such object",
     "cut": "the connection is closed in the middle of the body",
     "half": "half of the body, as if that were all",
     "slow": "the first byte comes after `seconds`",
@@ -40,7 +41,7 @@ KINDS = {
     "property_gone": "a property that was asked for is not in the answer",
     "limit_reached": "Salesforce says that the calls of the day are nearly used up",
 }  # fmt: skip
-_STATUSES = {"429", "500", "502", "503"}
+_STATUSES = {"429": 429, "500": 500, "502": 502, "503": 503, "denied": 403, "unknown_type": 400}
 _SPOILING = {"short_page", "last_page_lost", "shuffled", "repeated", "other_columns", "numbers", "property_gone"}
 
 
@@ -135,9 +136,9 @@ class FaultyApp:
         if "expire" in hits:
             self.expire()
         answer = _Recorded(clock=self.clock())
-        if statuses := _STATUSES & hits.keys():
-            status = min(statuses)
-            await _error(self.crm, int(status), hits[status].seconds)(scope, receive, answer.record)
+        if statuses := _STATUSES.keys() & hits.keys():
+            kind = min(statuses)
+            await _error(self.crm, kind, hits[kind].seconds)(scope, receive, answer.record)
         else:
             await self.app(scope, receive, answer.record)
         answer.body = self._spoil(scope["path"], answer.body, set(hits))
@@ -214,17 +215,25 @@ def _spoil_csv(body: bytes, kinds: set[str]) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def _error(crm: Crm, status: int, retry_after: float | None) -> JsonAnswer:
-    words = {429: "Too many requests", 500: "Internal error", 502: "Bad gateway", 503: "Service unavailable"}[status]
+_WORDS = {
+    "429": ("REQUEST_LIMIT_EXCEEDED", "Too many requests"), "500": ("SERVER_UNAVAILABLE", "Internal error"), "502": ("SERVER_UNAVAILABLE", "Bad gateway"),
+    "503": ("SERVER_UNAVAILABLE", "Service unavailable"), "denied": ("INSUFFICIENT_ACCESS", "insufficient access rights on object"),
+    "unknown_type": ("INVALID_TYPE", "sObject type is not supported"),
+}  # fmt: skip
+
+
+def _error(crm: Crm, kind: str, retry_after: float | None) -> JsonAnswer:
+    code, words = _WORDS[kind]
     body: Any
     if crm == "salesforce":
-        body = [{"message": words, "errorCode": "REQUEST_LIMIT_EXCEEDED" if status == 429 else "SERVER_UNAVAILABLE"}]
-    elif status == 429:
+        body = [{"message": words, "errorCode": code}]
+    elif kind == "429":
         body = {"status": "error", "message": "You have reached your ten_secondly_rolling limit.", "errorType": "RATE_LIMIT",
                 "policyName": "TEN_SECONDLY_ROLLING", "category": "RATE_LIMITS", "correlationId": "sandbox"}  # fmt: skip
     else:
-        body = {"status": "error", "message": words, "category": "SERVER_ERROR", "correlationId": "sandbox"}
-    answer = JsonAnswer(body, status)
+        category = "MISSING_SCOPES" if kind == "denied" else "SERVER_ERROR"
+        body = {"status": "error", "message": words, "category": category, "correlationId": "sandbox"}
+    answer = JsonAnswer(body, _STATUSES[kind])
     if retry_after is not None:
         answer.headers["Retry-After"] = f"{retry_after:g}"
     return answer

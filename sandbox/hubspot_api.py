@@ -20,8 +20,8 @@ from sandbox.world import MAPPING, HubSpotContact, World, _iso
 
 TOKEN = "pat-sandbox"
 VERSIONS = ("v3", "2026-03", "2026-09")
-_CONTACTS, _SCHEMAS, _LISTS = "crm.objects.contacts.read", "crm.schemas.contacts.read", "crm.lists.read"
-SCOPES = frozenset({_CONTACTS, _SCHEMAS, _LISTS})
+_CONTACTS, _SCHEMAS, _LISTS, _OWNERS = "crm.objects.contacts.read", "crm.schemas.contacts.read", "crm.lists.read", "crm.objects.owners.read"
+SCOPES = frozenset({_CONTACTS, _SCHEMAS, _LISTS, _OWNERS})
 PROPERTIES = [
     "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
     "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
@@ -32,6 +32,7 @@ _TYPES = {
     **{name: {"type": "datetime", "fieldType": "date"} for name in ("createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforcelastsynctime")},
 }
 _SEARCH_CAP = 10_000
+_OWNERS_PAGE = 500
 _SEARCHES = 5  # a second
 
 
@@ -64,8 +65,8 @@ class HubSpotApi:
                 Route(f"/account-info/{version}/details", self._guarded(self.account, None)),
                 Route(_path("properties", version, "contacts"), self._guarded(self.property_list, _SCHEMAS)),
                 Route(_path("lists", version, "{list_id}/memberships"), self._guarded(self.list_members, _LISTS)),
-                Route(_path("owners", version), self._guarded(self.owners, None)),
-                Route(f"{_path('owners', version)}/", self._guarded(self.owners, None)),
+                Route(_path("owners", version), self._guarded(self.owners, _OWNERS)),
+                Route(f"{_path('owners', version)}/", self._guarded(self.owners, _OWNERS)),
             ]
         return routes
 
@@ -222,20 +223,19 @@ class HubSpotApi:
         ]})  # fmt: skip
 
     async def owners(self, request: Request) -> Response:
-        moment = _iso(datetime(2024, 1, 1, tzinfo=UTC))
-        owner = {
-            "id": "1",
-            "email": "owner@sandbox.example",
-            "type": "PERSON",
-            "firstName": "Olga",
-            "lastName": "Owner",
-            "userId": 1,
-            "createdAt": moment,
-            "updatedAt": moment,
-            "archived": False,
-            "teams": [],
-        }
-        return JsonAnswer({"results": [owner]})
+        query, moment = request.query_params, _iso(datetime(2024, 1, 1, tzinfo=UTC))
+        limit, after = int(query.get("limit", "100")), int(query.get("after") or 0)
+        if limit > _OWNERS_PAGE:
+            return _error(400, "VALIDATION_ERROR", "limit is too high")
+        matching = [owner for owner in self.world.owners if owner.is_archived == (query.get("archived", "false").lower() == "true")]
+        answer: dict[str, Any] = {"results": [
+            {"id": owner.id, "email": owner.email, "type": "PERSON", "firstName": owner.first_name, "lastName": owner.last_name, "userId": owner.user_id,
+             "createdAt": moment, "updatedAt": moment, "archived": owner.is_archived, "teams": []}
+            for owner in matching[after : after + limit]
+        ]}  # fmt: skip
+        if after + limit < len(matching):
+            answer["paging"] = {"next": {"after": str(after + limit)}}
+        return JsonAnswer(answer)
 
     async def list_members(self, request: Request) -> Response:
         members = self.world.lists.get(request.path_params["list_id"])

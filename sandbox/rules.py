@@ -11,21 +11,8 @@ from typing import Literal
 
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.rulebook import rule
-from sandbox.world import (
-    INTEGRATION_USER,
-    MAPPING,
-    Happening,
-    HubSpotContact,
-    ObjectType,
-    SalesforceRecord,
-    Stamps,
-    Switch,
-    World,
-    _iso,
-    field_value,
-    normalise,
-    trim_text,
-)
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import MAPPING, Happening, HubSpotContact, ObjectType, SalesforceRecord, Stamps, Switch, World, _iso, field_value, normalise, trim_text
 
 POLL = timedelta(minutes=15)
 PROMPT = timedelta(minutes=1)

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,8 +18,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
-from sandbox.soql import Query, SoqlError, Value, parse
-from sandbox.world import SalesforceRecord, World, field_value
+from sandbox.soql import Query, Row, SoqlError, Value, parse
+from sandbox.users import User
+from sandbox.world import FieldChange, ObjectType, SalesforceRecord, World, field_value, id18
 
 CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
 _USER = "0055e0000000SndAAG"
@@ -26,8 +28,8 @@ _DATA = "/services/data/v{version}"
 
 _SYSTEM = {
     "Id": "id", "IsDeleted": "boolean", "MasterRecordId": "reference", "OwnerId": "reference", "CreatedDate": "datetime", "LastModifiedDate": "datetime",
-    "LastModifiedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string", "LastName": "string",
-    "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "HasOptedOutOfEmail": "boolean",
+    "LastModifiedById": "reference", "CreatedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string",
+    "LastName": "string", "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "HasOptedOutOfEmail": "boolean",
 }  # fmt: skip
 FIELDS = {
     "Lead": {**_SYSTEM, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
@@ -35,10 +37,19 @@ FIELDS = {
     "Contact": {**_SYSTEM, "AccountId": "reference", "MailingStreet": "textarea", "MailingCity": "string", "MailingState": "string",
                 "MailingPostalCode": "string", "MailingCountry": "string"},
 }  # fmt: skip
+_HISTORY = {"Id": "id", "IsDeleted": "boolean", "Field": "picklist", "OldValue": "anyType", "NewValue": "anyType", "CreatedById": "reference",
+            "CreatedDate": "datetime"}  # fmt: skip
+HISTORIES: dict[str, ObjectType] = {"LeadHistory": "Lead", "ContactHistory": "Contact"}
+OTHERS = {
+    "User": {"Id": "id", "Name": "string", "FirstName": "string", "LastName": "string", "Email": "email", "IsActive": "boolean", "UserType": "picklist",
+             "SystemModstamp": "datetime"},
+    "Account": {"Id": "id", "Name": "string"},
+    **{name: {**_HISTORY, f"{of}Id": "reference"} for name, of in HISTORIES.items()},
+}  # fmt: skip
 
 
-_WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "IsConverted",
-                          "ConvertedContactId", "ConvertedDate"}  # fmt: skip
+_WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId",
+                          "IsConverted", "ConvertedContactId", "ConvertedDate"}  # fmt: skip
 
 
 @dataclass
@@ -53,7 +64,7 @@ class _Job:
 
 
 class SalesforceApi:
-    """The routes of one org. hidden_fields: "Lead.Fax" … that the integration user may not see."""
+    """The routes of one org. hidden_fields: "Lead.Fax" …, and objects, "User" …, that the integration user may not see."""
 
     def __init__(self, world: World, public_key: str | None = None, hidden_fields: frozenset[str] = frozenset()) -> None:
         self.newest_version = 68
@@ -146,11 +157,11 @@ class SalesforceApi:
         return JsonAnswer([{"label": "Sandbox", "url": f"/services/data/v{version}", "version": version} for version in versions])
 
     async def global_describe(self, request: Request) -> Response:
-        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in FIELDS]})
+        return JsonAnswer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": name, "queryable": True} for name in self._objects()]})
 
     async def describe(self, request: Request) -> Response:
         name = request.path_params["name"]
-        described = {**FIELDS, "Account": {"Id": "id", "Name": "string"}}
+        described = self._objects()
         if name not in described:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
@@ -204,7 +215,7 @@ class SalesforceApi:
         except SoqlError as error:
             return _error(400, "MALFORMED_QUERY", str(error))
         except LookupError as error:
-            return _error(400, "INVALID_FIELD", str(error))
+            return _error(400, *error.args)
         rows = _visible(request, self._select(query, with_deleted="queryAll" in request.url.path))
         if not query.fields:
             return JsonAnswer({"totalSize": len(rows), "done": True, "records": []})
@@ -237,7 +248,7 @@ class SalesforceApi:
         except SoqlError as error:
             return _error(400, "MALFORMED_QUERY", str(error))
         except LookupError as error:
-            return _error(400, "INVALID_FIELD", str(error))
+            return _error(400, *error.args)
         if body.get("operation") not in ("query", "queryAll"):
             return _error(400, "INVALIDJOB", "unknown operation")
         rows = _visible(request, self._select(query, with_deleted=body["operation"] == "queryAll"))
@@ -283,31 +294,45 @@ class SalesforceApi:
 
     # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _objects(self) -> dict[str, dict[str, str]]:
+        """The objects that the user may see, with their fields. Of an object without any tracked field there is no history."""
+        seen = {name: fields for name, fields in {**FIELDS, **OTHERS}.items() if name not in self.hidden}
+        return {name: fields for name, fields in seen.items() if name not in HISTORIES or self.world.tracked[HISTORIES[name]]}
+
     def _parse(self, soql: str) -> Query:
         query = parse(soql)
         if query.object_type == "Organization":
             return query
-        if query.object_type not in FIELDS:
-            raise LookupError(f"sObject type '{query.object_type}' is not supported.")
-        for field in query.fields:
-            known = field == "Account.Name" or (field in FIELDS[query.object_type] and f"{query.object_type}.{field}" not in self.hidden)
-            if not known:
-                raise LookupError(f"No such column '{field}' on entity '{query.object_type}'.")
+        fields = self._objects().get(query.object_type)
+        if fields is None:
+            raise LookupError("INVALID_TYPE", f"sObject type '{query.object_type}' is not supported.")
+        for field in [*query.fields, *query.filtered]:
+            visible = field == "Account.Name" and query.object_type == "Contact" and "Account" not in self.hidden
+            if not visible and (field not in fields or f"{query.object_type}.{field}" in self.hidden):
+                raise LookupError("INVALID_FIELD", f"No such column '{field}' on entity '{query.object_type}'.")
+        for field in query.filtered:
+            if fields.get(field) == "anyType":
+                raise LookupError("INVALID_FIELD", f"field '{field}' can not be filtered in a query call")
         return query
 
     def _select(self, query: Query, with_deleted: bool) -> list[dict[str, Value]]:
         if query.object_type == "Organization":
             return [{"Id": self.world.org_id}]
-        records = [
-            r for r in self.world.records.values()
-            if r.type == query.object_type and r.is_visible and (with_deleted or not r.is_deleted)
-            and query.matches(lambda field, r=r: self._value(r, field))  # type: ignore[misc]
-        ]  # fmt: skip
-        records.sort(key=lambda record: record.id)
+        rows = [row for row in self._rows(query, with_deleted) if query.matches(row)]
+        rows.sort(key=lambda row: str(row("Id")))
         for field, descending in reversed(query.order_by):  # empty values come first, as in Salesforce; the field need not be selected
-            values = {record.id: self._value(record, field) for record in records}
-            records.sort(key=lambda record: (values[record.id] is not None, values[record.id]), reverse=descending)
-        return [{field: self._value(record, field) for field in query.fields} for record in records[: query.limit]]
+            rows.sort(key=lambda row: ((value := row(field)) is not None, value), reverse=descending)
+        return [{field: row(field) for field in query.fields} for row in rows[: query.limit]]
+
+    def _rows(self, query: Query, with_deleted: bool) -> list[Row]:
+        """What an object holds that the user may see."""
+        if query.object_type == "User":
+            return [partial(_user_value, user) for user in self.world.users.values()]
+        object_type = HISTORIES.get(query.object_type, query.object_type)
+        records = [r for r in self.world.records.values() if r.type == object_type and r.is_visible and (with_deleted or not r.is_deleted)]
+        if query.object_type in HISTORIES:
+            return [partial(_change_value, change, record) for record in records for change in record.history]
+        return [partial(self._value, record) for record in records]
 
     def _value(self, record: SalesforceRecord, field: str) -> Value:
         match field:
@@ -327,6 +352,8 @@ class SalesforceApi:
                 return record.modified_at
             case "LastModifiedById":
                 return record.modified_by
+            case "CreatedById":
+                return record.created_by
             case "IsConverted":
                 return record.converted_contact_id is not None
             case "ConvertedContactId":
@@ -340,9 +367,25 @@ class SalesforceApi:
         return field_value(self.world, record, field)
 
 
+def _user_value(user: User, field: str) -> Value:
+    known: dict[str, Value] = {
+        "Id": id18(user.id), "Name": user.name, "FirstName": user.first_name, "LastName": user.last_name, "Email": user.email, "IsActive": user.is_active,
+        "UserType": user.type, "SystemModstamp": user.modified_at,
+    }  # fmt: skip
+    return known[field]
+
+
+def _change_value(change: FieldChange, record: SalesforceRecord, field: str) -> Value:
+    known: dict[str, Value] = {
+        "Id": change.id, "IsDeleted": record.is_deleted, f"{record.type}Id": record.id, "Field": change.field, "OldValue": change.old, "NewValue": change.new,
+        "CreatedById": change.by, "CreatedDate": change.at,
+    }  # fmt: skip
+    return known[field]
+
+
 def _visible(request: Request, rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
     """Without the record that was modified last, when its transaction is not over yet."""
-    if "late" not in request.scope.get("faults", ()) or not rows:
+    if "late" not in request.scope.get("faults", ()) or not rows or "SystemModstamp" not in rows[0]:
         return rows
     latest = max(range(len(rows)), key=lambda place: str(rows[place].get("SystemModstamp")))
     return rows[:latest] + rows[latest + 1 :]

@@ -23,13 +23,14 @@ class SoqlError(ValueError):
 
 @dataclass(frozen=True)
 class Query:
-    """fields: none of them for SELECT COUNT(), which is answered with a number."""
+    """fields: none of them for SELECT COUNT(), which is answered with a number; filtered: those that conditions name."""
 
     fields: list[str]
     object_type: str
     matches: Callable[[Row], bool]
     order_by: list[tuple[str, bool]]  # field, descending
     limit: int | None
+    filtered: list[str]
 
 
 def parse(soql: str) -> Query:
@@ -48,6 +49,7 @@ class _Parser:
             self.tokens.append((match.lastgroup or "", match[match.lastgroup or 0]))
             place = match.end()
         self.place = 0
+        self.filtered: list[str] = []
 
     def query(self) -> Query:
         self.word("SELECT")
@@ -73,7 +75,7 @@ class _Parser:
         limit = int(self.take("number")) if self.at_word("LIMIT") else None
         if self.place < len(self.tokens):
             raise SoqlError(f"unexpected token: '{self.tokens[self.place][1]}'")
-        return Query(fields, object_type, matches, order_by, limit)
+        return Query(fields, object_type, matches, order_by, limit, self.filtered)
 
     def disjunction(self) -> Callable[[Row], bool]:
         parts = [self.conjunction()]
@@ -93,6 +95,7 @@ class _Parser:
             self.expect(")")
             return inner
         field = self.take("word")
+        self.filtered.append(field)
         negated = self.at_word("NOT")
         if negated or self.at_word("IN"):
             if negated:

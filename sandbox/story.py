@@ -9,19 +9,20 @@ from sandbox.integration import catch_up, poll
 from sandbox.people import NASTY, Person
 from sandbox.portal import PortalSettings
 from sandbox.rules import InvalidState
-from sandbox.world import HubSpotContact, SalesforceRecord, World, id18, normalise
+from sandbox.users import IMPORTER, OWNERS
+from sandbox.world import HubSpotContact, SalesforceRecord, Tracking, World, id18, normalise
 
 
 class Story:
     """A world, the integration's settings, and the dice that decide what people do."""
 
-    def __init__(self, people: Iterable[Person], seed: int, until: datetime, settings: PortalSettings | None = None) -> None:
+    def __init__(self, people: Iterable[Person], seed: int, until: datetime, settings: PortalSettings | None = None, tracking: Tracking = "none") -> None:
         self.settings = settings or PortalSettings()
         self.seed = seed
         self.dice = random.Random(f"{seed} past")
         self.days_told = 0
         people = sorted(people, key=lambda person: (person.first_seen, person.email))
-        self.world = World(people[0].first_seen if people else until)
+        self.world = World(people[0].first_seen if people else until, tracking=tracking)
         self.size = len(people)
         self._tell_past(people, until)
 
@@ -62,7 +63,7 @@ class Story:
         """The same person entered again by somebody else: another title, a phone number missing, now and then nothing different."""
         exact = self.dice.random() < 0.2
         self._create_record(
-            "Contact" if self.dice.random() < 0.5 else "Lead", person, owner="0055e000000Own2",
+            "Contact" if self.dice.random() < 0.5 else "Lead", person, owner=OWNERS[1],
             changes={} if exact else {"Title": self.dice.choice(["Consultant", "Owner", None]), "Phone": self.dice.choice(["+49 89 1234567", None])},
         )  # fmt: skip
 
@@ -80,9 +81,7 @@ class Story:
             "Lead", {"FirstName": first, "LastName": last, "Email": email, "Company": 'Nasty, "Values" & Co', "Street": "1 Main St\nFloor 2"}
         )
 
-    def _create_record(
-        self, object_type: str, person: Person, owner: str = "0055e000000Own1", changes: dict[str, str | None] | None = None
-    ) -> SalesforceRecord:
+    def _create_record(self, object_type: str, person: Person, owner: str = OWNERS[0], changes: dict[str, str | None] | None = None) -> SalesforceRecord:
         fields: dict[str, str | None] = {
             "FirstName": person.first_name, "LastName": person.last_name, "Email": person.email or None,
             "Title": person.title or None, "Phone": person.phone or None,
@@ -159,7 +158,7 @@ class Story:
                 "Company": "Entered twice",
                 "Title": "Unknown",
             }
-            self.world.create_record("Lead", fields, by=id18("0055e000000Imp1"))
+            self.world.create_record("Lead", fields, by=id18(IMPORTER))
 
     def submit_form(self) -> None:
         number = self.dice.randrange(10**6)

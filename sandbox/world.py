@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from sandbox.portal import OWNER
 from sandbox.rulebook import rule
+from sandbox.users import AUTOMATION, HUBSPOT_OWNERS, INTEGRATION_USER, PERSON, USERS, HubSpotOwner, User, somebody
 
 ObjectType = Literal["Lead", "Contact"]
 
@@ -34,9 +35,11 @@ MAPPING: dict[str, tuple[str | None, str | None]] = {
     OWNER: ("OwnerId", "OwnerId"),
 }
 
-INTEGRATION_USER = "0055e000000Int1"
-PERSON = "0055e000000Usr1"
-AUTOMATION = "0055e000000Bot1"
+Tracking = Literal["none", "some", "all"]
+_MAPPED_FIELDS: dict[ObjectType, frozenset[str]] = {
+    "Lead": frozenset(lead for lead, _ in MAPPING.values() if lead), "Contact": frozenset(contact for _, contact in MAPPING.values() if contact),
+}  # fmt: skip
+_SOME_FIELDS = frozenset({"Title", "Phone", "OwnerId", "Email"})
 _Option = TypeVar("_Option")
 _WHITE = "\u200b\u200c\u200d\u2060\ufeff"
 
@@ -82,6 +85,18 @@ class Version:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A row of a record's field history. field: its API name, Owner for OwnerId; or what happened, as created."""
+
+    id: str
+    at: datetime
+    by: str
+    field: str
+    old: str | None
+    new: str | None
+
+
 @dataclass(slots=True)
 class SalesforceRecord:
     id: str
@@ -98,6 +113,8 @@ class SalesforceRecord:
     converted_contact_id: str | None = None
     is_visible: bool = True  # to the integration user
     changed_at: dict[str, datetime] = field(default_factory=dict)  # when somebody else than the integration last changed a field
+    created_by: str = PERSON
+    history: list[FieldChange] = field(default_factory=list)  # of tracked fields, oldest first
 
     @property
     def email(self) -> str | None:
@@ -210,9 +227,11 @@ class Choices:
 
 
 class World:
-    """Both CRMs at one moment of the world's clock. first_number keeps the ids of several worlds apart."""
+    """Both CRMs at one moment of the world's clock. first_number keeps the ids of several worlds apart; tracking: of which fields Salesforce keeps a
+    history, of none, of some, or of all that are mapped.
+    """
 
-    def __init__(self, now: datetime, first_number: int = 0) -> None:
+    def __init__(self, now: datetime, first_number: int = 0, tracking: Tracking = "none") -> None:
         self.now = now
         self.org_id, self.portal_id = "00D5e0000000SndEAC", "4711"  # another one is another org, or portal
         self.records: dict[str, SalesforceRecord] = {}
@@ -232,6 +251,12 @@ class World:
         self._contacts_by_additional_email: defaultdict[str, set[str]] = defaultdict(set)
         self._contacts_by_bound: defaultdict[str, set[str]] = defaultdict(set)
         self._counter = first_number
+        self.users: dict[str, User] = {user.id: user for user in USERS}
+        self.owners: list[HubSpotOwner] = list(HUBSPOT_OWNERS)
+        self.tracked: dict[ObjectType, frozenset[str]] = {
+            name: {"none": frozenset(), "some": fields & _SOME_FIELDS, "all": fields | {"Email"}}[tracking] for name, fields in _MAPPED_FIELDS.items()
+        }  # of an object without any, Salesforce has no history object
+        self._changes = first_number * 100
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -283,9 +308,13 @@ class World:
     ) -> SalesforceRecord:
         record = SalesforceRecord(
             self._salesforce_id("00Q" if object_type == "Lead" else "003"), object_type, dict(fields), self.now, self.now, self.now, by, owner_id, account_id,
-            is_visible=is_visible, changed_at={} if by == INTEGRATION_USER else dict.fromkeys((*fields, "OwnerId"), self.now),
+            is_visible=is_visible, changed_at={} if by == INTEGRATION_USER else dict.fromkeys((*fields, "OwnerId"), self.now), created_by=by,
         )  # fmt: skip
         self.records[record.id] = record
+        for user_id in (by, owner_id):
+            self._user(user_id)
+        if self.tracked[object_type]:
+            self._note_change(record, by, "created", None, None)
         self._index_record(record)
         self._tell("created", record, by)
         return record
@@ -294,11 +323,13 @@ class World:
         """Fields that Salesforce has but the sandbox does not map (and formula fields) may be named too: they move the stamps only."""
         self._unindex_record(record)
         changed = {name for name, value in fields.items() if (field_value(self, record, name) or None) != (value or None)}
+        before = {name: field_value(self, record, name) for name in changed}
         if (owner_id := fields.get("OwnerId")) is not None:
             record.owner_id = owner_id
         record.fields.update({name: value for name, value in fields.items() if name != "OwnerId"})
         self._index_record(record)
         self._stamp(record, by, changed)
+        self._track(record, by, before)
         self._tell("updated", record, by, fields=changed)
 
     def touch_record(self, record: SalesforceRecord) -> None:
@@ -329,10 +360,12 @@ class World:
             loser.is_deleted, loser.master_id = True, master.id
             self._stamp(loser, by)
             filled = {name for name, value in loser.fields.items() if value and not master.fields.get(name)}
+            before = {name: master.fields.get(name) for name in sorted(filled)}
             self._unindex_record(master)
             master.fields.update({name: loser.fields[name] for name in filled})
             self._index_record(master)
             self._stamp(master, by, filled)
+            self._track(master, by, before)
             self._tell("merged", loser, by, master.id)
 
     def convert_lead(self, lead: SalesforceRecord, into: SalesforceRecord | None = None, by: str = PERSON) -> SalesforceRecord:
@@ -349,10 +382,12 @@ class World:
             self.happenings = [happening for happening in self.happenings if happening.id != into.id]
         else:
             filled = {name: value for name, value in fields.items() if value and not into.fields.get(name)}
+            before = {name: into.fields.get(name) for name in filled}
             self._unindex_record(into)
             into.fields.update(filled)
             self._index_record(into)
             self._stamp(into, by, filled)
+            self._track(into, by, before)
         lead.converted_contact_id = into.id
         self._stamp(lead, by)
         self._tell("converted", lead, by, into.id)
@@ -440,8 +475,8 @@ class World:
         values: Literal["primary_wins", "most_recent"] = "primary_wins",
         new_id: bool = True,
     ) -> HubSpotContact:
-        """A new id, to which both old ones lead. The primary's values win, the secondary's fill blanks (or the most recent value wins).
-        The secondary's e-mail becomes an additional one."""
+        """A new id, to which both old ones lead. The primary's values win, the secondary's fill blanks (or the most recent value wins); so does each of the
+        two Salesforce ids, which may then name two records. Both histories are kept. The secondary's e-mail becomes an additional one."""
         contact_id = str(100 + self._next() * 7) if new_id else primary.id
         merged = HubSpotContact(contact_id, self.now, self.now, id_precedence=primary.id_precedence)
         for contact in (primary, secondary):
@@ -449,11 +484,11 @@ class World:
         ids = {"salesforceleadid", "salesforcecontactid"}
         for name in {**primary.history, **secondary.history}:
             first, second = primary.history.get(name, []), secondary.history.get(name, [])
-            value = primary.value(name) or ("" if name in ids and primary.bound_id else secondary.value(name))
+            value = primary.value(name) or secondary.value(name)
             if values == "most_recent" and name not in {"email", *ids} and first and second:
                 value = max((*first, *second), key=lambda version: version.at).value
-            merged.history[name] = [*first]
-            if value != primary.value(name):
+            merged.history[name] = sorted((*first, *second), key=lambda version: version.at)
+            if value != primary.value(name) or value != merged.value(name):
                 merged.history[name].append(Version(value, self.now, "MERGE_CONTACTS"))
         additional = [part for contact in (primary, secondary) for part in contact.value("hs_additional_emails").split(";") if part]
         additional.append(secondary.value("email"))
@@ -500,9 +535,28 @@ class World:
         # spread over the alphabet, so that ids hold capitals and are not in order of creation
         return id18(prefix + "5e0000" + _base62(self._next() * 7_368_787 % 62**6, 6))
 
+    def _user(self, user_id: str) -> User:
+        return self.users.setdefault(user_id[:15], somebody(user_id, self.now))
+
+    def _track(self, record: SalesforceRecord, by: str, before: dict[str, str | None]) -> None:
+        """Notes what became of fields in the record's history, those that are tracked. before: what they held."""
+        for name in sorted(before.keys() & self.tracked[record.type]):
+            old, new = before[name] or None, field_value(self, record, name) or None
+            if name != "OwnerId":
+                self._note_change(record, by, name, old, new)
+                continue
+            users = [self._user(user_id).name if user_id else None for user_id in (old, new)]
+            self._note_change(record, by, "Owner", old, new)  # Salesforce keeps a change of a reference twice: by ids, and by names
+            self._note_change(record, by, "Owner", *users)
+
+    def _note_change(self, record: SalesforceRecord, by: str, name: str, old: str | None, new: str | None) -> None:
+        self._changes += 1
+        record.history.append(FieldChange(id18(f"0175e0{_base62(self._changes, 9)}"), self.now, by, name, old, new))
+
     def _stamp(self, record: SalesforceRecord, by: str, changed: Iterable[str] = ()) -> None:
         record.modified_at = record.last_modified_at = self.now
         record.modified_by = by
+        self._user(by)
         if by != INTEGRATION_USER:
             record.changed_at.update(dict.fromkeys(changed, self.now))
 

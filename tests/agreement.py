@@ -23,7 +23,8 @@ from sandbox.events import LIST, Event, Play
 from sandbox.integration import poll
 from sandbox.portal import OPT_OUT, FieldRule, PortalSettings
 from sandbox.rules import InvalidState
-from sandbox.world import INTEGRATION_USER, MAPPING, HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value, normalise
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import MAPPING, HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value, normalise
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 ROUND = timedelta(days=1)

@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 
 from assets.ingest.bring import Ingest
-from assets.ingest.hubspot import ingest_contacts, ingest_histories
-from assets.ingest.salesforce import ingest_object
+from assets.ingest.hubspot import ingest_contacts, ingest_histories, ingest_owners
+from assets.ingest.salesforce import ingest_field_history, ingest_object, ingest_users
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
@@ -84,10 +84,15 @@ def _pulled(
             wanted = salesforce.describe_fields(org, policy)
             for name in salesforce.OBJECTS:
                 ingest_object(org, ingest, name, wanted[name])
+            ingest_users(org, ingest)
             e = server.environment
             portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
-            ingest_contacts(portal, ingest, hubspot.read_property_list(portal, policy))
-            ingest_histories(portal, ingest)
+            properties = hubspot.read_property_list(portal, policy)
+            ingest_contacts(portal, ingest, properties)
+            ingest_owners(portal, ingest)
+            ingest_histories(portal, ingest, properties)
+            for name in salesforce.OBJECTS:
+                ingest_field_history(org, ingest, name, wanted[name])
         yield connection, policy
 
 

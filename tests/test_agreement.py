@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from sandbox.events import WRITERS
 from tests.agreement import CONTACTS, Batch, Step, Tale, policies, shorten
 
 FIELDS = ["Title", "Phone", "Fax", "MobilePhone"]
@@ -51,7 +52,7 @@ steps = weighted(
     (1, step("restore_contact", contacts)),
     (1, step("merge_contacts", contacts, contacts)),
     (1, step("submit_form", contacts, nothing, nothing, st.sampled_from(["", "new@"]))),
-    (1, step("import_id", contacts, records, nothing, st.sampled_from(IDS))),
+    (1, step("write_id", contacts, records, st.sampled_from(sorted(WRITERS)), st.sampled_from(IDS))),
     (1, step("leave_list", contacts)),
     (1, step("enter_list", contacts)),
 )

@@ -16,7 +16,7 @@ from pipelines.backtest import chance_of_difference, conclusions, read_scores
 from sandbox.people import make_people
 from sandbox.portal import PortalSettings, read_portal
 from sandbox.story import Story
-from sandbox.world import INTEGRATION_USER
+from sandbox.users import INTEGRATION_USER
 from tests.agreement import START, Pulled
 from tests.crm import Crm, contact_id, day, lead_id
 

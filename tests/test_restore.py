@@ -30,7 +30,8 @@ from sandbox.integration import catch_up
 from sandbox.portal import PortalSettings
 from sandbox.server import SandboxServer
 from sandbox.story import Story
-from sandbox.world import INTEGRATION_USER, HubSpotContact, SalesforceRecord
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import HubSpotContact, SalesforceRecord
 from tests import live
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
 from tests.desk.portal import publish

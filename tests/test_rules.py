@@ -16,7 +16,8 @@ from sandbox.integration import catch_up, poll, possible_outcomes
 from sandbox.portal import OWNER, PortalSettings
 from sandbox.rulebook import RULEBOOK, rule
 from sandbox.rules import InvalidState, due_at, orphans
-from sandbox.world import INTEGRATION_USER, HubSpotContact, World
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import HubSpotContact, World
 from tests.portal import ANN, START, Portal
 
 BOB = "bob@example.com"

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from assets.policy import Knobs
-from sandbox.world import INTEGRATION_USER, HubSpotContact, SalesforceRecord
+from sandbox.users import INTEGRATION_USER
+from sandbox.world import HubSpotContact, SalesforceRecord
 from tests.agreement import Pulled
 from tests.portal import ANN, Portal
 

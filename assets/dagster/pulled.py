@@ -11,8 +11,8 @@ import duckdb
 from assets.dagster.keys import key, named
 from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
-from assets.ingest.hubspot import ingest_contacts, ingest_histories
-from assets.ingest.salesforce import ingest_object
+from assets.ingest.hubspot import ingest_contacts, ingest_histories, ingest_owners
+from assets.ingest.salesforce import ingest_field_history, ingest_object, ingest_users
 from assets.progress import doing
 from assets.pull import salesforce
 from assets.pull.landing import LandedPull
@@ -22,6 +22,8 @@ from assets.warehouse.coverage import read_coverage
 SOURCES = [
     dg.AssetSpec(key("salesforce.Lead"), group_name=named("1_crm"), kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
     dg.AssetSpec(key("salesforce.Contact"), group_name=named("1_crm"), kinds={"salesforce"}, description="Contacts in Salesforce, read through Bulk API 2.0."),
+    dg.AssetSpec(key("salesforce.User"), group_name=named("1_crm"), kinds={"salesforce"}, description="Users of Salesforce: who created or changed records."),
+    dg.AssetSpec(key("hubspot.owner"), group_name=named("1_crm"), kinds={"hubspot"}, description="Owners of records in HubSpot, with those who have left."),
     dg.AssetSpec(key("hubspot.contact"), group_name=named("1_crm"), kinds={"hubspot"}, description="Contacts in HubSpot with their property history."),
 ]
 
@@ -60,10 +62,11 @@ def _spec(name: str, sources: str, description: str) -> dg.AssetSpec:
     specs=[
         _spec("salesforce_lead", "salesforce.Lead", "Every version of every Lead ever pulled, as text; deleted, merged and converted ones included."),
         _spec("salesforce_contact", "salesforce.Contact", "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
+        _spec("salesforce_user", "salesforce.User", "Users of the org, each as named last."),
     ],
 )
 def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
-    """Pulls Leads and Contacts. The first pull is full, later ones take what changed."""
+    """Pulls Leads, Contacts and users. The first pull is full, later ones take what changed."""
     with session.step(context, _retries_left(context)) as connection:
         connections = session.connections
         doing("Salesforce was being pulled", kept=None)
@@ -73,12 +76,14 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
             for name in salesforce.OBJECTS:
                 pulls = ingest_object(crms.org, ingest, name, crms.fields[name])
                 yield _result(connection, f"raw.salesforce_{name.lower()}", _covered(connection, pulls))
+            yield _result(connection, "raw.salesforce_user", _covered(connection, [ingest_users(crms.org, ingest)]))
 
 
 @dg.multi_asset(
     name="hubspot",
     specs=[
         _spec("hubspot_contact", "hubspot.contact", "Every version of every HubSpot contact ever pulled, live and archived, as text."),
+        _spec("hubspot_owner", "hubspot.owner", "Owners of records in HubSpot, each as named last, with those who have left."),
     ],
 )
 def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
@@ -88,6 +93,7 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     with _portal(context, config, session) as (crms, ingest):
         pulls = ingest_contacts(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_contact", _covered(ingest.connection, pulls))
+        yield _result(ingest.connection, "raw.hubspot_owner", _covered(ingest.connection, ingest_owners(crms.portal, ingest)))
 
 
 @dg.multi_asset(
@@ -95,7 +101,10 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     specs=[
         # begun by the step hubspot, with the ids and e-mails; whole, and so told, when this step is done
         _spec("hubspot_property_version", "hubspot.contact raw.hubspot_contact raw.salesforce_lead raw.salesforce_contact", "Every entry of the property "
-              "history that Bindwatch needs: the two Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties."),
+              "history that Bindwatch needs: the two Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties; where it "
+              "changed, the sync time, too."),
+        _spec("salesforce_field_history", "salesforce.Lead salesforce.Contact raw.hubspot_contact raw.salesforce_lead raw.salesforce_contact", "Every change "
+              "of a tracked field, of records that took part in a change of a binding, of rivals and of merge losers. Read when both CRMs were pulled."),
         dg.AssetSpec(
             key("raw.hubspot_history_read"),
             deps=[key("raw.hubspot_contact"), key("raw.salesforce_lead"), key("raw.salesforce_contact")],
@@ -106,11 +115,13 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
     ],
 )  # fmt: skip
 def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
-    """Pulls the history of mapped properties where it is needed and was not read since the contact changed."""
+    """Pulls the history of mapped properties where it is needed and was not read since the contact changed, and of Salesforce's fields likewise."""
     with _portal(context, config, session) as (crms, ingest):
-        pulls = ingest_histories(crms.portal, ingest)
+        pulls = ingest_histories(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
+        changes = [ingest_field_history(crms.org, ingest, name, crms.fields[name]) for name in salesforce.OBJECTS]
+        yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, [pull for pull in changes if pull is not None]))
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import TypeVar
 
 from assets.ingest.bring import Ingest, report_pull
-from assets.pull.hubspot import PropertyList, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live
+from assets.pull.hubspot import SYNC_TIME, PropertyList, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live, land_owners
 from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull, Mode, digest
 from assets.sql import count_rows
+from assets.warehouse.authors import load_owners
 from assets.warehouse.history import contacts_without_history, load_hubspot_history
 from assets.warehouse.load_hubspot import (
     compare_hubspot_ids,
@@ -101,17 +102,44 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
     return pulls
 
 
-def ingest_histories(portal: Portal, ingest: Ingest) -> list[LandedPull]:
-    """Pulls the history of mapped properties of the contacts whose binding changed or may change, and loads it. Asks HubSpot nothing when none needs it."""
-    properties = ingest.policy.properties()
-    ids = contacts_without_history(ingest.connection) if properties else []
-    if not ids:
-        return []
+def ingest_owners(portal: Portal, ingest: Ingest) -> list[LandedPull]:
+    """Pulls the owners of records, those too who have left, and loads them; where the key may not see them, the coverage says so."""
 
     def load(pull: LandedPull) -> None:
-        report_pull(pull, load_hubspot_history(ingest.connection, pull, ids))
+        if "refused" in pull.cursor:
+            pull.manifest.not_seen = ["the owners of HubSpot's records: the key lacks the scope crm.objects.owners.read, or the portal does not tell them"]
+        report_pull(pull, load_owners(ingest.connection, pull))
 
-    request = {"asked": digest(properties), "ids": digest(ids)}
-    pull, _ = ingest.bring(portal, "hubspot", "contact_history", "incremental", request, [], lambda pull: land_history(portal, pull, ids, properties), load)
-    ingest.note_clock(portal, "hubspot")
-    return [pull]
+    here, _ = ingest.bring(portal, "hubspot", "owner", "full", {"asked": "here"}, [], lambda pull: land_owners(portal, pull, archived=False), load)
+    if "refused" in here.cursor:
+        return [here]
+    left, _ = ingest.bring(portal, "hubspot", "owner_archived", "full", {"asked": "left"}, [], lambda pull: land_owners(portal, pull, archived=True), load)
+    return [here, left]
+
+
+def ingest_histories(portal: Portal, ingest: Ingest, wanted: PropertyList) -> list[LandedPull]:
+    """Pulls the history of mapped properties of the contacts whose binding changed or may change, and of the sync time of those whose binding changed; loads
+    it. Asks HubSpot nothing when none needs it.
+    """
+    mapped = ingest.policy.properties()
+    needed = contacts_without_history(ingest.connection, ingest.policy.policy.secondary_email_matches)
+    pulls: list[LandedPull] = []
+    sync_time = [SYNC_TIME] if SYNC_TIME in wanted.properties else []
+    for name, ids, properties in (
+        ("switch_history", needed.switched, list(dict.fromkeys([*mapped, *sync_time]))),
+        ("contact_history", needed.others, mapped),
+    ):
+        if not ids or not properties:
+            continue
+
+        def land(pull: LandedPull, ids: list[str] = ids, properties: list[str] = properties) -> None:
+            land_history(portal, pull, ids, properties)
+
+        def load(pull: LandedPull, ids: list[str] = ids) -> None:
+            report_pull(pull, load_hubspot_history(ingest.connection, pull, ids))
+
+        request = {"asked": digest(properties), "ids": digest(ids)}
+        pulls.append(ingest.bring(portal, "hubspot", name, "incremental", request, [], land, load)[0])
+    if pulls:
+        ingest.note_clock(portal, "hubspot")
+    return pulls

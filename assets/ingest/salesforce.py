@@ -11,11 +11,13 @@ from datetime import datetime
 from assets.ingest.bring import Ingest, report_pull
 from assets.pull.landing import LandedPull, Mode, digest
 from assets.pull.salesforce import FieldList, columns_of, land_by_id, land_ids, land_values, query_for
+from assets.pull.salesforce_authors import USER_FIELDS, land_field_history, land_users
 from assets.pull.salesforce_org import Org
+from assets.warehouse.authors import load_field_history, load_users, records_without_history, untracked
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
 from assets.warehouse.set_aside import ids_set_aside
 from assets.warehouse.shrinkage import note_count
-from assets.warehouse.watermark import increment_from
+from assets.warehouse.watermark import increment_from, note_not_seen
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -31,6 +33,39 @@ def ingest_object(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> lis
     note_count(ingest.connection, f"salesforce.{name}", "counted", None, org.count(name))
     ingest.note_clock(org, "salesforce")
     return pulls
+
+
+def ingest_users(org: Org, ingest: Ingest) -> LandedPull:
+    """Pulls the org's users, those who changed once they are known, and loads them; where they may not be seen, the coverage says so."""
+    asked = digest(USER_FIELDS)
+    since = None if ingest.full else increment_from(ingest.connection, "salesforce", "User", asked, ingest.policy.pull.salesforce_overlap_minutes)
+
+    def load(pull: LandedPull) -> None:
+        if "refused" in pull.cursor:
+            pull.manifest.not_seen = [f"the names and e-mails of users: the integration user may not read User ({pull.cursor['refused']})"]
+        report_pull(pull, load_users(ingest.connection, pull))
+
+    mode: Mode = "incremental" if since else "full"
+    return ingest.bring(org, "salesforce", "User", mode, {"asked": asked}, [], lambda pull: land_users(org, pull, since), load, since)[0]
+
+
+def ingest_field_history(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> LandedPull | None:
+    """Pulls the field history of Leads or Contacts where it is needed and was not read since; None when that is nowhere. Where it is not kept, or may not be
+    seen, the coverage says so. After both CRMs: which records need it follows from the bindings.
+    """
+    ids = records_without_history(ingest.connection, name, ingest.policy.policy.secondary_email_matches)
+    if not ids:
+        return None
+
+    def load(pull: LandedPull) -> None:
+        if "refused" in pull.cursor:
+            pull.manifest.not_seen = [f"the field history of {name}s: not kept, or not shown to the integration user ({pull.cursor['refused']})"]
+        report_pull(pull, load_field_history(ingest.connection, pull, name, ids))
+        if "refused" not in pull.cursor and (untold := untracked(ingest.connection, name, wanted.mapped)):
+            note_not_seen(ingest.connection, pull, [untold])
+
+    request = {"asked": digest([name]), "ids": digest(ids)}
+    return ingest.bring(org, "salesforce", f"{name}History", "incremental", request, [], lambda pull: land_field_history(org, pull, name, ids), load)[0]
 
 
 def _bring_values(org: Org, ingest: Ingest, name: str, wanted: FieldList, since: datetime | None) -> LandedPull:

@@ -22,16 +22,18 @@ from assets.pull.salvage import SortedPage, id_in, sort_out
 
 log = logging.getLogger("bindwatch.pull")
 
+SYNC_TIME = "salesforcelastsynctime"
 ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
 _HISTORY = [*ID_PROPERTIES, "email"]
 _REQUIRED = ["email", *ID_PROPERTIES]
 _MERGED = "hs_merged_object_ids"
 _WELCOME = [
-    "hs_additional_emails", _MERGED, "salesforcelastsynctime", "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
+    "hs_additional_emails", _MERGED, SYNC_TIME, "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
 _GROWTH = 1000  # contacts that may change while a walk over changes goes on, beside twice as many as it announced
 _EMPTY_PAGES = 5  # one after the other, in a walk that says it is not over
 _ARCHIVED = 1_000_000  # archived contacts beside ten times as many as live ones: nothing announces how many there are
+_OWNERS = 1_000_000  # nothing announces how many there are; no portal has so many users
 _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for one by one before the pull is called incomplete
 
 
@@ -117,6 +119,27 @@ def land_list_members(portal: Portal, pull: LandedPull, list_id: str) -> None:
     """Lands the members of the inclusion list."""
     problem = _land_pages(portal, pull, lambda after: _as_members(*portal.list_members_page(list_id, after)), _twice(portal))
     pull.finish(None, problem or (f"{len(pull.asides):,} of its members came without an id" if pull.asides else None))
+
+
+def land_owners(portal: Portal, pull: LandedPull, archived: bool) -> None:
+    """Lands the owners of records, who are here or have left. Where the key may not see them, the cursor says `refused`, and the pull is complete."""
+
+    def read(after: str | None) -> SortedPage:
+        page = portal.owners_page(archived, after)
+        if page is None:
+            raise _NotShown
+        return sort_out(*page, "results", lambda owner: None if _id_of(owner) else aside_of(None, owner, "without_id"))
+
+    try:
+        pull.finish(None, _land_pages(portal, pull, read, lambda: _OWNERS))
+    except _NotShown:
+        pull.start_over()
+        pull.move({"refused": True})
+        pull.finish(None)
+
+
+class _NotShown(Exception):
+    pass
 
 
 # ── what came, and what of it can be read ────────────────────────────────────────────────────────────────────────────────────────

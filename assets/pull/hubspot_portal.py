@@ -41,6 +41,7 @@ from assets.pull.salvage import split_page
 PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
 SEARCH_PAGE = 200
+OWNERS_PAGE = 500
 _PASSING = {408, 423, 429, 477, *range(500, 600)}
 # The versions of the API, the best first, and when HubSpot ends each one. It names months (18 after a release); the first day is the safe one.
 VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date(2027, 9, 1)}
@@ -236,6 +237,16 @@ class Portal:
 
     def list_members_page(self, list_id: str, after: str | None, limit: int = PAGE) -> Page:
         return self._call("the inclusion list", "GET", self._path("lists", f"{quote(list_id, safe='')}/memberships"), [("limit", limit), *_behind(after)])
+
+    def owners_page(self, archived: bool, after: str | None) -> Page | None:
+        """Owners of records, who are here or have left; None where the key may not see them, or the portal does not tell."""
+        query = [("limit", OWNERS_PAGE), *_behind(after), ("archived", archived)]
+        try:
+            return self._call("the owners", "GET", self._path("owners", "").rstrip("/"), query)
+        except PullProblem as problem:
+            if _status_behind(problem) not in (_NO_SCOPE, *_NOT_THERE):
+                raise
+            return None
 
     def _call(
         self, doing: str, method: str, path: str, query: Query = (), body: dict[str, Any] | None = None, is_search: bool = False, shape: type = list

@@ -32,18 +32,20 @@ log = logging.getLogger("bindwatch.pull")
 
 OBJECTS = ("Lead", "Contact")
 
-# Without these a record cannot be placed. Name only makes it readable.
+# Without these a record cannot be placed.
 _REQUIRED = {
     "Lead": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted", "MasterRecordId",
              "IsConverted", "ConvertedContactId"],
     "Contact": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted",
                 "MasterRecordId", "AccountId"],
 }  # fmt: skip
-_IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
+IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
 _TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
 _SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
 _EMPTY_PAGES = 5  # one after the other, of an answer that says it is not over
+# What only makes a record readable, or says who wrote it: a field of its own, or of a related record.
+_WELCOME = {"Lead": ["Name", "CreatedById"], "Contact": ["Name", "CreatedById", "Account.Name"]}
 _PREFIX = {"Lead": "00Q", "Contact": "003"}  # of their ids
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
@@ -81,7 +83,16 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
             field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if key.endswith("Id") or field.get("relationshipName")
         }
         mapped = {}
+        not_seen = []
+        for field in _WELCOME[name]:
+            relation, _, last = field.rpartition(".")
+            if relation and relation in relations and last in (fields_there := _related(org, described, relation)):
+                mapped[field] = of_salesforce(fields_there[last], is_related=True)  # as a mapped one: it may be shown
+            elif field not in described:
+                not_seen.append(f"the field {name}.{field}")
         for field in policy.fields(name):
+            if field in mapped:
+                continue
             relation, _, last = field.rpartition(".")
             if field in described:
                 mapped[field] = of_salesforce(described[field])
@@ -90,8 +101,8 @@ def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
             else:
                 unseen.append(f"{name}.{field}")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
-        fields = [*_REQUIRED[name], *(["Name"] if "Name" in described else [])]
-        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, [] if "Name" in described else [f"the field {name}.Name"])
+        fields = [*_REQUIRED[name], *(field for field in _WELCOME[name] if field in described)]
+        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen)
     if unseen:
         raise PullProblem(
             "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
@@ -123,7 +134,7 @@ def land_values(org: Org, pull: LandedPull, name: str, wanted: FieldList, since:
         if since is None:
             _land_bulk_job(org, pull, soql, wanted.fields, settings)
         elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
-            _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {_moment_literal(since)}", wanted.fields, settings)
+            _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {moment_literal(since)}", wanted.fields, settings)
 
 
 def land_ids(org: Org, pull: LandedPull, name: str, fields: Sequence[str], settings: Pull) -> None:
@@ -136,8 +147,8 @@ def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Se
     """Lands these records, and nobody whom nobody asked for. may_be_gone: the org has not listed them a moment ago."""
     soql = query_for(name, wanted.fields)
     with problems_in_words(org.access, f"records of {name} by their ids"):
-        for start in range(int(pull.cursor.get("done", 0)), len(ids), _IDS_OF_A_QUERY):
-            some = ids[start : start + _IDS_OF_A_QUERY]
+        for start in range(int(pull.cursor.get("done", 0)), len(ids), IDS_OF_A_QUERY):
+            some = ids[start : start + IDS_OF_A_QUERY]
             listed = ", ".join(f"'{record_id}'" for record_id in some)
             body, page = org.query_all(f"{soql} WHERE Id IN ({listed})")
             if not page["done"]:
@@ -152,7 +163,7 @@ def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Se
             if missing and not may_be_gone and not any(aside.is_unnamed for aside in found.asides):
                 pull.finish(None, f"{len(missing):,} records that it had listed were asked for and not answered, {missing[0]} first")
                 return
-            pull.write_page(found.body, ".json", len(found.records), {"done": start + _IDS_OF_A_QUERY}, found.asides)
+            pull.write_page(found.body, ".json", len(found.records), {"done": start + IDS_OF_A_QUERY}, found.asides)
         pull.finish(None)
 
 
@@ -199,7 +210,7 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         if pull.cursor.get("is_ordered") is False:
             pull.start_over()  # a place to go on from exists in an order only
         place = pull.cursor
-        where = f"SystemModstamp >= {_moment_literal(since)}"
+        where = f"SystemModstamp >= {moment_literal(since)}"
         if place:
             where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
         try:
@@ -243,7 +254,7 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
 
 def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> dict[str, object]:
     """The cursor behind a page: (stamp, id) of its last record, as SOQL literals; and whether all pages so far came in that order."""
-    places = [(_moment_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
+    places = [(moment_literal(datetime.fromisoformat(record["SystemModstamp"])), record["Id"]) for record in records]
     if before:
         places.insert(0, (str(before["stamp"]), str(before["id"])))
     if not places:
@@ -252,7 +263,7 @@ def _place_behind(records: list[dict[str, Any]], before: dict[str, object]) -> d
     return {"stamp": places[-1][0], "id": places[-1][1], "is_ordered": is_ordered}
 
 
-def _moment_literal(moment: datetime) -> str:
+def moment_literal(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 

@@ -145,7 +145,7 @@ class Org:
             try:
                 answer: dict[str, Any] = getattr(self._client, name).describe()
             except Refusal as refusal:
-                if refusal.status == 404:
+                if refusal.status == 404 or refusal.code.startswith("INSUFFICIENT_ACCESS"):
                     return None
                 raise
             return {field["name"]: field for field in answer["fields"]}

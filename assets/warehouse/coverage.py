@@ -32,6 +32,14 @@ _PULLS = """
     where pull.run_id = (select run_id from main.current_run)
     order by pull.pull_no"""
 
+# Field history is read of records that need it: a run in which none does knows no more of it than the last one that read some.
+_HISTORIES = """
+    select replace(object, 'History', '') as object, max_by(coalesce(not_seen, []), pull_no) as not_seen, bool_or(run.run_id is not null) as is_of_this_run
+    from raw.pull as pull
+    left join main.current_run as run on run.run_id = pull.run_id
+    where object in ('LeadHistory', 'ContactHistory') and complete
+    group by object"""
+
 # What changes without telling is found by comparing all ids; these objects are compared by full runs only.
 _COMPARED = ("Lead", "Contact", "contact")
 
@@ -44,6 +52,7 @@ def read_coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[
     were compared last); not_seen (in words). Times are UTC.
     """
     identified = read_identity(connection)
+    of_histories = {name: not_seen for name, not_seen, is_of_this_run in connection.execute(_HISTORIES).fetchall() if not is_of_this_run}
     relation = connection.execute(_PULLS)
     names = [column[0] for column in relation.description or []]
     coverage: dict[str, list[dict[str, Any]]] = {"salesforce": [], "hubspot": []}
@@ -52,6 +61,7 @@ def read_coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[
         if pull["object"] in _COMPARED and pull["mode"] == "incremental" and pull["compared_at"] != pull["to"]:
             since = f" since {pull['compared_at'][:10]}" if pull["compared_at"] else ""
             pull["not_seen"].append(f"what vanished{since}: only a full run compares all ids")
+        pull["not_seen"] += of_histories.get(pull["object"], [])
         source = pull.pop("source")
         if source not in identified:
             pull["not_seen"].append(f"whether this is the {'org' if source == 'salesforce' else 'portal'} that the home belongs to: it does not tell its id")

@@ -1,5 +1,6 @@
 """The property history of HubSpot contacts: every entry once, and of which contacts it was read."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -25,17 +26,55 @@ def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull
     return result
 
 
-def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Live contacts whose mapped properties need a history, and changed since it was read last: their binding changed, or their e-mail has
-    more than one Salesforce record.
+# Who there is, as pulled: contacts under the e-mails that may lead to a record, live records, and who could take a contact's binding over. More than the
+# models make of it (core.rival) may be in here, and nothing less. secondary_email_matches: of the policy.
+PEOPLE = """with contact as (
+        select id, max(pull_no) as pull_no, main.matching_email(max_by(properties['email'], pull_no)) as email,
+            max_by(properties['hs_additional_emails'], pull_no) as additional_emails,
+            left(main.trim_text(max_by(properties['salesforceleadid'], pull_no)), 15) as lead_id,
+            left(main.trim_text(max_by(properties['salesforcecontactid'], pull_no)), 15) as contact_id
+        from raw.hubspot_contact group by id having not max_by(archived, pull_no)
+    ),
+    record as (
+        select record_id, any_value(object_type) as object_type, max(pull_no) as pull_no, main.matching_email(max_by(email, pull_no)) as email,
+            coalesce(main.is_true(max_by(is_deleted, pull_no)), false) or coalesce(main.is_true(max_by(is_converted, pull_no)), false) as is_gone,
+            max_by(coalesce(master_record_id, ''), pull_no) as merged_into
+        from (select 'Lead' as object_type, * from raw.salesforce_lead union all select 'Contact', * from raw.salesforce_contact) group by record_id
+    ),
+    cluster as (
+        select email from record where email is not null and not is_gone group by email having count(*) > 1
+    ),
+    address as (
+        select id, lead_id, contact_id, email from contact where email is not null
+        union
+        select id, lead_id, contact_id, main.matching_email(address)
+        from (
+            select *, unnest(string_split(additional_emails, ';')) as address from contact where $secondary_email_matches and additional_emails <> '')
+    ),
+    rival as (
+        select address.id, record.record_id, record.pull_no
+        from address
+        inner join record on record.email = address.email and not record.is_gone
+        where left(record.record_id, 15) not in (coalesce(address.lead_id, ''), coalesce(address.contact_id, ''))
+          and (coalesce(address.lead_id, '') <> '' or coalesce(address.contact_id, '') <> '' or address.email in (select email from cluster))
+    )"""
+
+
+@dataclass(frozen=True)
+class WithoutHistory:
+    """Live contacts whose history of mapped properties is needed and was not read since they changed. switched: their binding changed, so that the history
+    of the sync time is needed, too; others: a record that they are not bound to could take the binding over.
     """
-    query = """
-        with read as (
+
+    switched: list[str]
+    others: list[str]
+
+
+def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool) -> WithoutHistory:
+    query = f"""
+        {PEOPLE},
+        read as (
             select contact_id, max(pull_no) as pull_no from raw.hubspot_history_read group by contact_id
-        ),
-        contact as (
-            select id, max(pull_no) as pull_no, main.matching_email(max_by(properties['email'], pull_no)) as email
-            from raw.hubspot_contact group by id having not max_by(archived, pull_no)
         ),
         switched as (
             select contact_id
@@ -43,23 +82,17 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection) -> list[str]
             where property in ('salesforceleadid', 'salesforcecontactid')
             group by contact_id
             having count(distinct nullif(value, '')) > 1
-        ),
-        record as (
-            select main.matching_email(max_by(email, pull_no)) as email,
-                coalesce(main.is_true(max_by(is_deleted, pull_no)), false) or coalesce(main.is_true(max_by(is_converted, pull_no)), false) as is_gone
-            from (from raw.salesforce_lead union all from raw.salesforce_contact) group by record_id
-        ),
-        cluster as (
-            select email from record where email is not null and not is_gone group by email having count(*) > 1
         )
-        select contact.id
+        select contact.id, switched.contact_id is not null
         from contact
         left join read on read.contact_id = contact.id
-        where (contact.id in (select contact_id from switched) or contact.email in (select email from cluster))
+        left join switched on switched.contact_id = contact.id
+        where (switched.contact_id is not null or contact.email in (select email from cluster) or contact.id in (select id from rival))
           and contact.pull_no > coalesce(read.pull_no, 0)
         order by length(contact.id), contact.id"""
     rows = count_rows(connection, "raw.hubspot_contact")
-    return in_little_memory(connection, rows, lambda: [row[0] for row in connection.execute(query).fetchall()])
+    found = in_little_memory(connection, rows, lambda: connection.execute(query, {"secondary_email_matches": secondary_email_matches}).fetchall())
+    return WithoutHistory([contact_id for contact_id, switched in found if switched], [contact_id for contact_id, switched in found if not switched])
 
 
 def stage_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> list[Aside]:

@@ -77,6 +77,11 @@ def note_pull(connection: duckdb.DuckDBPyConnection, pull: LandedPull, result: L
     connection.execute(f"insert into raw.pull ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
 
 
+def note_not_seen(connection: duckdb.DuckDBPyConnection, pull: LandedPull, not_seen: list[str]) -> None:
+    """Adds what showed only when a pull had been loaded."""
+    connection.execute("update raw.pull set not_seen = list_concat(not_seen, ?) where pull_id = ?", [not_seen, pull.manifest.pull_id])
+
+
 def next_pull_no(connection: duckdb.DuckDBPyConnection) -> int:
     return count(connection, "select coalesce(max(pull_no), 0) + 1 from raw.pull")
 

@@ -124,7 +124,7 @@ seen as (
     -- how far each run had seen, by the clocks of the CRMs; one that did not get all three objects may have missed candidates
     select max(pull_no) as pull_no, max(max(watermark_to)) over (order by max(pull_no)) as seen_until
     from raw.pull
-    where complete
+    where complete and object <> 'User'  -- whose stamps say nothing of records
     group by run_id
     having count(distinct object) filter (where object in ('Lead', 'Contact', 'contact')) = 3
 ),
