@@ -9,9 +9,9 @@ import pytest
 from assets.published.decisions import Decision, DecisionStore, write_decisions
 from assets.published.restore_plan import LEFT_ALONE, UNCLEAR, write_plan
 from assets.published.snapshot import open_snapshot
-from tests.test_backtest import run_command
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import publish
+from tests.test_backtest import run_command
 from tests.test_causes import EVA, INTEGRATION, MINUTE, TOM, watched
 
 BEFORE_JUMP = day(30.2 - 10 * MINUTE)
