@@ -141,7 +141,8 @@ judged as (
         latest.user_id as latest_user_id,
         latest.is_certain,
         latest.user_id in (select user_id from own_user) as is_latest_own,
-        latest.last_modified_at > settled.settled_at and latest.last_modified_at > settled.created_at + interval 1 second as is_latest_edit,
+        latest.last_modified_at > settled.settled_at
+            and (latest.last_modified_at > settled.created_at + interval 1 second or latest.user_id <> settled.created_by_id) as is_latest_edit,
         traced.user_id as traced_user_id
     from settled
     left join latest
