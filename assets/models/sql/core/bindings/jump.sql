@@ -86,6 +86,7 @@ latest as (
         max_by(version.modified_at, (version.modified_at, version.pull_no)) as modified_at,
         max_by(version.last_modified_at, (version.modified_at, version.pull_no)) as last_modified_at,
         max_by(version.last_modified_by_id, (version.modified_at, version.pull_no)) as user_id,
+        max_by(version.last_modified_by_id, (version.modified_at, version.pull_no)) filter (where version.modified_at <= settled.settled_at) as user_id_before,
         coalesce(max_by(version.held_at, (version.modified_at, version.pull_no)) >= settled.changed_at, false) as is_certain
     from settled
     inner join version on version.record_id = settled.to_id and version.modified_at <= settled.changed_at
@@ -141,8 +142,12 @@ judged as (
         latest.user_id as latest_user_id,
         latest.is_certain,
         latest.user_id in (select user_id from own_user) as is_latest_own,
-        latest.last_modified_at > settled.settled_at
-            and (latest.last_modified_at > settled.created_at + interval 1 second or latest.user_id <> settled.created_by_id) as is_latest_edit,
+        -- automation may move SystemModstamp alone: then whoever was not named before has come since
+        latest.modified_at > settled.settled_at and coalesce(
+            latest.last_modified_at > settled.settled_at
+            and (latest.last_modified_at > settled.created_at + interval 1 second or latest.user_id <> settled.created_by_id),
+            false)
+            or coalesce(latest.modified_at > settled.settled_at and latest.user_id <> latest.user_id_before, false) as is_latest_edit,
         traced.user_id as traced_user_id
     from settled
     left join latest
