@@ -212,6 +212,12 @@ def _print_standing(manifest: dict[str, Any]) -> None:
     for reason, words in (("date", "past their date"), ("facts", "because the facts changed")):
         if lapsed.get(reason):
             stdout.print(f"[yellow]{lapsed[reason]:,} waivers lapsed {words}.[/]")
+    if old := manifest.get("old_jumps"):
+        stdout.print(
+            f"[yellow]{amount(old, 'jump')} from before this run count as open again: their values were never made good.[/] `bindwatch restore-plan` puts them "
+            f"back; `bindwatch decide accept --check switch_happened --before {manifest['as_of'][:19]} --reason …` accepts all of them.",
+            soft_wrap=True,
+        )
     certificate = manifest.get("certified")
     if certificate is None:
         stdout.print("[dim]Certified bindings: none yet. They are written when every blocking check holds.[/]")

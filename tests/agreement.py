@@ -465,7 +465,8 @@ def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:
     names = [names[0 if record.type == "Lead" else 1] for name, names in MAPPING.items() if name != "salesforceownerid"]
     return {
         "record_id": record.id, "id": record.id, "system_modstamp": _iso(record.modified_at), "created_date": _iso(record.created_at),
-        "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "created_by_id": record.created_by, "owner_id": record.owner_id,
+        "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "created_by_id": record.created_by,
+        "owner_id": record.owner_id,
         "email": record.fields.get("Email"), "is_deleted": str(record.is_deleted).lower(), "master_record_id": record.master_id,
         "is_converted": str(record.converted_contact_id is not None).lower(), "converted_contact_id": record.converted_contact_id,
         "fields": {name: field_value(world, record, name) for name in names if name},

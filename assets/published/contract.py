@@ -14,6 +14,7 @@ TABLES = {
     "overwritten_value": "core.overwritten_value",
     "value_source": "core.value_source",
     "salesforce_user": "core.salesforce_user",
+    "typed_value": "core.typed_value",
     "merge_event": "core.merge_event",
     "merge_advice": "core.merge_advice",
     "restorable_value": "core.restorable_value",

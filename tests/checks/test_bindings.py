@@ -412,3 +412,64 @@ def test_bound_record_merged_away_does_not_fire_for_the_winner_for_a_deleted_rec
     crm.lead(2)
     crm.contact(bound=crm.lead(1, merged_into=RIVAL), archived_at=day(20))
     assert crm.findings("bound_record_merged_away") == []
+
+
+def written_by(source: str, contacts: int = 1) -> Crm:
+    """A first run; after it somebody writes the rival's id into the contact."""
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    crm.end_run()
+    crm.later()
+    crm.contact(bound=RIVAL, since=None)
+    crm.history("101", "salesforceleadid", (day(30.2), RIVAL, source))
+    for number in range(contacts - 1):
+        email = f"p{number}@example.com"
+        crm.contact(str(200 + number), bound=crm.lead(50 + number, email=email), since=None, email=email)
+        crm.history(str(200 + number), "salesforceleadid", (day(2), lead_id(50 + number), source))
+    return crm
+
+
+def test_binding_changed_by_hand_fires_for_whoever_is_not_the_integration() -> None:
+    for source in ("IMPORT", "CRM_UI", "API"):
+        crm = written_by(source)
+        finding = one(crm, "binding_changed_by_hand")
+        assert (finding["severity"], finding["salesforce_id"], finding["rival_ids"]) == ("warn", RIVAL, [BOUND])
+        assert source in finding["reason"]
+        assert crm.findings("switch_happened") == []
+    crm.end_run(day(31))
+    assert one(crm, "binding_changed_by_hand")["fingerprint"] == finding["fingerprint"], "it stays"
+    crm.end_run(day(62))
+    assert crm.findings("binding_changed_by_hand") == [], "for 30 days"
+
+
+def test_binding_changed_by_hand_leaves_the_integration_merges_and_moves_of_a_portal_alone() -> None:
+    for source in ("SALESFORCE", "MERGE_CONTACTS", "MIGRATION"):
+        crm = written_by(source)
+        assert crm.findings("binding_changed_by_hand") == []
+
+
+def test_binding_changed_by_hand_is_over_when_the_integration_wrote_the_id_again() -> None:
+    crm = written_by("IMPORT")
+    crm.end_run(day(31))
+    crm.later()
+    crm.history("101", "salesforceleadid", (day(30.6), BOUND))
+    assert crm.findings("binding_changed_by_hand") == []
+    (row,) = crm.rows("select * from review.finding where check_name = 'binding_changed_by_hand'")
+    assert row["resolved_by"] == "repaired"
+
+
+def test_binding_changed_by_hand_says_nothing_in_a_portal_that_others_keep() -> None:
+    crm = written_by("INTEGRATION", contacts=19)
+    assert len(crm.findings("binding_changed_by_hand")) == 19
+    crm = written_by("INTEGRATION", contacts=20)
+    assert crm.findings("binding_changed_by_hand") == []
+
+
+def test_mislinked_email_names_the_record_that_has_the_contacts_own_e_mail() -> None:
+    crm = Crm(follow_up="sticky")
+    crm.lead(1, email="else@example.com")
+    crm.lead(2)
+    crm.contact(bound=BOUND)
+    finding = one(crm, "mislinked_email")
+    assert RIVAL in finding["action"]
+    assert RIVAL in finding["action_de"]

@@ -179,7 +179,11 @@ compared as (
 dated as (
     select
         compared.*,
-        case when change in ('new', 'reopened', 'worsened') then run.as_of else least(open_before, run.as_of) end as open_since,
+        case
+            when change in ('new', 'reopened', 'worsened') then run.as_of
+            -- known before, and found only now: by a newer version, or since the check is on
+            else least(coalesce(open_before, (select max(as_of) from main.run where verdict in ('pass', 'fail'))), run.as_of)
+        end as open_since,
         case when change in ('new', 'reopened', 'worsened') then run.run_no else coalesce(open_run_before, 0) end as open_run_no
     from compared
     cross join run
