@@ -177,7 +177,7 @@ def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison
     )
     of_crms = rows[0]["events"] if rows else 0
     history = snapshot.worklist.history(finding)
-    rows += [{**row, "event": f"finding_{row['event']}"} for row in history]
+    rows += [{**row, "event": f"finding_{row['event']}", "after": None} for row in history]
     rows.sort(key=lambda row: (row["happened_at"], row["event"]), reverse=True)
     return rows[:CHANGES_AT_ONCE], of_crms + len(history)
 

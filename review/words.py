@@ -131,7 +131,7 @@ REFUSED |= {
     ),
     "no_such_property": P_("{number} finding has no open value of these fields.", "{number} findings have no open value of these fields."),
 }
-SOURCE = {"typed": N_("typed: it made the contact jump"), "foreign": N_("another record's value"), "unclear": N_("nobody can say whether it was typed")}
+VALUE_SOURCE = {"typed": N_("typed: it made the contact jump"), "foreign": N_("another record's value"), "unclear": N_("nobody can say whether it was typed")}
 RESOLVED_BY = {"repaired": N_("repaired"), "accepted": N_("accepted"), "gone": N_("nothing is left of it")}
 SAY_WHY_ACCEPTED = N_("Nothing was decided: to accept something needs a reason that somebody understands in a year.")
 DECIDED = {
