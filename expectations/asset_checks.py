@@ -13,7 +13,17 @@ from assets.progress import doing
 from assets.published.publish import publish_verdict, read_certificate
 from assets.verdict import Verdict
 from assets.warehouse.damage import note_end_of_run
-from assets.warehouse.ledger import CheckRecord, built_models_in, close_run, count_lapsed_waivers, memory_with, read_baseline, read_trends, summarise_run
+from assets.warehouse.ledger import (
+    CheckRecord,
+    built_models_in,
+    close_run,
+    count_lapsed_waivers,
+    count_old_jumps,
+    memory_with,
+    read_baseline,
+    read_trends,
+    summarise_run,
+)
 from expectations.gate import Outcome, check_specs, evaluate
 
 # The models are built from these tables before the gate opens, so Dagster cannot hold the models back for a check on them.
@@ -74,6 +84,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
                     for o in outcomes
                 ],
                 "waivers_lapsed": count_lapsed_waivers(connection),
+                "old_jumps": count_old_jumps(connection),
                 "baseline": read_baseline(connection),
             },
         )  # fmt: skip

@@ -37,6 +37,7 @@ COMMANDS = {
         "decide acknowledge": "bindwatch decide acknowledge 3014f72f",
         "decide assign": "bindwatch decide assign 3014f72f --to bob",
         "decide waive": 'bindwatch decide waive 3014f72f --reason "twins" --until 2099-01-31',
+        "decide accept": 'bindwatch decide accept 3014f72f --property jobtitle --reason "promoted"',
         "decide undo": "bindwatch decide undo 3014f72f",
     },
     "Before a merge or an import": {
@@ -247,24 +248,29 @@ def restore_plan(
             metavar="FOLDER", help="One file an action goes there. A name that ends in .csv, and standard output without it, hold the values to put back."
         ),
     ] = None,
+    contact: Annotated[str | None, typer.Option(metavar="ID", help="Only this HubSpot contact.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only what was replaced or deleted on that day or time (UTC), or later.")] = None,
+    with_unclear: Annotated[
+        bool, typer.Option("--with-unclear", help="Also the values of which nobody can say whether they were typed, in the file 5-unclear.csv.")
+    ] = False,
 ) -> int:
     """What switches and wrong merges took from contacts, as files that put it back. Nothing is written to a CRM.
 
-    Exit code 0, or 3 without a published snapshot.
+    Exit code 0. 2: there is no such contact. 3: there is no published snapshot.
     """
-    from assets.published.restore_plan import RestorePlan, write_plan, write_values
+    from assets.published.restore_plan import RestorePlan, find_contact, write_plan, write_values
     from assets.published.snapshot import open_snapshot
     from pipelines.answer import write_answer
     from pipelines.report import print_restore_plan
     from pipelines.settings import home
 
     snapshot = open_snapshot(home())
+    of_contact = find_contact(snapshot, contact) if contact is not None else None
     if out is not None and out.suffix.lower() != ".csv":
-        print_restore_plan(write_plan(snapshot, out, since), out)
+        print_restore_plan(write_plan(snapshot, out, since, of_contact, with_unclear), out)
         return 0
     found: list[RestorePlan] = []
-    write_answer(out, lambda path: found.append(write_values(snapshot, path, since)))
+    write_answer(out, lambda path: found.append(write_values(snapshot, path, since, of_contact, with_unclear)))
     print_restore_plan(found[0], None)
     return 0
 

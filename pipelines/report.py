@@ -160,9 +160,11 @@ def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
         f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
         "Salesforce first.",
         f"Deleted contacts that can be restored: {found.deleted:,}. Salesforce fields that hold a value of another record: {found.backfilled:,}.",
-        f"Values left alone: {found.edited:,} that somebody wrote later, {found.back:,} that are back already, "
-        f"{found.impossible:,} that cannot be put back now.",
+        f"Values left alone: {found.edited:,} that somebody wrote later, {found.typed:,} that somebody typed or accepted, {found.back:,} that are back "
+        f"already, {found.impossible:,} that cannot be put back now.",
     ]
+    if found.unclear:
+        lines.append(f"{amount(found.unclear, 'value')} may have been typed or not: nobody can say. [dim]--with-unclear has them.[/]")
     lines.append(
         f"One file an action is in {escape(str(folder))}, in the order of their numbers." if folder else "[dim]--out FOLDER writes one file an action.[/]"
     )
@@ -224,6 +226,12 @@ def _print_standing(manifest: dict[str, Any]) -> None:
     for reason, words in (("date", "past their date"), ("facts", "because the facts changed")):
         if lapsed.get(reason):
             stdout.print(f"[yellow]{lapsed[reason]:,} waivers lapsed {words}.[/]")
+    if old := manifest.get("old_jumps"):
+        stdout.print(
+            f"[yellow]{amount(old, 'jump')} from before this run count as open again: their values were never made good.[/] `bindwatch restore-plan` puts them "
+            f"back; `bindwatch decide accept --check switch_happened --before {manifest['as_of'][:19]} --reason …` accepts all of them.",
+            soft_wrap=True,
+        )
     certificate = manifest.get("certified")
     if certificate is None:
         stdout.print("[dim]Certified bindings: none yet. They are written when every blocking check holds.[/]")

@@ -14,6 +14,7 @@ SALESFORCE_KEEPS_DAYS = 15  # what was deleted or merged, in its recycle bin (do
 
 def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
     """The figures of the report. since: from when on (UTC); the last DEFAULT_DAYS before the latest damage, when not given."""
+    asked = since
     if since is None:
         (last,) = snapshot.query(f"select max(happened_at) as happened_at from ({_HAPPENED})", {"since": datetime(1970, 1, 1)})
         since = (last["happened_at"] or datetime(1970, 1, 1)) - timedelta(days=DEFAULT_DAYS)
@@ -27,6 +28,7 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
     )
     return {
         "since": since,
+        "asked": asked,
         "totals": totals,
         "hours": snapshot.query(
             f"""select date_trunc('hour', happened_at) as hour, count(*) filter (where what = 'switch') as switches,
@@ -37,16 +39,18 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
         ),
         "users": snapshot.query(
             f"""select user_id, count(*) filter (where what = 'gone') as gone, count(*) filter (where what = 'switch') as switches,
-                       min(happened_at) as first_at, max(happened_at) as last_at
-                from ({_HAPPENED}) where user_id is not null group by user_id order by gone + switches desc, user_id limit 12""",
+                       min(happened_at) as first_at, max(happened_at) as last_at,
+                       (select any_value(name) from published.salesforce_user as users where users.user_id = happened.user_id) as user_name
+                from ({_HAPPENED}) as happened where user_id is not null group by user_id order by gone + switches desc, user_id limit 12""",
             moment,
         ),
         "fields": snapshot.query(
             f"""select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable,
-                       count(*) filter (where status = 'back') as back, count(*) filter (where status = 'edited_later') as edited,
-                       count(*) filter (where status in ('of_account', 'read_only', 'contact_gone')) as impossible
+                       count(*) filter (where status = 'unclear') as unclear,
+                       count(*) filter (where status = 'back') as back, count(*) filter (where status in ('edited_later', 'typed', 'accepted')) as edited,
+                       count(*) filter (where status in ('typed_over', 'brought', 'of_account', 'read_only', 'contact_gone')) as impossible
                 from ({RESTORABLE}) group by property order by restorable desc, property""",
-            moment,
+            {"since": asked or datetime(1970, 1, 1)},  # the figures of the plan that the page offers
         ),
         "people": snapshot.query(
             f"""with worst as (
@@ -77,7 +81,7 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
 _HAPPENED = """
 select 'switch' as what, event.switched_at as happened_at, event.hubspot_contact_id as contact_id, event.from_id, event.to_id,
        event.overwritten_count as overwritten,
-       event.edited_by_id as user_id
+       event.by_user_id as user_id
 from published.switch_event as event
 where event.cause in ('duplicate_switch', 'unexplained', 'salesforce_merge') and event.from_id is not null and event.switched_at >= $since
 union all

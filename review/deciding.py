@@ -41,6 +41,7 @@ class _Wish:
     reason: str | None
     until: datetime | None
     seen: int | None
+    properties: tuple[str, ...] = ()
 
 
 class Deciding:
@@ -69,12 +70,12 @@ class Deciding:
         if worklist.problem is not None:
             worklist.refresh(at_once=True)
         standing = {row["fingerprint"] for row in worklist.decisions if row["action"] != "undo" and not row["is_undone"]}
-        objections = [objection(wish.action, finding, finding["fingerprint"] in standing) for finding in findings]
+        objections = [objection(wish.action, finding, finding["fingerprint"] in standing, wish.properties) for finding in findings]
         refused = [found for found in objections if found]
         decided = [finding for finding, found in zip(findings, objections, strict=True) if not found]
         try:
             worklist.insist()
-            decisions = [Decision(wish.action, wish.user, finding, wish.owner, wish.reason, wish.until) for finding in decided]
+            decisions = [Decision(wish.action, wish.user, finding, wish.owner, wish.reason, wish.until, wish.properties) for finding in decided]
             others = worklist.store.record(decisions, seen=wish.seen) if decisions else {}
         except WarehouseProblem as problem:
             return self._again(request, form, snapshot, findings, language.text(words.STORE_AWAY), 503, detail=str(problem))
@@ -125,7 +126,7 @@ class Deciding:
             page = number_of(parameters(back.partition("?")[2]).get("page"), 1)
             self.site.check(wanted, snapshot)
             shown = snapshot.worklist.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE)
-        typed = {name: text_of(form, name)[:1000] for name in ("user", "owner", "reason", "until", "nobody")}
+        typed = {name: text_of(form, name)[:1000] for name in ("user", "owner", "reason", "until", "nobody", "accept_reason")}
         answer = self.site.page(
             request, "again.html", snapshot=snapshot, problem=problem, detail=detail, findings=with_names(snapshot, shown), ticked=bool(findings),
             hidden=len(findings) - len(shown) if findings and not is_all else 0, total=len(findings), is_all=is_all, filter=text_of(form, "filter"),
@@ -153,6 +154,12 @@ def _read_wish(request: Request, form: FormData, language: Language) -> _Wish:
             raise _Objection(language.text(words.SAY_WHY))
         if until is None or until <= now():
             raise _Objection(language.text(words.SAY_UNTIL_WHEN))
+    properties: tuple[str, ...] = ()
+    if action == "accept":
+        reason = tidy_line(text_of(form, "accept_reason"))[:1000] or None
+        if reason is None:
+            raise _Objection(language.text(words.SAY_WHY_ACCEPTED))
+        properties = tuple(value for value in form.getlist("property") if isinstance(value, str))
     seen = text_of(form, "seen")
     known = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else None
-    return _Wish(cast(Action, action), user, owner if action == "assign" else None, reason, until, known)
+    return _Wish(cast(Action, action), user, owner if action == "assign" else None, reason, until, known, properties)

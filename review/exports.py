@@ -10,7 +10,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from assets.published.restore_plan import write_plan
+from assets.published.restore_plan import find_contact, write_plan
 from assets.published.worklist import Filter
 from review.desk import Snapshot
 from review.filters import read_filter
@@ -47,11 +47,14 @@ class Exports:
         return self._export(request, "planned-merges.csv", lambda snapshot, wanted, path: write_carried_out(snapshot, path))
 
     def restore_plan(self, request: Request) -> Response:
-        """The files of `bindwatch restore-plan --out`, in one."""
+        """The files of `bindwatch restore-plan --out`, in one; with the same options."""
         snapshot = self.site.desk.snapshot()
+        connection = snapshot.worklist.connection.cursor()
+        asked = request.query_params
+        contact = find_contact(connection, asked["contact"]) if asked.get("contact") else None
         packed = io.BytesIO()
         with tempfile.TemporaryDirectory() as folder:
-            write_plan(snapshot.worklist.connection.cursor(), Path(folder), read_filter(request.query_params).since)
+            write_plan(connection, Path(folder), read_filter(asked).since, contact, bool(asked.get("with_unclear")))
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(Path(folder).glob("*.csv")):
                     archive.write(path, path.name)

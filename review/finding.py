@@ -102,6 +102,27 @@ def read_contact(snapshot: Snapshot, finding: dict[str, Any]) -> tuple[dict[str,
     return contacts[0], bindings[0] if bindings else None
 
 
+def read_jump(snapshot: Snapshot, finding: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of a finding about a jump, by property: what stood there before (value_before, and source_before, who had written it, in HubSpot's words), and where
+    the value comes from that the jump brought (source, by_user_name, typed_at).
+    """
+    if finding["check_name"] != "switch_happened":
+        return {}
+    rows = snapshot.query(
+        """select source.property, source.value_before, overwritten.source_before, source.source, source.by_user_name, source.typed_at
+           from published.switch_event as event
+           inner join published.value_source as source
+               on source.hubspot_contact_id = event.hubspot_contact_id and source.switched_at = event.switched_at
+           inner join published.overwritten_value as overwritten
+               on overwritten.hubspot_contact_id = event.hubspot_contact_id and overwritten.switched_at = event.switched_at
+               and overwritten.property = source.property
+           where event.hubspot_contact_id = $contact_id
+             and main.event_fingerprint('switch_happened', event.hubspot_contact_id, main.event_of_jump(event.switched_at, event.to_id)) = $fingerprint""",
+        {"contact_id": finding["hubspot_contact_id"], "fingerprint": finding["fingerprint"]},
+    )
+    return {row["property"]: row for row in rows}
+
+
 def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Other HubSpot contacts that the finding names, or that are bound to a record that it names."""
     return snapshot.query(
@@ -115,44 +136,48 @@ def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[s
 def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison) -> tuple[list[dict[str, Any]], int]:
     """What happened to the contact and the records, to the finding in runs, and what people decided: the latest first, at most CHANGES_AT_ONCE.
 
-    Rows: happened_at, event, who (in HubSpot's words, a Salesforce user, a person, or None), and what the event needs: contact_id, record_id,
+    Rows: happened_at (of a difference between two pulls the latest moment, and after the earliest), event, who (in HubSpot's words, a Salesforce user,
+    a person, or None), and what the event needs: contact_id, record_id,
     other_id, name, value_before, value_after, detail. Returns also how many there are.
     """
     contact_ids = _unique([finding["hubspot_contact_id"], comparison.contact["contact_id"] if comparison.contact else None])
     values = {"contacts": contact_ids, "records": [record["record_id"] for record in comparison.records]}
     rows = snapshot.query(
-        f"""select *, count(*) over () as events from (
-           select switched_at as happened_at, 'binding_' || cause as event, null as who, hubspot_contact_id as contact_id, from_id as record_id,
-                  to_id as other_id, null as name, null as value_before, null as value_after, cast(overwritten_count as varchar) as detail
+        f"""select events.* exclude (who), coalesce(users.name, events.who) as who, count(*) over () as events from (
+           select switched_at as happened_at, 'binding_' || cause as event, by_user_id as who, hubspot_contact_id as contact_id, from_id as record_id,
+                  to_id as other_id, null as name, null as value_before, null as value_after, cast(overwritten_count as varchar) as detail,
+                  cast(null as timestamp) as after
            from published.switch_event where list_contains($contacts, hubspot_contact_id)
            union all
-           select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null
+           select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
            from published.edit
            where (list_contains($contacts, contact_id) and name not in ('salesforceleadid', 'salesforcecontactid')) or list_contains($records, record_id)
            union all
-           select merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome
+           select merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
            from published.merge_event
            where list_contains($records, loser_id) or list_contains($records, winner_id) or list_contains($contacts, hubspot_contact_id)
            union all
-           select created_at, 'created', null, null, record_id, null, null, null, null, object_type
+           select created_at, 'created', null, null, record_id, null, null, null, null, object_type, null
            from published.salesforce_person where list_contains($records, record_id) and created_at is not null
            union all
-           select departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type
+           select departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type, null
            from published.departure as departure
            inner join published.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
            where list_contains($records, departure.record_id) and departed_at is not null
            union all
-           select created_at, 'created', null, contact_id, null, null, null, null, null, 'contact'
+           select created_at, 'created', null, contact_id, null, null, null, null, null, 'contact', null
            from published.hubspot_contact where list_contains($contacts, contact_id) and created_at is not null
            union all
-           select archived_at, 'archived', null, contact_id, null, null, null, null, null, null
+           select archived_at, 'archived', null, contact_id, null, null, null, null, null, null, null
            from published.hubspot_contact where list_contains($contacts, contact_id) and archived_at is not null
-           ) order by happened_at desc, event desc limit {CHANGES_AT_ONCE}""",
+           ) as events
+           left join published.salesforce_user as users on users.user_id = events.who
+           order by happened_at desc, event desc limit {CHANGES_AT_ONCE}""",
         values,
     )
     of_crms = rows[0]["events"] if rows else 0
     history = snapshot.worklist.history(finding)
-    rows += [{**row, "event": f"finding_{row['event']}"} for row in history]
+    rows += [{**row, "event": f"finding_{row['event']}", "after": None} for row in history]
     rows.sort(key=lambda row: (row["happened_at"], row["event"]), reverse=True)
     return rows[:CHANGES_AT_ONCE], of_crms + len(history)
 

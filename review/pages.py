@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from assets.problems import ConfigurationProblem
-from assets.published.decisions import has_decision
+from assets.published.decisions import ACCEPTABLE, has_decision
 from assets.published.worklist import OBJECTS, STATUSES, Filter
 from review import words
 from review.chart import draw_runs
@@ -17,7 +17,7 @@ from review.damage import CONTACTS_AT_ONCE, report
 from review.deciding import MOST_AT_ONCE
 from review.desk import overview, scores, with_names
 from review.filters import chosen, read_filter, write_filter
-from review.finding import compare, contacts_beside, read_contact, same_person, sentences, timeline
+from review.finding import compare, contacts_beside, read_contact, read_jump, same_person, sentences, timeline
 from review.health import Health
 from review.language import Language
 from review.rules import group_rules, named_rules, read_rules
@@ -89,6 +89,7 @@ class Pages:
             steps=[] if advice and finding["suite"] == "duplicates" else sentences(_before_run_book(language, finding, advice)),
             others=with_names(snapshot, same_person(snapshot, finding)), beside=contacts_beside(snapshot, finding, contact),
             can_undo=has_decision(snapshot.worklist.decided_about(finding["fingerprint"])), score=scores(snapshot).get("history"), seen=seen,
+            jump=read_jump(snapshot, finding), can_accept=finding["check_name"] in ACCEPTABLE,
         )  # fmt: skip
 
     def show_damage(self, request: Request) -> Response:

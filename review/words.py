@@ -85,6 +85,8 @@ EVENT = {
     "binding_lead_conversion": N_("binding followed the conversion of {record} into {other}"),
     "binding_salesforce_merge": N_("binding followed the merge of {record} into {other}"),
     "binding_cleared": N_("binding to {record} was cleared"),
+    "binding_hubspot_merge": N_("binding changed from {record} to {other} as contacts were merged in HubSpot"),
+    "binding_by_hand": N_("somebody else than the integration changed the binding from {record} to {other}"),
     "edit": N_("{name} was changed"),
     "salesforce_merge": N_("{record} was merged into {other}"),
     "created": N_("{subject} was created"),
@@ -100,6 +102,7 @@ EVENT = {
     "finding_acknowledge": N_("acknowledged"),
     "finding_assign": N_("assigned"),
     "finding_waive": N_("waived"),
+    "finding_accept": N_("accepted"),
     "finding_undo": N_("the last decision was taken back"),
 }
 
@@ -107,6 +110,7 @@ DONE = {
     "acknowledge": P_("{number} finding acknowledged.", "{number} findings acknowledged."),
     "assign": P_("{number} finding assigned to {owner}.", "{number} findings assigned to {owner}."),
     "waive": P_("{number} finding waived until the end of {until}.", "{number} findings waived until the end of {until}."),
+    "accept": P_("{number} finding accepted: what is there now is right.", "{number} findings accepted: what is there now is right."),
     "undo": P_("The last decision about {number} finding was taken back.", "The last decisions about {number} findings were taken back."),
 }
 UNASSIGNED = P_("{number} finding assigned to nobody.", "{number} findings assigned to nobody.")
@@ -120,9 +124,19 @@ REFUSED = {
         "{number} findings cannot be waived: with them the run proves nothing, and would look green.",
     ),
 }
+REFUSED |= {
+    "not_acceptable": P_(
+        "{number} finding cannot be accepted: it is about what is so now. Mend it, or waive it for a while.",
+        "{number} findings cannot be accepted: they are about what is so now. Mend them, or waive them for a while.",
+    ),
+    "no_such_property": P_("{number} finding has no open value of these fields.", "{number} findings have no open value of these fields."),
+}
+VALUE_SOURCE = {"typed": N_("typed: it made the contact jump"), "foreign": N_("another record's value"), "unclear": N_("nobody can say whether it was typed")}
+RESOLVED_BY = {"repaired": N_("repaired"), "accepted": N_("accepted"), "gone": N_("nothing is left of it")}
+SAY_WHY_ACCEPTED = N_("Nothing was decided: to accept something needs a reason that somebody understands in a year.")
 DECIDED = {
     "acknowledge": N_("{who} acknowledged it."), "assign": N_("{who} assigned it to {owner}."), "waive": N_("{who} waived it until the end of {until}:"),
-    "undo": N_("{who} took the last decision back."),
+    "accept": N_("{who} accepted what is there:"), "undo": N_("{who} took the last decision back."),
 }  # fmt: skip
 DECIDED_UNASSIGNED = N_("{who} assigned it to nobody.")
 OTHERS_DECIDED = P_(

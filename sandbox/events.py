@@ -34,12 +34,13 @@ class Event:
 
 @dataclass
 class Play:
-    """A world in which a log is played: names given so far, and the diary of what really happened, in words."""
+    """A world in which a log is played: names given so far, the diary of what really happened, in words, and the Salesforce user who acts."""
 
     world: World
     settings: PortalSettings
     names: dict[str, str] = field(default_factory=dict)
     diary: list[str] = field(default_factory=list)
+    by: str = PERSON
 
     def act(self, event: Event) -> None:
         """Lets the clock run to the event, with the polls that are due before, and plays it."""
@@ -105,7 +106,7 @@ def _create_record(play: Play, event: Event) -> str | None:
     record = play.world.create_record(
         object_type,
         {"FirstName": "Ann", "LastName": who, "Email": event.value or None, "Title": event.name or None, **company},
-        account_id=account_id, is_visible=not hidden,
+        account_id=account_id, by=play.by, is_visible=not hidden,
     )  # fmt: skip
     play.names[who] = record.id
     where = ", which the integration user cannot see" if hidden else ""
@@ -117,7 +118,7 @@ def _edit_record(play: Play, event: Event) -> str | None:
     record = play.live_record(event.who)
     if record is None:
         return None
-    play.world.edit_record(record, {event.name: event.value or None})
+    play.world.edit_record(record, {event.name: event.value or None}, play.by)
     return f"{play.told(record)} is edited: {event.name} = {event.value!r}"
 
 
@@ -153,7 +154,7 @@ def _delete_record(play: Play, event: Event) -> str | None:
     record = play.live_record(event.who)
     if record is None:
         return None
-    play.world.delete_record(record)
+    play.world.delete_record(record, play.by)
     return f"{play.told(record)} is deleted"
 
 
@@ -161,7 +162,7 @@ def _undelete_record(play: Play, event: Event) -> str | None:
     record = play.record(event.who)
     if record is None or not record.is_deleted:
         return None
-    play.world.undelete_record(record)
+    play.world.undelete_record(record, play.by)
     return f"{play.told(record)} is undeleted"
 
 
@@ -170,7 +171,7 @@ def _merge_records(play: Play, event: Event) -> str | None:
     master, loser = play.live_record(event.who), play.live_record(event.other)
     if master is None or loser is None or master is loser or master.type != loser.type:
         return None
-    play.world.merge_records(master, [loser])
+    play.world.merge_records(master, [loser], play.by)
     return f"{play.told(loser)} is merged into {play.told(master)}"
 
 
@@ -179,7 +180,7 @@ def _convert_lead(play: Play, event: Event) -> str | None:
     lead, into = play.live_record(event.who), play.live_record(event.other) if event.other else None
     if lead is None or lead.type != "Lead" or (event.other and (into is None or into.type != "Contact")):
         return None
-    contact = play.world.convert_lead(lead, into)
+    contact = play.world.convert_lead(lead, into, play.by)
     return f"{play.told(lead)} is converted into {play.told(into) if into else f'a new Contact ({contact.id})'}"
 
 

@@ -25,13 +25,14 @@ from sandbox.fields import HUBSPOT_TYPES, MAPPING, SALESFORCE_TYPES
 from sandbox.integration import poll
 from sandbox.portal import OPT_OUT, OWNER, FieldRule, PortalSettings
 from sandbox.rules import InvalidState
-from sandbox.users import INTEGRATION_USER
-from sandbox.world import HubSpotContact, SalesforceRecord, Switch, World, _iso, field_value, normalise
+from sandbox.users import IMPORTER, INTEGRATION_USER, OWNERS, PERSON
+from sandbox.world import HubSpotContact, SalesforceRecord, Switch, Tracking, World, _iso, field_value, id18, normalise
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 ROUND = timedelta(days=1)
 FIELD_RULES: dict[str, FieldRule] = {"jobtitle": "always_salesforce", "phone": "prefer_salesforce", "fax": "two_way", "mobilephone": "none"}
+USERS = (PERSON, OWNERS[0], OWNERS[1], IMPORTER)
 CONTACTS = {"c1": "ann@", "c2": "bob@", "c3": "cem@"}
 
 
@@ -100,7 +101,11 @@ class Disagreement:
 class Pulled:
     """A warehouse into which worlds are pulled, and the models built on it."""
 
-    def __init__(self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule], checks: Sequence[CheckFile] = ()) -> None:
+    def __init__(
+        self, knobs: dict[str, Any], field_rules: Mapping[str, FieldRule], checks: Sequence[CheckFile] = (), is_tracked: bool = False
+    ) -> None:  # fmt: skip
+        """is_tracked: Salesforce shows its field history."""
+        self.is_tracked = is_tracked
         self.policy = policy_for(knobs, field_rules)
         self.checks = checks
         self.connection = duckdb.connect()
@@ -128,6 +133,11 @@ class Pulled:
         contacts = [contact for world in worlds for contact in world.contacts.values()]
         self._insert("raw.hubspot_contact", [_contact_row(contact) for contact in contacts])
         self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
+        if self.is_tracked:
+            self.connection.execute("delete from raw.salesforce_field_history")
+            seen = [record for world in worlds for record in world.records.values() if record.is_visible]
+            self._insert("raw.salesforce_field_history", [row for record in seen for row in _change_rows(record)])
+            self._insert("raw.salesforce_history_read", [{"record_id": record.id, "object_type": record.type} for record in seen])
         self.connection.execute("delete from raw.hubspot_list_member")
         self._insert("raw.hubspot_list_member", [{"contact_id": member} for world in worlds for member in world.lists.get(LIST, [])])
         write_policy(self.connection, self.policy, "https://org.example", [check.as_row for check in self.checks])
@@ -155,7 +165,7 @@ class Pulled:
             return
         columns = dict(self.connection.execute(f"select column_name, column_type from (describe {table})").fetchall())
         types = {name: kind for name, kind in columns.items() if name in rows[0]}
-        rest = {"pull_no": str(self.pull_no)} | ({"content_hash": "0"} if "content_hash" in columns else {})
+        rest = ({"pull_no": str(self.pull_no)} if "pull_no" in columns else {}) | ({"content_hash": "0"} if "content_hash" in columns else {})
         self.connection.execute(
             f"""insert into {table} ({", ".join([*types, *rest])})
                 select {", ".join([*(f"row.{name}" for name in types), *rest.values()])}
@@ -170,14 +180,18 @@ class Batch:
 
     knobs: dict[str, Any]
     tales: Sequence[Tale]
+    tracking: Tracking = "none"
     disagreements: list[Disagreement] = field(default_factory=list)
     compared: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> "Batch":
         self.settings = settings_for(self.knobs)
-        self.plays = [Play(World(START, number * 10_000), self.settings) for number in range(len(self.tales))]
-        self.pulled = Pulled(self.knobs, FIELD_RULES)
+        # every world keeps its histories: what is true is read there, also where the models do not see them
+        self.plays = [Play(World(START, number * 10_000, "all"), self.settings) for number in range(len(self.tales))]
+        self.pulled = Pulled(self.knobs, FIELD_RULES, is_tracked=self.tracking == "all")
         self.emails_pulled: dict[str, set[str | None]] = {}
+        self.touched: dict[str, list[tuple[datetime, str]]] = {}  # of each record: when somebody else than the integration changed it, and who
+        self.merged: dict[str, list[tuple[datetime, str | None]]] = {}  # into what a record was merged since when; None: into nothing any more
         rounds = max((len(tale) for tale in self.tales), default=0)
         for number in range(rounds):
             self._play_round(number)
@@ -186,12 +200,15 @@ class Batch:
             self._sync()
         self._build(rounds)
         self._compare_switches()
+        self._compare_sources()
         return self
 
     def _build(self, number: int) -> None:
         for play in self.plays:
             for record in play.world.records.values():
                 self.emails_pulled.setdefault(record.id, set()).add(record.email)
+            for contact in play.world.contacts.values():
+                self.emails_pulled.setdefault(contact.id, set()).update(contact.additional_emails)
         self.pulled.pull([play.world for play in self.plays], START + number * ROUND + timedelta(hours=23))
 
     # ── playing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,11 +217,22 @@ class Batch:
         """All worlds end a round at the same moment, with some triggers still waiting for the next poll."""
         for world_no, (play, tale) in enumerate(zip(self.plays, self.tales, strict=True)):
             at = START + number * ROUND
-            for step in tale[number] if number < len(tale) else []:
+            for place, step in enumerate(tale[number] if number < len(tale) else []):
+                play.by = USERS[(place * 7 + world_no) % len(USERS)]
                 at += timedelta(minutes=step.minutes)
                 value = step.value.replace("@", f"@w{world_no}.example")
+                before = {record.id: record.stamps for record in play.world.records.values()}
                 play.act(Event(at, step.act, step.who, step.other, step.name, value))
+                self._note_changes(play.world, before)
             play.world.now = max(play.world.now, at)
+
+    def _note_changes(self, world: World, before: Mapping[str, Any]) -> None:
+        for record in world.records.values():
+            if record.modified_by != INTEGRATION_USER and record.modified_at == world.now and before.get(record.id) != record.stamps:
+                self.touched.setdefault(record.id, []).append((world.now, record.modified_by))
+            known = self.merged.setdefault(record.id, [])
+            if record.master_id != (known[-1][1] if known else None):
+                known.append((world.now, record.master_id))
 
     def _sync(self) -> None:
         """Everybody syncs: docs/prediction.md says what holds after that. Compares each contact with what was predicted and forecast for it."""
@@ -318,17 +346,79 @@ class Batch:
                     self.disagreements.append(Disagreement(world_no, what, list(play.diary)))
 
     def _cause(self, world: World, contact: HubSpotContact, switch: Switch) -> str:
-        """docs/prediction.md names causes by how the two records are related today, the simulator knows the rule that it followed."""
+        """docs/prediction.md names causes by how the two records were related then, the simulator knows the rule that it followed."""
         old = world.records.get(switch.from_id or "")
         if switch.from_id is None:
             return "first_binding"
-        if old is not None and old.converted_contact_id and _leads_to(world, old.converted_contact_id, switch.to_id):
+        if old is not None and old.converted_contact_id and self._led_to(old.converted_contact_id, switch.to_id, switch.at):
             return "lead_conversion"
-        if old is not None and old.master_id and _leads_to(world, old.master_id, switch.to_id):
+        if old is not None and old.id != switch.to_id and self._led_to(old.id, switch.to_id, switch.at):
             return "salesforce_merge"
-        had = {normalise(version.value) for version in contact.history["email"]} - {None}
+        had = ({normalise(version.value) for version in contact.history["email"]} | self.emails_pulled[contact.id]) - {None}
         both = all(had & self.emails_pulled.get(record_id, set()) for record_id in (switch.from_id, switch.to_id))
         return "duplicate_switch" if both else "unexplained"
+
+    def _led_to(self, record_id: str | None, target: str, at: datetime) -> bool:
+        """Was the one record merged into the other by then, directly or through others?"""
+        seen: set[str] = set()
+        while record_id is not None and record_id not in seen:
+            if record_id == target:
+                return True
+            seen.add(record_id)
+            record_id = next((master for since, master in reversed(self.merged.get(record_id, [])) if since <= at), None)
+        return False
+
+    def _compare_sources(self) -> None:
+        """By whom a contact jumped, and where its values came from: who is named did it, what is called typed was, and nothing typed is put back."""
+        events = {(row["hubspot_contact_id"], row["switched_at"]): row for row in self.pulled.rows("core.switch_event")}
+        sources = {(row["hubspot_contact_id"], row["switched_at"], row["property"]): row for row in self.pulled.rows("core.value_source")}
+        plan = {(row["hubspot_contact_id"], row["property"]): row for row in self.pulled.rows("core.restorable_value")}
+        for world_no, play in enumerate(self.plays):
+            world = play.world
+            for switch in world.switches:
+                contact = world.contacts.get(switch.contact_id)
+                event = events.get((switch.contact_id, switch.at))
+                if contact is None or event is None or switch.from_id is None or contact.merged_ids or _by_hand(contact, switch.at):
+                    continue
+                record = world.records[switch.to_id]
+                since = _settled_at(contact, switch.at)
+                touches = [by for at, by in self.touched.get(record.id, []) if since is not None and since < at <= switch.at]
+                self._count("jump")
+                told = f"contact {contact.id} jumped to {record.id} at {switch.at:%d %H:%M:%S}, settled at {since}: "
+                if event["by_user_id"] is not None:
+                    self._count("jump named")
+                    if not touches or event["by_user_id"] != id18(touches[-1]):
+                        self._disagree(world_no, f"{told}SQL names {event['by_user_id']} ({event['by']}), it was {touches[-1:]}")
+                for name, (_, after) in switch.overwritten.items():
+                    source = sources.get((contact.id, switch.at, name))
+                    field_name = MAPPING[name][0 if record.type == "Lead" else 1]
+                    if source is None or since is None:
+                        continue
+                    tracked_name = "Owner" if field_name == "OwnerId" else field_name
+                    changes = [c for c in record.history if c.field == tracked_name and since < c.at <= switch.at and c.by != INTEGRATION_USER]
+                    was_typed = bool(changes) and record.created_at <= since
+                    is_foreign = not changes and record.created_at <= since and field_name not in ("Account.Name", None)
+                    self._count(f"{'typed' if was_typed else 'foreign' if is_foreign else 'other'} told {source['source']}")
+                    if (source["source"] == "foreign" and was_typed) or (source["source"] == "typed" and is_foreign):
+                        self._disagree(world_no, f"{told}{name} became {after!r}: SQL says {source['source']}, the changes since are {changes}")
+                    if source["by_user_id"] is not None and source["by_user_id"] not in [id18(change.by) for change in changes]:
+                        self._disagree(world_no, f"{told}{name} was typed by {source['by_user_id']}, says SQL; the changes since are {changes}")
+                    row = plan.get((contact.id, name))
+                    is_last = row is not None and row["last_switched_at"].replace(tzinfo=UTC) == switch.at
+                    if row is not None and is_last and was_typed and row["status"] == "restore":
+                        self._disagree(world_no, f"{told}{name} became {after!r}, which somebody had typed, and {row['value_before']!r} would be put back")
+            for (contact_id, name), row in plan.items():
+                contact = world.contacts.get(contact_id)
+                if contact is None or row["status"] != "restore":
+                    continue
+                # what is put back is a value that the contact had without a switch having brought it
+                made = [switch.at for switch in world.switches if switch.contact_id == contact_id and switch.from_id and switch.rule not in (5, 29)]
+                own = [v for v in contact.history[name] if v.value == row["value_before"] and not (v.source == "SALESFORCE" and v.at in made)]
+                if not own:
+                    self._disagree(world_no, f"contact {contact_id}: {row['value_before']!r} would be put back as {name}, which a switch brought")
+
+    def _disagree(self, world_no: int, what: str) -> None:
+        self.disagreements.append(Disagreement(world_no, what, list(self.plays[world_no].diary)))
 
     def _count(self, what: str, times: int = 1) -> None:
         self.compared[what] = self.compared.get(what, 0) + times
@@ -377,11 +467,26 @@ def _described_properties() -> list[list[Any]]:
     return [[name, one["type"], one["fieldType"]] for name, one in described.items()]
 
 
+def _settled_at(contact: HubSpotContact, at: datetime) -> datetime | None:
+    """What a record held then, the contact's last sync before `at` knew."""
+    told = [version.at for version in contact.history.get("salesforcelastsynctime", []) if version.at < at - timedelta(seconds=5)]
+    return min(told[-1], at - timedelta(minutes=20)) if told else None
+
+
+def _change_rows(record: SalesforceRecord) -> list[dict[str, Any]]:
+    return [
+        {"history_id": change.id, "record_id": record.id, "object_type": record.type, "field": change.field, "changed_at": _iso(change.at),
+         "changed_by_id": id18(change.by), "old_value": change.old, "new_value": change.new, "pull": "pull"}
+        for change in record.history
+    ]  # fmt: skip
+
+
 def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:
     names = [names[0 if record.type == "Lead" else 1] for names in MAPPING.values()]
     return {
         "record_id": record.id, "id": record.id, "system_modstamp": _iso(record.modified_at), "created_date": _iso(record.created_at),
-        "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "owner_id": record.owner_id,
+        "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "created_by_id": record.created_by,
+        "owner_id": record.owner_id,
         "email": record.fields.get("Email"), "is_deleted": str(record.is_deleted).lower(), "master_record_id": record.master_id,
         "is_converted": str(record.converted_contact_id is not None).lower(), "converted_contact_id": record.converted_contact_id,
         "fields": {name: field_value(world, record, name) for name in names if name},
@@ -411,17 +516,6 @@ def _by_hand(contact: HubSpotContact, at: datetime) -> bool:
     """Was the id written by somebody else than the integration?"""
     ids = ("salesforceleadid", "salesforcecontactid")
     return any(version.at == at and version.source != "SALESFORCE" for name in ids for version in contact.history.get(name, []))
-
-
-def _leads_to(world: World, record_id: str | None, target: str) -> bool:
-    seen: set[str] = set()
-    while record_id is not None and record_id not in seen:
-        if record_id == target:
-            return True
-        seen.add(record_id)
-        record = world.records.get(record_id)
-        record_id = record.master_id if record else None
-    return False
 
 
 def _lines(rows: set[tuple[Any, ...]]) -> str:

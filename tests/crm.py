@@ -149,6 +149,21 @@ class Crm:
                 [contact_id, property_name, value, text(when), source[0] if source else "SALESFORCE", self.pull_no],
             )
 
+    def user(self, user_id: str, name: str, is_active: bool = True, user_type: str = "Standard") -> None:
+        """A Salesforce user. user_id: 15 characters."""
+        email = f"{name.split(maxsplit=1)[0].lower()}@acme.example"
+        self._changing().execute("insert into raw.salesforce_user values (?, ?, ?, ?, ?, 'pull 1')", [id18(user_id), name, email, is_active, user_type])
+
+    def tracked(self, record_id: str, *changes: tuple[datetime, str, str, str | None, str | None]) -> None:
+        """Salesforce's field history of a record was read in this run: (when, field, user with 15 characters, old value, new value)."""
+        object_type = "Lead" if record_id.startswith("00Q") else "Contact"
+        self._changing().execute("insert into raw.salesforce_history_read values (?, ?, ?)", [record_id, object_type, self.pull_no])
+        for when, field, user_id, old, new in changes:
+            self._changing().execute(
+                "insert into raw.salesforce_field_history values (?, ?, ?, ?, ?, ?, ?, ?, 'pull 1')",
+                [f"h{next(self.numbers)}", record_id, object_type, field, when, id18(user_id), old, new],
+            )
+
     def plan(self, *rows: tuple[str, str], name: str = "plan.csv") -> None:
         """A merge plan that was handed in: (master, loser)."""
         load_merge_plan(self._changing(), name, [(number, master, loser) for number, (master, loser) in enumerate(rows, 1)])
@@ -157,6 +172,7 @@ class Crm:
 
     def _begin_run(self, moment: datetime) -> None:
         begin_run(self._changing(), f"run {self.run_no}", moment)
+        self.run_at = moment
         for source, name in (("salesforce", "Lead"), ("salesforce", "Contact"), ("hubspot", "contact"), ("hubspot", "contact_archived")):
             self.pull(source, name)
 
@@ -168,7 +184,7 @@ class Crm:
                 $no as pull_no, 'pull ' || $no as pull_id, $run as run_id, $source as source, $object as object, $mode as mode, 'x' as request_hash,
                 $at as started_at, $at as finished_at, $at as watermark_to, 1 as landed_rows, 1 as new_versions, $complete as complete, $problem as problem""",
             {
-                "no": self.pull_no, "run": f"run {self.run_no}", "source": source, "object": name, "at": at or day(30), "mode": mode,
+                "no": self.pull_no, "run": f"run {self.run_no}", "source": source, "object": name, "at": at or self.run_at, "mode": mode,
                 "complete": complete, "problem": problem,
             },
         )  # fmt: skip

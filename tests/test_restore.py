@@ -41,10 +41,12 @@ from tests.test_backtest import run_command
 
 
 def jumped(now: str = "Buyer", **rival: Any) -> Crm:
-    """The binding jumped from the first Lead to the second on day 20, and the title CEO became Buyer."""
+    """The binding jumped from the first Lead to the second on day 20, and the title CEO became Buyer, which that Lead had held before."""
     crm = Crm()
     crm.lead(1, fields={"Title": "CEO"})
-    crm.lead(2, created=day(3), modified=day(20), fields={"Title": "Buyer"}, **rival)
+    crm.lead(2, fields={"Title": "Buyer"})
+    crm.later()
+    crm.lead(2, modified=day(20), fields={"Title": "Buyer"}, **rival)
     crm.contact(bound=RIVAL, since=day(20), synced=day(20), properties={"jobtitle": now})
     crm.history("101", "salesforceleadid", (day(2), BOUND))
     crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(20), "Buyer"))
@@ -86,20 +88,20 @@ def test_a_value_that_came_back_by_itself_needs_nothing() -> None:
 
 def test_of_several_switches_the_value_from_before_the_first_counts() -> None:
     crm = jumped(now="Clerk")
-    crm.lead(3, created=day(4), modified=day(22), fields={"Title": "Clerk"})
+    crm.lead(3, fields={"Title": "Clerk"})
     crm.history("101", "salesforceleadid", (day(22), lead_id(3)))
     crm.history("101", "jobtitle", (day(22), "Clerk"))
     row = value(crm)
     assert (row["status"], row["value_before"], row["switched_at"], row["to_id"]) == ("restore", "CEO", day(20), RIVAL)
 
 
-def test_a_restore_to_a_later_day_takes_the_value_from_just_before_that_days_damage() -> None:
+def test_a_restore_of_a_later_day_takes_the_contacts_own_value_too() -> None:
     crm = jumped(now="Clerk")
-    crm.lead(3, created=day(4), modified=day(22), fields={"Title": "Clerk"})
+    crm.lead(3, fields={"Title": "Clerk"})
     crm.history("101", "salesforceleadid", (day(22), lead_id(3)))
     crm.history("101", "jobtitle", (day(22), "Clerk"))
     row = value(crm, since=day(21))
-    assert (row["status"], row["value_before"], row["switched_at"], row["from_id"]) == ("restore", "Buyer", day(22), RIVAL)
+    assert (row["status"], row["value_before"], row["last_switched_at"]) == ("restore", "CEO", day(22))
 
 
 def test_a_switch_after_somebodys_edit_counts_from_that_edit() -> None:
@@ -154,7 +156,7 @@ def test_values_of_a_contact_that_is_gone_wait_until_it_is_restored() -> None:
 def test_without_history_the_versions_that_were_pulled_show_what_was_lost() -> None:
     crm = Crm()
     crm.lead(1, fields={"Title": "CEO"})
-    crm.lead(2, created=day(3), modified=day(20), fields={"Title": "Buyer"})
+    crm.lead(2, fields={"Title": "Buyer"})
     crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, modified=day(10))
     crm.later()
     crm.contact(bound=RIVAL, since=day(20), synced=day(20), modified=day(20), properties={"jobtitle": "Buyer"})
@@ -179,7 +181,7 @@ def test_each_action_is_one_file_in_the_layout_of_an_import(tmp_path: Path) -> N
     crm.contact("102", bound=lead_id(8), email="bea@example.com", archived_at=day(21))
     publish(crm, tmp_path / "home")
     found = write_plan(open_snapshot(tmp_path / "home"), tmp_path / "plan")
-    assert found == RestorePlan(values=1, contacts=1, corrections=1, backfilled=0, deleted=1, back=0, edited=0, impossible=0)
+    assert found == RestorePlan(values=1, contacts=1, corrections=1, backfilled=0, deleted=1, unclear=0, back=0, edited=0, typed=0, impossible=0)
     assert read(tmp_path / "plan" / HUBSPOT) == [{"Record ID": "101", "jobtitle": "CEO"}]
     assert read(tmp_path / "plan" / LEADS) == [{"Id": RIVAL, "Title": "CEO"}]
     assert read(tmp_path / "plan" / SALESFORCE_CONTACTS) == read(tmp_path / "plan" / BACKFILLED) == read(tmp_path / "plan" / LEFT_ALONE) == []
@@ -211,7 +213,7 @@ def test_a_deleted_contact_whose_e_mail_another_one_has_by_now_says_so() -> None
 def test_a_binding_that_was_cleared_and_given_to_another_record_is_put_back_like_a_switch() -> None:
     crm = Crm()
     crm.lead(1, merged_into=RIVAL, modified=day(15))
-    crm.lead(2, created=day(3), modified=day(20), fields={"Title": "Buyer"})
+    crm.lead(2, fields={"Title": "Buyer"})
     crm.contact(bound=RIVAL, since=day(20), synced=day(20), properties={"jobtitle": "Buyer"})
     crm.history("101", "salesforceleadid", (day(2), BOUND), (day(16), ""))
     crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(20), "Buyer"))

@@ -163,7 +163,7 @@ class Session:
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         changes: dict[str, object] = {
             "run_id": run_id, "verdict": "unproven", "started_at": now, "finished_at": now, "problem": problem, "checks": [],
-            "coverage": {"salesforce": [], "hubspot": []}, "waivers_lapsed": None, "baseline": None,
+            "coverage": {"salesforce": [], "hubspot": []}, "waivers_lapsed": None, "old_jumps": None, "baseline": None,
         }  # fmt: skip
         try:
             with duckdb.connect() as connection:
@@ -179,7 +179,7 @@ class Session:
             {
                 "run_id": record.run_id, "verdict": "unproven", "started_at": utc_text(record.started_at),
                 "finished_at": utc_text(record.finished_at), "problem": problem, "coverage": read_coverage(connection), "checks": [],
-                "waivers_lapsed": None, "baseline": None,
+                "waivers_lapsed": None, "old_jumps": None, "baseline": None,
             },
         )  # fmt: skip
         close_run(connection, record)

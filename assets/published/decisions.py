@@ -24,8 +24,13 @@ from assets.sqlite import copy_sqlite
 
 log = logging.getLogger("bindwatch")
 
-Action = Literal["acknowledge", "waive", "assign", "undo"]
-Objection = Literal["nothing_decided", "resolved", "unproven"]
+Action = Literal["acknowledge", "waive", "assign", "accept", "undo"]
+Objection = Literal["nothing_decided", "resolved", "unproven", "not_acceptable", "no_such_property"]
+
+# What happened once, and may stay as it is. Every other finding is about what is so now: waived, it may stay for a while.
+ACCEPTABLE = (
+    "switch_happened", "backfill_contamination", "merged_into_unbound", "contact_deleted_by_sync", "mass_change", "mass_update", "binding_changed_by_hand",
+)  # fmt: skip
 
 _metadata = sa.MetaData()
 _decision = sa.Table(
@@ -44,9 +49,11 @@ _decision = sa.Table(
     sa.Column("owner", sa.Text),  # of an assignment; null takes it from everybody
     sa.Column("reason", sa.Text),
     sa.Column("waived_until", sa.DateTime),  # UTC
+    sa.Column("properties", sa.Text),  # of an acceptance: those that it is about, a semicolon between them; null for all
     sa.Column("home", sa.Text),  # whose it is, on a server that several homes may use; null in the file of a home, and from before there were names
 )
 _WHAT = [column for column in _decision.columns if column.name not in ("decision_no", "home")]  # two that agree in all of it are the same decision
+_ADDED = ("home", "properties")  # since older versions made the table
 _AT_ONCE = 1000  # values in a statement
 
 # Neither needs a right that writing a decision does not need. Readers do not wait.
@@ -55,7 +62,10 @@ _ONE_WRITER = {"sqlite": "begin immediate", "postgresql": "select pg_advisory_xa
 
 @dataclass(frozen=True)
 class Decision:
-    """A row of the store. finding: its fingerprint, subject, check_name, hubspot_contact_id and salesforce_id."""
+    """A row of the store. finding: its fingerprint, subject, check_name, hubspot_contact_id and salesforce_id.
+
+    properties: of an acceptance, those whose value is right; without any it is about all.
+    """
 
     action: Action
     decided_by: str
@@ -63,6 +73,7 @@ class Decision:
     owner: str | None = None
     reason: str | None = None
     waived_until: datetime | None = None
+    properties: tuple[str, ...] = ()
 
 
 class DecisionStore:
@@ -150,7 +161,7 @@ class DecisionStore:
             rows = [
                 {
                     "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
-                    "waived_until": one.waived_until, "home": self.whose if self.is_elsewhere else None,
+                    "waived_until": one.waived_until, "properties": ";".join(one.properties) or None, "home": self.whose if self.is_elsewhere else None,
                     **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
                 }
                 for one in decisions if one.finding["fingerprint"] not in others
@@ -207,7 +218,9 @@ class DecisionStore:
         """
         source = sa.create_engine(f"sqlite:///{saved}")
         with source.connect() as connection:
-            rows = [dict(row) for row in connection.execute(sa.select(*_WHAT).order_by(_decision.c.decision_no)).mappings()]
+            known = {column["name"] for column in sa.inspect(source).get_columns(_decision.name)}
+            what = [column if column.name in known else sa.null().label(column.name) for column in _WHAT]  # an older Bindwatch may have saved it
+            rows = [dict(row) for row in connection.execute(sa.select(*what).select_from(_decision).order_by(_decision.c.decision_no)).mappings()]
         source.dispose()
         with self._connection() as connection:
             if add_to_empty and self._engine.dialect.name == "postgresql":
@@ -230,18 +243,19 @@ class DecisionStore:
             # two processes may create the table at once; the one that comes second is refused
             if not sa.inspect(self._engine).has_table(_decision.name):
                 raise
-        if not self._names_homes():
+        for name in self._lacks():
             try:
                 with self._engine.begin() as connection:
-                    connection.execute(sa.text(f"alter table {_decision.name} add column home text"))
+                    connection.execute(sa.text(f"alter table {_decision.name} add column {name} text"))
             except sa.exc.DBAPIError:
-                if not self._names_homes():  # as above
+                if name in self._lacks():  # as above
                     raise
         self._is_prepared = True
 
-    def _names_homes(self) -> bool:
-        """False for a table that an older Bindwatch made."""
-        return any(column["name"] == "home" for column in sa.inspect(self._engine).get_columns(_decision.name))
+    def _lacks(self) -> list[str]:
+        """The columns that a table lacks which an older Bindwatch made."""
+        known = {column["name"] for column in sa.inspect(self._engine).get_columns(_decision.name)}
+        return [name for name in _ADDED if name not in known]
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
@@ -285,16 +299,21 @@ def decided_by_others(rows: list[dict[str, Any]], decisions: Sequence[Decision])
     return found
 
 
-def objection(action: Action, finding: dict[str, Any], is_decided: bool) -> Objection | None:
+def objection(action: Action, finding: dict[str, Any], is_decided: bool, properties: Sequence[str] = ()) -> Objection | None:
     """Why this cannot be decided about the finding, or None.
 
     nothing_decided: there is nothing to take back; resolved: it is gone already; unproven: it makes a run prove nothing, and without it the run
-    would look green. is_decided: a decision about it stands.
+    would look green; not_acceptable: it is about what is so now, not about something that happened; no_such_property: none of its values is of that
+    property. is_decided: a decision about it stands; properties: of an acceptance.
     """
     if action == "undo":
         return None if is_decided else "nothing_decided"
     if finding["status"] == "resolved":
         return "resolved"
+    if action == "accept" and finding["check_name"] not in ACCEPTABLE:
+        return "not_acceptable"
+    if action == "accept" and not set(properties) <= set(finding["fields_at_risk"]):
+        return "no_such_property"
     return "unproven" if action == "waive" and finding["severity"] == "unproven" else None
 
 
@@ -325,20 +344,28 @@ def note_decisions(connection: duckdb.DuckDBPyConnection, held: int) -> None:
 def write_decisions(connection: duckdb.DuckDBPyConnection, decisions: list[dict[str, Any]]) -> None:
     """Replaces main.decision and main.assignment by what is in force. decisions: as DecisionStore.read returns them."""
     status: dict[str, tuple[str, datetime | None]] = {}
+    accepted: dict[str, list[str]] = {}
     owner: dict[str, str | None] = {}
     for row in decisions:
         if row["is_undone"]:
             continue
+        fingerprint = row["fingerprint"]
         if row["action"] == "assign":
             owner[row["subject"]] = row["owner"]
-        elif row["action"] in ("acknowledge", "waive"):
-            status[row["fingerprint"]] = ("waived" if row["action"] == "waive" else "acknowledged", row["waived_until"])
+        elif row["action"] == "accept" and row["properties"]:
+            accepted.setdefault(fingerprint, []).extend(row["properties"].split(";"))
+        elif row["action"] != "undo":
+            status[fingerprint] = (_STATUS[row["action"]], row["waived_until"])
     connection.execute("delete from main.decision")
     connection.execute("delete from main.assignment")
     # as lists: a row at a time takes DuckDB a minute for a hundred thousand
+    about = [*dict.fromkeys((*status, *accepted))]
     connection.execute(
-        "insert into main.decision select unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::timestamp[])",
-        [list(status), [what for what, _ in status.values()], [until for _, until in status.values()]],
+        "insert into main.decision select unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::timestamp[]), unnest(?::varchar[][])",
+        [about, [status.get(one, (None, None))[0] for one in about], [status.get(one, (None, None))[1] for one in about], [accepted.get(one) for one in about]],
     )
     owned = {subject: name for subject, name in owner.items() if name}
     connection.execute("insert into main.assignment select unnest(?::varchar[]), unnest(?::varchar[])", [list(owned), list(owned.values())])
+
+
+_STATUS = {"acknowledge": "acknowledged", "waive": "waived", "accept": "accepted"}

@@ -15,16 +15,17 @@ from assets.sql import literal, quoted
 
 # In the order in which they are carried out: a contact must be there before it is written to, and what Salesforce holds would overwrite
 # HubSpot's value again with the next sync (rules 24, 25).
-CONTACTS, LEADS, SALESFORCE_CONTACTS, HUBSPOT, BACKFILLED, LEFT_ALONE, EVIDENCE = (
+CONTACTS, LEADS, SALESFORCE_CONTACTS, HUBSPOT, BACKFILLED, UNCLEAR, LEFT_ALONE, EVIDENCE = (
     "1-restore-contacts.csv", "2-salesforce-leads.csv", "2-salesforce-contacts.csv", "3-hubspot-contacts.csv", "4-salesforce-back-filled.csv",
-    "left-alone.csv", "evidence.csv",
+    "5-unclear.csv", "left-alone.csv", "evidence.csv",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RestorePlan:
     """How much there is. values: to put back in HubSpot, in contacts; corrections: of them those that Salesforce must hold first; backfilled: fields
-    of records that hold another record's value; deleted: contacts to restore from the recycle bin; back, edited, impossible: values left alone.
+    of records that hold another record's value; deleted: contacts to restore from the recycle bin; unclear: values that may have been typed; back, edited
+    (written later), typed (into the record that the contact jumped to, or accepted), impossible: values left alone.
     """
 
     values: int
@@ -32,24 +33,43 @@ class RestorePlan:
     corrections: int
     backfilled: int
     deleted: int
+    unclear: int
     back: int
     edited: int
+    typed: int
     impossible: int
 
 
-def write_values(snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None) -> RestorePlan:
-    """Writes the values to put back with their evidence to one file, safe for a spreadsheet. since: only what was replaced then or later (UTC)."""
-    _select(snapshot, since)
-    _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status = 'restore'", out)
+def find_contact(snapshot: duckdb.DuckDBPyConnection, contact_id: str) -> str:
+    """The contact that has this id, or that the one with this id was merged into. Raises ConfigurationProblem when there is none."""
+    row = snapshot.execute("select coalesce(merged_into_id, contact_id) from published.hubspot_contact where contact_id = ?", [contact_id.strip()]).fetchone()
+    if row is None:
+        raise ConfigurationProblem(f"There is no HubSpot contact {contact_id} in the last snapshot. Its id is the Record ID that HubSpot shows.")
+    return str(row[0])
+
+
+def write_values(
+    snapshot: duckdb.DuckDBPyConnection, out: Path, since: datetime | None = None, contact: str | None = None, with_unclear: bool = False
+) -> RestorePlan:
+    """Writes the values to put back with their evidence to one file, safe for a spreadsheet.
+
+    since: only what was replaced then or later (UTC); contact: of this contact alone; with_unclear: also values of which nobody can say whether they were
+    typed.
+    """
+    _select(snapshot, since, contact)
+    _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status = 'restore' or ({str(with_unclear).lower()} and status = 'unclear')", out)
     return _count(snapshot)
 
 
-def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetime | None = None) -> RestorePlan:
-    """Writes one file an action into `folder`, which is made. Raises ConfigurationProblem when that cannot be done.
+def write_plan(
+    snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetime | None = None, contact: str | None = None, with_unclear: bool = False
+) -> RestorePlan:
+    """Writes one file an action into `folder`, which is made; what is unclear, to a file of its own. Options as above. Raises ConfigurationProblem when it
+    cannot.
 
     The files for imports hold the values as they were: an apostrophe that protects a spreadsheet would end up in the CRM.
     """
-    _select(snapshot, since)
+    _select(snapshot, since, contact)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,7 +85,10 @@ def write_plan(snapshot: duckdb.DuckDBPyConnection, folder: Path, since: datetim
         folder / HUBSPOT,
     )
     _copy_for_people(snapshot, _BACKFILLED, folder / BACKFILLED)
-    _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status <> 'restore'", folder / LEFT_ALONE)
+    asked = "'restore', 'unclear'" if with_unclear else "'restore'"
+    if with_unclear:
+        _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status = 'unclear'", folder / UNCLEAR)
+    _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status not in ({asked})", folder / LEFT_ALONE)
     _copy_for_people(snapshot, _EVIDENCE, folder / EVIDENCE)
     return _count(snapshot)
 
@@ -82,7 +105,7 @@ _PREFIX = {"Lead": "00Q", "Contact": "003"}
 
 _EVIDENCE = """
 select hubspot_contact_id, property, status, value_before, value_now, switched_at, cause,
-       from_id, to_id, source_before, evidence, edited_at, edited_by, bound_id, salesforce_field, salesforce_value,
+       from_id, to_id, source, typed_at, source_before, evidence, edited_at, edited_by, bound_id, salesforce_field, salesforce_value,
        must_be_in_salesforce
 from restorable
 order by switched_at desc, hubspot_contact_id, property
@@ -95,24 +118,23 @@ from backfilled order by to_id, salesforce_field
 """
 
 
-# Of each value that switches since a moment ($since, UTC) replaced: the first switch that nobody overtook, for what was there before it; the last
-# one, where somebody wrote after all of them.
+# The values that switches since a moment ($since, UTC) replaced; what is put back is the same, whatever moment that is.
 RESTORABLE = """
 from published.restorable_value
-where switched_at >= $since
-qualify row_number() over (
-    partition by hubspot_contact_id, property
-    order by is_overtaken, case when is_overtaken then null else switched_at end, switched_at desc) = 1
+where last_switched_at >= $since
 """
 
 
-def _select(snapshot: duckdb.DuckDBPyConnection, since: datetime | None) -> None:
+def _select(snapshot: duckdb.DuckDBPyConnection, since: datetime | None, contact: str | None) -> None:
     for name, query in (
         ("restorable", RESTORABLE),
         ("backfilled", "from published.backfilled_value where switched_at >= $since"),
         ("deleted", "from published.restorable_contact where archived_at >= $since"),
     ):
-        snapshot.execute(f"create or replace temp table {name} as {query}", {"since": since or datetime(1970, 1, 1)})
+        snapshot.execute(
+            f"create or replace temp table {name} as from ({query}) where $contact is null or hubspot_contact_id = $contact",
+            {"since": since or datetime(1970, 1, 1), "contact": contact},
+        )
 
 
 def _wide(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str) -> str:
@@ -126,8 +148,9 @@ def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
     row = snapshot.execute(
         """select count(*) filter (where status = 'restore'), count(distinct hubspot_contact_id) filter (where status = 'restore'),
                   count(*) filter (where status = 'restore' and must_be_in_salesforce), (select count(*) from backfilled), (select count(*) from deleted),
-                  count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
-                  count(*) filter (where status in ('of_account', 'read_only', 'contact_gone'))
+                  count(*) filter (where status = 'unclear'), count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
+                  count(*) filter (where status in ('typed', 'accepted')),
+                  count(*) filter (where status in ('typed_over', 'brought', 'of_account', 'read_only', 'contact_gone'))
            from restorable"""
     ).fetchone()
     assert row is not None  # an aggregate has one row

@@ -81,19 +81,20 @@ class Worklist:
         self.known_at: datetime | None = None
         self._ask_again = 0.0
         self.connection.execute(
-            """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp);
+            """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp, accepted_properties varchar[]);
                create table main.assignment (subject varchar, owner varchar);
                create table main.moment (now timestamp);
                create table main.found as from published.finding;
                create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
                -- What the run knew holds until the store is read.
-               insert into main.decision select fingerprint, status, waived_until from main.found where status in ('acknowledged', 'waived');
+               insert into main.decision select fingerprint, status, waived_until, null from main.found where status in ('acknowledged', 'waived');
                insert into main.assignment select distinct subject, owner from main.found where owner is not null;
                -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
                create view worklist as
                select found.* replace (
                    case when found.status = 'resolved' then 'resolved' else main.decided_status(decision.status, decision.waived_until,
                         greatest(moment.now, latest_run.seen_at), found.severity) end as status,
+                   case when found.status <> 'resolved' and decision.status = 'accepted' then 'accepted' else found.resolved_by end as resolved_by,
                    assignment.owner as owner,
                    decision.waived_until as waived_until)
                from main.found as found
@@ -264,6 +265,8 @@ def _describe(decision: dict[str, Any]) -> str:
         parts.append(f"to {decision['owner']}" if decision["owner"] else "to nobody")
     if decision["action"] == "waive":
         parts.append(f"until {decision['waived_until']:%Y-%m-%d}")
+    if decision["properties"]:
+        parts.append(decision["properties"].replace(";", ", "))
     if decision["reason"]:
         parts.append(decision["reason"])
     if decision["is_undone"]:

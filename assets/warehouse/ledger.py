@@ -253,6 +253,17 @@ def count_lapsed_waivers(connection: duckdb.DuckDBPyConnection) -> dict[str, int
     return {"date": 0, "facts": 0, **dict(rows)}
 
 
+def count_old_jumps(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many jumps that a former run knew are findings now, and were none in the ledger: since a newer version, a jump stays one until it is made good."""
+    (jumps,) = _one(
+        connection,
+        """select count(*) from review.finding
+           where check_name = 'switch_happened' and status <> 'resolved' and change is null
+             and fingerprint not in (select fingerprint from main.ledger)""",
+    )
+    return int(jumps)
+
+
 def _remember_findings(connection: duckdb.DuckDBPyConnection) -> None:
     """The ledger is written anew: replacing a hundred thousand rows under a key takes DuckDB twenty seconds, writing them one."""
     columns = ", ".join(row[0] for row in connection.execute("describe main.ledger").fetchall())

@@ -18,20 +18,33 @@
 -- Warum: Die Integration ordnet allein nach der E-Mail zu. Eine Verknüpfung über verschiedene E-Mails hinweg schickt die Daten einer Person zu
 -- einer anderen (Regeln 4, 20, 30).
 -- Sonst: Die Werte der einen Person fließen bei jeder Synchronisierung weiter in den Datensatz der anderen.
+with own as (
+    -- live records with the contact's own e-mail
+    select email, list(record_id order by record_id) as record_ids from core.salesforce_person where state = 'live' and email is not null group by email
+)
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
     binding.email,
     format('It is bound to {}, whose e-mail is none of this contact''s.', binding.bound_id) as reason,
-    coalesce(first_step.action, 'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.') as action,
+    coalesce(
+        first_step.action,
+        case when own.record_ids is not null then format('Check whose record {} is. {} has this contact''s own e-mail: if that is the right one, entering the contact''s values there moves the binding, on purpose; {} stays.',
+            binding.bound_id, array_to_string(own.record_ids[:3], ', '), binding.bound_id) end,
+        'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.') as action,
     format('Er ist mit {} verknüpft, dessen E-Mail keine dieses Kontakts ist.', binding.bound_id) as reason_de,
-    coalesce(first_step.action_de, 'Klären, wessen Datensatz es ist. Die E-Mail berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.') as action_de,
+    coalesce(
+        first_step.action_de,
+        case when own.record_ids is not null then format('Klären, wessen Datensatz {} ist. {} hat die eigene E-Mail dieses Kontakts: ist das der richtige, die Werte des Kontakts dort eintragen; die Verknüpfung wandert dann dorthin, mit Absicht, und {} bleibt.',
+            binding.bound_id, array_to_string(own.record_ids[:3], ', '), binding.bound_id) end,
+        'Klären, wessen Datensatz es ist. Die E-Mail berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.') as action_de,
     md5(person.email) as facts
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
 left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
+left join own on own.email = contact.email
 cross join staging.clock as clock
 cross join main.policy as policy
 where binding.bound_state = 'live'

@@ -5,7 +5,7 @@
 -- harm: drift
 -- on: core/hubspot_contact
 --
--- Fails when, since the last proven run, a form or a conversation made one of the contact's additional e-mails its primary one.
+-- Fails when a form or a conversation made one of the contact's additional e-mails its primary one, until that is no longer so, for 30 days.
 -- Why: the primary e-mail is what the integration matches by. The contact now belongs to other Salesforce records than before, although
 -- nobody edited anything (rule 44).
 -- Otherwise: with the next sync the contact may be bound to another record, and take its values.
@@ -18,19 +18,23 @@
 -- etwas bearbeitet hat (Regel 44).
 -- Sonst: Mit der nächsten Synchronisierung kann der Kontakt mit einem anderen Datensatz verknüpft werden und dessen Werte übernehmen.
 with flip as (
-    select hubspot_contact_id, changed_at, pull_no, main.matching_email(value) as email
+    select
+        hubspot_contact_id, changed_at, pull_no, main.matching_email(value) as email, pull_no <= clock.last_run_pull_no as is_known,
+        -- the last run before it was seen
+        (select max(last_pull_no) from main.run where verdict in ('pass', 'fail') and last_pull_no < pull_no) as run_pull_no
     from staging.hubspot_property_version
     cross join staging.clock as clock
-    where property = 'email' and pull_no > clock.last_run_pull_no
+    where property = 'email' and pull_no > clock.first_run_pull_no and changed_at > clock.as_of - interval 30 day
       and (source_type like 'FORM%' or source_type like 'CONVERSATION%')
 ),
 known_secondary as (
-    select distinct hubspot_contact_id, main.matching_email(address) as email
+    select hubspot_contact_id, main.matching_email(address) as email, min(pull_no) as pull_no
     from (
-        select id as hubspot_contact_id, unnest(string_split(properties['hs_additional_emails'], ';')) as address
+        select id as hubspot_contact_id, unnest(string_split(properties['hs_additional_emails'], ';')) as address, pull_no
         from raw.hubspot_contact
-        where id in (select hubspot_contact_id from flip) and pull_no <= (select last_run_pull_no from staging.clock)
+        where id in (select hubspot_contact_id from flip)
     ) as version
+    group by hubspot_contact_id, main.matching_email(address)
 )
 select
     contact.contact_id as hubspot_contact_id,
@@ -43,10 +47,12 @@ select
     format('Am {} UTC machte ein Formular oder eine Unterhaltung eine Zweitadresse zur Hauptadresse; {} andere lebende Salesforce-Datensätze haben sie.',
         strftime(max(flip.changed_at), '%d.%m.%Y %H:%M'), count(person.record_id)) as reason_de,
     'Entscheiden, welche E-Mail richtig ist. Ist es die alte, sie vor der nächsten Synchronisierung in HubSpot zurücksetzen.' as action_de,
-    strftime(max(flip.changed_at), '%Y-%m-%dT%H:%M:%S.%f') as facts
+    main.event_moment(max(flip.changed_at)) as event,
+    bool_and(flip.is_known) as is_known
 from flip
 inner join core.hubspot_contact as contact on contact.contact_id = flip.hubspot_contact_id and contact.email = flip.email and contact.state = 'live'
-inner join known_secondary on known_secondary.hubspot_contact_id = contact.contact_id and known_secondary.email = contact.email
+inner join known_secondary
+    on known_secondary.hubspot_contact_id = contact.contact_id and known_secondary.email = contact.email and known_secondary.pull_no <= flip.run_pull_no
 left join core.salesforce_person as person
     on person.email = contact.email and person.state = 'live' and person.record_id is distinct from contact.bound_id
 group by contact.contact_id, contact.bound_id, contact.email;

@@ -1,58 +1,89 @@
--- A contact jumped to another Salesforce record since the last run.
+-- A contact jumped to another Salesforce record.
 --
 -- severity: block
 -- basis: observed
 -- harm: overwritten
 -- on: core/switch_event
 --
--- Fails when the id history has a new value, not known to the last proven run, that is not a first binding, not the conversion of the old
--- record into the new one, and not a merge of the old one into it. Names the values that the jump overwrote.
+-- Fails when the integration moved a binding, not known to the first proven run, that is not a first binding, not the conversion of the old record
+-- into the new one, and not a merge of the old one into it. It fails the first proven run that sees it, whatever was lost, and those after it as long as
+-- a value that came with the jump is missing: it was not typed into the new record, what stood there before is not back, nobody wrote the
+-- property since, and nobody accepted what is there now.
 -- Why: the values on the contact may now be another record's. It will jump back with the next edit of the old one (rule 11).
 -- Otherwise: the other record's values stay, and the contact jumps back with the next edit of the old one.
 -- Rests on: rule 11; F3, F4.
--- Not: a history that the first run finds; an id that was cleared.
--- Steward: compare the overwritten values, put the right ones back, and merge the duplicates into the record that is bound now.
+-- Not: a history that the first run finds; an id that was cleared; one that somebody else than the integration wrote, or a merge of contacts.
+-- Steward: put back what was lost, with the restore plan for this contact, or accept what is there; then merge the duplicates into the record that is
+-- bound now.
 --
--- Auf Deutsch: Ein Kontakt ist seit dem letzten Lauf zu einem anderen Salesforce-Datensatz gesprungen.
+-- Auf Deutsch: Ein Kontakt ist zu einem anderen Salesforce-Datensatz gesprungen.
 -- Warum: Die Werte des Kontakts können jetzt die eines anderen Datensatzes sein. Mit der nächsten Bearbeitung des alten springt er zurück (Regel
 -- 11).
 -- Sonst: Die Werte des anderen Datensatzes bleiben stehen, und mit der nächsten Bearbeitung des alten springt der Kontakt zurück.
+with lost as (
+    select
+        value.hubspot_contact_id, value.switched_at,
+        list(value.property order by value.property) filter (where value.is_missing or event.is_new) as properties,
+        bool_or(mapped.consent) filter (where value.is_missing or event.is_new) as has_consent,
+        bool_or(value.is_missing) as is_missing,
+        list(format('{}: {} → {} ({})', value.property, main.quoted_value(value.value_before), coalesce(main.quoted_value(value.value_after), 'blank'), value.source)
+            order by value.property) as changes,
+        list(format('{}: {} → {} ({})', value.property, main.quoted_value(value.value_before), coalesce(main.quoted_value(value.value_after), 'leer'),
+            case value.source when 'typed' then 'eingegeben' when 'foreign' then 'fremd' else 'unklar' end) order by value.property) as changes_de
+    from (
+        select
+            source.*,
+            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'typed_over', 'of_account', 'read_only'), false) as is_missing
+        from core.value_source as source
+        left join core.restorable_value as restorable
+            on restorable.hubspot_contact_id = source.hubspot_contact_id and restorable.property = source.property
+    ) as value
+    inner join core.switch_event as event
+        on event.hubspot_contact_id = value.hubspot_contact_id and event.switched_at = value.switched_at and event.is_since_first_run
+    inner join core.mapped_property as mapped on mapped.property = value.property
+    group by value.hubspot_contact_id, value.switched_at
+)
 select
     event.hubspot_contact_id,
     event.to_id as salesforce_id,
     [event.from_id] as rival_ids,
     contact.email,
     coalesce(lost.properties, cast([] as varchar[])) as fields_at_risk,
-    format('On {} UTC its binding jumped from {} to {}; {}.', strftime(event.switched_at, '%Y-%m-%d %H:%M'), event.from_id, event.to_id,
-        case
-            when lost.properties is null then 'no mapped value was overwritten'
-            else 'overwritten: ' || array_to_string(lost.properties, ', ')
-        end) as reason,
-    format('Compare the values with {}, restore what was lost, then merge the duplicates into {}.', event.from_id, event.to_id) as action,
-    format('Am {} UTC ist die Verknüpfung von {} zu {} gesprungen; {}.', strftime(event.switched_at, '%d.%m.%Y %H:%M'), event.from_id, event.to_id,
-        case
-            when lost.properties is null then 'kein zugeordneter Wert wurde überschrieben'
-            else 'überschrieben: ' || array_to_string(lost.properties, ', ')
-        end) as reason_de,
-    format('Die Werte mit {} vergleichen. Verlorenes wiederherstellen. Danach die Duplikate in {} zusammenführen.', event.from_id, event.to_id) as action_de,
-    strftime(event.switched_at, '%Y-%m-%dT%H:%M:%S.%f') as facts,
+    format('On {} UTC its binding jumped from {} to {}{}; {}.', strftime(event.switched_at, '%Y-%m-%d %H:%M'), event.from_id, event.to_id,
+        case event.by
+            when 'edit' then format(', which {} had edited', coalesce(event.by_user_name, event.by_user_id))
+            when 'creation' then format(', which {} had created', coalesce(event.by_user_name, event.by_user_id))
+            else ''
+        end,
+        case when lost.changes is null then 'no mapped value was overwritten'
+        else format('overwritten: {}{}', array_to_string(lost.changes[:3], '; '),
+            case when len(lost.changes) > 3 then format('; and {} more', len(lost.changes) - 3) else '' end) end) as reason,
+    format('Put back what was lost: `bindwatch restore-plan --contact {}`, or accept what is there. Then merge the duplicates into {}.',
+        event.hubspot_contact_id, event.to_id) as action,
+    format('Am {} UTC ist die Verknüpfung von {} zu {} gesprungen{}; {}.', strftime(event.switched_at, '%d.%m.%Y %H:%M'), event.from_id, event.to_id,
+        case event.by
+            when 'edit' then format(', nachdem {} diesen bearbeitet hatte', coalesce(event.by_user_name, event.by_user_id))
+            when 'creation' then format(', nachdem {} diesen angelegt hatte', coalesce(event.by_user_name, event.by_user_id))
+            else ''
+        end,
+        case when lost.changes_de is null then 'kein zugeordneter Wert wurde überschrieben'
+        else format('überschrieben: {}{}', array_to_string(lost.changes_de[:3], '; '),
+            case when len(lost.changes_de) > 3 then format('; und {} weitere', len(lost.changes_de) - 3) else '' end) end) as reason_de,
+    format('Verlorenes zurückholen: `bindwatch restore-plan --contact {}`, oder hinnehmen, was dort steht. Danach die Duplikate in {} zusammenführen.',
+        event.hubspot_contact_id, event.to_id) as action_de,
     case
         when main.look_different(main.name_words(left_record.display_name), main.name_scripts(left_record.display_name),
                                  main.name_words(entered.display_name), main.name_scripts(entered.display_name),
                                  main.is_role_mailbox(contact.email, policy.role_mailboxes)) then 'mixed_people'
         when lost.has_consent then 'consent'
-    end as harm
+    end as harm,
+    main.event_of_jump(event.switched_at, event.to_id) as event,
+    not event.is_new as is_known
 from core.switch_event as event
 inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id
 left join core.salesforce_person as left_record on left_record.record_id = event.from_id
 left join core.salesforce_person as entered on entered.record_id = event.to_id
 cross join main.policy as policy
-left join (
-    select
-        value.hubspot_contact_id, value.switched_at, list(distinct value.property order by value.property) as properties,
-        bool_or(mapped.consent) as has_consent
-    from core.overwritten_value as value
-    inner join core.mapped_property as mapped on mapped.property = value.property
-    group by value.hubspot_contact_id, value.switched_at
-) as lost on lost.hubspot_contact_id = event.hubspot_contact_id and lost.switched_at = event.switched_at
-where event.is_new and event.cause in ('duplicate_switch', 'unexplained');
+left join lost on lost.hubspot_contact_id = event.hubspot_contact_id and lost.switched_at = event.switched_at
+where event.is_since_first_run and event.cause in ('duplicate_switch', 'unexplained')
+  and (event.is_new or (lost.is_missing and contact.state = 'live'));

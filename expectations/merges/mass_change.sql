@@ -5,8 +5,9 @@
 -- harm: deleted
 -- on: core/departure
 --
--- Fails when more Salesforce records were deleted or merged since the last proven run than max(50, 1 % of the live ones), or when the
--- integration archived more than 10 HubSpot contacts since then. The three numbers are settings of the policy (mass_…).
+-- Fails when, between two proven runs, more Salesforce records were deleted, merged or vanished than max(50, 1 % of the live ones), or when the
+-- integration archived more than 10 HubSpot contacts. The three numbers are settings of the policy (mass_…). It stays until 15 days after the last of
+-- these deletions, or until somebody accepts it.
 -- Why: mass merges and mass deletions multiply every damage that one merge can do (F7). Most of it can be undone only for 15 days in
 -- Salesforce and 90 days in HubSpot.
 -- Otherwise: the job that did it may go on, and after 15 days (Salesforce) or 90 days (HubSpot) nothing can be brought back.
@@ -18,39 +19,80 @@
 -- Warum: Massenhaftes Zusammenführen und Löschen vervielfacht jeden Schaden, den eine einzelne Zusammenführung anrichten kann (F7). Das meiste
 -- lässt sich nur 15 Tage in Salesforce und 90 Tage in HubSpot rückgängig machen.
 -- Sonst: Der Vorgang läuft vielleicht weiter, und nach 15 Tagen (Salesforce) oder 90 Tagen (HubSpot) lässt sich nichts zurückholen.
-with total as (
+with proven as (
+    select last_pull_no from main.run where verdict in ('pass', 'fail')
+),
+gone as (
+    -- since which proven run
+    select departed.*, proven.last_pull_no as since_no
+    from (
+        select record_id, departed_at, pull_no, false as is_contact from core.departure
+        union all
+        select person.record_id, max(coalesce(pull.crm_time, pull.started_at)), max(presence.pull_no), false
+        from core.salesforce_person as person
+        inner join raw.presence as presence on presence.id = person.record_id and presence.object = person.object_type and not presence.present
+        inner join raw.pull as pull on pull.pull_no = presence.pull_no
+        where person.state = 'vanished'
+        group by person.record_id
+        union all
+        select contact.contact_id, contact.archived_at, contact.pull_no, true
+        from core.hubspot_contact as contact
+        inner join core.departure as departure on departure.record_id = contact.bound_id
+        where contact.state = 'archived' and contact.archived_at >= departure.departed_at
+    ) as departed
+    asof inner join proven on proven.last_pull_no < departed.pull_no
+),
+total as (
     select
-        (select count(*) from core.departure where is_new) as departed,
-        (select min(departed_at) from core.departure where is_new) as first_departed_at,
-        (select count(*) from core.salesforce_person where state = 'live') as live,
-        (
-            select count(*)
-            from core.hubspot_contact as contact
-            inner join core.departure as departure on departure.record_id = contact.bound_id
-            cross join staging.clock as clock
-            where contact.state = 'archived' and contact.archived_at >= departure.departed_at and contact.pull_no > clock.last_run_pull_no
-        ) as archived
+        gone.since_no,
+        gone.is_contact,
+        count(*) as departed,
+        min(gone.departed_at) as first_at,
+        max(gone.departed_at) as last_at,
+        coalesce(max(gone.pull_no) <= any_value(clock.last_run_pull_no), false) as is_known,
+        case when gone.since_no = any_value(clock.last_run_pull_no) then ' since the last run' else '' end as since,
+        case when gone.since_no = any_value(clock.last_run_pull_no) then ' seit dem letzten Lauf' else '' end as since_de
+    from gone
+    cross join staging.clock as clock
+    group by gone.since_no, gone.is_contact
+),
+live as (
+    select count(*) as records from core.salesforce_person where state = 'live'
 )
 select
-    format('{} Salesforce records were deleted or merged since the last run; {} are live.', total.departed, total.live) as reason,
-    'Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.' as action,
-    format('{} Salesforce-Datensätze wurden seit dem letzten Lauf gelöscht oder zusammengeführt; {} sind noch da.', total.departed, total.live) as reason_de,
-    'Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage wiederherstellen.' as action_de,
-    'records since pull ' || clock.last_run_pull_no as facts,
-    main.still_ahead(total.first_departed_at + interval 15 day, clock.as_of) as deadline_at
+    case
+        when total.is_contact
+        then format('{} HubSpot contacts were archived{} after their Salesforce records went, from {} to {} UTC.', total.departed, total.since,
+            strftime(total.first_at, '%Y-%m-%d %H:%M'), strftime(total.last_at, '%Y-%m-%d %H:%M'))
+        else format('{} Salesforce records were deleted or merged, or vanished{}, from {} to {} UTC; {} are live.', total.departed, total.since,
+            strftime(total.first_at, '%Y-%m-%d %H:%M'), strftime(total.last_at, '%Y-%m-%d %H:%M'), live.records)
+    end as reason,
+    case
+        when total.is_contact
+        then 'Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).'
+        else 'Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.'
+    end as action,
+    case
+        when total.is_contact
+        then format('{} HubSpot-Kontakte wurden{} archiviert, nachdem ihre Salesforce-Datensätze verschwunden waren, vom {} bis zum {} UTC.', total.departed,
+            total.since_de, strftime(total.first_at, '%d.%m.%Y %H:%M'), strftime(total.last_at, '%d.%m.%Y %H:%M'))
+        else format('{} Salesforce-Datensätze wurden{} gelöscht oder zusammengeführt oder sind verschwunden, vom {} bis zum {} UTC; {} leben.', total.departed,
+            total.since_de, strftime(total.first_at, '%d.%m.%Y %H:%M'), strftime(total.last_at, '%d.%m.%Y %H:%M'), live.records)
+    end as reason_de,
+    case
+        when total.is_contact
+        then 'Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb wiederherstellen (90 Tage).'
+        else 'Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage wiederherstellen.'
+    end as action_de,
+    main.still_ahead(total.first_at + interval 15 day, clock.as_of) as deadline_at,
+    case when total.is_contact then 'contacts' else 'records' end || ' since pull ' || total.since_no as event,
+    total.is_known
 from total
+cross join live
 cross join main.policy as policy
 cross join staging.clock as clock
-where total.departed > greatest(policy.mass_change_records, total.live * policy.mass_change_percent / 100)
-union all
-select
-    format('{} HubSpot contacts were archived since the last run after their Salesforce records went.', total.archived),
-    'Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).',
-    format('{} HubSpot-Kontakte wurden seit dem letzten Lauf archiviert, nachdem ihre Salesforce-Datensätze verschwunden waren.', total.archived),
-    'Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb wiederherstellen (90 Tage).',
-    'contacts since pull ' || clock.last_run_pull_no,
-    main.still_ahead(total.first_departed_at + interval 15 day, clock.as_of)
-from total
-cross join main.policy as policy
-cross join staging.clock as clock
-where total.archived > policy.mass_archived_contacts;
+where total.last_at + interval 15 day > clock.as_of
+  and case
+      when total.is_contact then total.departed > policy.mass_archived_contacts
+      else total.departed > greatest(policy.mass_change_records, live.records * policy.mass_change_percent / 100)
+  end;

@@ -10,7 +10,8 @@
 -- Why: every other finding about what will happen rests on the same policy. Misses say that the policy does not describe this portal.
 -- Otherwise: nothing breaks, but all that Bindwatch says about the future of other contacts may be wrong, too.
 -- Rests on: docs/prediction.md; core.prediction_score counts hits and misses.
--- Not: a record that was meanwhile merged or converted into the one that is bound; a contact that has not synced yet.
+-- Not: a record that was meanwhile merged or converted into the one that is bound; a contact that has not synced yet; an id that somebody else than the
+-- integration wrote, or a merge of contacts.
 -- Steward: look at one or two by hand. The administrator compares policies with `bindwatch backtest` and corrects bindwatch.toml.
 --
 -- Auf Deutsch: Die Vorhersage des letzten Laufs war falsch.
@@ -30,6 +31,11 @@ with synced as (
     left join core.salesforce_person as heir on heir.record_id = predicted.converted_contact_id
     cross join main.policy as policy
     where contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
+      and not exists (
+          select 1
+          from core.binding_history as history
+          where history.hubspot_contact_id = prediction.hubspot_contact_id and history.changed_at > prediction.predicted_at
+            and (history.source_type <> 'SALESFORCE' or history.is_of_hubspot_merge))
 ),
 first_change as (
     select history.hubspot_contact_id, arg_min(history.to_id, history.changed_at) as to_id

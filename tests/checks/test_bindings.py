@@ -148,17 +148,22 @@ def test_switch_happened_fires_for_a_jump_since_the_last_run_and_lists_what_it_o
     assert crm.rows("core.overwritten_value")[0]["value_before"] == "CEO"
 
 
-def test_switch_happened_is_silent_on_the_first_run_and_on_the_run_after() -> None:
+def test_switch_happened_is_silent_on_the_first_run_and_stays_until_the_values_are_right() -> None:
     crm = duplicates()
     crm.contact(bound=RIVAL, since=day(20))
     crm.history("101", "salesforceleadid", (day(2), BOUND))
     assert crm.findings("switch_happened") == []
     crm = duplicates()
     jumped(crm)
-    assert len(crm.findings("switch_happened")) == 1
+    first = one(crm, "switch_happened")
     crm.end_run(day(31))
+    assert one(crm, "switch_happened")["fingerprint"] == first["fingerprint"]
+    crm.later()
+    crm.contact(bound=RIVAL, since=None, properties={"jobtitle": "CEO"})
+    crm.history("101", "jobtitle", (day(30.9), "CEO", "IMPORT"))
     assert crm.findings("switch_happened") == []
-    assert {row["status"] for row in crm.rows("select * from review.finding where check_name = 'switch_happened'")} == {"resolved"}
+    (row,) = crm.rows("select * from review.finding where check_name = 'switch_happened'")
+    assert (row["status"], row["resolved_by"]) == ("resolved", "repaired")
 
 
 def test_switch_happened_after_a_killed_run_still_fires() -> None:
@@ -349,7 +354,9 @@ def test_primary_email_flipped_fires_when_a_form_made_a_secondary_email_primary(
         finding = one(crm, "primary_email_flipped")
         assert (finding["email"], finding["rival_ids"]) == (ANN, [rival])
     crm.end_run(day(31))
-    assert crm.findings("primary_email_flipped") == []
+    assert len(crm.findings("primary_email_flipped")) == 1, "it is still so"
+    crm.end_run(day(62))
+    assert crm.findings("primary_email_flipped") == [], "after 30 days it is no news"
 
 
 def test_primary_email_flipped_leaves_edits_new_addresses_and_the_first_run_alone() -> None:
@@ -405,3 +412,64 @@ def test_bound_record_merged_away_does_not_fire_for_the_winner_for_a_deleted_rec
     crm.lead(2)
     crm.contact(bound=crm.lead(1, merged_into=RIVAL), archived_at=day(20))
     assert crm.findings("bound_record_merged_away") == []
+
+
+def written_by(source: str, contacts: int = 1) -> Crm:
+    """A first run; after it somebody writes the rival's id into the contact."""
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    crm.end_run()
+    crm.later()
+    crm.contact(bound=RIVAL, since=None)
+    crm.history("101", "salesforceleadid", (day(30.2), RIVAL, source))
+    for number in range(contacts - 1):
+        email = f"p{number}@example.com"
+        crm.contact(str(200 + number), bound=crm.lead(50 + number, email=email), since=None, email=email)
+        crm.history(str(200 + number), "salesforceleadid", (day(2), lead_id(50 + number), source))
+    return crm
+
+
+def test_binding_changed_by_hand_fires_for_whoever_is_not_the_integration() -> None:
+    for source in ("IMPORT", "CRM_UI", "API"):
+        crm = written_by(source)
+        finding = one(crm, "binding_changed_by_hand")
+        assert (finding["severity"], finding["salesforce_id"], finding["rival_ids"]) == ("warn", RIVAL, [BOUND])
+        assert source in finding["reason"]
+        assert crm.findings("switch_happened") == []
+    crm.end_run(day(31))
+    assert one(crm, "binding_changed_by_hand")["fingerprint"] == finding["fingerprint"], "it stays"
+    crm.end_run(day(62))
+    assert crm.findings("binding_changed_by_hand") == [], "for 30 days"
+
+
+def test_binding_changed_by_hand_leaves_the_integration_merges_and_moves_of_a_portal_alone() -> None:
+    for source in ("SALESFORCE", "MERGE_CONTACTS", "MIGRATION"):
+        crm = written_by(source)
+        assert crm.findings("binding_changed_by_hand") == []
+
+
+def test_binding_changed_by_hand_is_over_when_the_integration_wrote_the_id_again() -> None:
+    crm = written_by("IMPORT")
+    crm.end_run(day(31))
+    crm.later()
+    crm.history("101", "salesforceleadid", (day(30.6), BOUND))
+    assert crm.findings("binding_changed_by_hand") == []
+    (row,) = crm.rows("select * from review.finding where check_name = 'binding_changed_by_hand'")
+    assert row["resolved_by"] == "repaired"
+
+
+def test_binding_changed_by_hand_says_nothing_in_a_portal_that_others_keep() -> None:
+    crm = written_by("INTEGRATION", contacts=19)
+    assert len(crm.findings("binding_changed_by_hand")) == 19
+    crm = written_by("INTEGRATION", contacts=20)
+    assert crm.findings("binding_changed_by_hand") == []
+
+
+def test_mislinked_email_names_the_record_that_has_the_contacts_own_e_mail() -> None:
+    crm = Crm(follow_up="sticky")
+    crm.lead(1, email="else@example.com")
+    crm.lead(2)
+    crm.contact(bound=BOUND)
+    finding = one(crm, "mislinked_email")
+    assert RIVAL in finding["action"]
+    assert RIVAL in finding["action_de"]

@@ -78,7 +78,9 @@ def test_mass_change_fires_when_more_records_went_than_the_policy_allows() -> No
     finding = one(crm, "mass_change")
     assert (finding["severity"], finding["reason"][:32]) == ("block", "4 Salesforce records were delete")
     crm.end_run(day(31))
-    assert crm.findings("mass_change") == []
+    assert one(crm, "mass_change")["fingerprint"] == finding["fingerprint"], "it stays until somebody accepts it"
+    crm.end_run(day(46))
+    assert crm.findings("mass_change") == [], "or until nothing can be undeleted any more"
 
 
 def test_mass_change_takes_the_larger_of_number_and_share() -> None:
@@ -173,3 +175,51 @@ def test_planned_merge_unsafe_fires_when_two_contacts_would_end_on_one_record() 
     finding = one(crm, "planned_merge_unsafe")
     assert "101" in finding["reason"] and "102" in finding["reason"]
     assert crm.rows("core.planned_merge")[0]["recommended_master_id"] is None
+
+
+def edited_between_runs(records: int, by: str = "0055e000000Eva1", minutes: int = 1, **knobs: Any) -> Crm:
+    """Between two runs so many bound Leads are edited by one user, some minutes apart."""
+    crm = Crm(**({"mass_change_records": 3, "integration_user_id": "0055e000000Int1"} | knobs))
+    for number in range(1, records + 1):
+        crm.contact(str(number), bound=crm.lead(number, email=f"p{number}@example.com"), email=f"p{number}@example.com")
+    crm.end_run()
+    crm.later()
+    for number in range(1, records + 1):
+        crm.lead(number, email=f"p{number}@example.com", modified=day(30.1 + number * minutes / 1440), by=by, fields={"Title": "x"})
+    return crm
+
+
+def test_mass_update_fires_when_one_user_edits_very_many_bound_records_within_an_hour() -> None:
+    crm = edited_between_runs(4)
+    finding = one(crm, "mass_update")
+    assert (finding["severity"], finding["reason"][:35]) == ("warn", "0055e000000Eva1AAC edited 4 bound r")
+    crm.end_run(day(31))
+    assert one(crm, "mass_update")["fingerprint"] == finding["fingerprint"], "it stays until somebody accepts it"
+    crm.end_run(day(62))
+    assert crm.findings("mass_update") == [], "or for 30 days"
+
+
+def test_mass_update_leaves_few_slow_and_the_integrations_edits_alone() -> None:
+    for crm in (edited_between_runs(3), edited_between_runs(4, minutes=25), edited_between_runs(4, by="0055e000000Int1")):
+        assert crm.findings("mass_update") == []
+
+
+def test_mass_update_does_not_count_a_version_that_only_says_more_of_the_same_edit() -> None:
+    crm = edited_between_runs(4)
+    crm.end_run(day(31))
+    crm.end_run(day(62))
+    crm.later()
+    for number in range(1, 5):
+        crm.lead(number, email=f"p{number}@example.com", modified=day(30.1 + number / 1440), fields={"Title": "x", "Fax": "1"})
+    assert crm.findings("mass_update") == []
+
+
+def test_mass_change_counts_what_vanished_too() -> None:
+    crm = Crm(mass_change_records=3)
+    for number in range(1, 6):
+        crm.lead(number, email=f"p{number}@example.com")
+    crm.end_run()
+    crm.later()
+    for number in range(1, 5):
+        crm.connection.execute("insert into raw.presence values ('Lead', ?, ?, false)", [lead_id(number), crm.pull_no])
+    assert "4 Salesforce records" in one(crm, "mass_change")["reason"]

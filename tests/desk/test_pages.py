@@ -13,6 +13,8 @@ from assets.published.publish import publish_verdict
 from assets.published.worklist import Filter, Worklist
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 from tests.desk.portal import EVIL, Visitor, end_run, publish, pull, served, troubled
+from tests.test_causes import EVA
+from tests.test_sources import BEFORE_JUMP, typed
 
 
 def fingerprint(home: Path, check: str = "unsafe_duplicate") -> str:
@@ -233,7 +235,34 @@ def test_an_edit_in_salesforce_shows_as_the_difference_between_two_pulls(home: P
     crm.pull("salesforce", "Lead")
     crm.lead(2, created=day(3), modified=day(12.5), fields={"Title": "Buyer"}, email="ann@example.com", by="0055e000000Usr9AAC")
     publish(crm, home)
-    assert f"Title was changed {RIVAL}, 0055e000000Usr9AAC – → Buyer" in ann.open(f"/findings/{fingerprint(home, 'switch_imminent')}").text
+    page = ann.open(f"/findings/{fingerprint(home, 'switch_imminent')}")
+    assert f"between 4 Mar 2026, 00:00 UTC and 12 Mar 2026, 12:00 UTC Title was changed {RIVAL} – → Buyer" in page.text, (
+        "whoever came last need not have done it"
+    )
+
+
+def test_a_jump_says_what_stood_there_before_who_wrote_what_came_and_how_to_put_it_back(home: Path, ann: Visitor) -> None:
+    crm = typed()
+    crm.tracked(RIVAL, (BEFORE_JUMP, "Title", EVA, "Clerk", "Buyer"))
+    publish(crm, home)
+    found = fingerprint(home, "switch_happened")
+    page = ann.open(f"/findings/{found}")
+    assert "before the jump" in page.texts("//table[@class='compare']//th")
+    assert "Title was changed" in page.text
+    assert "CEO SALESFORCE" in page.text
+    assert "Buyer typed: it made the contact jump, Eva Lang, 30 Mar 2026" in page.text
+    assert "bindwatch restore-plan --contact 101" in page.text
+    assert page.document.xpath("//input[@name='property']/@value") == ["jobtitle"]
+
+
+def test_what_happened_is_accepted_on_the_desk_all_of_it_or_single_values(home: Path, ann: Visitor) -> None:
+    publish(typed(), home)
+    found = fingerprint(home, "switch_happened")
+    assert "needs a reason" in ann.decide(found, "accept").text
+    ann.decide(found, "accept", accept_reason="promoted", property="jobtitle")
+    assert DecisionStore(home).read()[-1]["properties"] == "jobtitle"
+    ann.decide(found, "accept", accept_reason="promoted")
+    assert "resolved: accepted" in ann.open(f"/findings/{found}").text
 
 
 def test_all_findings_on_the_same_person_are_named(home: Path, ann: Visitor) -> None:

@@ -289,10 +289,21 @@ create or replace macro main.switch_effect(hubspot_value, salesforce_value, fiel
 create or replace macro main.decided_status(decision, waived_until, at_moment, severity) as
     case
         when severity = 'unproven' then 'open'
+        when decision = 'accepted' then 'resolved'
         when decision = 'waived' and waived_until > at_moment then 'waived'
         when decision = 'acknowledged' then 'acknowledged'
         else 'open'
     end;
+
+-- A moment as part of what tells an event from others.
+create or replace macro main.event_moment(moment) as strftime(moment, '%Y-%m-%dT%H:%M:%S.%f');
+
+-- The fingerprint of a finding about something that happened once. event: what tells it from others of the same check and contact.
+create or replace macro main.event_fingerprint(check_name, hubspot_contact_id, event) as
+    md5(concat_ws('|', check_name, coalesce(hubspot_contact_id, ''), event));
+
+-- What tells a jump from others of the same contact.
+create or replace macro main.event_of_jump(switched_at, to_id) as concat_ws(' ', main.event_moment(switched_at), to_id);
 
 -- Are so few plausible? floor: as many as are known, without those whose absence somebody accepted; records, percent: so much may be missing.
 create or replace macro main.is_implausible(floor, counted, records, percent) as

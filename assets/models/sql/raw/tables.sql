@@ -195,7 +195,7 @@ create table if not exists main.ledger (
     first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
     hubspot_url varchar, salesforce_url varchar,
     subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar, reason_de varchar, action_de varchar, open_run_no bigint,
-    harm varchar, deadline_at timestamp, urgency varchar
+    harm varchar, deadline_at timestamp, urgency varchar, resolved_by varchar
 );
 
 -- One row: something that happened to a finding in a proven run (the columns of review.finding_event). Nothing is ever removed.
@@ -234,11 +234,12 @@ create or replace table main.merge_plan (
     could_be_plan boolean           -- of such a file: somebody may take it for a plan; false: a picture, a note
 );
 
--- One row: a finding that somebody acknowledged or waived. Replaced at every run from the decisions store.
+-- One row: a finding that somebody acknowledged, waived or accepted. Replaced at every run from the decisions store.
 create table if not exists main.decision (
     fingerprint varchar not null,
-    status varchar not null,        -- acknowledged, waived
-    waived_until timestamp
+    status varchar,                 -- acknowledged, waived, accepted; null where nothing but single properties was accepted
+    waived_until timestamp,
+    accepted_properties varchar[]   -- of these it is accepted what is there now, whatever else was decided
 );
 
 -- One row: a problem (see subject in review.finding) that somebody takes care of. Replaced at every run from the decisions store.

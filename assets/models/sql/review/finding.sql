@@ -19,6 +19,8 @@
 -- harm: what it does to people: deleted, mixed_people, cut_off, consent, overwritten, spread, drift, none
 -- deadline_at: until when something can be done about it; null where there is no such moment, or it is past
 -- urgency: now, soon or later, as of this run
+-- resolved_by: how it ended: repaired; accepted (a person said that what is there is right); gone (nothing is left of it: its contact or record went, its
+--   time is over, nothing was lost, or other facts took its place); null while it is not resolved
 -- status: open, acknowledged, waived or resolved
 -- owner: who takes care of it
 -- waived_until: end of its waiver
@@ -42,13 +44,18 @@ with weight as (
     from main.field_mapping
     group by property
 ),
-current_finding as (
+found as (
     select
-        md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
-            array_to_string(list_sort(coalesce(v.rival_ids, [])), ','), array_to_string(list_sort(coalesce(v.fields_at_risk, [])), ','),
-            coalesce(v.facts, ''), case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, '') else '' end)) as fingerprint,
+        case
+            when v.event is not null then main.event_fingerprint(v.check_name, v.hubspot_contact_id, v.event)
+            else md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
+                array_to_string(list_sort(coalesce(v.rival_ids, [])), ','), array_to_string(list_sort(coalesce(v.fields_at_risk, [])), ','),
+                coalesce(v.facts, ''), case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, '') else '' end))
+        end as fingerprint,
         md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
             case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, v.facts, '') else '' end)) as subject,
+        v.event is not null as is_event,
+        coalesce(v.is_known, false) as is_known,
         v.suite,
         v.check_name,
         -- the policy may set one severity for all findings of a check
@@ -69,6 +76,22 @@ current_finding as (
     from review.violation as v
     inner join main.check_policy as check_policy on check_policy.check_name = v.check_name
     where coalesce(check_policy.severity, '') <> 'off'
+),
+current_finding as (
+    -- what happened again is another event, whatever it is about; what people accepted is no finding any more
+    select
+        found.* exclude (is_event) replace (
+            case when found.is_event then found.fingerprint else found.subject end as subject,
+            case
+                when decision.accepted_properties is null then found.fields_at_risk
+                else list_filter(found.fields_at_risk, lambda property: not list_contains(decision.accepted_properties, property))
+            end as fields_at_risk)
+    from found
+    left join main.decision as decision on decision.fingerprint = found.fingerprint
+    where coalesce(
+        decision.status <> 'accepted',
+        not (len(found.fields_at_risk) > 0 and list_has_all(decision.accepted_properties, found.fields_at_risk)),
+        true)
 ),
 consent_property as (
     select list(property) as properties from core.mapped_property where consent
@@ -141,7 +164,7 @@ compared as (
         case when ledger.fingerprint is null then predecessor.fingerprint end as predecessor_fingerprint,
         case when ledger.fingerprint is null then predecessor.status end as predecessor_status,
         case
-            when ledger.fingerprint is null and predecessor.subject is null then 'new'
+            when ledger.fingerprint is null and predecessor.subject is null then case when not f.is_known then 'new' end
             when ledger.resolved_at is not null then 'reopened'
             when main.severity_rank(f.severity) > main.severity_rank(coalesce(ledger.severity, predecessor.severity)) then 'worsened'
             when ledger.fingerprint is null then
@@ -156,8 +179,12 @@ compared as (
 dated as (
     select
         compared.*,
-        case when change in ('new', 'reopened', 'worsened') then run.as_of else least(open_before, run.as_of) end as open_since,
-        case when change in ('new', 'reopened', 'worsened') then run.run_no else open_run_before end as open_run_no
+        case
+            when change in ('new', 'reopened', 'worsened') then run.as_of
+            -- known before, and found only now: by a newer version, or since the check is on
+            else least(coalesce(open_before, (select max(as_of) from main.run where verdict in ('pass', 'fail'))), run.as_of)
+        end as open_since,
+        case when change in ('new', 'reopened', 'worsened') then run.run_no else coalesce(open_run_before, 0) end as open_run_no
     from compared
     cross join run
 )
@@ -196,7 +223,8 @@ select
     f.action_de,
     f.harm,
     f.deadline_at,
-    f.urgency
+    f.urgency,
+    cast(null as varchar) as resolved_by
 from dated as f
 left join main.decision as decision on decision.fingerprint = f.fingerprint
 left join main.assignment as assignment on assignment.subject = f.subject
@@ -221,8 +249,22 @@ select
     l.action_de,
     coalesce(l.harm, 'none') as harm,
     cast(null as timestamp) as deadline_at,
-    'later' as urgency
+    'later' as urgency,
+    case
+        when l.resolved_at is not null then l.resolved_by
+        when decision.status = 'accepted' or decision.accepted_properties is not null then 'accepted'
+        when check_policy.check_name is null or l.fingerprint in (select predecessor_fingerprint from compared where predecessor_fingerprint is not null) then 'gone'
+        when l.check_name in ('contact_deleted_by_sync', 'merged_into_unbound') then case when contact.state = 'live' then 'repaired' else 'gone' end
+        when contact.state <> 'live' or (contact.contact_id is null and record.state <> 'live') then 'gone'
+        when l.check_name in ('mass_change', 'mass_update') then 'gone'
+        when l.check_name = 'switch_happened' and len(l.fields_at_risk) = 0 then 'gone'
+        when l.check_name in ('binding_changed_by_hand', 'primary_email_flipped') and l.first_seen_at <= run.as_of - interval 29 day then 'gone'
+        else 'repaired'
+    end as resolved_by
 from gone as l
+left join core.hubspot_contact as contact on contact.contact_id = l.hubspot_contact_id
+left join core.salesforce_person as record on record.record_id = l.salesforce_id
+left join main.check_policy as check_policy on check_policy.check_name = l.check_name and coalesce(check_policy.severity, '') <> 'off'
 left join main.decision as decision on decision.fingerprint = l.fingerprint
 left join main.assignment as assignment on assignment.subject = l.subject
 cross join run;

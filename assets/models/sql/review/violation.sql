@@ -16,6 +16,9 @@
 -- facts: what else makes it this finding and not another one
 -- harm: what it does to people, where the check decides it itself; null: the check's default
 -- deadline_at: until when something can be done about it; null: no such moment, or it is past
+-- event: of something that happened once: what tells it, with check and contact, from others. Then it stays this finding whatever fields, other
+--   records or facts it names; null: these make it what it is
+-- is_known: the last proven run knew that it had happened
 create or replace table review.violation (
     suite varchar not null,
     check_name varchar not null,
@@ -32,5 +35,7 @@ create or replace table review.violation (
     action_de varchar,
     facts varchar,
     harm varchar,
-    deadline_at timestamp
+    deadline_at timestamp,
+    event varchar,
+    is_known boolean
 );

@@ -8,11 +8,14 @@
 -- from_id: the record bound until then; null when none
 -- to_id: the record bound from then on; null when cleared
 -- last_id: the record bound last before, also where the binding was cleared in between; null at a first binding
+-- source_type: who wrote the id, in HubSpot's words (SALESFORCE is the integration)
+-- is_of_hubspot_merge: it came with a merge of contacts: written by it, or read from the two histories that are one since then. What each of the two
+--   contacts went through before is known where its own history was read while it had one
 -- pull_no: the pull that first had it
 create or replace table core.binding_history as
 with id_version as (
     select
-        hubspot_contact_id, read_from_id, property, changed_at, pull_no,
+        hubspot_contact_id, read_from_id, property, changed_at, source_type, pull_no,
         coalesce(main.salesforce_id18(value), '') as id   -- '' is "cleared or malformed", null would be "not written"
     from staging.hubspot_property_version
     where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
@@ -35,13 +38,15 @@ moment as (
         hubspot_contact_id, read_from_id, changed_at,
         max_by(id, pull_no) filter (where property = 'salesforceleadid') as lead_id,
         max_by(id, pull_no) filter (where property = 'salesforcecontactid') as contact_id,
+        max_by(source_type, pull_no) filter (where property = 'salesforceleadid') as lead_source,
+        max_by(source_type, pull_no) filter (where property = 'salesforcecontactid') as contact_source,
         max(pull_no) as pull_no
     from long_version
     group by hubspot_contact_id, read_from_id, changed_at
 ),
 replayed as (
     select
-        hubspot_contact_id, read_from_id, changed_at, pull_no,
+        hubspot_contact_id, read_from_id, changed_at, pull_no, lead_source, contact_source,
         nullif(last_value(lead_id ignore nulls) over so_far, '') as lead_id,
         nullif(last_value(contact_id ignore nulls) over so_far, '') as contact_id,
         max(case when lead_id is not null then changed_at end) over so_far as lead_id_at,
@@ -52,8 +57,9 @@ replayed as (
 bound as (
     select
         hubspot_contact_id, read_from_id, changed_at, pull_no,
-        case when contact_id is null or (lead_id is not null and lead_id_at > contact_id_at) then lead_id else contact_id end as to_id
-    from replayed
+        case when is_of_lead then lead_id else contact_id end as to_id,
+        case when is_of_lead then coalesce(lead_source, contact_source) else coalesce(contact_source, lead_source) end as source_type
+    from (select *, contact_id is null or (lead_id is not null and lead_id_at > contact_id_at) as is_of_lead from replayed)
 ),
 change as (
     select *, lag(to_id) over (partition by hubspot_contact_id, read_from_id order by changed_at) as from_id from bound
@@ -72,22 +78,44 @@ neighbour as (
 joined as (
     -- "cleared" followed by "set" within 5 s: the second row takes over where the first came from, the first goes
     select
-        hubspot_contact_id, read_from_id, changed_at, to_id, pull_no, last_id,
+        hubspot_contact_id, read_from_id, changed_at, to_id, pull_no, last_id, source_type,
         case when from_id is null and previous_at >= changed_at - interval 5 second then previous_from_id else from_id end as from_id
     from neighbour
     where to_id is not null or next_at is null or next_at > changed_at + interval 5 second
 ),
 every as (
-    select hubspot_contact_id, read_from_id, changed_at, from_id, to_id, last_id, pull_no from joined where from_id is distinct from to_id
+    select hubspot_contact_id, read_from_id, changed_at, from_id, to_id, last_id, pull_no, source_type from joined where from_id is distinct from to_id
     union all
     select id_version.hubspot_contact_id, id_version.read_from_id, id_version.changed_at, null as from_id, id_version.id as to_id, null as last_id,
-        id_version.pull_no
+        id_version.pull_no, id_version.source_type
     from id_version
     inner join short_history
         on short_history.hubspot_contact_id = id_version.hubspot_contact_id and short_history.read_from_id = id_version.read_from_id
     where id_version.id <> ''
+),
+merge as (
+    -- of a contact into which others were merged: until when, and since which pull, its history is that of several
+    select
+        hubspot_contact_id,
+        max(changed_at) filter (where source_type = 'MERGE_CONTACTS' or read_from_id <> hubspot_contact_id) as merged_at,
+        coalesce(min(pull_no) filter (where source_type = 'MERGE_CONTACTS'), min(pull_no) filter (where read_from_id = hubspot_contact_id)) as pull_no
+    from staging.hubspot_property_version
+    where hubspot_contact_id in (
+        select merged_into_id from staging.hubspot_merge
+        union
+        select hubspot_contact_id from staging.hubspot_property_version where source_type = 'MERGE_CONTACTS'
+    )
+    group by hubspot_contact_id
 )
 -- after a HubSpot merge the same change can be read from two histories
-select hubspot_contact_id, min(read_from_id) as read_from_id, changed_at, from_id, to_id, min(last_id) as last_id, min(pull_no) as pull_no
+select
+    every.hubspot_contact_id, min(every.read_from_id) as read_from_id, every.changed_at, every.from_id, every.to_id, min(every.last_id) as last_id,
+    min_by(every.source_type, every.pull_no) as source_type,
+    coalesce(
+        bool_or(every.source_type = 'MERGE_CONTACTS')
+        or (bool_and(every.read_from_id = every.hubspot_contact_id and every.pull_no >= merge.pull_no) and every.changed_at <= any_value(merge.merged_at)),
+        false) as is_of_hubspot_merge,
+    min(every.pull_no) as pull_no
 from every
-group by hubspot_contact_id, changed_at, from_id, to_id;
+left join merge on merge.hubspot_contact_id = every.hubspot_contact_id
+group by every.hubspot_contact_id, every.changed_at, every.from_id, every.to_id;

@@ -14,7 +14,8 @@
 -- merge_no: merge steps with one number are one merge in Salesforce, which takes two losers at most; null for other actions
 -- enter_before: HubSpot properties whose value must be entered in the master before this step; consent is always among these
 -- enter_after: HubSpot properties whose value must be entered in the master after it; never consent
--- enter_values: these properties, what is to be entered, and whose value that is (hubspot)
+-- enter_values: these properties, what is to be entered, and where it comes from: typed (a person typed it last, in either CRM), else hubspot. Of consent it
+--   is always HubSpot's
 -- reason_de: the reason in German
 -- book: the run-book that it belongs to (core.run_book)
 create or replace table core.merge_advice as
@@ -247,20 +248,42 @@ moved as (
     inner join at_risk on at_risk.book = numbered.book and at_risk.record_id = numbered.kept_id
     where numbered.action = 'convert' and numbered.loser_id = numbered.master_id and numbered.master_is_bound
 ),
+typed as (
+    -- of each property what somebody typed last, into the contact or into a record of the run-book
+    select book, map(list(property), list(value)) as newest
+    from (
+        select said.book, typed.property, arg_max(typed.value, typed.typed_at) as value
+        from (
+            select book, record_id, null as hubspot_contact_id from core.run_book_record
+            union all
+            select book, null, hubspot_contact_id from plan where hubspot_contact_id is not null
+        ) as said
+        inner join core.typed_value as typed on typed.record_id = said.record_id or typed.hubspot_contact_id = said.hubspot_contact_id
+        group by said.book, typed.property
+    )
+    group by book
+),
 entered as (
     select
         numbered.*,
-        coalesce(filled.to_enter, moved.consents, []) as before,
-        coalesce(moved.others, []) as after,
+        list_transform(coalesce(filled.to_enter, moved.consents, []), lambda entry: {
+            'property': entry.property, 'value': coalesce(case when not entry.consent then typed.newest[entry.property] end, entry.value),
+            'source': case when not entry.consent and typed.newest[entry.property] is not null then 'typed' else 'hubspot' end}) as before,
+        list_transform(coalesce(moved.others, []), lambda entry: {
+            'property': entry.property, 'value': coalesce(typed.newest[entry.property], entry.value),
+            'source': case when typed.newest[entry.property] is not null then 'typed' else 'hubspot' end}) as after,
         filled.to_enter is not null as master_is_blank,
         moved.of_account
     from numbered
     left join filled on filled.book = numbered.book and filled.step = numbered.step
     left join moved on moved.book = numbered.book and moved.step = numbered.step
+    left join typed on typed.book = numbered.book
 ),
 worded as (
     select
         *,
+        case when len(list_filter(before, lambda entry: entry.source <> 'hubspot')) > 0 then 'what was typed last, ' else 'HubSpot''s ' end as whose,
+        case when len(list_filter(before, lambda entry: entry.source <> 'hubspot')) > 0 then 'was zuletzt eingegeben wurde' else 'aus HubSpot' end as whose_de,
         array_to_string(list_transform(before, lambda entry: entry.property || ' ' || main.quoted_value(entry.value)), ', ') as before_text,
         array_to_string(list_transform(after, lambda entry: entry.property || ' ' || main.quoted_value(entry.value)), ', ') as after_text
     from entered
@@ -279,7 +302,7 @@ select
     case
         when step.before_text = '' then ''
         when step.master_is_blank
-        then format('First enter HubSpot''s {} in {}: it is blank there, and {} would fill it. ', step.before_text, step.kept_id, step.loser_id)
+        then format('First enter {}{} in {}: it is blank there, and {} would fill it. ', step.whose, step.before_text, step.kept_id, step.loser_id)
         else format('First settle what the person agreed to: HubSpot has {}, {} has something else. If HubSpot is right, enter it in {}, and save {} right after it, so that the binding stays. ',
             step.before_text, step.kept_id, step.kept_id, step.master_id)
     end
@@ -314,11 +337,11 @@ select
     step.merge_no,
     list_transform(step.before, lambda entry: entry.property) as enter_before,
     list_transform(step.after, lambda entry: entry.property) as enter_after,
-    list_transform(step.before || step.after, lambda entry: {'property': entry.property, 'value': entry.value, 'source': 'hubspot'}) as enter_values,
+    list_transform(step.before || step.after, lambda entry: {'property': entry.property, 'value': entry.value, 'source': entry.source}) as enter_values,
     case
         when step.before_text = '' then ''
         when step.master_is_blank
-        then format('Zuerst {} aus HubSpot in {} eintragen: dort ist es leer, und {} würde es füllen. ', step.before_text, step.kept_id, step.loser_id)
+        then format('Zuerst {} ({}) in {} eintragen: dort ist es leer, und {} würde es füllen. ', step.before_text, step.whose_de, step.kept_id, step.loser_id)
         else format('Zuerst klären, wozu die Person zugestimmt hat: HubSpot hat {}, {} etwas anderes. Hat HubSpot recht, es in {} eintragen und gleich danach {} speichern, damit die Verknüpfung bleibt. ',
             step.before_text, step.kept_id, step.kept_id, step.master_id)
     end

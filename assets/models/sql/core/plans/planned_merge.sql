@@ -70,9 +70,22 @@ fill as (
     where overwrite.effect = 'overwrite' and overwrite.rule in ('always_salesforce', 'two_way')
     group by planned.plan, planned.row_no, planned.loser_id
 ),
+newer as (
+    -- of the loser somebody typed a value later than the master's, or than the contact's that is bound to the master: the merge would drop it
+    select planned.plan, planned.row_no, planned.loser_id, list(distinct of_loser.property order by of_loser.property) as properties
+    from core.merge_plan_row as planned
+    left join holder on holder.bound_id = planned.master_id
+    inner join core.typed_value as of_loser on of_loser.record_id = planned.loser_id
+    left join core.typed_value as of_master on of_master.record_id = planned.master_id and of_master.property = of_loser.property
+    left join core.typed_value as of_contact on of_contact.hubspot_contact_id = holder.contact_id and of_contact.property = of_loser.property
+    where of_loser.typed_at > coalesce(greatest(of_master.typed_at, of_contact.typed_at), timestamp '-infinity')
+      and of_loser.value is distinct from coalesce(of_master.value, of_contact.value)
+    group by planned.plan, planned.row_no, planned.loser_id
+),
 input as (
     select
         planned.*,
+        newer.properties as newer_properties,
         lost.properties as lost_fields,
         master.object_type as master_type,
         master.state as master_state,
@@ -115,6 +128,7 @@ input as (
     left join holder as of_other on of_other.bound_id = beside.bound_id
     left join twice on twice.plan = planned.plan and twice.loser_id = planned.loser_id
     left join held_in_group on held_in_group.plan = planned.plan and held_in_group.group_id = planned.group_id
+    left join newer on newer.plan = planned.plan and newer.row_no = planned.row_no and newer.loser_id = planned.loser_id
     left join fill on fill.plan = planned.plan and fill.row_no = planned.row_no and fill.loser_id = planned.loser_id
     left join core.merge_plan_jump as watched on watched.plan = planned.plan and watched.row_no = planned.row_no and watched.loser_id = planned.loser_id
     left join core.merge_advice as advice
@@ -218,6 +232,8 @@ select
         then format(' Where {} is blank, first enter HubSpot''s {}: {} would fill it.', master_id, array_to_string(fill_properties, ', '), loser_id)
         else ''
     end
+    || case when newer_properties is null or verdict not in ('safe', 'unsafe') then ''
+       else format(' Somebody typed {} into {} last: compare before the merge, the master''s values win.', array_to_string(newer_properties, ', '), loser_id) end
     || case when verdict = 'safe' and losers > 2 then format(' {} losers are several merges in Salesforce: two at a time (rule 37).', losers) else '' end as reason,
     case
         when is_drawn then watching_contact_id
@@ -308,6 +324,8 @@ select
         then format(' Wo {} leer ist, zuerst {} aus HubSpot eintragen: {} würde es füllen.', master_id, array_to_string(fill_properties, ', '), loser_id)
         else ''
     end
+    || case when newer_properties is null or verdict not in ('safe', 'unsafe') then ''
+       else format(' {} wurde zuletzt in {} eingegeben: vor dem Zusammenführen vergleichen, die Werte des Masters gewinnen.', array_to_string(newer_properties, ', '), loser_id) end
     || case when verdict = 'safe' and losers > 2 then format(' {} Verlierer sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
 from worded
 -- what is not in the folder and was not carried out is no longer planned

@@ -32,13 +32,16 @@ with synced as (
         on contact.contact_id = prediction.hubspot_contact_id and contact.state = 'live' and contact.bound_id is not null
     cross join main.policy as policy
     left join (
-        select history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, history.changed_at) as to_id
+        select
+            history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, history.changed_at) as to_id,
+            bool_or(history.source_type <> 'SALESFORCE' or history.is_of_hubspot_merge) as is_by_others
         from core.binding_history as history
         inner join main.prediction as prediction
             on prediction.hubspot_contact_id = history.hubspot_contact_id and history.changed_at > prediction.predicted_at
         group by history.hubspot_contact_id
     ) as change on change.hubspot_contact_id = prediction.hubspot_contact_id
     where prediction.oldest_id is not null
+      and not coalesce(change.is_by_others, false)   -- only what the integration wrote says what it does
       and contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
 ),
 disturbed as (
@@ -87,6 +90,7 @@ change as (
         history.changed_at,
         history.from_id,
         history.to_id,
+        coalesce(history.source_type <> 'SALESFORCE', false) or history.is_of_hubspot_merge as is_by_others,
         contact.email,
         contact.email_changed_at,
         lag(history.changed_at) over (partition by history.hubspot_contact_id order by history.changed_at) as bound_before_at,
@@ -101,7 +105,7 @@ moment as (
     select
         hubspot_contact_id, changed_at as moment_at, 'first_binding' as occasion, to_id as actual_id, null as bound_id, null as since, email, email_changed_at
     from change
-    where number = 1 and from_id is null and to_id is not null
+    where number = 1 and from_id is null and to_id is not null and not is_by_others
     union all
     select
         change.hubspot_contact_id, change.changed_at, 'switch', change.to_id, change.from_id, change.bound_before_at, change.email, change.email_changed_at

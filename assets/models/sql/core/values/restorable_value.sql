@@ -1,21 +1,27 @@
--- One row: a mapped value of a HubSpot contact that one switch or Salesforce merge replaced, and what can be done about it.
--- A property that several switches replaced has several rows. A restore takes the value from before the first of them, or from before the first
--- since the damage it is asked to undo; only switches after the last time that somebody wrote the property otherwise count, for a value that a
--- person edited later is left alone. Conversions are meant to bring the Contact's values, so they are not among the switches.
+-- One row: a mapped value of a HubSpot contact that switches or wrong Salesforce merges replaced, and what can be done about it.
+-- Put back is the last value that did not itself come with a switch from another record and was not typed since. A person's word ends what
+-- switches did before: an edit in either CRM, the edit that made the contact jump (core.value_origin), and that somebody accepted what is there.
+-- Conversions are meant to bring the Contact's values, so they are not among the switches.
 --
 -- hubspot_contact_id: the contact
 -- property: the property
--- value_before: what a restore to the time before this switch puts back
+-- value_before: what a restore puts back; where there is nothing to put back, what the last switch replaced
 -- value_now: its value now
--- switched_at: when it was replaced
+-- switched_at: when that value was replaced
+-- last_switched_at: when a switch replaced the property last
 -- cause: duplicate_switch, unexplained, salesforce_merge, or bound_again (the binding was cleared, and later another record took its place)
 -- from_id: the record that the contact was bound to before
 -- to_id: the record that replaced the value
--- source_before: who had written the value, in HubSpot's words; null where only the pulled versions show it
+-- source: where the value comes from that the last switch brought: typed, foreign, unclear (core.value_origin)
+-- by_user_id: who typed it; null where that is not certain
+-- typed_at: when
+-- source_before: who had written the value before, in HubSpot's words; null where only the pulled versions show it
 -- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after; HubSpot gave no history)
--- status: restore; back (it has that value again); edited_later (left alone); of_account (nobody can write it in the bound record, which takes it from
---   its account or works it out, and would overwrite it again); read_only (an opt-out: HubSpot lets nobody take it back); contact_gone (archived, merged or vanished: restore the contact first)
--- is_overtaken: HubSpot's history shows that somebody wrote it otherwise after this switch
+-- status: restore; unclear (to be put back, unless it was typed: people must say); back (it has that value again); edited_later (left alone); typed (the edit
+--   that made the contact jump: left alone); accepted (somebody said that what is there is right); typed_over (what was replaced had been typed, and came
+--   with a switch itself: nothing says what is right); brought (what was replaced had come with a switch, and nothing was there before); of_account (nobody
+--   can write it in the bound record, which takes it from its account or works it out, and would overwrite it again); read_only (an opt-out: HubSpot
+--   lets nobody take it back); contact_gone (archived, merged or vanished: restore the contact first)
 -- edited_at: when it was written otherwise last, after the switch or before
 -- edited_by: by whom, in HubSpot's words
 -- bound_id: the live record that the contact is bound to now; null where it is gone
@@ -32,19 +38,33 @@ with switch as (
     -- a binding that was cleared, as it may be when a contact comes back from the recycle bin, and given to another record afterwards
     select hubspot_contact_id, changed_at, last_id, to_id, 'bound_again'
     from core.binding_history
-    where from_id is null and last_id <> to_id
+    where from_id is null and last_id <> to_id and not is_of_hubspot_merge
 ),
-overwritten as (
+accepted as (
+    select fingerprint, case when status = 'accepted' then null else accepted_properties end as properties
+    from main.decision
+    where status = 'accepted' or accepted_properties is not null
+),
+replaced as (
     select
         value.hubspot_contact_id, value.property, value.value_before, value.value_after, value.switched_at, switch.cause, switch.from_id, switch.to_id,
-        value.source_before
+        value.source_before, value.before_came_with_switch, value.evidence,
+        coalesce(origin.source, 'unclear') as source, origin.by_user_id, origin.typed_at,
+        accepted.fingerprint is not null as is_accepted
     from core.replaced_value as value
     inner join switch
         on switch.hubspot_contact_id = value.hubspot_contact_id and switch.switched_at = value.switched_at
         and value.was_cleared = (switch.cause = 'bound_again')
+    left join core.value_origin as origin
+        on origin.hubspot_contact_id = value.hubspot_contact_id and origin.switched_at = value.switched_at and origin.property = value.property
+        and origin.was_cleared = value.was_cleared
+    left join accepted
+        on accepted.fingerprint
+            = main.event_fingerprint('switch_happened', value.hubspot_contact_id, main.event_of_jump(value.switched_at, switch.to_id))
+        and (accepted.properties is null or list_contains(accepted.properties, value.property))
 ),
-with_history as (
-    select distinct hubspot_contact_id, property from overwritten
+of_switch as (
+    select distinct hubspot_contact_id, property from replaced where evidence = 'history'
 ),
 written_otherwise as (
     select
@@ -53,7 +73,7 @@ written_otherwise as (
         max(version.changed_at) as edited_at,
         arg_max(version.source_type, version.changed_at) as edited_by
     from staging.hubspot_property_version as version
-    semi join with_history on with_history.hubspot_contact_id = version.hubspot_contact_id and with_history.property = version.property
+    semi join of_switch on of_switch.hubspot_contact_id = version.hubspot_contact_id and of_switch.property = version.property
     left join switch
         on switch.hubspot_contact_id = version.hubspot_contact_id
         and version.source_type = 'SALESFORCE'
@@ -61,46 +81,44 @@ written_otherwise as (
     where switch.hubspot_contact_id is null
     group by version.hubspot_contact_id, version.property
 ),
-unread as (
-    -- contacts that switched, and of which HubSpot's history of mapped properties was never read
-    select switch.*
-    from switch
-    anti join raw.hubspot_history_read as history on history.contact_id = switch.hubspot_contact_id
-    anti join with_history on with_history.hubspot_contact_id = switch.hubspot_contact_id
-),
-contact_version as (
-    select
-        unread.hubspot_contact_id, unread.switched_at, unread.from_id, unread.to_id, unread.cause,
-        max_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) < unread.switched_at - interval 5 second) as properties_before,
-        min_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) >= unread.switched_at - interval 5 second) as properties_after
-    from unread
-    inner join raw.hubspot_contact as version on version.id = unread.hubspot_contact_id
-    group by unread.hubspot_contact_id, unread.switched_at, unread.from_id, unread.to_id, unread.cause
-),
-replaced as (
-    select *, 'history' as evidence from overwritten
-    union all
-    select
-        version.hubspot_contact_id, mapping.property, version.properties_before[mapping.property], version.properties_after[mapping.property],
-        version.switched_at, version.cause, version.from_id, version.to_id, null, 'versions'
-    from contact_version as version
-    cross join core.mapped_property as mapping
-    where not main.is_blank(version.properties_before[mapping.property])
-      and version.properties_after is not null
-      and not main.same_value(
-          version.properties_before[mapping.property], version.properties_after[mapping.property], mapping.kind, mapping.hubspot_labels, mapping.hubspot_labels)
-),
-judged as (
+ordered as (
     select
         replaced.*,
         written_otherwise.edited_at,
         written_otherwise.edited_by,
-        replaced.evidence = 'history' and coalesce(written_otherwise.edited_at > replaced.switched_at, false) as is_overtaken
+        coalesce(written_otherwise.edited_at > replaced.switched_at, false) as is_overtaken,
+        -- the last word of a person that stands in a switch
+        max(case when replaced.source = 'typed' or replaced.is_accepted then replaced.switched_at end) over one_property as settled_at,
+        max(replaced.switched_at) over one_property as last_switched_at
     from replaced
     left join written_otherwise on written_otherwise.hubspot_contact_id = replaced.hubspot_contact_id and written_otherwise.property = replaced.property
+    window one_property as (partition by replaced.hubspot_contact_id, replaced.property)
 ),
-last_written as (
-    select hubspot_contact_id, property, arg_max(value_after, switched_at) as value_after from replaced where evidence = 'versions' group by all
+tailed as (
+    -- the switches that no person's word came after
+    select *, not is_overtaken and coalesce(switched_at > settled_at, true) as is_in_tail from ordered
+),
+judged as (
+    select
+        hubspot_contact_id,
+        property,
+        any_value(last_switched_at) as last_switched_at,
+        -- what the first of them replaced; where there is none, what the last switch did
+        coalesce(arg_min(shown, switched_at) filter (where is_in_tail), arg_max(shown, switched_at)) as shown,
+        bool_or(is_in_tail) as has_tail,
+        coalesce(bool_or(source = 'unclear') filter (where is_in_tail), false) as is_unclear,
+        arg_min(before_came_with_switch, switched_at) filter (where is_in_tail) as came_with_switch,
+        coalesce(any_value(settled_at) > coalesce(any_value(edited_at), timestamp '-infinity'), false) as is_after_word,
+        arg_max({'source': source, 'by_user_id': by_user_id, 'typed_at': typed_at, 'is_accepted': is_accepted, 'is_overtaken': is_overtaken}, switched_at) as last,
+        any_value(edited_at) as edited_at,
+        any_value(edited_by) as edited_by,
+        arg_max(value_after, switched_at) filter (where evidence = 'versions') as last_written
+    from (
+        select *, {'value_before': value_before, 'switched_at': switched_at, 'cause': cause, 'from_id': from_id, 'to_id': to_id, 'source_before': source_before,
+                   'evidence': evidence} as shown
+        from tailed
+    )
+    group by hubspot_contact_id, property
 ),
 contact as (
     select latest.contact_id, latest.state, latest.bound_id, version.properties
@@ -119,7 +137,9 @@ record as (
 held as (
     -- what stands there now, and what the bound record holds; are they the value that was replaced?
     select
-        value.*,
+        value.* exclude (shown, last),
+        unnest(value.shown),
+        unnest(value.last),
         contact.state,
         nullif(contact.properties[value.property], '') as value_now,
         record.record_id,
@@ -131,15 +151,13 @@ held as (
             [{'held': contact.properties[value.property], 'labels': property.hubspot_labels},
              {'held': record.fields[mapping.salesforce_field], 'labels': mapping.salesforce_labels}],
             lambda other: main.same_value(
-                value.value_before, other.held, coalesce(mapping.kind, property.kind),
-                property.hubspot_labels, other.labels)) as is_same,
-        last_written.value_after as last_written
+                value.shown.value_before, other.held, coalesce(mapping.kind, property.kind),
+                property.hubspot_labels, other.labels)) as is_same
     from judged as value
     left join contact on contact.contact_id = value.hubspot_contact_id
     left join record on record.record_id = contact.bound_id
     left join core.mapped_property as property on property.property = value.property
     left join core.mapped_field as mapping on mapping.property = value.property and mapping.object_type = record.object_type
-    left join last_written on last_written.hubspot_contact_id = value.hubspot_contact_id and last_written.property = value.property
 ),
 judged_again as (
     select
@@ -155,9 +173,13 @@ select
     value_before,
     value_now,
     switched_at,
+    last_switched_at,
     cause,
     from_id,
     to_id,
+    source,
+    by_user_id,
+    typed_at,
     source_before,
     evidence,
     case
@@ -165,11 +187,15 @@ select
         when is_same[1] then 'back'
         when is_overtaken then 'edited_later'
         when evidence = 'versions' and main.canonical_text(value_now) is distinct from main.canonical_text(last_written) then 'edited_later'
+        when is_accepted then 'accepted'
+        when not has_tail then 'typed'
+        when is_after_word then 'typed_over'
+        when came_with_switch then 'brought'
         when property = 'hs_email_optout' then 'read_only'
         when not is_writable and salesforce_differs then 'of_account'
+        when is_unclear then 'unclear'
         else 'restore'
     end as status,
-    is_overtaken,
     edited_at,
     edited_by,
     record_id as bound_id,

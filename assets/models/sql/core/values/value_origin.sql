@@ -1,0 +1,151 @@
+-- One row: a value that came with a change of the bound record (core.replaced_value), and where it comes from ("Who wrote a value, and by whom did it
+-- jump?" in docs/prediction.md). What a record held at the contact's last sync before the change (core.jump.settled_at), nobody corrected: it is foreign. What
+-- somebody wrote into it after that brought the change about: it is typed. In doubt it is unclear.
+-- Where Salesforce tracks the field, its history decides; otherwise the versions that were pulled do.
+--
+-- hubspot_contact_id: the contact
+-- switched_at: when the new id was written
+-- property: the property
+-- was_cleared: as in core.replaced_value
+-- source: typed, foreign or unclear
+-- by_user_id: who typed it; null where that is not certain
+-- typed_at: when, or, where only the versions tell, at the latest when
+create or replace table core.value_origin as
+with value as (
+    select
+        replaced.hubspot_contact_id, replaced.switched_at, replaced.property, replaced.was_cleared, replaced.to_id, replaced.value_after,
+        jump.settled_at, jump.created_at, jump.creation, jump.history_is_read,
+        field.object_type, field.salesforce_field, field.kind, field.hubspot_labels, field.salesforce_labels
+    from core.replaced_value as replaced
+    inner join core.jump as jump
+        on jump.hubspot_contact_id = replaced.hubspot_contact_id and jump.changed_at = replaced.switched_at and jump.to_id = replaced.to_id
+    left join core.mapped_field as field on field.property = replaced.property and field.object_type = main.object_of(null, replaced.to_id)
+),
+tracked as (
+    select distinct object_type, field from raw.salesforce_field_history
+),
+held as (
+    -- what the record held, by version and, between the last sync and the change, by its field history
+    select
+        value.*, 'version' as evidence, version.modified_at as stamp, version.last_modified_at, version.last_modified_by_id as user_id, version.pull_no,
+        coalesce(pull.crm_time, pull.started_at) as pulled_at, version.fields, version.fields[value.salesforce_field] as held
+    from value
+    inner join (
+        select record_id, modified_at, last_modified_at, last_modified_by_id, map_concat(map {'OwnerId': owner_id}, fields) as fields, pull_no
+        from staging.salesforce_version
+        where record_id in (select to_id from value)
+    ) as version on version.record_id = value.to_id
+    left join raw.pull as pull on pull.pull_no = version.pull_no
+    union all
+    select value.*, 'history', change.changed_at, null, change.changed_by_id, null, null, null, change.new_value
+    from value
+    inner join raw.salesforce_field_history as change
+        on change.record_id = value.to_id and change.changed_at > value.settled_at and change.changed_at <= value.switched_at
+        and change.field = case when value.salesforce_field = 'OwnerId' then 'Owner' else value.salesforce_field end
+),
+compared as (
+    select
+        *,
+        main.is_blank(held) as is_blank,
+        case
+            when main.is_blank(value_after) then main.is_blank(held)
+            else main.same_value(value_after, held, kind, hubspot_labels, salesforce_labels)
+        end as is_same,
+        user_id is distinct from (select integration_user_id from main.policy) and user_id is not null as is_by_somebody
+    from held
+),
+settled as (
+    select
+        hubspot_contact_id, switched_at, property, was_cleared,
+        max_by(is_same, (stamp, pull_no)) filter (where evidence = 'version' and stamp <= settled_at) as was_there,
+        max_by(is_blank, (stamp, pull_no)) filter (where evidence = 'version' and stamp <= settled_at) as was_blank,
+        max_by(pull_no, (stamp, pull_no)) filter (where evidence = 'version' and stamp <= settled_at) as base_no,
+        max(pull_no) filter (where evidence = 'version' and pulled_at > settled_at and pulled_at <= switched_at and not is_same) as other_no,
+        coalesce(bool_or(not is_blank) filter (where evidence = 'version' and pulled_at > settled_at and pulled_at <= switched_at and not is_same), false)
+            as other_is_filled,
+        count(*) filter (where evidence = 'history') as changes,
+        max(stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_at,
+        max_by(user_id, stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_user_id
+    from compared
+    group by hubspot_contact_id, switched_at, property, was_cleared
+),
+first_with as (
+    -- the first version that holds it, after one that did not
+    select
+        compared.hubspot_contact_id, compared.switched_at, compared.property, compared.was_cleared,
+        any_value(settled.prior_no) as prior_no,
+        min_by(compared.stamp, compared.pull_no) as stamp,
+        min_by(compared.last_modified_at, compared.pull_no) as last_modified_at,
+        min_by(compared.user_id, compared.pull_no) as user_id,
+        min_by(compared.is_by_somebody, compared.pull_no) as is_by_somebody,
+        min_by(compared.fields, compared.pull_no) as fields
+    from compared
+    inner join (
+        select *, greatest(case when not was_there then base_no end, other_no) as prior_no from settled
+    ) as settled
+        on settled.hubspot_contact_id = compared.hubspot_contact_id and settled.switched_at = compared.switched_at
+        and settled.property = compared.property and settled.was_cleared = compared.was_cleared
+        and compared.pull_no > settled.prior_no
+    where compared.evidence = 'version' and compared.is_same
+    group by compared.hubspot_contact_id, compared.switched_at, compared.property, compared.was_cleared
+),
+judged as (
+    select
+        value.*,
+        settled.traced_at,
+        settled.traced_user_id,
+        settled.changes,
+        coalesce(settled.was_there, false) as was_there,
+        value.history_is_read and tracked.field is not null and value.created_at <= value.settled_at as is_tracked,
+        coalesce(
+            first_with.is_by_somebody and value.created_at <= value.settled_at
+            and (
+                (not settled.was_there and not settled.was_blank) or settled.other_is_filled
+                or (first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at)),
+            false) as was_typed,
+        first_with.stamp as first_at,
+        -- whoever edited the record last wrote this value, where nothing else changed
+        case
+            when first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at and first_with.last_modified_at >= first_with.stamp - interval 1 second
+             and len(list_filter(map_keys(first_with.fields), lambda name: first_with.fields[name] is distinct from prior.fields[name])) = 1
+            then first_with.user_id
+        end as first_user_id
+    from value
+    left join settled
+        on settled.hubspot_contact_id = value.hubspot_contact_id and settled.switched_at = value.switched_at
+        and settled.property = value.property and settled.was_cleared = value.was_cleared
+    left join first_with
+        on first_with.hubspot_contact_id = value.hubspot_contact_id and first_with.switched_at = value.switched_at
+        and first_with.property = value.property and first_with.was_cleared = value.was_cleared
+    left join compared as prior
+        on prior.hubspot_contact_id = value.hubspot_contact_id and prior.switched_at = value.switched_at
+        and prior.property = value.property and prior.was_cleared = value.was_cleared and prior.pull_no = first_with.prior_no
+    left join tracked
+        on tracked.object_type = value.object_type
+        and tracked.field = case when value.salesforce_field = 'OwnerId' then 'Owner' else value.salesforce_field end
+),
+told as (
+    select
+        *,
+        case
+            when settled_at is null or salesforce_field is null then 'unclear'
+            -- a record that was created since the last sync corrects nobody
+            when creation = 'import' and traced_at is null then 'foreign'
+            when creation is not null then 'unclear'
+            when is_tracked and changes = 0 then 'foreign'
+            when (traced_at is not null or (was_typed and not is_tracked)) and was_there then 'unclear'
+            when (traced_at is not null and created_at <= settled_at) or (was_typed and not is_tracked) then 'typed'
+            when was_there then 'foreign'
+            else 'unclear'
+        end as source
+    from judged
+)
+select
+    hubspot_contact_id,
+    switched_at,
+    property,
+    was_cleared,
+    source,
+    case when source = 'typed' then coalesce(traced_user_id, first_user_id) end as by_user_id,
+    case when source = 'typed' then coalesce(traced_at, case when first_at <= switched_at then first_at end) end as typed_at
+from told;

@@ -1,0 +1,72 @@
+-- Somebody else than the integration wrote the id of a contact's Salesforce record.
+--
+-- severity: warn
+-- basis: observed
+-- harm: drift
+-- on: core/binding_history
+--
+-- Fails when one of the two ids of a contact was written by an import, a user, a workflow or the API, for 30 days, or until the integration
+-- wrote it again.
+-- Why: the integration keeps its own link beside these properties. It may follow the new id, or overwrite it with the next sync; until then
+-- the contact says something else than what is synced.
+-- Otherwise: the contact may be synced with another record than the one that it names.
+-- Rests on: rule 11; F4: the history of the two ids says who wrote them.
+-- Not: merges of contacts; what the first run finds; a portal in which others write most of these ids: there the integration does not keep them.
+-- Steward: ask who did it, and why. If the id is right, accept it; if not, set the old one back, or sync the contact by hand.
+--
+-- Auf Deutsch: Nicht die Integration, jemand anders hat die ID des Salesforce-Datensatzes in einen Kontakt geschrieben.
+-- Warum: Die Integration führt ihre Verknüpfung neben diesen Eigenschaften. Sie kann der neuen ID folgen oder sie mit der nächsten
+-- Synchronisierung überschreiben; bis dahin sagt der Kontakt etwas anderes, als synchronisiert wird.
+-- Sonst: Der Kontakt wird womöglich mit einem anderen Datensatz synchronisiert als dem, den er nennt.
+with holding as (
+    -- the version that holds, of each of the two ids
+    select
+        hubspot_contact_id, property, max(changed_at) as changed_at,
+        max_by(coalesce(value, ''), (changed_at, pull_no)) as value,
+        max_by(source_type, (changed_at, pull_no)) as source_type,
+        max_by(pull_no, (changed_at, pull_no)) as pull_no
+    from staging.hubspot_property_version
+    where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
+    group by hubspot_contact_id, property
+),
+kept_by_others as (
+    select count(*) >= 20 and count(*) filter (where source_type not in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION')) > count(*) / 2 as is_so
+    from (
+        select hubspot_contact_id, max_by(source_type, changed_at) as source_type
+        from holding
+        where value <> '' and hubspot_contact_id in (select contact_id from core.hubspot_contact where state = 'live')
+        group by hubspot_contact_id
+    )
+),
+written as (
+    select
+        holding.hubspot_contact_id, holding.changed_at, min(holding.source_type) as source_type, max(main.salesforce_id18(holding.value)) as record_id,
+        bool_and(holding.pull_no <= clock.last_run_pull_no) as is_known
+    from holding
+    cross join staging.clock as clock
+    cross join kept_by_others
+    where holding.source_type not in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION')
+      and holding.pull_no > clock.first_run_pull_no
+      and holding.changed_at > clock.as_of - interval 30 day
+      and not kept_by_others.is_so
+    group by holding.hubspot_contact_id, holding.changed_at
+)
+select
+    written.hubspot_contact_id,
+    written.record_id as salesforce_id,
+    case when history.last_id <> written.record_id then [history.last_id] end as rival_ids,
+    contact.email,
+    format('On {} UTC {} wrote {} into it, not the integration{}.', strftime(written.changed_at, '%Y-%m-%d %H:%M'), written.source_type,
+        coalesce(written.record_id, 'an empty id'), case when history.last_id <> written.record_id then ', in place of ' || history.last_id else '' end) as reason,
+    'Ask who did it, and why. If the id is right, accept it; if not, set the old one back, or sync the contact by hand.' as action,
+    format('Am {} UTC hat {} {} hineingeschrieben, nicht die Integration{}.', strftime(written.changed_at, '%d.%m.%Y %H:%M'), written.source_type,
+        coalesce(written.record_id, 'eine leere ID'),
+        case when history.last_id <> written.record_id then ', an Stelle von ' || history.last_id else '' end) as reason_de,
+    'Klären, wer es war und warum. Ist die ID richtig, sie hinnehmen; sonst die alte zurücksetzen oder den Kontakt von Hand synchronisieren.' as action_de,
+    main.event_moment(written.changed_at) as event,
+    written.is_known
+from written
+inner join core.hubspot_contact as contact on contact.contact_id = written.hubspot_contact_id and contact.state = 'live'
+left join core.binding_history as history
+    on history.hubspot_contact_id = written.hubspot_contact_id and history.changed_at = written.changed_at
+    and history.to_id is not distinct from written.record_id;

@@ -1,0 +1,276 @@
+"""Where a value comes from that a jump brought, what is put back for it, and how long it stays a finding."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.published.decisions import Decision, DecisionStore, write_decisions
+from assets.published.restore_plan import LEFT_ALONE, UNCLEAR, write_plan
+from assets.published.snapshot import open_snapshot
+from tests.crm import BOUND, RIVAL, Crm, day, lead_id
+from tests.desk.portal import publish
+from tests.test_backtest import run_command
+from tests.test_causes import EVA, INTEGRATION, MINUTE, TOM, watched
+
+BEFORE_JUMP = day(30.2 - 10 * MINUTE)
+
+
+def source(crm: Crm) -> tuple[str, str | None]:
+    (row,) = crm.build().rows("core.value_source")
+    return row["source"], row["by_user_name"]
+
+
+def plan(crm: Crm) -> tuple[str, str]:
+    (row,) = crm.build().rows("core.restorable_value")
+    return row["status"], row["value_before"]
+
+
+# ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_record_held_at_the_last_sync_is_foreign() -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA, "fields": {"Title": "Buyer", "Fax": "1"}})
+    assert source(crm) == ("foreign", None)
+    assert plan(crm) == ("restore", "CEO")
+
+
+def typed(**changes: Any) -> Crm:
+    """Somebody makes the rival's title Buyer, which was Clerk at the first run, and the contact jumps."""
+    return watched({"modified": BEFORE_JUMP, "by": EVA, "fields": {"Title": "Buyer"}, **changes}, title="Clerk")
+
+
+def test_the_edit_that_made_the_contact_jump_is_typed_and_left_alone() -> None:
+    assert source(typed()) == ("typed", "Eva Lang")
+    assert plan(typed())[0] == "typed"
+
+
+def test_who_typed_it_is_not_said_where_more_than_one_field_changed() -> None:
+    assert source(typed(fields={"Title": "Buyer", "Phone": "1"})) == ("typed", None)
+
+
+def test_what_the_integration_wrote_into_the_record_was_typed_by_nobody() -> None:
+    assert source(typed(by=INTEGRATION)) == ("unclear", None)
+
+
+def test_the_field_history_says_when_it_was_typed_and_by_whom() -> None:
+    crm = watched({"modified": day(30.2), "by": INTEGRATION, "fields": {"Title": "Buyer", "Phone": "1"}}, title="Clerk")
+    crm.tracked(RIVAL, (BEFORE_JUMP, "Title", TOM, "Clerk", "Buyer"), (day(30.2), "Phone", INTEGRATION, None, "1"))
+    (row,) = crm.build().rows("core.value_source")
+    assert (row["source"], row["by_user_name"], row["typed_at"]) == ("typed", "Tom Roth", BEFORE_JUMP)
+
+
+def test_a_tracked_field_that_nobody_changed_since_the_last_sync_is_foreign() -> None:
+    """Although the version before it, which was pulled long ago, says otherwise."""
+    crm = typed()
+    crm.tracked(RIVAL, (day(20), "Title", TOM, "Clerk", "Buyer"), (BEFORE_JUMP, "Fax", EVA, None, "1"))
+    assert source(crm) == ("foreign", None)
+
+
+def test_without_an_earlier_sync_nothing_is_clear() -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.connection.execute("delete from raw.hubspot_property_version where property = 'salesforcelastsynctime'")
+    crm.connection.execute("update raw.hubspot_property_version set changed_at = '2026-03-30T04:47:58Z' where value in ($1, 'CEO')", [BOUND])
+    assert source(crm)[0] == "unclear"
+
+
+def created(*others: int, by: str = EVA) -> Crm:
+    crm = watched({"created": BEFORE_JUMP, "modified": BEFORE_JUMP, "by": by, "created_by": by}, created=30)
+    for number in others:
+        crm.lead(number, created=BEFORE_JUMP, modified=BEFORE_JUMP, created_by=by, email=f"p{number}@example.com")
+    return crm
+
+
+def test_of_a_record_that_a_person_created_alone_nothing_is_clear() -> None:
+    assert source(created()) == ("unclear", None)
+    assert plan(created()) == ("unclear", "CEO")
+
+
+def test_a_record_of_an_import_or_of_the_integration_corrects_nobody() -> None:
+    assert source(created(11, 12, 13)) == ("unclear", None), "four are no import"
+    assert source(created(11, 12, 13, 14)) == ("foreign", None)
+    assert source(created(by=INTEGRATION)) == ("foreign", None)
+
+
+# ── what is put back ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def jumps(*titles: str, now: str | None = None) -> Crm:
+    """On days 20, 21, … the contact jumps to the Leads 2, 3, …, each of which has held its title since before; CEO was the contact's own."""
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    for number, title in enumerate(titles, 2):
+        crm.lead(number, fields={"Title": title}, created=day(1), modified=day(1))
+    crm.contact(bound=lead_id(len(titles) + 1), since=None, properties={"jobtitle": now or titles[-1]})
+    crm.history("101", "salesforceleadid", (day(2), BOUND), *((day(18 + number), lead_id(number)) for number in range(2, len(titles) + 2)))
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), *((day(18 + number), title) for number, title in enumerate(titles, 2)))
+    return crm
+
+
+def test_nothing_that_a_switch_brought_is_put_back() -> None:
+    assert plan(jumps("Buyer")) == ("restore", "CEO")
+    assert plan(jumps("Buyer", "Clerk")) == ("restore", "CEO")
+
+
+def test_a_value_that_filled_a_blank_with_a_switch_was_never_the_contacts_own() -> None:
+    crm = jumps("Buyer", "Clerk")
+    crm.connection.execute("delete from raw.hubspot_property_version where value = 'CEO'")
+    assert plan(crm) == ("brought", "Buyer")
+
+
+def test_what_somebody_typed_is_not_undone_by_a_later_jump() -> None:
+    crm = jumps("Buyer", "Clerk")
+    crm.connection.execute("update raw.salesforce_lead set fields = map(['Title'], ['Boss']) where record_id = $1", [RIVAL])
+    crm.later()
+    crm.lead(2, fields={"Title": "Buyer"}, created=day(1), modified=day(19.99), by=EVA)
+    assert plan(crm)[0] == "typed_over", "the value before it came with a switch, and CEO was corrected"
+
+
+def test_the_plan_is_the_same_from_whatever_day_on(tmp_path: Path) -> None:
+    publish(jumps("Buyer", "Clerk"), tmp_path)
+    for folder, options in (("all", ()), ("late", ("--since", "2026-03-21")), ("later", ("--since", "2026-03-25"))):
+        answer = run_command(tmp_path, "restore-plan", "--out", str(tmp_path / folder), *options)
+        assert answer.returncode == 0, answer.stderr
+    assert _titles(tmp_path / "all") == _titles(tmp_path / "late") == ["CEO"]
+    assert _titles(tmp_path / "later") == []
+
+
+def test_the_plan_for_one_contact_and_for_one_that_does_not_exist(tmp_path: Path) -> None:
+    publish(jumps("Buyer"), tmp_path)
+    assert run_command(tmp_path, "restore-plan", "--contact", "101").stdout.count("CEO") == 1
+    answer = run_command(tmp_path, "restore-plan", "--contact", "999")
+    assert (answer.returncode, "no HubSpot contact 999" in answer.stderr) == (2, True), answer.stderr
+
+
+def test_what_is_unclear_goes_to_a_file_of_its_own_and_only_when_asked_for(tmp_path: Path) -> None:
+    publish(created(), tmp_path)
+    snapshot = open_snapshot(tmp_path)
+    assert write_plan(snapshot, tmp_path / "plan").unclear == 1
+    assert not (tmp_path / "plan" / UNCLEAR).exists()
+    assert [row["status"] for row in _read(tmp_path / "plan" / LEFT_ALONE)] == ["unclear"]
+    write_plan(snapshot, tmp_path / "asked", with_unclear=True)
+    assert [row["value_before"] for row in _read(tmp_path / "asked" / UNCLEAR)] == ["CEO"]
+    assert _titles(tmp_path / "asked") == []
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _titles(folder: Path) -> list[str]:
+    return [row["jobtitle"] for row in _read(folder / "3-hubspot-contacts.csv")]
+
+
+# ── how long a jump stays a finding ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def status(crm: Crm) -> tuple[str, str | None]:
+    (row,) = crm.build("switch_happened").rows("select * from review.finding where check_name = 'switch_happened' order by fingerprint")
+    return row["status"], row["resolved_by"]
+
+
+def decide(crm: Crm, tmp_path: Path, action: Any, *properties: str) -> None:
+    """Somebody decides about the only jump; the next build knows it."""
+    (finding,) = crm.build("switch_happened").rows("select * from review.finding where check_name = 'switch_happened'")
+    store = DecisionStore(tmp_path)
+    store.record([Decision(action, "Ann", finding, reason="right", properties=properties)])
+    write_decisions(crm._changing(), store.read())
+
+
+def test_a_jump_whose_values_were_all_typed_is_over_after_one_run() -> None:
+    crm = typed()
+    assert status(crm) == ("open", None)
+    crm.end_run(day(31))
+    assert status(crm)[0] == "resolved"
+
+
+def test_a_jump_stays_open_until_it_is_accepted_and_opens_again_when_that_is_taken_back(tmp_path: Path) -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    assert status(crm) == ("open", None)
+    decide(crm, tmp_path, "accept")
+    assert status(crm) == ("resolved", "accepted")
+    assert plan(crm)[0] == "accepted", "it is not put back"
+    crm.end_run(day(32))
+    assert status(crm) == ("resolved", "accepted")
+    decide(crm, tmp_path, "undo")
+    assert status(crm) == ("open", None)
+
+
+def two_values() -> Crm:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA, "fields": {"Title": "Buyer", "Phone": "2"}}, phone="2")
+    crm.history("101", "phone", (day(2), "1"), (day(30.2), "2"))
+    crm.connection.execute(
+        "update raw.hubspot_contact set properties = map_concat(properties, map {'phone': '2'}) where pull_no = (select max(pull_no) from raw.hubspot_contact)"
+    )
+    return crm
+
+
+def test_single_values_are_accepted_one_by_one(tmp_path: Path) -> None:
+    crm = two_values()
+    crm.end_run(day(31))
+    decide(crm, tmp_path, "accept", "phone")
+    finding = crm.finding("switch_happened")
+    assert finding["fields_at_risk"] == ["jobtitle"]
+    assert {row["property"]: row["status"] for row in crm.rows("core.restorable_value")} == {"phone": "accepted", "jobtitle": "restore"}
+    decide(crm, tmp_path, "accept", "jobtitle")
+    assert status(crm) == ("resolved", "accepted")
+
+
+def test_half_a_repair_ends_no_decision(tmp_path: Path) -> None:
+    crm = two_values()
+    crm.end_run(day(31))
+    decide(crm, tmp_path, "acknowledge")
+    before = crm.finding("switch_happened")
+    crm.later()
+    crm.history("101", "phone", (day(30.9), "3", "CRM_UI"))
+    crm.contact(bound=RIVAL, since=None, properties={"jobtitle": "Buyer", "phone": "3"})
+    after = crm.finding("switch_happened")
+    assert (after["fingerprint"], after["status"], after["change"]) == (before["fingerprint"], "acknowledged", None)
+    assert (before["fields_at_risk"], after["fields_at_risk"]) == (["jobtitle", "phone"], ["jobtitle"])
+
+
+def test_there_and_back_again_are_two_findings_and_what_the_second_brought_back_is_not_missing() -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    crm.later()
+    crm.contact(bound=BOUND, since=day(30.6), synced=day(30.6), properties={"jobtitle": "CEO"})
+    crm.history("101", "jobtitle", (day(30.6), "CEO"))
+    found = crm.findings("switch_happened")
+    assert [row["salesforce_id"] for row in found] == [BOUND], "the first one is repaired"
+    crm.end_run(day(32))
+    assert crm.findings("switch_happened") == []
+
+
+def test_an_old_jump_that_counts_as_open_after_an_upgrade_is_not_new() -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    crm.connection.execute("delete from main.ledger where check_name = 'switch_happened'")  # an older version had resolved it under another fingerprint
+    crm.policy = crm.policy.model_copy(update={"gate": crm.policy.gate.model_copy(update={"fail_on": "new"})})
+    finding = crm.finding("switch_happened")
+    assert (finding["change"], finding["in_baseline"]) == (None, True)
+
+
+@pytest.mark.parametrize("check", ["unsafe_duplicate", "mislinked_email"])
+def test_what_is_so_now_cannot_be_accepted(check: str) -> None:
+    from assets.published.decisions import objection
+
+    finding = {"check_name": check, "status": "open", "severity": "block", "fields_at_risk": []}
+    assert objection("accept", finding, False) == "not_acceptable"
+    assert objection("accept", finding | {"check_name": "switch_happened"}, False) is None
+    assert objection("accept", finding | {"check_name": "switch_happened"}, False, ["fax"]) == "no_such_property"
+
+
+def test_the_command_accepts_all_of_a_check_with_the_count_first(tmp_path: Path) -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    publish(crm, tmp_path)
+    asked = ("decide", "accept", "--check", "switch_happened", "--reason", "known")
+    answer = run_command(tmp_path, *asked)
+    assert (answer.returncode, answer.stdout.strip()) == (2, "1 findings of switch_happened, with 1 values."), answer.stderr
+    answer = run_command(tmp_path, *asked, "--yes")
+    assert answer.returncode == 0, answer.stderr
+    assert DecisionStore(tmp_path).read()[0]["action"] == "accept"
+    assert run_command(tmp_path, "decide", "accept", "--check", "unsafe_duplicate", "--reason", "x", "--yes").returncode == 2
+    assert run_command(tmp_path, "decide", "accept", "abcdef12", "--reason", " ").returncode == 2
