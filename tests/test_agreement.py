@@ -132,7 +132,7 @@ def test_who_made_a_contact_jump_and_what_was_typed_is_told_from_the_field_histo
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", range(144))
 def test_predictions_forecasts_and_switches_agree_on_ten_thousand_worlds(policy: int) -> None:
-    check_agreement(policy, 70, ("none", "all")[policy % 2])  # type: ignore[arg-type]
+    check_agreement(policy, 70, ("none", "all")[policy % 2])
 
 
 def test_the_policies_cover_every_combination_that_bears_on_a_first_binding_and_on_a_switch() -> None:

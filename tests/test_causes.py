@@ -72,6 +72,21 @@ def test_two_histories_that_became_one_hold_no_jump(known_before: bool) -> None:
     assert merged_contacts(known_before).findings("switch_happened") == []
 
 
+def test_the_first_of_two_ids_that_stays_after_a_merge_is_no_jump_either() -> None:
+    """The merge wrote no id: that of 202 is the later one. Another property, whose history comes with a later pull, says that it was one."""
+    crm = duplicates()
+    crm.contact("201", bound=BOUND)
+    crm.contact("202", bound=RIVAL, since=day(5), email="b@example.com")
+    crm.end_run()
+    crm.later()
+    crm.contact("301", bound=RIVAL, since=None, merged_ids="202;201", additional="b@example.com")
+    crm.history("301", "salesforceleadid", (day(2), BOUND), (day(5), RIVAL))
+    crm.later()
+    crm.history("301", "jobtitle", (day(30.2), "CEO", "MERGE_CONTACTS"))
+    causes = {row["cause"] for row in crm.build().rows("core.switch_event") if row["hubspot_contact_id"] == "301" and row["from_id"]}
+    assert causes == {"hubspot_merge"}
+
+
 def test_what_a_contact_did_before_it_was_merged_stays_what_it_was() -> None:
     crm = merged_contacts(known_before=False)
     crm.contact("202", bound=RIVAL, since=None, email="b@example.com")

@@ -98,8 +98,11 @@ merge as (
     select
         hubspot_contact_id,
         max(changed_at) filter (where source_type = 'MERGE_CONTACTS' or read_from_id <> hubspot_contact_id) as merged_at,
-        coalesce(min(pull_no) filter (where source_type = 'MERGE_CONTACTS'), min(pull_no) filter (where read_from_id = hubspot_contact_id)) as pull_no
-    from staging.hubspot_property_version
+        -- histories of other properties come with later pulls of the same run
+        coalesce(
+            min(run.pull_no) filter (where source_type = 'MERGE_CONTACTS'), min(version.pull_no) filter (where read_from_id = hubspot_contact_id)) as pull_no
+    from staging.hubspot_property_version as version
+    left join (select pull_no as of_no, min(pull_no) over (partition by run_id) as pull_no from raw.pull) as run on run.of_no = version.pull_no
     where hubspot_contact_id in (
         select merged_into_id from staging.hubspot_merge
         union
