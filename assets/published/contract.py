@@ -26,6 +26,7 @@ TABLES = {
     "policy_prediction": "core.policy_prediction",
     "prediction_score": "core.prediction_score",
     "finding": "review.finding",
+    "person_case": "review.person_case",
     "finding_event": "review.finding_event",
     "planned_merge_event": "review.planned_merge_event",
     "contact_detail": "review.contact_detail",

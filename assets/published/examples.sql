@@ -31,6 +31,15 @@ select hubspot_contact_id, record_id, property, hubspot_value, salesforce_value,
 -- overwritten_value: Which properties were overwritten most often?
 select property, count(*) as times from overwritten_value group by property order by times desc;
 
+-- value_source: Which values did a jump bring that belong to somebody else?
+select hubspot_contact_id, switched_at, property, value_before, value_after from value_source where source = 'foreign' order by switched_at desc;
+
+-- salesforce_user: Who works in the CRM, and which of them is the integration?
+select user_id, name, is_active, is_integration from salesforce_user order by name;
+
+-- typed_value: Which values did a person type, and when?
+from typed_value limit 20;
+
 -- merge_event: Which merges broke a contact's sync, or cost the contact?
 select loser_id, survivor_id, merged_at, hubspot_contact_id, outcome from merge_event where outcome in ('sync_broken', 'contact_deleted');
 
