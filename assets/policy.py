@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from assets.problems import ConfigurationProblem
 
 MappingRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
+ObjectType = Literal["Lead", "Contact"]
+OBJECTS: tuple[ObjectType, ...] = ("Lead", "Contact")
 
 
 class Section(BaseModel):
@@ -38,8 +40,12 @@ class Knobs(Section):
         None, description="Salesforce user the integration writes as. Its own edits then count as no reason to jump (rule 14)."
     )
     settle_minutes: int = Field(20, ge=0, description="How long a mismatch may last before it counts: HubSpot polls every 15 minutes, plus slack (rule 16).")
+    objects: tuple[ObjectType, ...] = Field(
+        ("Lead", "Contact"), description='The objects that the integration syncs. ["Contact"] for an org without Leads; Contact cannot be left out.'
+    )
     create_object: Literal["lead", "contact", "none"] = Field(
-        "lead", description="What the integration creates in Salesforce for a contact without a match (rule 6)."
+        "lead",
+        description="What the integration creates in Salesforce for a contact without a match (rule 6). Without Leads: contact, where nothing is written.",
     )
     on_lead_deleted: Literal["keep", "delete"] = Field("keep", description="What happens to the HubSpot contact when its Lead is deleted (rules 33, 34).")
     on_contact_deleted: Literal["keep", "delete"] = Field(
@@ -52,6 +58,9 @@ class Knobs(Section):
     opt_out: Literal["sticky", "as_mapped"] = Field(
         "sticky", description="Does hs_email_optout only ever opt out, as HubSpot's pages say, or follow Salesforce both ways? (rule 26a)"
     )
+    mapping_defaults: bool = Field(
+        True, description="Do the entries under [[mapping]] add to the default list, or replace its entry of the same property? Without, they are all there is."
+    )
     inclusion_list_id: str | None = Field(None, description="HubSpot list that limits what syncs, when the portal uses one (rule 21).")
     mass_change_records: int = Field(50, ge=0, description="How many Salesforce records may be deleted or merged between two runs (F7).")
     mass_change_percent: float = Field(1, ge=0, le=100, description="The same as a share of the live records; the larger of the two counts.")
@@ -63,6 +72,27 @@ class Knobs(Section):
         ("info", "sales", "office", "contact", "hello", "support", "admin", "team", "billing", "hr", "jobs"),
         description="Local parts of mailboxes that several people share.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def an_org_without_leads_creates_contacts(cls, given: object) -> object:
+        if isinstance(given, dict) and "create_object" not in given and "Lead" not in (given.get("objects") or ["Lead"]):
+            return {**given, "create_object": "contact"}
+        return given
+
+    @field_validator("objects")
+    @classmethod
+    def contacts_are_among_them(cls, value: tuple[ObjectType, ...]) -> tuple[ObjectType, ...]:
+        if "Contact" not in value or len(value) > len(set(value)):
+            raise ValueError('["Lead", "Contact"], or ["Contact"] for an org without Leads; every org has Contacts, and a converted Lead becomes one')
+        return tuple(name for name in OBJECTS if name in value)
+
+    @field_validator("create_object")
+    @classmethod
+    def what_is_created_is_synced(cls, value: str, others: ValidationInfo) -> str:
+        if value == "lead" and "Lead" not in others.data.get("objects", OBJECTS):
+            raise ValueError('"lead" cannot be created where policy.objects has no Lead: write "contact" or "none", or leave the line out')
+        return value
 
 
 class ConsentValues(Section):
@@ -98,6 +128,11 @@ class Mapping(Section):
             return "listed"
         return "opted_out" if self.consent is True else self.consent or None
 
+    @field_validator("hubspot")
+    @classmethod
+    def owner_has_one_name(cls, value: str) -> str:
+        return OWNER if value == "hubspot_owner_id" else value
+
     @field_validator("salesforce")
     @classmethod
     def one_side_is_named(cls, value: str | ByObject) -> str | ByObject:
@@ -110,6 +145,12 @@ class Mapping(Section):
                 raise ValueError(f"{name!r} is no Salesforce field name")
         return value
 
+    @model_validator(mode="after")
+    def owner_is_a_user(self) -> "Mapping":
+        if self.hubspot == OWNER and {self.field_of("Lead"), self.field_of("Contact")} - {"OwnerId", None}:
+            raise ValueError(f'the owner ({OWNER}, hubspot_owner_id) is compared by Salesforce user: salesforce = "OwnerId"')
+        return self
+
     def field_of(self, object_type: str) -> str | None:
         """API name of the Salesforce field on "Lead" or "Contact"; None where the object has none."""
         if isinstance(self.salesforce, str):
@@ -117,20 +158,25 @@ class Mapping(Section):
         return self.salesforce.lead if object_type == "Lead" else self.salesforce.contact
 
 
-def _default_mapping() -> tuple[Mapping, ...]:
-    same = {
-        "firstname": "FirstName", "lastname": "LastName", "phone": "Phone", "mobilephone": "MobilePhone", "fax": "Fax", "jobtitle": "Title",
-    }  # fmt: skip
-    differing = {
-        "company": ("Company", "Account.Name"), "address": ("Street", "MailingStreet"), "city": ("City", "MailingCity"),
-        "state": ("State", "MailingState"), "zip": ("PostalCode", "MailingPostalCode"), "country": ("Country", "MailingCountry"),
-        "website": ("Website", None),
-    }  # fmt: skip
-    return (
-        *(Mapping(hubspot=hubspot, salesforce=salesforce) for hubspot, salesforce in same.items()),
-        *(Mapping(hubspot=hubspot, salesforce=Mapping.ByObject(lead=lead, contact=contact)) for hubspot, (lead, contact) in differing.items()),
-        Mapping(hubspot="hs_email_optout", salesforce="HasOptedOutOfEmail", consent=True),
+OWNER = "salesforceownerid"  # HubSpot's hubspot_owner_id means the same, but is no id of Salesforce
+# Mapped in every portal, and never compared: the e-mail is the key, and the account follows the record.
+NEVER_COMPARED = {"email": "the key by which records are found", "salesforceaccountid": "the account, which follows the record"}
+
+# HubSpot property: field of both objects, or of (Lead, Contact); the order is that in which people see them.
+_DEFAULT_FIELDS: dict[str, str | tuple[str, str | None]] = {
+    "firstname": "FirstName", "lastname": "LastName", "salutation": "Salutation", "phone": "Phone", "mobilephone": "MobilePhone", "fax": "Fax",
+    "jobtitle": "Title", "company": ("Company", "Account.Name"), "address": ("Street", "MailingStreet"), "city": ("City", "MailingCity"),
+    "state": ("State", "MailingState"), "zip": ("PostalCode", "MailingPostalCode"), "country": ("Country", "MailingCountry"), "website": ("Website", None),
+    "industry": ("Industry", None), "annualrevenue": ("AnnualRevenue", None), "numemployees": ("NumberOfEmployees", None), "leadsource": "LeadSource",
+    "rating": ("Rating", None), "leadstatus": ("Status", None), OWNER: "OwnerId", "hs_email_optout": "HasOptedOutOfEmail",
+}  # fmt: skip
+DEFAULT_MAPPING = tuple(
+    Mapping(
+        hubspot=hubspot, salesforce=names if isinstance(names, str) else Mapping.ByObject(lead=names[0], contact=names[1]),
+        rule="two_way" if hubspot == OWNER else "prefer_salesforce", consent=hubspot == "hs_email_optout",
     )
+    for hubspot, names in _DEFAULT_FIELDS.items()
+)  # fmt: skip
 
 
 class CheckSetting(Section):
@@ -223,7 +269,7 @@ class Policy(Section):
     """Everything in bindwatch.toml."""
 
     policy: Knobs = Knobs()
-    mapping: tuple[Mapping, ...] = Field(default_factory=_default_mapping)
+    mapping: tuple[Mapping, ...] = Field((), description="What this portal maps besides the default list, or otherwise.")
     checks: dict[str, CheckSetting] = {}
     gate: Gate = Gate()
     privacy: Privacy = Privacy()
@@ -238,17 +284,25 @@ class Policy(Section):
         names = [mapping.hubspot for mapping in self.mapping]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"mapped more than once: {', '.join(twice)}")
+            also = f" (hubspot_owner_id is another name of {OWNER})" if OWNER in twice else ""
+            raise ValueError(f"mapped more than once: {', '.join(twice)}{also}")
         return self
 
-    def properties(self) -> list[str]:
-        """The mapped HubSpot properties, in the order of the file."""
-        return [mapping.hubspot for mapping in self.mapping if mapping.rule != "none"]
+    @property
+    def mapped(self) -> tuple[Mapping, ...]:
+        """Every mapped field: the default list, each of its entries or what somebody wrote in its place, and what else was written behind them."""
+        written = {mapping.hubspot: mapping for mapping in self.mapping}
+        defaults = DEFAULT_MAPPING if self.policy.mapping_defaults else ()
+        return (*(written.pop(mapping.hubspot, mapping) for mapping in defaults), *written.values())
 
-    def fields(self, object_type: str) -> list[str]:
-        """The mapped Salesforce fields of "Lead" or "Contact", each once, in the order of the file."""
-        named = (mapping.field_of(object_type) for mapping in self.mapping if mapping.rule != "none")
-        return list(dict.fromkeys(name for name in named if name is not None))
+    @property
+    def compared(self) -> tuple[Mapping, ...]:
+        """The mapped fields whose values are compared, as far as both CRMs have them."""
+        return tuple(mapping for mapping in self.mapped if mapping.rule != "none" and mapping.hubspot not in NEVER_COMPARED)
+
+    def written(self, mapping: Mapping) -> str | None:
+        """What a message calls an entry that somebody wrote; None for one of the default list."""
+        return f'[[mapping]] hubspot = "{mapping.hubspot}"' if mapping in self.mapping else None
 
 
 def masked_email(email: str) -> str:

@@ -12,17 +12,30 @@ import duckdb
 
 NOW = datetime(2026, 6, 1)
 _ID = "main.salesforce_id18('{prefix}5e0' || lpad(({number})::varchar, 9, '0'))"
+_VALUE = {
+    "string": "'Value ' || (({}) % 900)", "double": "(({}) % 5000) || '.0'", "picklist": "'Option ' || (({}) % 20)", "phone": "'+49 30 ' || (({}) % 99999)",
+    "date": "strftime(date '2026-01-01' + ((({}) % 300)::integer), '%Y-%m-%d')",
+}  # fmt: skip
+_IN_HUBSPOT = {"double": "(({}) % 5000)::varchar", "phone": "'004930' || (({}) % 99999)"}
 _DICE = "(hash({number} * 31 + {salt}) % 1000)"
 
 
-def fill(connection: duckdb.DuckDBPyConnection, records: int, is_dense: bool = False) -> None:
-    """Fills the raw tables with `records` Salesforce records and half as many contacts."""
+KINDS = ("string", "double", "picklist", "phone", "date")  # of further fields, in turn
+
+
+def further_fields(number: int) -> list[tuple[str, str, str]]:
+    """Mapped fields beside the ordinary ones: HubSpot property, Salesforce field, its type."""
+    return [(f"extra_{place}__c", f"Extra_{place}__c", KINDS[place % len(KINDS)]) for place in range(number)]
+
+
+def fill(connection: duckdb.DuckDBPyConnection, records: int, is_dense: bool = False, further: int = 0) -> None:
+    """Fills the raw tables with `records` Salesforce records and half as many contacts. further: so many mapped fields more, of several kinds."""
     leads = records * 6 // 10
     # person p has record p; every twelfth record is one of another person instead, who has several then
     duplicate = 3 if is_dense else 12
-    _fill_salesforce(connection, "lead", "00Q", 0, leads, duplicate)
-    _fill_salesforce(connection, "contact", "003", leads, records, duplicate)
-    _fill_hubspot(connection, records // 2, leads, switched=2 if is_dense else 100, beside=2 * duplicate)
+    _fill_salesforce(connection, "lead", "00Q", 0, leads, duplicate, further)
+    _fill_salesforce(connection, "contact", "003", leads, records, duplicate, further)
+    _fill_hubspot(connection, records // 2, leads, switched=2 if is_dense else 100, beside=2 * duplicate, further=further)
     for number, (source, name, rows) in enumerate(
         (("salesforce", "Lead", leads), ("salesforce", "Contact", records - leads), ("hubspot", "contact", records // 2))
     ):
@@ -32,8 +45,13 @@ def fill(connection: duckdb.DuckDBPyConnection, records: int, is_dense: bool = F
         )
 
 
-def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: str, first: int, last: int, duplicate: int) -> None:
+def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: str, first: int, last: int, duplicate: int, further: int) -> None:
     """duplicate: of so many records one is another person's."""
+    # most are what HubSpot has, in Salesforce's notation; one of eleven is another value, one of seven blank
+    more = "".join(
+        f", '{field}': case when (i + {place}) % 7 = 0 then null when (i + {place}) % 11 = 0 then {_VALUE[kind].format('i + 1')} "
+        f"else {_VALUE[kind].format('person')} end" for place, (_, field, kind) in enumerate(further_fields(further))
+    )  # fmt: skip
     own_id = _ID.format(prefix=prefix, number="i")
     stamp = "strftime(timestamp '2025-01-01' + to_minutes((hash({0}) % 700000)::integer), '%Y-%m-%dT%H:%M:%S.000Z')"
     company = "'Company', 'Company ' || (person % 5000)" if table == "lead" else "'Account.Name', 'Company ' || (person % 5000)"
@@ -59,17 +77,18 @@ def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: 
                     'MobilePhone': null, 'Fax': null, 'Title': case when {_DICE.format(number="i", salt=1)} < 600 then 'Title ' || (i % 40) end,
                     {company.replace("',", "':", 1)},
                     '{place}Street': 'Street ' || (person % 900), '{place}City': 'City ' || (person % 200), '{place}State': null,
-                    '{place}PostalCode': lpad((person % 99999)::varchar, 5, '0'), '{place}Country': 'Germany', 'HasOptedOutOfEmail': 'false'
+                    '{place}PostalCode': lpad((person % 99999)::varchar, 5, '0'), '{place}Country': 'Germany', 'HasOptedOutOfEmail': 'false'{more}
                 }} as fields,
                 false as id_is_malformed, hash(i) as content_hash, {1 if table == "lead" else 2} as pull_no
             from numbered"""
     )
 
 
-def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: int, switched: int, beside: int) -> None:
+def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: int, switched: int, beside: int, further: int) -> None:
     """Contact i is person 2 i, bound to that person's own record. switched: of so many one was bound to another Lead before, which is `beside` its own."""
     bound = f"case when 2 * i < {leads} then {_ID.format(prefix='00Q', number='2 * i')} end"
     bound_contact = f"case when 2 * i >= {leads} then {_ID.format(prefix='003', number='2 * i')} end"
+    more = "".join(f", '{name}': {_IN_HUBSPOT.get(kind, _VALUE[kind]).format('2 * i')}" for name, _, kind in further_fields(further))
     moment = "strftime(timestamp '2025-06-01' + to_minutes((hash(i) % 400000)::integer), '%Y-%m-%dT%H:%M:%S.000Z')"
     connection.execute(
         f"""insert into raw.hubspot_contact by name
@@ -84,7 +103,7 @@ def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: i
                     'lastmodifieddate': '2026-05-01T00:00:00.000Z', 'firstname': 'Ann' || (2 * i % 300), 'lastname': 'Lee' || (2 * i % 9000),
                     'phone': '+49 30 ' || (2 * i), 'mobilephone': '', 'fax': '', 'jobtitle': 'Title ' || (i % 40), 'company': 'Company ' || (2 * i % 5000),
                     'address': 'Street ' || (2 * i % 900), 'city': 'City ' || (2 * i % 200), 'state': '', 'zip': lpad((2 * i % 99999)::varchar, 5, '0'),
-                    'country': 'Germany', 'website': '', 'hs_email_optout': 'false'
+                    'country': 'Germany', 'website': '', 'hs_email_optout': 'false'{more}
                 }} as properties,
                 hash(i) as content_hash, 3 as pull_no
             from range({contacts}) as t(i)"""

@@ -1,4 +1,5 @@
-"""Times every model, publishing, and the floor under them: `python -m benchmarks.models 100000 1000000`.
+"""Times every model, publishing, and the floor under them: `python -m benchmarks.models 100000 1000000`. With `100000 --fields 14 31 142` the models of one
+size with so many mapped fields each.
 
 Each size runs in a process of its own, so that the peak of its memory is its own. Models, publishing and floor take turns in it, three times; the
 median counts.
@@ -19,51 +20,70 @@ import duckdb
 
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
-from assets.policy import Policy
+from assets.policy import DEFAULT_MAPPING, Policy
 from assets.published.publish import publish_tables, publish_verdict
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
 from assets.warehouse.policy_tables import write_policy
-from benchmarks.crm import NOW, fill
+from benchmarks.crm import NOW, fill, further_fields
 from expectations.gate import checks, evaluate, import_great_expectations
 
 MEMORY_LIMIT = "5GB"
 REPETITIONS = 3
+NOT_FILLED = {"salutation", "industry", "annualrevenue", "numemployees", "leadsource", "rating", "leadstatus", "salesforceownerid"}  # by benchmarks.crm
 DENSE = 200_000  # records of the dense portal
 
 
-def measure(records: int, folder: Path, is_dense: bool = False, memory_limit: str = MEMORY_LIMIT) -> dict[str, Any]:
+def policy_of(fields: int) -> Policy:
+    """A policy that maps so many fields: those that the made-up CRMs fill, and others."""
+    ordinary = [mapping for mapping in DEFAULT_MAPPING if mapping.hubspot not in NOT_FILLED]
+    more = further_fields(fields - len(ordinary))
+    written = [{"hubspot": name, "salesforce": field} for name, field, _ in more]
+    return Policy.model_validate({"policy": {"mapping_defaults": False}, "mapping": [*(mapping.model_dump() for mapping in ordinary), *written]})
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    """Tells the kinds of the mapped fields, as describe would."""
+    kinds = {field: kind for _, field, kind in further_fields(len(policy.mapped))}
+    rows = [[name, field, kinds.get(field, "string"), None] for name in ("Lead", "Contact") for m in policy.mapped if (field := m.field_of(name))]
+    connection.executemany("insert into raw.salesforce_field values (?, ?, ?, ?, null)", rows)
+
+
+def measure(records: int, folder: Path, is_dense: bool = False, memory_limit: str = MEMORY_LIMIT, fields: int | None = None) -> dict[str, Any]:
     """Fills a warehouse with `records` Salesforce records and half as many contacts; builds all models and checks on it, publishes, and does the floor.
 
-    Times are seconds, memory is bytes. is_dense: half of the contacts have switched.
+    Times are seconds, memory is bytes. is_dense: half of the contacts have switched. fields: how many are mapped; None: the default list.
     """
+    policy = Policy() if fields is None else policy_of(fields)
     with Warehouse(folder).connect() as connection:
         connection.execute(f"set memory_limit = '{memory_limit}'; set temp_directory = '{folder}/spill'")
-        fill(connection, records, is_dense)
+        fill(connection, records, is_dense, 0 if fields is None else fields - len(DEFAULT_MAPPING) + len(NOT_FILLED))
+        if fields is not None:
+            _describe(connection, policy)
         connection.execute("checkpoint")
         begin_run(connection, "bench", NOW)
         files = checks()
-        write_policy(connection, Policy(), "https://org.example", [file.as_row for file in files])
+        write_policy(connection, policy, "https://org.example", [file.as_row for file in files])
         turns = [_turn(connection, files, folder) for _ in range(REPETITIONS)]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         gate = measure_gate(connection, folder)
     built = turns[-1]["built"]
     return {
         "records": records, "contacts": records // 2, "is_dense": is_dense, "peak_memory": peak, **gate, "rows": sum(table.rows or 0 for table in built),
-        **{name: median(turn[name] for turn in turns) for name in ("seconds", "publish_seconds", "floor_seconds")},
+        **{name: median(turn[name] for turn in turns) for name in ("seconds", "cpu_seconds", "publish_seconds", "floor_seconds")},
         "slowest_seconds": max(turn["seconds"] for turn in turns),
         "tables": [{"table": table.table, "rows": table.rows or 0, "seconds": table.seconds} for table in built],
     }  # fmt: skip
 
 
 def _turn(connection: duckdb.DuckDBPyConnection, files: list[CheckFile], folder: Path) -> dict[str, Any]:
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     built = build_models(connection, files)
-    modelled = time.perf_counter()
+    modelled, worked = time.perf_counter(), time.process_time() - worked
     publish_tables(connection, folder, memory_with(summarise_run(connection, "unproven", [], [])), {"run_id": "bench"})
     published = time.perf_counter()
     floor = measure_floor(connection, sum(table.rows or 0 for table in built))
-    return {"built": built, "seconds": modelled - started, "publish_seconds": published - modelled, "floor_seconds": floor}
+    return {"built": built, "seconds": modelled - started, "cpu_seconds": worked, "publish_seconds": published - modelled, "floor_seconds": floor}
 
 
 def measure_gate(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
@@ -121,18 +141,49 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-def measure_apart(records: int, is_dense: bool = False) -> dict[str, Any]:
+def measure_apart(records: int, is_dense: bool = False, fields: int | None = None) -> dict[str, Any]:
     """measure() in a process and a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="bindwatch-bench-") as folder:
-        command = [sys.executable, "-m", "benchmarks.models", "--one", str(records), folder, *(["dense"] if is_dense else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.models",
+            "--one",
+            str(records),
+            folder,
+            *(["dense"] if is_dense else []),
+            *([f"fields={fields}"] if fields else []),
+        ]
         answer = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return result
 
 
+def _compare_fields(records: int, numbers: list[int]) -> None:
+    """Prints what the models cost with so many mapped fields each, and which of them cost more than with the first number."""
+    first: dict[str, Any] | None = None
+    for fields in numbers:
+        result = measure_apart(records, fields=fields)
+        first = first or result
+        before = {table["table"]: table["seconds"] for table in first["tables"]}
+        more = sorted(result["tables"], key=lambda table: before[table["table"]] - table["seconds"])[:5]
+        print(
+            f"{records:,} records, {fields} mapped fields: models {result['seconds']:.2f} s ({result['seconds'] / first['seconds']:.2f} ×), "
+            f"{result['cpu_seconds']:.2f} s of CPU ({result['cpu_seconds'] / first['cpu_seconds']:.2f} ×), "
+            f"publishing {result['publish_seconds']:.2f} s, peak {result['peak_memory'] / 2**30:.1f} GiB; most more: "
+            + ", ".join(f"{table['table']} {before[table['table']]:.2f} → {table['seconds']:.2f} s" for table in more),
+            flush=True,
+        )
+
+
 def main(arguments: list[str]) -> None:
     if arguments[0] == "--one":
-        print(json.dumps(measure(int(arguments[1]), Path(arguments[2]), "dense" in arguments)), flush=True)
+        fields = next((int(text.removeprefix("fields=")) for text in arguments if text.startswith("fields=")), None)
+        print(json.dumps(measure(int(arguments[1]), Path(arguments[2]), "dense" in arguments, fields=fields)), flush=True)
+        return
+    if "--fields" in arguments:
+        place = arguments.index("--fields")
+        _compare_fields(int(arguments[0]), [int(text) for text in arguments[place + 1 :]])
         return
     from benchmarks.report import write_report
 

@@ -8,10 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from assets.published.snapshot import current_folder, read_manifest
 from assets.published.worklist import Worklist
 from expectations.gate import checks
 from pipelines.guarded_run import RunResult
-from pipelines.report import amount, stdout
+from pipelines.report import amount, stdout, told_of_comparison
 from pipelines.settings import open_decisions
 
 # What each story is about, and the checks that tell of it, the best one first.
@@ -92,7 +93,8 @@ def print_summary(home: Path, days: int) -> None:
     worklist = Worklist(home, open_decisions())
     counts = worklist.query(_COUNTS)
     _print_damage(worklist, days)
-    _print_verdict(counts)
+    folder = current_folder(home)
+    _print_verdict(counts, read_manifest(folder) if folder else {})
     stories = _stories(worklist)
     for number, (about, finding) in enumerate(stories, 1):
         _print_story(worklist, number, about, finding)
@@ -110,15 +112,18 @@ def _print_damage(worklist: Worklist, days: int) -> None:
     )
 
 
-def _print_verdict(counts: Sequence[dict[str, Any]]) -> None:
+def _print_verdict(counts: Sequence[dict[str, Any]], manifest: dict[str, Any]) -> None:
     blocking = sum(count["now"] for count in counts if count["severity"] == "block" and not count["holds"])
     warning = sum(count["now"] for count in counts if count["severity"] == "warn" and not count["holds"])
     holding = sum(count["holds"] for count in counts)
     standing = f"{amount(blocking, 'finding')} block{'s' if blocking == 1 else ''}, {warning:,} warn; {holding:,} of {len(counts):,} checks hold."
     if blocking:
-        stdout.print(f"[bold red]FAIL[/]  {standing} Red is right here.\n")
+        stdout.print(f"[bold red]FAIL[/]  {standing} Red is right here.")
     else:
-        stdout.print(f"[bold green]PASS[/]  {standing} No accident: more --people have some.\n")
+        stdout.print(f"[bold green]PASS[/]  {standing} No accident: more --people have some.")
+    if "fields_compared" in manifest:
+        stdout.print(f"      {told_of_comparison(manifest)}")
+    stdout.print()
 
 
 def _stories(worklist: Worklist) -> list[tuple[str, dict[str, Any]]]:
@@ -127,9 +132,9 @@ def _stories(worklist: Worklist) -> list[tuple[str, dict[str, Any]]]:
     for about, names in reversed(_STORIES):  # what a merge took is told as a merge
         told = [finding["hubspot_contact_id"] for _, finding in stories]
         for name in names:
-            if found := worklist.query(_BEST, {"check": name, "told": told, "alone": name == "contact_deleted_by_sync"}):
-                if found[0]["hubspot_contact_id"] not in told:
-                    stories.append((about, found[0]))
+            found = worklist.query(_BEST, {"check": name, "told": told, "alone": name == "contact_deleted_by_sync"})
+            if found and found[0]["hubspot_contact_id"] not in told:
+                stories.append((about, found[0]))
                 break
     return stories[::-1]
 

@@ -25,6 +25,7 @@ from assets.problems import ConfigurationProblem, Problem, PullProblem
 from assets.published.snapshot import current_folder
 from assets.pull.hubspot_portal import Portal
 from assets.pull.retries import Again
+from assets.pull.salesforce import describe_fields
 from assets.pull.salesforce_org import Org
 from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
@@ -420,6 +421,10 @@ def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> s
         clocks["Salesforce"] = org.clock.ours - org.clock.theirs
     if fields is None:
         raise _Mend(f"{org.access.host} answers, but the integration user cannot see the object Contact", "Grant read access in its permission set.")
+    try:
+        describe_fields(org, connections.policy)
+    except ConfigurationProblem as error:
+        raise _Mend(f"{org.access.host} answers, and a run would end at once: {error}", "Change bindwatch.toml.") from error
     return f"{org.access.host} answers in version {org.version} of its API, {len(fields)} fields of Contact can be seen"
 
 

@@ -1,4 +1,4 @@
-"""`make setup`: installs the locked packages into the virtual environment whose Python runs this, and says how far it is.
+"""`make setup`: installs the packages of a lock file into the virtual environment whose Python runs this, and says how far it is.
 
 It runs before anything is installed, so it knows the standard library alone. pip's own words are kept in a file: they are long, and on some machines
 full of warnings; where it fails, its last ones are shown.
@@ -18,12 +18,12 @@ _FETCHING = re.compile(r"(?:Collecting|Processing) (\S+)")
 
 
 def main() -> int:
-    lock = (_ROOT / "requirements.lock").read_text("utf-8")
-    packages = len(re.findall(r"^\S+==", lock, re.MULTILINE))
+    lock = _ROOT / sys.argv[1]
+    packages = len(re.findall(r"^\S+==", lock.read_text("utf-8"), re.MULTILINE))
     log = Path(sys.prefix) / "install.log"
-    print(f"Installing {packages} packages into {sys.prefix}. That takes one to three minutes, once.", flush=True)
+    print(f"Installing the {packages} packages of {lock.name} into {sys.prefix}. That takes one to three minutes, once.", flush=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps"]
-    hashed = [*pip, "--require-hashes", "--progress-bar", "off", "-r", str(_ROOT / "requirements.lock")]
+    hashed = [*pip, "--require-hashes", "--progress-bar", "off", "-r", str(lock)]
     for command, kept in ((hashed, log), ([*pip, "--no-build-isolation", "--editable", str(_ROOT)], log.with_suffix(".editable.log"))):
         with kept.open("w", encoding="utf-8") as out:
             code = _wait(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT), kept, packages)

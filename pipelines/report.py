@@ -196,12 +196,26 @@ def _print_coverage(manifest: dict[str, Any]) -> None:
             for text in pull["not_seen"]:
                 not_seen.setdefault(text, []).append(name)
     stdout.print(table)
+    _print_comparison(manifest)
     ahead = manifest.get("machine_ahead_seconds") or 0
     if abs(ahead) > _CLOCK_SECONDS:
         standing = "ahead of" if ahead > 0 else "behind"
         stdout.print(f"[yellow]This machine's clock is {timedelta(seconds=abs(ahead))} {standing} the CRMs'. The run went by theirs.[/]", soft_wrap=True)
     for text, names in not_seen.items():
         stdout.print(f"[dim]Not seen: {escape(text)} ({escape(', '.join(names))})[/]", soft_wrap=True)
+
+
+def told_of_comparison(manifest: dict[str, Any]) -> str:
+    """How much is compared, and which of it is consent: loud where none is. With markup."""
+    consent = escape(", ".join(manifest["consent_fields"]))
+    return f"Compared: {amount(manifest['fields_compared'], 'field')}, {consent or '[bold yellow]none[/]'} as consent."
+
+
+def _print_comparison(manifest: dict[str, Any]) -> None:
+    if "fields_compared" in manifest:
+        stdout.print(told_of_comparison(manifest), soft_wrap=True)
+    for text in manifest.get("notes") or []:
+        stdout.print(f"[bold yellow]{escape(text)}[/]", soft_wrap=True)
 
 
 def _print_standing(manifest: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, Literal
 
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.answer import JsonAnswer
@@ -41,6 +42,45 @@ KINDS = {
     "property_gone": "a property that was asked for is not in the answer",
     "limit_reached": "Salesforce says that the calls of the day are nearly used up",
 }  # fmt: skip
+# What the two APIs, and the servers before them, say no with: by its name as a fault, the CRM, the status, its code or policy, and its message.
+REFUSALS: dict[str, tuple[Crm, int, str, str]] = {
+    "calls_of_the_day": ("salesforce", 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
+    "concurrent_calls": ("salesforce", 403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded."),
+    "long_transactions": ("salesforce", 403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded."),
+    "bulk_jobs_of_the_day": ("salesforce", 403, "REQUEST_LIMIT_EXCEEDED", "Bulk API query jobs limit exceeded."),
+    "some_limit": ("salesforce", 403, "REQUEST_LIMIT_EXCEEDED", "Limit exceeded."),
+    "bulk_quota": ("salesforce", 400, "EXCEEDED_QUOTA", "DailyBulkV2QueryFileStorageMB Limit exceeded."),
+    "locked_row": ("salesforce", 400, "UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record"),
+    "query_timeout": ("salesforce", 400, "QUERY_TIMEOUT", "Your query request was running for too long."),
+    "server_unavailable": ("salesforce", 503, "SERVER_UNAVAILABLE", "We're sorry, but the server is temporarily unavailable."),
+    "unknown_exception": ("salesforce", 400, "UNKNOWN_EXCEPTION", "An unexpected error occurred. Please include this ErrorId: 1-2 (3)"),
+    "security_metering": ("salesforce", 401, "TXN_SECURITY_METERING_ERROR", "Enabled transaction security policies took too long to complete."),
+    "job_not_complete": ("salesforce", 400, "JOB_NOT_COMPLETE", "The job is not complete."),
+    "session_expired": ("salesforce", 401, "INVALID_SESSION_ID", "Session expired or invalid"),
+    "api_disabled": ("salesforce", 403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization."),
+    "no_access": ("salesforce", 403, "INSUFFICIENT_ACCESS", "insufficient access rights for ann@example.com on 'Ann O'Brien'"),
+    "malformed_query": ("salesforce", 400, "MALFORMED_QUERY", "unexpected token: 'ann@example.com'"),
+    "no_such_field": ("salesforce", 400, "INVALID_FIELD", "No such column 'Title' on entity 'Lead'."),
+    "no_such_type": ("salesforce", 400, "INVALID_TYPE", "sObject type 'Lead' is not supported."),
+    "password_expired": ("salesforce", 403, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD", "The user's password has expired."),
+    "not_from_here": ("salesforce", 403, "LOGIN_DURING_RESTRICTED_DOMAIN", "The user may not log in from this address."),
+    "too_large": ("salesforce", 403, "OPERATION_TOO_LARGE", "exceeded 100000 distinct who/what's"),
+    "unknown_400": ("salesforce", 400, "NEW_CODE", "value 'Ann O'Brien' of \"Bob\" for ann@example.com is wrong"),
+    "unknown_401": ("salesforce", 401, "NEW_CODE", "no"), "unknown_403": ("salesforce", 403, "NEW_CODE", "no"),
+    "unknown_404": ("salesforce", 404, "NEW_CODE", "no"), "unknown_418": ("salesforce", 418, "NEW_CODE", "for “Ann” no"),
+    **{f"salesforce_{status}": ("salesforce", status, "", "") for status in (414, 423, 429, 431, 500, 502, 503, 504, 521, 522, 523, 524)},
+    "no_scope": ("hubspot", 403, "MISSING_SCOPES", "This app hasn't been granted all required scopes to make this call."),
+    "no_key": ("hubspot", 401, "INVALID_AUTHENTICATION", "Authentication credentials not found."),
+    "daily": ("hubspot", 429, "RATE_LIMITS", "You have reached your daily limit."),
+    "ten_secondly": ("hubspot", 429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit."),
+    "migration": ("hubspot", 477, "MIGRATION", "This account is being migrated."),
+    "locked": ("hubspot", 423, "LOCKED", "The resource is locked."),
+    "not_there": ("hubspot", 404, "OBJECT_NOT_FOUND", "List does not exist with ID 7."),
+    "hubspot_400": ("hubspot", 400, "VALIDATION_ERROR", "property \"jobtitle\" of 'Ann O'Brien', ann@example.com, is wrong"),
+    "hubspot_401": ("hubspot", 401, "NEW", "no"), "hubspot_403": ("hubspot", 403, "NEW", "no"), "hubspot_404": ("hubspot", 404, "NEW", "no"),
+    **{f"hubspot_{status}": ("hubspot", status, "", "") for status in (414, 429, 431, 500, 502, 503, 504, 521, 522, 523, 524)},
+}  # fmt: skip
+KINDS |= {name: f"{crm} answers {status} {code} {message}".strip() for name, (crm, status, code, message) in REFUSALS.items()}
 _STATUSES = {"429": 429, "500": 500, "502": 502, "503": 503, "denied": 403, "unknown_type": 400}
 _SPOILING = {"short_page", "last_page_lost", "shuffled", "repeated", "other_columns", "numbers", "property_gone"}
 
@@ -59,8 +99,8 @@ class Fault:
         if self.kind not in KINDS:
             raise ValueError(f"there is no fault {self.kind!r}; there are: {', '.join(KINDS)}")
 
-    def hit(self, line: str) -> bool:
-        if self.path not in line:
+    def hit(self, line: str, crm: Crm) -> bool:
+        if self.path not in line or (self.kind in REFUSALS and REFUSALS[self.kind][0] != crm):
             return False
         self.seen += 1
         is_hit = self.after < self.seen <= self.after + self.times
@@ -105,11 +145,11 @@ class Faults:
             self.asked.clear()
             self.page_before.clear()
 
-    def take(self, line: str) -> dict[str, Fault]:
+    def take(self, line: str, crm: Crm) -> dict[str, Fault]:
         """The faults that hit this request, by kind."""
         with self._lock:
             self.requests = [*self.requests[-9_999:], line]
-            return {fault.kind: fault for fault in self.asked if fault.hit(line)}
+            return {fault.kind: fault for fault in self.asked if fault.hit(line, crm)}
 
     def described(self) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self.asked]
@@ -125,9 +165,12 @@ class FaultyApp:
         if scope["type"] != "http" or scope["path"].startswith("/sandbox/"):
             await self.app(scope, receive, send)
             return
+        if (refusal := _too_long(self.crm, scope)) is not None:
+            await refusal(scope, receive, send)
+            return
         query = scope["query_string"].decode()
         line = f"{scope['method']} {scope['path']}{'?' + query if query else ''}"
-        hits = self.faults.take(line)
+        hits = self.faults.take(line, self.crm)
         if self.faults.on_request:
             self.faults.on_request(line)
         scope["faults"] = set(hits)
@@ -139,6 +182,9 @@ class FaultyApp:
         if statuses := _STATUSES.keys() & hits.keys():
             kind = min(statuses)
             await _error(self.crm, kind, hits[kind].seconds)(scope, receive, answer.record)
+        elif refusals := REFUSALS.keys() & hits.keys():
+            name = min(refusals)
+            await _refused(name, hits[name].seconds)(scope, receive, answer.record)
         else:
             await self.app(scope, receive, answer.record)
         answer.body = self._spoil(scope["path"], answer.body, set(hits))
@@ -172,6 +218,28 @@ class FaultyApp:
             if "property_gone" in kinds:
                 values.pop("phone", None)
         return JsonAnswer(answer).body  # type: ignore[return-value]
+
+
+def _refused(name: str, retry_after: float | None) -> Response:
+    """As JSON where the API itself says no; what stands before it has a web page for that."""
+    crm, status, code, message = REFUSALS[name]
+    answer: Response = PlainTextResponse("<html><body>Error</body></html>", status, media_type="text/html")
+    if code and crm == "salesforce":
+        answer = JsonAnswer([{"message": message, "errorCode": code}], status)
+    elif code:
+        answer = JsonAnswer({"status": "error", "message": message, "category": code, "correlationId": "sandbox"}, status)
+    if retry_after is not None:
+        answer.headers["Retry-After"] = f"{retry_after:g}"
+    return answer
+
+
+def _too_long(crm: Crm, scope: Scope) -> Response | None:
+    """How servers refuse a request whose URL or headers are too long: HubSpot's own and those before it, and Salesforce. They read no further."""
+    url = len(scope["raw_path"]) + len(scope["query_string"]) + 1
+    headers = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if url > {"hubspot": 8_000, "salesforce": 16_384}[crm]:
+        return PlainTextResponse("URI Too Long", 414)
+    return PlainTextResponse("Request Header Fields Too Large", 431) if url + headers > 16_384 else None
 
 
 @dataclass

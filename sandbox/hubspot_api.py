@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
-from sandbox.world import MAPPING, HubSpotContact, World, _iso
+from sandbox.fields import HUBSPOT_TYPES, MAPPING
+from sandbox.world import HubSpotContact, World, _iso
 
 TOKEN = "pat-sandbox"
 VERSIONS = ("v3", "2026-03", "2026-09")
@@ -26,11 +27,6 @@ PROPERTIES = [
     "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
     "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
 ]  # fmt: skip
-_TYPES = {
-    "hs_email_optout": {"type": "bool", "fieldType": "booleancheckbox"},
-    **{name: {"type": "phone_number", "fieldType": "phonenumber"} for name in ("phone", "mobilephone")},
-    **{name: {"type": "datetime", "fieldType": "date"} for name in ("createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforcelastsynctime")},
-}
 _SEARCH_CAP = 10_000
 _OWNERS_PAGE = 500
 _SEARCHES = 5  # a second
@@ -217,8 +213,8 @@ class HubSpotApi:
     async def property_list(self, request: Request) -> Response:
         moment = _iso(self.world.now)
         return JsonAnswer({"results": [
-            {"name": name, "label": name, **_TYPES.get(name, {"type": "string", "fieldType": "text"}), "groupName": "contactinformation",
-             "description": "", "options": [], "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
+            {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], **HUBSPOT_TYPES.get(name, {}),
+             "groupName": "contactinformation", "description": "", "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
             for name in self.properties
         ]})  # fmt: skip
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sandbox.fields import INDUSTRIES, LEAD_SOURCES, RATINGS, SALUTATIONS, STATUSES
+
 _FIRST = (
     "Ada Amir Anna Aylin Ben Carla Chidi Dana Elif Emil Eva Farid Femi Greta Hana Ida Ivan Jana Jonas Juan Kai Lara Lea Leon Lin Lucia Luis Maja Marta Mei "
     "Milo Nadia Nils Nora Olga Omar Pia Priya Raj Rosa Sami Sara Sofia Tariq Tom Uma Vera Wim Yara Yusuf Zoë Åsa Łukasz Émile Ömer"
@@ -43,11 +45,20 @@ class Person:
     city: str = ""
     postal_code: str = ""
     country: str = ""
+    salutation: str = ""
+    mobile: str = ""
+    industry: str = ""
+    revenue: str = ""
+    employees: str = ""
+    lead_source: str = ""
+    rating: str = ""
+    status: str = ""
+    has_opted_out: bool = False
 
 
 def make_people(count: int, seed: int, until: datetime) -> Iterator[Person]:
     """The same seed makes the same people. They were first seen within the two years before `until`."""
-    dice = random.Random(seed)
+    dice, more = random.Random(seed), random.Random(f"{seed} more")
     for number in range(count):
         first, last, company = dice.choice(_FIRST), dice.choice(_LAST), dice.choice(_COMPANY)
         seen = until - timedelta(days=dice.uniform(20, 700), seconds=number % 60)
@@ -57,6 +68,9 @@ def make_people(count: int, seed: int, until: datetime) -> Iterator[Person]:
             first, last, f"{ascii_name}{number}@{company.lower()}.example", seen.replace(microsecond=0), (seen + timedelta(days=1)).replace(microsecond=0),
             f"{company} {dice.choice(_KIND)}", dice.choice(_TITLES), f"+49 30 {dice.randrange(10**6, 10**7)}" if dice.random() < 0.7 else "",
             city if dice.random() < 0.6 else "", postal_code, country,
+            more.choice(("", "", *SALUTATIONS)), f"+49 170 {more.randrange(10**6, 10**7)}" if more.random() < 0.3 else "", more.choice(("", *INDUSTRIES)),
+            more.choice(("", f"{more.randrange(1, 90)}00000")), more.choice(("", str(more.randrange(1, 3000)))), more.choice(("", *LEAD_SOURCES)),
+            more.choice(("", *RATINGS)), more.choice(STATUSES), more.random() < 0.04,
         )  # fmt: skip
 
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from sandbox.fields import MAPPING
+
 FieldRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
+_RULE: FieldRule = "prefer_salesforce"  # of a field whose rule nobody named
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class PortalSettings:
     refusal_stops: Literal["whole_record", "field"] = "whole_record"  # rule 47
 
     def field_rule(self, name: str) -> FieldRule:
-        return "two_way" if name == OWNER else self.field_rules.get(name, "prefer_salesforce")
+        return "two_way" if name == OWNER else self.field_rules.get(name, _RULE)
 
 
 OWNER = "salesforceownerid"  # the mapping of owners is two-way, whatever is shown (rule 26)
@@ -66,8 +69,12 @@ def read_portal(path: Path) -> PortalSettings:
     policy: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
     knobs = {"on_contact_deleted": "keep"} | policy.get("policy", {})
     names = {entry.name for entry in fields(PortalSettings)}
+    unmapped: dict[str, FieldRule] = {} if knobs.get("mapping_defaults", True) else dict.fromkeys(MAPPING, "none")
+    written = {entry["hubspot"]: entry.get("rule", _RULE) for entry in policy.get("mapping", [])}
+    if "Lead" not in knobs.get("objects", ["Lead"]):
+        knobs = {"create_object": "contact"} | knobs
     return PortalSettings(
         **{name: value for name, value in knobs.items() if name in names},
         integration_user_touch="ignore" if knobs.get("integration_user_id") else "count",
-        field_rules={entry["hubspot"]: entry.get("rule", "prefer_salesforce") for entry in policy.get("mapping", [])},
+        field_rules={name: rule for name, rule in {**unmapped, **written}.items() if rule != _RULE},
     )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from sandbox.fields import MAPPING, SALESFORCE_TYPES, as_hubspot, as_salesforce, is_same, said, trim_text
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.rulebook import rule
 from sandbox.users import INTEGRATION_USER
-from sandbox.world import MAPPING, Happening, HubSpotContact, ObjectType, SalesforceRecord, Stamps, Switch, World, _iso, field_value, normalise, trim_text
+from sandbox.world import Happening, HubSpotContact, ObjectType, SalesforceRecord, Stamps, Switch, World, _iso, field_value, normalise
 
 POLL = timedelta(minutes=15)
 PROMPT = timedelta(minutes=1)
@@ -116,7 +117,7 @@ def create_match(world: World, settings: PortalSettings, contact: HubSpotContact
     for name, names in MAPPING.items():
         field = names[0 if object_type == "Lead" else 1]
         if field and "." not in field and name != OWNER and settings.field_rule(name) != "none":
-            fields[field] = contact.value(name) or None
+            fields[field] = as_salesforce(name, contact.value(name)) or None
     if is_blocked_as_duplicate(world, settings, fields):
         world.report(contact, None, "Salesforce duplicate rule")
         return None
@@ -483,7 +484,7 @@ def contaminate(_pair: Pair) -> Way:
 def comes_for_good(pair: Pair) -> bool:
     """An opt-out in Salesforce opts the address out in HubSpot, whatever the mapping rule; that HubSpot takes nothing back, and writes nothing, is the same
     rule."""
-    return _said(pair.salesforce) is True and _said(pair.hubspot) is not True
+    return said(pair.salesforce) is True and said(pair.hubspot) is not True
 
 
 @rule("26b")
@@ -517,7 +518,7 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
             trim_text(contact.value(name)), trim_text(field_value(world, record, field)), _later(_changed_in_hubspot(contact, name), since),
             _later(record.changed_at.get(field), since), moment,
         )  # fmt: skip
-        if _same(pair, name):
+        if is_same(name, SALESFORCE_TYPES[record.type].get(field, "string"), pair.hubspot, pair.salesforce):
             continue
         if name == OPT_OUT and settings.opt_out == "sticky" and settings.field_rule(name) != "none":
             if comes_for_good(pair):
@@ -527,9 +528,9 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
         if way == "nothing" and moment == "switch" and not pair.salesforce and settings.blank_on_switch == "clear" and settings.field_rule(name) != "none":
             way = "to_hubspot"
         if way == "to_hubspot":
-            carried.to_hubspot[name] = field_value(world, record, field) or ""
+            carried.to_hubspot[name] = as_hubspot(name, field_value(world, record, field) or "")
         elif way == "to_salesforce" and "." not in field:
-            carried.to_salesforce[field] = contact.value(name) or None
+            carried.to_salesforce[field] = as_salesforce(name, contact.value(name)) or None
     carry_email(world, settings, contact, record, since, carried)
     return carried
 
@@ -625,23 +626,6 @@ def apply(world: World, settings: PortalSettings, contact: HubSpotContact, recor
 def due_at(happening: Happening) -> datetime:
     """When a trigger takes effect at the latest: a form or a manual sync within a minute, everything else at the next poll."""
     return happening.at + (PROMPT if happening.is_prompt else POLL)
-
-
-def _same(pair: Pair, name: str) -> bool:
-    """Equal texts; a tick box by what it says, and a blank one says no."""
-    if pair.hubspot == pair.salesforce:
-        return True
-    if name != OPT_OUT:
-        return False
-    says = (_said(pair.hubspot), _said(pair.salesforce))
-    if not pair.hubspot or not pair.salesforce:
-        return False in says
-    return None not in says and says[0] is says[1]
-
-
-def _said(text: str) -> bool | None:
-    """What a tick box says in either CRM; None where it says neither yes nor no."""
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
 
 
 def _changed_in_hubspot(contact: HubSpotContact, name: str) -> datetime | None:

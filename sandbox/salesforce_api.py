@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,38 +19,32 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
+from sandbox.fields import HISTORIES, PICKLISTS, SALESFORCE_TYPES
 from sandbox.soql import Query, Row, SoqlError, Value, parse
 from sandbox.users import User
-from sandbox.world import FieldChange, ObjectType, SalesforceRecord, World, field_value, id18
+from sandbox.world import FieldChange, SalesforceRecord, World, field_value, id18
 
 CLIENT_ID, CLIENT_SECRET, USERNAME = "sandbox-client", "sandbox-secret", "integration@sandbox.example"
 _USER = "0055e0000000SndAAG"
 _DATA = "/services/data/v{version}"
+WHY_JOBS_FAIL = "the sandbox was asked for a failed job"
 
-_SYSTEM = {
-    "Id": "id", "IsDeleted": "boolean", "MasterRecordId": "reference", "OwnerId": "reference", "CreatedDate": "datetime", "LastModifiedDate": "datetime",
-    "LastModifiedById": "reference", "CreatedById": "reference", "SystemModstamp": "datetime", "Name": "string", "Email": "email", "FirstName": "string",
-    "LastName": "string", "Title": "string", "Phone": "phone", "MobilePhone": "phone", "Fax": "phone", "HasOptedOutOfEmail": "boolean",
+_REFERENCES = {
+    "Contact.AccountId": ["Account"], "Lead.OwnerId": ["Group", "User"], "Lead.ConvertedContactId": ["Contact"], "Lead.MasterRecordId": ["Lead"],
+    "Contact.MasterRecordId": ["Contact"],
 }  # fmt: skip
-FIELDS = {
-    "Lead": {**_SYSTEM, "Company": "string", "Street": "textarea", "City": "string", "State": "string", "PostalCode": "string", "Country": "string",
-             "Website": "url", "IsConverted": "boolean", "ConvertedContactId": "reference", "ConvertedDate": "date"},
-    "Contact": {**_SYSTEM, "AccountId": "reference", "MailingStreet": "textarea", "MailingCity": "string", "MailingState": "string",
-                "MailingPostalCode": "string", "MailingCountry": "string"},
-}  # fmt: skip
-_HISTORY = {"Id": "id", "IsDeleted": "boolean", "Field": "picklist", "OldValue": "anyType", "NewValue": "anyType", "CreatedById": "reference",
-            "CreatedDate": "datetime"}  # fmt: skip
-HISTORIES: dict[str, ObjectType] = {"LeadHistory": "Lead", "ContactHistory": "Contact"}
-OTHERS = {
-    "User": {"Id": "id", "Name": "string", "FirstName": "string", "LastName": "string", "Email": "email", "IsActive": "boolean", "UserType": "picklist",
-             "SystemModstamp": "datetime"},
-    "Account": {"Id": "id", "Name": "string"},
-    **{name: {**_HISTORY, f"{of}Id": "reference"} for name, of in HISTORIES.items()},
-}  # fmt: skip
-
-
 _WRITTEN_BY_SALESFORCE = {"Id", "Name", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId",
                           "IsConverted", "ConvertedContactId", "ConvertedDate"}  # fmt: skip
+
+
+def _compound_of(field: str, fields: dict[str, str]) -> str | None:
+    """The field that shows this one and others as one."""
+    if field in ("FirstName", "LastName"):
+        return "Name"
+    wholes = [name for name, kind in fields.items() if kind in ("address", "location") and field != name]
+    parts = {f"{name.removesuffix('Address')}{part}": name for name in wholes for part in ("Street", "City", "State", "PostalCode", "Country")}
+    parts |= {f"{name.removesuffix('__c')}__{part}__s": name for name in wholes for part in ("Latitude", "Longitude")}
+    return parts.get(field)
 
 
 @dataclass
@@ -61,10 +56,11 @@ class _Job:
     rows: list[dict[str, Value]]
     looks: int = 0
     state: str = "UploadComplete"
+    why_failed: str = ""
 
 
 class SalesforceApi:
-    """The routes of one org. hidden_fields: "Lead.Fax" …, and objects, "User" …, that the integration user may not see."""
+    """The routes of one org. hidden_fields: "Lead.Fax", and whole objects, "Lead", "User", that the integration user may not see."""
 
     def __init__(self, world: World, public_key: str | None = None, hidden_fields: frozenset[str] = frozenset()) -> None:
         self.newest_version = 68
@@ -165,19 +161,21 @@ class SalesforceApi:
         if name not in described:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
-            {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": False, "calculated": False,
-             "updateable": field not in _WRITTEN_BY_SALESFORCE, "picklistValues": [],
+            {"name": field, "type": kind, "label": field, "nillable": field != "Id", "filterable": True, "custom": field.endswith("__c"), "calculated": False,
+             "updateable": field not in _WRITTEN_BY_SALESFORCE,
+             "picklistValues": [{"value": value, "label": value, "active": True, "defaultValue": False} for value in PICKLISTS.get(field, ())],
              "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
+             "compoundFieldName": _compound_of(field, described[name]),
              "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
-             "referenceTo": ["Account"] if field == "AccountId" else ["User"] if kind == "reference" else []}
-            for field, kind in described[name].items() if f"{name}.{field}" not in self.hidden
+             "referenceTo": _REFERENCES.get(f"{name}.{field}", ["User"]) if kind == "reference" else []}
+            for field, kind in SALESFORCE_TYPES[name].items() if f"{name}.{field}" not in self.hidden
         ]  # fmt: skip
         return JsonAnswer({"name": name, "label": name, "queryable": True, "fields": fields})
 
     async def replication(self, request: Request) -> Response:
         """What was deleted, or updated, between start and end: 15 days back at most."""
         name, kind = request.path_params["name"], request.path_params["kind"]
-        if name not in FIELDS or kind not in ("deleted", "updated"):
+        if name not in ("Lead", "Contact") or kind not in ("deleted", "updated"):
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
         try:
             start, end = (datetime.fromisoformat(request.query_params[side].replace(" ", "+")) for side in ("start", "end"))
@@ -198,7 +196,7 @@ class SalesforceApi:
         record = self.world.records.get(request.path_params["record_id"])
         if record is None or record.type != request.path_params["name"] or not record.is_live:
             return _error(404, "NOT_FOUND", "The requested resource does not exist")
-        self.world.edit_record(record, json.loads(await request.body()))
+        self.world.edit_record(record, {name: None if value is None else _bulk(value) for name, value in json.loads(await request.body()).items()})
         return Response(status_code=204)
 
     async def limits(self, request: Request) -> Response:
@@ -266,10 +264,12 @@ class SalesforceApi:
         if request.method == "PATCH":
             job.state = json.loads(await request.body()).get("state", job.state)
         elif faults := {"job_failed", "job_aborted"} & request.scope.get("faults", set()):
-            job.state = "Failed" if "job_failed" in faults else "Aborted"
+            job.state, job.why_failed = "Failed" if "job_failed" in faults else "Aborted", WHY_JOBS_FAIL
         elif job.state not in ("Aborted", "Failed"):
             job.looks += 1
-            job.state = "JobComplete" if job.looks > 1 else "InProgress"
+            has_compounds = any(SALESFORCE_TYPES.get(job.object_type, {}).get(field) in ("address", "location") for field in parse(job.soql).fields)
+            job.state = "InProgress" if job.looks <= 1 else "Failed" if has_compounds else "JobComplete"
+            job.why_failed = "FUNCTIONALITY_NOT_ENABLED: Selecting compound data not supported in Bulk Query"
         return JsonAnswer(_job_info(job))
 
     async def results(self, request: Request) -> Response:
@@ -296,7 +296,7 @@ class SalesforceApi:
 
     def _objects(self) -> dict[str, dict[str, str]]:
         """The objects that the user may see, with their fields. Of an object without any tracked field there is no history."""
-        seen = {name: fields for name, fields in {**FIELDS, **OTHERS}.items() if name not in self.hidden}
+        seen = {name: fields for name, fields in SALESFORCE_TYPES.items() if name not in self.hidden}
         return {name: fields for name, fields in seen.items() if name not in HISTORIES or self.world.tracked[HISTORIES[name]]}
 
     def _parse(self, soql: str) -> Query:
@@ -307,7 +307,8 @@ class SalesforceApi:
         if fields is None:
             raise LookupError("INVALID_TYPE", f"sObject type '{query.object_type}' is not supported.")
         for field in [*query.fields, *query.filtered]:
-            visible = field == "Account.Name" and query.object_type == "Contact" and "Account" not in self.hidden
+            parent, _, child = field.rpartition(".")
+            visible = parent == "Account" and query.object_type == "Contact" and child in self._objects().get("Account", {})
             if not visible and (field not in fields or f"{query.object_type}.{field}" in self.hidden):
                 raise LookupError("INVALID_FIELD", f"No such column '{field}' on entity '{query.object_type}'.")
         for field in query.filtered:
@@ -343,7 +344,7 @@ class SalesforceApi:
             case "MasterRecordId":
                 return record.master_id
             case "OwnerId":
-                return record.owner_id
+                return id18(record.owner_id) if len(record.owner_id) == 15 else record.owner_id
             case "AccountId":
                 return record.account_id
             case "CreatedDate":
@@ -364,7 +365,29 @@ class SalesforceApi:
                 return (record.fields.get("Email") or "").lower() or None  # Salesforce stores e-mails in lower case
             case "HasOptedOutOfEmail":
                 return (record.fields.get(field) or "false") == "true"
-        return field_value(self.world, record, field)
+        text = record.fields.get(field) if field.startswith("Account.") and field != "Account.Name" else field_value(self.world, record, field)
+        fields = SALESFORCE_TYPES["Account" if field.startswith("Account.") else record.type]
+        return _typed(text, fields.get(field.removeprefix("Account."), "string"))
+
+
+def _typed(text: str | None, kind: str) -> Value:
+    """A value of a field of this type, as each way of asking writes it in its own notation."""
+    if kind == "boolean":
+        return text == "true"
+    if text and kind in ("double", "currency", "percent"):
+        return float(text)
+    if text and kind == "int":
+        return int(text)
+    return datetime.fromisoformat(text) if text and kind == "datetime" else text
+
+
+def _java_double(value: float) -> str:
+    """As Salesforce's bulk jobs write a number: 9.9213206E7 from ten million on."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    digits, _, exponent = f"{Decimal(repr(value)):E}".partition("E")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{digits if '.' in digits else digits + '.0'}E{int(exponent)}"
 
 
 def _user_value(user: User, field: str) -> Value:
@@ -396,7 +419,7 @@ def _job_info(job: _Job) -> dict[str, Any]:
         "id": job.id, "operation": job.operation, "object": job.object_type, "state": job.state, "apiVersion": 68.0, "contentType": "CSV",
         "concurrencyMode": "Parallel", "lineEnding": "LF", "columnDelimiter": "COMMA", "jobType": "V2Query", "retries": 0,
         "numberRecordsProcessed": len(job.rows) if job.state == "JobComplete" else 0,
-        **({"errorMessage": "the sandbox was asked for a failed job"} if job.state == "Failed" else {}),
+        **({"errorMessage": job.why_failed} if job.state == "Failed" else {}),
     }  # fmt: skip
 
 
@@ -411,16 +434,21 @@ def _rest(value: Any) -> Any:
 def _bulk(value: Value) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+    if isinstance(value, float):
+        return _java_double(value)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
-    """Account.Name comes as {"Account": {"Name": …}} from REST."""
+    """Account.Name comes as {"Account": {"Name": …}} from REST, with all fields that were asked of the account; without an account there is null."""
     answer: dict[str, Any] = {}
+    related: dict[str, dict[str, Any]] = {}
     for name, value in row.items():
         parent, _, child = name.partition(".")
         if child:
-            answer[parent] = {"attributes": {"type": parent}, child: value} if value is not None else None
+            related.setdefault(parent, {})[child] = value
         else:
             answer[name] = value
+    for parent, values in related.items():
+        answer[parent] = {"attributes": {"type": parent}, **values} if any(value is not None for value in values.values()) else None
     return answer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-Value = str | bool | datetime | int | None
+Value = str | bool | datetime | int | float | None
 Row = Callable[[str], Value]  # a record: field name to value
 
 _TOKEN = re.compile(

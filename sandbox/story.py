@@ -20,6 +20,7 @@ class Story:
         self.settings = settings or PortalSettings()
         self.seed = seed
         self.dice = random.Random(f"{seed} past")
+        self.opt_outs = random.Random(f"{seed} opt-outs")
         self.days_told = 0
         people = sorted(people, key=lambda person: (person.first_seen, person.email))
         self.world = World(people[0].first_seen if people else until, tracking=tracking)
@@ -35,6 +36,10 @@ class Story:
             if person.email and self.dice.random() < 0.05:
                 later = person.first_seen + timedelta(days=self.dice.uniform(1, 15))
                 plan.append((min(later, until - timedelta(days=1)), number, lambda person=person: self._duplicate_appears(person)))  # type: ignore[misc]
+                if self.opt_outs.random() < 0.4:
+                    plan.append((later + timedelta(days=3), number, lambda person=person: self._one_record_opts_out(person)))  # type: ignore[misc]
+                    plan.append((later + timedelta(days=4), number, lambda person=person: self._other_record_is_edited(person)))  # type: ignore[misc]
+                    plan.append((later + timedelta(days=5), number, lambda person=person: self._person_subscribes_again(person)))  # type: ignore[misc]
                 if self.dice.random() < 0.3:
                     plan.append((later + timedelta(days=2), number, lambda person=person: self._contact_is_removed(person)))  # type: ignore[misc]
                     plan.append((later + timedelta(days=9), number, lambda person=person: self._person_returns(person)))  # type: ignore[misc]
@@ -62,10 +67,12 @@ class Story:
     def _duplicate_appears(self, person: Person) -> None:
         """The same person entered again by somebody else: another title, a phone number missing, now and then nothing different."""
         exact = self.dice.random() < 0.2
-        self._create_record(
-            "Contact" if self.dice.random() < 0.5 else "Lead", person, owner=OWNERS[1],
-            changes={} if exact else {"Title": self.dice.choice(["Consultant", "Owner", None]), "Phone": self.dice.choice(["+49 89 1234567", None])},
-        )  # fmt: skip
+        object_type = "Contact" if self.dice.random() < 0.5 else "Lead"
+        if exact:
+            self._create_record(object_type, person)
+            return
+        changes: dict[str, str | None] = {"Title": self.dice.choice(["Consultant", "Owner", None]), "Phone": self.dice.choice(["+49 89 1234567", None])}
+        self._create_record(object_type, person, owner=OWNERS[1], changes=changes)
 
     def _contact_is_removed(self, person: Person) -> None:
         if contact := self.world.contact_with_email(normalise(person.email)):
@@ -76,6 +83,22 @@ class Story:
         if self.world.contact_with_email(normalise(person.email)) is None:
             self.world.create_contact({"firstname": person.first_name, "lastname": person.last_name, "email": person.email}, "FORM")
 
+    def _one_record_opts_out(self, person: Person) -> None:
+        """Somebody ticks the opt-out on the newest record alone; HubSpot takes it over for good."""
+        if (found := self.world.live_records(normalise(person.email))) and len(found) > 1:
+            self.world.edit_record(max(found, key=lambda record: record.created_at), {"HasOptedOutOfEmail": "true"})
+
+    def _other_record_is_edited(self, person: Person) -> None:
+        """The binding jumps back to a record that knows nothing of the opt-out."""
+        if others := [record for record in self.world.live_records(normalise(person.email)) if record.fields.get("HasOptedOutOfEmail") != "true"]:
+            self.world.edit_record(others[0], {"Phone": "+49 89 7654321"})
+
+    def _person_subscribes_again(self, person: Person) -> None:
+        """By HubSpot's own form, the only way back. The record that still says no is not asked until the binding jumps there again."""
+        contact = self.world.contact_with_email(normalise(person.email))
+        if contact is not None and contact.value("hs_email_optout") == "true":
+            self.world.write(contact, {"hs_email_optout": "false"}, "FORM")
+
     def _nasty_person_appears(self, first: str, last: str, email: str) -> None:
         self.world.create_record(
             "Lead", {"FirstName": first, "LastName": last, "Email": email, "Company": 'Nasty, "Values" & Co', "Street": "1 Main St\nFloor 2"}
@@ -83,11 +106,16 @@ class Story:
 
     def _create_record(self, object_type: str, person: Person, owner: str = OWNERS[0], changes: dict[str, str | None] | None = None) -> SalesforceRecord:
         fields: dict[str, str | None] = {
-            "FirstName": person.first_name, "LastName": person.last_name, "Email": person.email or None,
-            "Title": person.title or None, "Phone": person.phone or None,
+            "FirstName": person.first_name, "LastName": person.last_name, "Email": person.email or None, "Salutation": person.salutation or None,
+            "Title": person.title or None, "Phone": person.phone or None, "MobilePhone": person.mobile or None, "LeadSource": person.lead_source or None,
+            "HasOptedOutOfEmail": "true" if person.has_opted_out else None,
         }  # fmt: skip
         if object_type == "Lead":
-            fields |= {"Company": person.company, "City": person.city or None, "PostalCode": person.postal_code or None, "Country": person.country or None}
+            fields |= {
+                "Company": person.company, "City": person.city or None, "PostalCode": person.postal_code or None, "Country": person.country or None,
+                "Industry": person.industry or None, "AnnualRevenue": person.revenue or None, "NumberOfEmployees": person.employees or None,
+                "Rating": person.rating or None, "Status": person.status or None,
+            }  # fmt: skip
             return self.world.create_record("Lead", fields | (changes or {}), owner_id=id18(owner))
         fields |= {"MailingCity": person.city or None, "MailingPostalCode": person.postal_code or None, "MailingCountry": person.country or None}
         account = self.world.create_account(person.company)
@@ -143,6 +171,16 @@ class Story:
         if found := self._bound_cluster():
             _, _, rivals = found
             self.world.edit_record(self.dice.choice(rivals), {"Title": self.dice.choice(["Partner", "Director", "Student"])})
+
+    def opt_out_duplicate(self) -> None:
+        """Somebody ticks the opt-out on a record that its contact is not bound to: the binding will jump, and opt the person out for good."""
+        for cluster in self._shuffled_clusters():
+            contact = self.world.contact_with_email(cluster[0].email)
+            if contact is None or contact.value("hs_email_optout") == "true" or contact.bound_id not in {record.id for record in cluster}:
+                continue
+            rival = next(record for record in cluster if record.id != contact.bound_id)
+            self.world.edit_record(rival, {"HasOptedOutOfEmail": "true"})
+            return
 
     def touch_duplicate(self) -> None:
         """Automation rewrites a record that its contact is not bound to: only SystemModstamp moves."""
@@ -220,6 +258,7 @@ class Story:
             before, world.now = world.now, world.now - timedelta(hours=1)
             world.edit_record(record, {"Email": f"someone.else{dice.randrange(10**6)}@acme.example"})
             world.now = before
+        self.opt_out_duplicate()
         by_hand = {contact.id for contact in contacts}
         world.happenings = [happening for happening in world.happenings if happening.id not in by_hand]
 

@@ -10,30 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from sandbox.portal import OWNER
+from sandbox.fields import MAPPING, trim_text
 from sandbox.rulebook import rule
 from sandbox.users import AUTOMATION, HUBSPOT_OWNERS, INTEGRATION_USER, PERSON, USERS, HubSpotOwner, User, somebody
 
 ObjectType = Literal["Lead", "Contact"]
-
-# HubSpot property → Salesforce field of (Lead, Contact): what the integration of the sandbox maps.
-MAPPING: dict[str, tuple[str | None, str | None]] = {
-    "firstname": ("FirstName", "FirstName"),
-    "lastname": ("LastName", "LastName"),
-    "phone": ("Phone", "Phone"),
-    "mobilephone": ("MobilePhone", "MobilePhone"),
-    "fax": ("Fax", "Fax"),
-    "jobtitle": ("Title", "Title"),
-    "company": ("Company", "Account.Name"),
-    "address": ("Street", "MailingStreet"),
-    "city": ("City", "MailingCity"),
-    "state": ("State", "MailingState"),
-    "zip": ("PostalCode", "MailingPostalCode"),
-    "country": ("Country", "MailingCountry"),
-    "website": ("Website", None),
-    "hs_email_optout": ("HasOptedOutOfEmail", "HasOptedOutOfEmail"),
-    OWNER: ("OwnerId", "OwnerId"),
-}
 
 Tracking = Literal["none", "some", "all"]
 _MAPPED_FIELDS: dict[ObjectType, frozenset[str]] = {
@@ -41,15 +22,6 @@ _MAPPED_FIELDS: dict[ObjectType, frozenset[str]] = {
 }  # fmt: skip
 _SOME_FIELDS = frozenset({"Title", "Phone", "OwnerId", "Email"})
 _Option = TypeVar("_Option")
-_WHITE = "\u200b\u200c\u200d\u2060\ufeff"
-
-
-def trim_text(value: str | None) -> str:
-    """Without white space and zero-width characters at both ends, in whatever order they come."""
-    text = value or ""
-    while text != (shorter := text.strip().strip(_WHITE)):
-        text = shorter
-    return text
 
 
 @rule(3)

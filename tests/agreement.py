@@ -9,23 +9,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
-from assets.policy import Policy
+from assets.policy import Policy, read_policy
 from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from sandbox.events import LIST, Event, Play
+from sandbox.fields import HUBSPOT_TYPES, MAPPING, SALESFORCE_TYPES
 from sandbox.integration import poll
-from sandbox.portal import OPT_OUT, FieldRule, PortalSettings
+from sandbox.portal import OPT_OUT, OWNER, FieldRule, PortalSettings
 from sandbox.rules import InvalidState
 from sandbox.users import IMPORTER, INTEGRATION_USER, OWNERS, PERSON
-from sandbox.world import MAPPING, HubSpotContact, SalesforceRecord, Switch, Tracking, World, _iso, field_value, id18, normalise
+from sandbox.world import HubSpotContact, SalesforceRecord, Switch, Tracking, World, _iso, field_value, id18, normalise
 
+ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 ROUND = timedelta(days=1)
 FIELD_RULES: dict[str, FieldRule] = {"jobtitle": "always_salesforce", "phone": "prefer_salesforce", "fax": "two_way", "mobilephone": "none"}
@@ -77,7 +80,9 @@ def settings_for(knobs: dict[str, Any]) -> PortalSettings:
 
 
 def policy_for(knobs: dict[str, Any], field_rules: Mapping[str, FieldRule]) -> Policy:
-    mapping = tuple(entry.model_copy(update={"rule": field_rules.get(entry.hubspot, entry.rule)}) for entry in Policy().mapping)
+    """The default list, and the fields of the sandbox's own."""
+    own = read_policy(ROOT / "sandbox" / "bindwatch.toml").mapped
+    mapping = tuple(entry.model_copy(update={"rule": field_rules.get(entry.hubspot, entry.rule)}) for entry in own)
     return Policy.model_validate({"policy": knobs}).model_copy(update={"mapping": mapping})
 
 
@@ -106,8 +111,8 @@ class Pulled:
         self.connection = duckdb.connect()
         self.connection.execute("set timezone = 'UTC'; set threads = 1")
         prepare(self.connection)
-        # what describe tells of the fields; all others are texts
-        self.connection.execute("insert into raw.salesforce_field select unnest(['Lead', 'Contact']), 'HasOptedOutOfEmail', 'boolean', true, null")
+        self.connection.executemany("insert into raw.salesforce_field values (?, ?, ?, ?, null)", _described_fields())
+        self.connection.executemany("insert into raw.hubspot_property values (?, ?, ?, null)", _described_properties())
         self.pull_no = 0
 
     def pull(self, worlds: Sequence[World], at: datetime) -> "Pulled":
@@ -301,12 +306,12 @@ class Batch:
         really = set()
         for name, names in MAPPING.items():
             old, new = before[contact.id].get(name, ""), contact.value(name)
-            if name in {mapping.hubspot for mapping in self.pulled.policy.mapping} and old.strip() != new.strip():
+            if name in {mapping.hubspot for mapping in self.pulled.policy.mapped} and old.strip() != new.strip():
                 # an opt-out of somebody who said nothing is no gap that is filled
                 is_loss = bool(old) or (name == OPT_OUT and new == "true")
                 really.add((name, "clear" if not new else "overwrite" if is_loss else "fill"))
             field_name = names[place]
-            if field_name and name != "salesforceownerid" and record.fields.get(field_name) != records_before[record.id].get(field_name):
+            if field_name and name != OWNER and record.fields.get(field_name) != records_before[record.id].get(field_name):
                 really.add((name, "backfill"))
         self._count("forecast")
         return None if really == expected else f"contact {contact.id}: the switch to {switch.to_id} changed {sorted(really)}, forecast was {sorted(expected)}"
@@ -461,8 +466,23 @@ def _change_rows(record: SalesforceRecord) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _described_fields() -> list[list[Any]]:
+    """What describe tells of the mapped fields: object, name, type, whether somebody may write it."""
+    sides = (("Lead", 0), ("Contact", 1))
+    return [
+        [name, field, SALESFORCE_TYPES[name].get(field, "string"), "." not in field]
+        for name, place in sides for names in MAPPING.values() if (field := names[place]) is not None
+    ]  # fmt: skip
+
+
+def _described_properties() -> list[list[Any]]:
+    """What HubSpot tells of the mapped properties: name, type, form field."""
+    described = {name: HUBSPOT_TYPES.get(name, {"type": "string", "fieldType": "text"}) for name in MAPPING}
+    return [[name, one["type"], one["fieldType"]] for name, one in described.items()]
+
+
 def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:
-    names = [names[0 if record.type == "Lead" else 1] for name, names in MAPPING.items() if name != "salesforceownerid"]
+    names = [names[0 if record.type == "Lead" else 1] for names in MAPPING.values()]
     return {
         "record_id": record.id, "id": record.id, "system_modstamp": _iso(record.modified_at), "created_date": _iso(record.created_at),
         "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "created_by_id": record.created_by,

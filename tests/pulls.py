@@ -16,7 +16,7 @@ from assets.ingest.salesforce import ingest_field_history, ingest_object, ingest
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
-from assets.problems import PullProblem
+from assets.problems import ConfigurationProblem, PullProblem
 from assets.published.contract import TABLES
 from assets.published.publish import publish_tables, publish_verdict
 from assets.pull import hubspot, salesforce
@@ -61,13 +61,14 @@ def access_to(server: SandboxServer, **changes: Any) -> SalesforceAccess:
 
 @contextmanager
 def _pulled(
-    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None, **settings: Any
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Policy]]:
-    """The warehouse after both CRMs were pulled. knobs: of the policy; settings: of the section [pull]. Raises PullProblem.
+    home: Path, server: SandboxServer, full: bool = False, access: SalesforceAccess | None = None, knobs: dict[str, Any] | None = None,
+    mapping: list[dict[str, Any]] | None = None, **settings: Any,
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Policy]]:  # fmt: skip
+    """The warehouse after both CRMs were pulled. knobs: of the policy; mapping: its entries; settings: of the section [pull]. Raises PullProblem.
 
     Without the optimizer: planning takes DuckDB longer than all else on a world of a few hundred records. The runs of the real command have it.
     """
-    policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}})
+    policy = Policy.model_validate({"pull": {**PULL, **settings}, "policy": knobs or {}, **({} if mapping is None else {"mapping": mapping})})
     warehouse = Warehouse(home)
     with warehouse.connect() as connection:
         connection.execute("pragma disable_optimizer")
@@ -82,8 +83,8 @@ def _pulled(
             ingest = Ingest(connection, landing, policy, full)
             org = Org(access or access_to(server, patience_seconds=policy.pull.patience_seconds))
             wanted = salesforce.describe_fields(org, policy)
-            for name in salesforce.OBJECTS:
-                ingest_object(org, ingest, name, wanted[name])
+            for name, fields in wanted.items():
+                ingest_object(org, ingest, name, fields)
             ingest_users(org, ingest)
             e = server.environment
             portal = Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"], patience_seconds=policy.pull.patience_seconds), policy.pull)
@@ -91,8 +92,7 @@ def _pulled(
             ingest_contacts(portal, ingest, properties)
             ingest_owners(portal, ingest)
             ingest_histories(portal, ingest, properties)
-            for name in salesforce.OBJECTS:
-                ingest_field_history(org, ingest, name, wanted[name])
+            ingest_field_history(org, ingest, wanted)
         yield connection, policy
 
 
@@ -110,17 +110,17 @@ def pull(home: Path, server: SandboxServer, **options: Any) -> str | None:
         with _pulled(home, server, **options) as (connection, policy):
             can_be_unproven = [file for file in checks() if any("unproven" in entry for entry in file.entries["severity"])]
             return _judge(connection, policy, server, can_be_unproven, ["review.finding"])
-    except PullProblem as problem:
+    except (PullProblem, ConfigurationProblem) as problem:
         return str(problem)
 
 
-def pull_only(home: Path, server: SandboxServer) -> str | None:
-    """Pulls both CRMs, and builds nothing. Returns which pulls are incomplete, or None."""
+def pull_only(home: Path, server: SandboxServer, **options: Any) -> str | None:
+    """Pulls both CRMs, and builds nothing. Returns which pulls are incomplete, or None. options: as in _pulled."""
     try:
-        with _pulled(home, server) as (connection, _):
+        with _pulled(home, server, **options) as (connection, _):
             incomplete = connection.execute("select object, problem from raw.pull where not complete").fetchall()
             return "; ".join(f"{name}: {problem}" for name, problem in incomplete) or None
-    except PullProblem as problem:
+    except (PullProblem, ConfigurationProblem) as problem:
         return str(problem)
 
 
@@ -132,7 +132,7 @@ def pull_and_build(home: Path, server: SandboxServer, full: bool = False, publis
             if publishes:
                 _publish(connection, home, "unproven" if problem else "fail")
             return Outcome({} if problem else _tables(connection), problem)
-    except PullProblem as error:
+    except (PullProblem, ConfigurationProblem) as error:
         return Outcome({}, str(error))
 
 

@@ -30,6 +30,27 @@ def weighted(*choices: tuple[int, st.SearchStrategy[Step]]) -> st.SearchStrategy
 
 
 nothing = st.just("")
+OWNERS = ["0055e000000Own1", "0055e000000Own2", "0055e000000Own2AAC"]
+# Property and field of a kind, and its values in the notations of either CRM: some are the same, some another, some none of the kind.
+NOTATIONS = {
+    "phone": ("phone", "Phone", ["+49 30 1234", "0049301234", "(49) 30/1234", "+49 30 1235", ""]),
+    "number": ("annualrevenue", "AnnualRevenue", ["1200000", "1200000.0", "1.2E6", "1200000.5", "much", ""]),
+    "employees": ("numemployees", "NumberOfEmployees", ["30", "25-50", "60", "1000+", "1200", ""]),
+    "date": ("contract_end__c", "Contract_End__c", ["2026-03-01", "1772323200000", "2026-03-01T00:00:00.000Z", "2026-03-02", ""]),
+    "multi-select": ("interests__c", "Interests__c", ["Events;Training", "Training;Events", "Training", "Events;;Training", ""]),
+}
+
+
+def edit_record_of(kind: str) -> st.SearchStrategy[Step]:
+    _, field, notations = NOTATIONS[kind]
+    return step("edit_record", records, nothing, st.just(field), st.sampled_from(notations))
+
+
+def edit_contact_of(kind: str) -> st.SearchStrategy[Step]:
+    name, _, notations = NOTATIONS[kind]
+    return step("edit_contact", contacts, nothing, st.just(name), st.sampled_from(notations))
+
+
 new_record = step("create_record", st.just("r"), st.sampled_from(["Lead", "Contact"]), values, emails)
 new_hidden_record = step("create_record", st.just("h1"), st.just("Lead hidden"), values, emails)
 new_contact = contacts.flatmap(lambda name: step("create_contact", st.just(name), nothing, values, st.just(CONTACTS[name])))
@@ -42,6 +63,9 @@ steps = weighted(
     (3, step("edit_record", records, nothing, st.just("Email"), st.sampled_from(["ann@", "bob@", "cem@", "", "no address", " ANN@ "]))),
     (2, step("edit_record", records, nothing, st.just("HasOptedOutOfEmail"), ticks)),
     (1, step("edit_contact", contacts, nothing, st.just("hs_email_optout"), ticks)),
+    (1, step("edit_record", records, nothing, st.just("OwnerId"), st.sampled_from(OWNERS))),
+    *((1, edit_record_of(kind)) for kind in NOTATIONS),
+    *((1, edit_contact_of(kind)) for kind in NOTATIONS),
     (4, step("touch_record", records)),
     (4, step("edit_contact", contacts, nothing, st.sampled_from(PROPERTIES), values)),
     (2, step("delete_record", records)),

@@ -7,20 +7,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assets.dagster.session import Connections
+from assets.policy import Policy
 from assets.published.decisions import DecisionStore
+from assets.pull.hubspot_portal import HubSpotAccess
 from assets.warehouse.backup import back_up, note_backup
 from assets.warehouse.file import Warehouse
 from pipelines import doctor
 from pipelines.doctor import Finding, examine, print_findings
 from tests.homes import Portal, contents, copy_of, damage, in_child, interrupted_run, small_disk
-from tests.live import ROOT
+from tests.live import ROOT, served, story_of
 from tests.postgres import Server
+from tests.pulls import access_to
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -288,6 +293,16 @@ def test_a_crm_that_refuses_and_a_clock_that_is_wrong_are_named(home: Path, port
     with monkeypatch.context() as patch:
         patch.setattr(doctor, "MOST_CLOCK_DIFFERENCE", timedelta(seconds=-1))
         assert "ahead of" in not_well()["clock"].what or "behind" in not_well()["clock"].what
+
+
+def test_what_would_end_a_run_at_once_is_told_by_the_doctor_too(tmp_path: Path) -> None:
+    with served(story_of(5), tmp_path / "sandbox", hidden=frozenset({"Lead"})) as server:
+        connections = Connections(access_to(server), HubSpotAccess("pat-sandbox"), Policy())
+        with pytest.raises(doctor._Mend) as raised:
+            doctor._ask_salesforce(connections, {})
+        assert 'objects = ["Contact"]' in str(raised.value.what)
+        without = Policy.model_validate({"policy": {"objects": ["Contact"]}})
+        assert "answers in version" in doctor._ask_salesforce(replace(connections, policy=without), {})
 
 
 def test_a_look_that_fails_is_told_and_keeps_no_other_from_being_taken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

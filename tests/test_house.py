@@ -15,6 +15,7 @@ from assets.models.sqlfile import CheckFile, SqlFile, check_files, model_files
 from assets.published.contract import TABLES
 from assets.sql import SQL_FOLDER
 from expectations.catalogue import render_catalogue
+from pipelines import dictionary
 from tests.crm import Crm
 from tests.house import KNOWN, describe_house
 
@@ -190,8 +191,9 @@ def test_what_is_published_has_the_columns_of_the_contract(built: duckdb.DuckDBP
         assert found[: len(columns.split())] == columns.split(), name
 
 
-def test_the_lock_file_pins_with_hashes_and_names_no_index() -> None:
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_file_pins_with_hashes_and_names_no_index(name: str) -> None:
+    lock = (ROOT / name).read_text("utf-8")
     assert "--index" not in lock
     assert "://" not in lock
     requirements = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
@@ -201,6 +203,17 @@ def test_the_lock_file_pins_with_hashes_and_names_no_index() -> None:
 
 def test_the_catalogue_of_checks_is_what_the_headers_say() -> None:
     assert (ROOT / "docs" / "checks.md").read_text("utf-8") == render_catalogue(), "run: make docs"
+
+
+def test_the_page_of_the_published_tables_is_what_the_headers_say() -> None:
+    assert (ROOT / "docs" / "tables.md").read_text("utf-8") == dictionary.render(), "run: make docs"
+
+
+def test_every_published_table_has_a_question_whose_query_runs() -> None:
+    connection = dictionary.open_empty()
+    for table in dictionary.published_tables(connection):
+        assert table.question.endswith("?"), table.name
+        connection.execute(table.query)
 
 
 def test_models_keep_to_sql_that_a_plain_shell_accepts() -> None:

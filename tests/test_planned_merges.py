@@ -11,8 +11,9 @@ import pytest
 
 from assets.published.merge_check import judge
 from assets.published.merge_plan import load_merge_plan
+from sandbox.fields import MAPPING
 from sandbox.portal import OPT_OUT
-from sandbox.world import MAPPING, SalesforceRecord
+from sandbox.world import SalesforceRecord
 from tests import live
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for
 from tests.test_agreement import worlds

@@ -17,7 +17,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from assets.files import prepare_home, replaced
 from assets.policy import Policy
 from assets.problems import ConfigurationProblem, UnexpectedProblem, presentable, said
-from assets.pull.salesforce_org import short
+from assets.pull.refusals import without_quotes
 from pipelines.alerts import tell
 from pipelines.settings import read_connections
 from sandbox.server import SandboxServer
@@ -56,14 +56,18 @@ def test_what_duckdb_says_about_a_statement_stays() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("No such column 'Foo__c' on entity 'Lead'", "No such column 'Foo__c' on entity 'Lead'"),
-        ("user jane.doe@corp.example is inactive", "user *** is inactive"),
-        (f"'{NAME}' is not a valid value for 'Account.Name'", "… is not a valid value for 'Account.Name'"),
+        ("No such column 'Foo__c' on entity 'Lead'", "No such column …"),
+        ("user jane.doe@corp.example is inactive", "user … is inactive"),
+        ("user <jane.doe＠corp.example>, is inactive", "user … is inactive"),
+        (f"'{NAME}' is not a valid value for 'Account.Name'", "…"),
         ('duplicate value "4711 / A-9" found', "duplicate value … found"),
+        ("the value “Ann said 'no'” is there", "the value … is there"),
+        ("half a quote 'Ann O'Brien", "half a quote …"),
+        ("user hasn't approved this consumer", "user hasn't approved this consumer"),
     ],
 )
-def test_a_message_of_salesforce_keeps_its_field_names_and_loses_values(text: str, shown: str) -> None:
-    assert short(text) == shown
+def test_a_message_of_an_api_loses_all_that_is_quoted_and_all_with_an_at(text: str, shown: str) -> None:
+    assert without_quotes(text) == shown
 
 
 # ── the whole way ────────────────────────────────────────────────────────────────────────────────────────────────────────────────

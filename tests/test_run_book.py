@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sandbox.events import Event, Play
+from sandbox.fields import MAPPING
 from sandbox.integration import catch_up
 from sandbox.rules import InvalidState
-from sandbox.world import MAPPING, HubSpotContact, World
+from sandbox.world import HubSpotContact, World
 from tests.agreement import FIELD_RULES, ROUND, START, Pulled, policies, settings_for
 from tests.test_agreement import worlds
 

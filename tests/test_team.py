@@ -161,7 +161,7 @@ def test_models_rebuilt_alone_say_so_and_the_last_proof_stays(run: Run, server: 
     before, tables, runs = check_manifest(home), snapshot(home), published(home, "run")
     assert before["rebuilt_since"] is None
     server.story.world.create_contact({"email": "bob@example.com", "salesforceleadid": id18("00Q9z00000Gone2")}, "IMPORT")
-    assert execute_alone(asset_selection={key("raw.hubspot_contact")}, asset_check_selection=set()).success
+    assert execute_alone(asset_selection={key("raw.hubspot_contact"), key("raw.hubspot_owner")}, asset_check_selection=set()).success
     assert check_manifest(home) == before, "a pull alone"
     models = of_layers(*MODELS) | {key("raw.pull"), key("published.snapshot")}
     for checks in (set(), {dg.AssetCheckKey(key("core.binding"), "bound_record_unknown")}):
@@ -185,7 +185,7 @@ def test_a_step_that_fails_alone_takes_no_verdict_back(run: Run, server: Sandbox
     run(server)
     before = check_manifest(home)
     monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", "wrong")
-    assert not execute_alone(asset_selection={key("raw.hubspot_contact")}, asset_check_selection=set()).success
+    assert not execute_alone(asset_selection={key("raw.hubspot_contact"), key("raw.hubspot_owner")}, asset_check_selection=set()).success
     monkeypatch.setenv("BINDWATCH_CONFIG", str(home / "none.toml"))
     assert not execute_alone(asset_selection=of_layers(*MODELS) | {key("raw.pull"), key("published.snapshot")}, asset_check_selection=set()).success
     assert (check_manifest(home), len(published(home, "run"))) == (before, 1)

@@ -31,6 +31,7 @@ from assets.warehouse.identity import name_home, read_identity
 from assets.warehouse.ledger import (
     RunRecord,
     count_allowed_switches,
+    describe_comparison,
     list_text_fallbacks,
     machine_ahead,
     memory_with,
@@ -143,6 +144,7 @@ def _manifest(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> dict[
         "machine_ahead_seconds": machine_ahead(connection),
         "problem": None, "coverage": coverage, "rebuilt_since": None,
         "predicted_switches_allowed": count_allowed_switches(connection), "compared_as_text": list_text_fallbacks(connection),
+        **describe_comparison(connection),
     }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories, ingest_owners
 from assets.ingest.salesforce import ingest_field_history, ingest_object, ingest_users
+from assets.policy import OBJECTS
 from assets.progress import doing
-from assets.pull import salesforce
 from assets.pull.landing import LandedPull
 from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
@@ -45,7 +45,8 @@ class PullOptions(dg.Config):
     """Compare all ids and stamps with what is known: only that finds records that vanished."""
 
 
-def _spec(name: str, sources: str, description: str) -> dg.AssetSpec:
+def _spec(name: str, sources: str, description: str, is_extra: bool = False) -> dg.AssetSpec:
+    """is_extra: a run may do without it."""
     return dg.AssetSpec(
         key(f"raw.{name}"),
         deps=[key(source) for source in sources.split()],
@@ -53,7 +54,7 @@ def _spec(name: str, sources: str, description: str) -> dg.AssetSpec:
         kinds={"duckdb"},
         skippable=True,
         description=description,
-        freshness_policy=_FRESH,
+        freshness_policy=None if is_extra else _FRESH,
     )
 
 
@@ -62,7 +63,7 @@ def _spec(name: str, sources: str, description: str) -> dg.AssetSpec:
     specs=[
         _spec("salesforce_lead", "salesforce.Lead", "Every version of every Lead ever pulled, as text; deleted, merged and converted ones included."),
         _spec("salesforce_contact", "salesforce.Contact", "Every version of every Contact ever pulled, as text; deleted and merged ones included."),
-        _spec("salesforce_user", "salesforce.User", "Users of the org, each as named last."),
+        _spec("salesforce_user", "salesforce.User", "Users of the org, each as named last.", is_extra=True),
     ],
 )
 def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
@@ -73,8 +74,8 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
         crms = session.crms(connection, context.run_id)
         with session.warehouse.landing(connections.policy) as landing:
             ingest = Ingest(connection, landing, connections.policy, config.full)
-            for name in salesforce.OBJECTS:
-                pulls = ingest_object(crms.org, ingest, name, crms.fields[name])
+            for name in OBJECTS:  # of an object that is not synced the table is there and empty, so that what rests on it is built
+                pulls = ingest_object(crms.org, ingest, name, crms.fields[name]) if name in crms.fields else []
                 yield _result(connection, f"raw.salesforce_{name.lower()}", _covered(connection, pulls))
             yield _result(connection, "raw.salesforce_user", _covered(connection, [ingest_users(crms.org, ingest)]))
 
@@ -83,7 +84,7 @@ def salesforce_records(context: dg.AssetExecutionContext, config: PullOptions, s
     name="hubspot",
     specs=[
         _spec("hubspot_contact", "hubspot.contact", "Every version of every HubSpot contact ever pulled, live and archived, as text."),
-        _spec("hubspot_owner", "hubspot.owner", "Owners of records in HubSpot, each as named last, with those who have left."),
+        _spec("hubspot_owner", "hubspot.owner", "Owners of records in HubSpot, each as named last, with those who have left.", is_extra=True),
     ],
 )
 def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
@@ -104,7 +105,8 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
               "history that Bindwatch needs: the two Salesforce ids, the e-mail, and, where a binding changed or may change, the mapped properties; where it "
               "changed, the sync time, too."),
         _spec("salesforce_field_history", "salesforce.Lead salesforce.Contact raw.hubspot_contact raw.salesforce_lead raw.salesforce_contact", "Every change "
-              "of a tracked field, of records that took part in a change of a binding, of rivals and of merge losers. Read when both CRMs were pulled."),
+              "of a tracked field, of records that took part in a change of a binding, of rivals and of merge losers. Read when both CRMs were pulled.",
+              is_extra=True),
         dg.AssetSpec(
             key("raw.hubspot_history_read"),
             deps=[key("raw.hubspot_contact"), key("raw.salesforce_lead"), key("raw.salesforce_contact")],
@@ -120,8 +122,8 @@ def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, ses
         pulls = ingest_histories(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
-        changes = [ingest_field_history(crms.org, ingest, name, crms.fields[name]) for name in salesforce.OBJECTS]
-        yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, [pull for pull in changes if pull is not None]))
+        changes = ingest_field_history(crms.org, ingest, crms.fields)
+        yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, changes))
 
 
 @contextmanager

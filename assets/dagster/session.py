@@ -89,7 +89,8 @@ class Session:
         """The way into both CRMs, before the first step of a run pulls anything: once each has answered what the run will need of it, and it is known
         that they are those of this home. The run's time begins.
 
-        Raises ConfigurationProblem when one of them is another org or portal, PullProblem when one does not let us in, or lacks what is needed.
+        Raises ConfigurationProblem when one of them is another org or portal, or lacks a field that somebody wrote into the policy; PullProblem when one
+        does not let us in, or lacks what nothing can do without.
         """
         policy = self.connections.policy
         patience.begin(run_id, policy.pull.run_deadline_hours, policy.pull.idle_minutes)
@@ -97,6 +98,10 @@ class Session:
             (org, org_id), (portal, portal_id) = _both(self._org_and_id, self._portal_and_id)
             hold_to_home(connection, {"salesforce": org_id, "hubspot": portal_id})
             fields, properties = _both(lambda: describe_fields(org, policy), lambda: _properties(portal, policy))
+            if lacking := [*properties.lacking, *(text for one in fields.values() for text in one.lacking)]:
+                raise ConfigurationProblem(
+                    "\n".join(lacking) + "\nCorrect these entries of bindwatch.toml, take them out, or give the user and the key read access to the fields."
+                )
             self._crms = Crms(org, portal, fields, properties)
         return self._crms
 
@@ -182,14 +187,16 @@ class Session:
 
 
 def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
-    """Asks both CRMs, also when the first one refuses: whoever has to mend one of them hears of the other, too."""
+    """Asks both CRMs, also when the first one refuses: whoever has to mend one of them hears of the other, too. A setting that is wrong outweighs."""
     try:
         one = first()
-    except PullProblem as problem:
+    except (PullProblem, ConfigurationProblem) as problem:
         try:
             second()
-        except PullProblem as other:
-            raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
+        except (PullProblem, ConfigurationProblem) as other:
+            if isinstance(problem, PullProblem) and isinstance(other, PullProblem):
+                raise PullProblem(problem.source, problem.what, f"{problem.remedy} {other}") from problem.__cause__
+            raise ConfigurationProblem(f"{problem}\n{other}") from problem.__cause__
         raise
     return one, second()
 

@@ -121,7 +121,7 @@ def ingest_histories(portal: Portal, ingest: Ingest, wanted: PropertyList) -> li
     """Pulls the history of mapped properties of the contacts whose binding changed or may change, and of the sync time of those whose binding changed; loads
     it. Asks HubSpot nothing when none needs it.
     """
-    mapped = ingest.policy.properties()
+    mapped = wanted.mapped
     needed = contacts_without_history(ingest.connection, ingest.policy.policy.secondary_email_matches)
     pulls: list[LandedPull] = []
     sync_time = [SYNC_TIME] if SYNC_TIME in wanted.properties else []

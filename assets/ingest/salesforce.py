@@ -5,7 +5,7 @@ differs: so it finds what vanished, and what increments did not bring. Records t
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from assets.ingest.bring import Ingest, report_pull
@@ -49,14 +49,15 @@ def ingest_users(org: Org, ingest: Ingest) -> LandedPull:
     return ingest.bring(org, "salesforce", "User", mode, {"asked": asked}, [], lambda pull: land_users(org, pull, since), load, since)[0]
 
 
-def ingest_field_history(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> LandedPull | None:
-    """Pulls the field history of Leads or Contacts where it is needed and was not read since; None when that is nowhere. Where it is not kept, or may not be
-    seen, the coverage says so. After both CRMs: which records need it follows from the bindings.
+def ingest_field_history(org: Org, ingest: Ingest, wanted: Mapping[str, FieldList]) -> list[LandedPull]:
+    """Pulls the field history of Leads and Contacts where it is needed and was not read since. Where it is not kept, or may not be seen, the coverage says so.
+    After both CRMs: which records need it follows from the bindings. wanted: by object.
     """
-    ids = records_without_history(ingest.connection, name, ingest.policy.policy.secondary_email_matches)
-    if not ids:
-        return None
+    needed = records_without_history(ingest.connection, ingest.policy.policy.secondary_email_matches)
+    return [_bring_field_history(org, ingest, name, wanted[name], ids) for name, ids in needed.items() if ids]
 
+
+def _bring_field_history(org: Org, ingest: Ingest, name: str, wanted: FieldList, ids: list[str]) -> LandedPull:
     def load(pull: LandedPull) -> None:
         if "refused" in pull.cursor:
             pull.manifest.not_seen = [f"the field history of {name}s: not kept, or not shown to the integration user ({pull.cursor['refused']})"]
@@ -78,7 +79,7 @@ def _bring_values(org: Org, ingest: Ingest, name: str, wanted: FieldList, since:
 
 def _bring_by_id(org: Org, ingest: Ingest, pulled: str, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool = False) -> LandedPull:
     def land(pull: LandedPull) -> None:
-        land_by_id(org, pull, name, wanted, ids, may_be_gone)
+        land_by_id(org, pull, name, wanted, ids, may_be_gone, ingest.policy.pull)
 
     return _bring(org, ingest, pulled, "incremental", {"asked": wanted.asked, "ids": digest(ids)}, land, name, wanted)
 
@@ -103,7 +104,7 @@ def _compare_ids(org: Org, ingest: Ingest, name: str, wanted: FieldList) -> list
         land_ids(org, pull, name, fields, ingest.policy.pull)
 
     def load(pull: LandedPull) -> list[str]:
-        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, ingest.floor)
+        result, differing = compare_salesforce_ids(ingest.connection, pull, name, fields, wanted.mapped, ingest.floor)
         report_pull(pull, result)
         return differing
 

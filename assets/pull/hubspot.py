@@ -22,8 +22,9 @@ from assets.pull.salvage import SortedPage, id_in, sort_out
 
 log = logging.getLogger("bindwatch.pull")
 
+_OF_LEADS = "salesforceleadid"
 SYNC_TIME = "salesforcelastsynctime"
-ID_PROPERTIES = ["salesforceleadid", "salesforcecontactid"]
+ID_PROPERTIES = [_OF_LEADS, "salesforcecontactid"]
 _HISTORY = [*ID_PROPERTIES, "email"]
 _REQUIRED = ["email", *ID_PROPERTIES]
 _MERGED = "hs_merged_object_ids"
@@ -40,13 +41,15 @@ _SINGLES = 20  # contacts that a batch did not speak of, and that are asked for 
 @dataclass(frozen=True)
 class PropertyList:
     """What to ask for of a contact: all properties, the required ones among them (mapped ones included), what the portal does not have,
-    and what it says of those that it has.
+    and what it says of those that it has. mapped: those whose values are compared; lacking: what somebody wrote into the policy and is not there, in words.
     """
 
     properties: list[str]
     required: list[str]
     not_seen: list[str]
     described: Mapping[str, Described] = field(default_factory=dict)
+    mapped: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> str:
@@ -54,24 +57,30 @@ class PropertyList:
 
 
 def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
-    """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there."""
+    """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there and without which nothing can be read."""
     known = portal.properties()
-    wanted = list(dict.fromkeys([*_REQUIRED, *policy.properties()]))
-    missing = [name for name in wanted if name not in known]
-    if missing:
+    needed = [name for name in _REQUIRED if name in known or name != _OF_LEADS or "Lead" in policy.policy.objects]
+    if missing := [name for name in needed if name not in known]:
         raise PullProblem(
             "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the Service Key may not see it.",
-            "The salesforce… properties come with the Salesforce integration: is it installed in this portal? "
-            "Take a mapped property that does not exist out of [[mapping]] in bindwatch.toml.",
+            "The salesforce… properties come with the Salesforce integration: is it installed in this portal?",
         )  # fmt: skip
-    properties = list(dict.fromkeys([*wanted, *(name for name in _WELCOME if name in known)]))
-    not_seen = [f"the property {name}" for name in _WELCOME if name not in known]
+    mapped, not_seen, lacking = [], [f"the property {name}" for name in _WELCOME if name not in known], []
+    for mapping in policy.compared:
+        if mapping.hubspot in known:
+            mapped.append(mapping.hubspot)
+        elif (entry := policy.written(mapping)) is None:
+            not_seen.append(f"the property {mapping.hubspot}, which is mapped by default")
+        else:
+            lacking.append(f"{entry}: the HubSpot portal has no contact property {mapping.hubspot}, or the Service Key may not see it")
+    required = list(dict.fromkeys([*needed, *mapped]))
+    properties = list(dict.fromkeys([*required, *(name for name in _WELCOME if name in known)]))
     if portal.fallback:
         not_seen.append(portal.fallback)
     if end := portal.end_of_version():
         log.warning("%s", end)
         not_seen.append(f"anything once {end}")
-    return PropertyList(properties, wanted, not_seen, {name: of_hubspot(known[name]) for name in properties})
+    return PropertyList(properties, required, not_seen, {name: of_hubspot(known[name]) for name in properties}, mapped, lacking)
 
 
 def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime | None, slow_ms: float) -> None:
@@ -98,7 +107,10 @@ def land_archived(portal: Portal, pull: LandedPull, wanted: PropertyList) -> Non
     def most() -> int:
         return 10 * portal.count() + _ARCHIVED
 
-    pull.finish(None, _land_pages(portal, pull, lambda after: _list_page(portal, wanted, True, after), most, wanted.required))
+    if portal.can_list(wanted.properties, _HISTORY):
+        pull.finish(None, _land_pages(portal, pull, lambda after: _list_page(portal, wanted, True, after), most, wanted.required))
+    else:
+        pull.finish(None, _land_listed(portal, pull, wanted, most, archived=True))
 
 
 def land_by_id(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, may_be_gone: bool, archived_too: bool = False) -> None:
@@ -215,16 +227,19 @@ def _land_pages(
     return None
 
 
-def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str | None:
-    """Goes on with a list whose pages come slowly: lists ids, a hundred a page, and reads them in batches while the next page is under way.
+def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList, most: Callable[[], int], archived: bool = False) -> str | None:
+    """Goes on with a list whose pages come slowly, or cannot bring all properties: lists ids, a hundred a page, and reads them in batches while the next
+    page is under way.
 
     That takes three calls for a hundred contacts instead of two, but several at a time. Returns what is wrong, or None.
     """
 
     def list_ids(after: str | None) -> SortedPage:
-        return _sorted_out(*portal.list_ids_page(after))
+        return _sorted_out(*portal.list_ids_page(after, archived))
 
-    walk = _Walk(pull, _twice(portal))
+    if pull.cursor.get("at_end"):
+        return None
+    walk = _Walk(pull, most)
     with ThreadPoolExecutor(1) as ahead:
         listing = ahead.submit(list_ids, pull.cursor.get("after"))
         while not pull.cursor.get("at_end"):
@@ -234,7 +249,7 @@ def _land_listed(portal: Portal, pull: LandedPull, wanted: PropertyList) -> str 
                 return problem
             if cursor["after"] is not None:
                 listing = ahead.submit(list_ids, cursor["after"])
-            if problem := _read_batches(portal, pull, _ids_of(listed.page), wanted, _HISTORY, lambda _chunk: pull.cursor):
+            if problem := _read_batches(portal, pull, _ids_of(listed.page), wanted, _HISTORY, lambda _chunk: pull.cursor, archived=archived):
                 return problem
             pull.move(cursor, listed.asides)
     return None
@@ -298,13 +313,17 @@ def _with_all(portal: Portal, found: SortedPage, required: Sequence[str]) -> tup
 
 
 def _land_list(portal: Portal, pull: LandedPull, wanted: PropertyList, slow_ms: float) -> None:
-    """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help."""
-    problem = _land_pages(
-        portal, pull, lambda after: _list_page(portal, wanted, False, after), _twice(portal), wanted.required,
-        until=lambda: portal.answer_seconds * 1000 > slow_ms,
-    )  # fmt: skip
-    if problem is None and not pull.cursor.get("at_end"):
-        problem = _land_listed(portal, pull, wanted)
+    """Walks the live contacts. The list names the next page only in its answer, so slow answers leave the rate limit unused; then batches help. And its
+    URL holds only so many properties.
+    """
+    problem = None
+    if portal.can_list(wanted.properties, _HISTORY):
+        problem = _land_pages(
+            portal, pull, lambda after: _list_page(portal, wanted, False, after), _twice(portal), wanted.required,
+            until=lambda: portal.answer_seconds * 1000 > slow_ms,
+        )  # fmt: skip
+    if problem is None:
+        problem = _land_listed(portal, pull, wanted, _twice(portal))
     if problem:
         pull.finish(None, problem)
     else:
@@ -405,8 +424,8 @@ def _land_batches(
     done = int(pull.cursor.get("done", 0))
     say_if_short("HubSpot", pull.label, len(ids) - done, HISTORY_PAGE, portal.calls_left)
 
-    def cursor_behind(_chunk: list[str]) -> dict[str, Any]:
-        return {"done": pull.cursor.get("done", 0) + HISTORY_PAGE}
+    def cursor_behind(chunk: list[str]) -> dict[str, Any]:
+        return {"done": pull.cursor.get("done", 0) + len(chunk)}
 
     problem = _read_batches(portal, pull, ids[done:], wanted, history, cursor_behind, may_be_gone)
     if archived_too and problem is None:
@@ -426,7 +445,7 @@ def _read_batches(
         if not may_be_gone and (missing := _unanswered(chunk, found)):
             if len(missing) > _SINGLES:
                 return f"{len(missing)} contacts that changed were asked for and not answered, {missing[0]} first"
-            found = _ask_again(portal, missing, found, wanted, history)
+            found = _ask_again(portal, missing, found, wanted, history, archived)
         pull.write_page(found.body, ".json", len(found.records), cursor_behind(chunk), found.asides)
     return None
 
@@ -458,13 +477,13 @@ def _unanswered(ids: list[str], found: SortedPage) -> list[str]:
     return [contact_id for contact_id in ids if contact_id not in spoken_of and contact_id not in gone]
 
 
-def _ask_again(portal: Portal, missing: list[str], found: SortedPage, wanted: PropertyList, history: Sequence[str]) -> SortedPage:
+def _ask_again(portal: Portal, missing: list[str], found: SortedPage, wanted: PropertyList, history: Sequence[str], archived: bool) -> SortedPage:
     """Asks for contacts one by one that a batch did not speak of. Who is not answered then either is set aside."""
     results = list(found.records)
     # what came without an id belongs to one of them
     asides = [aside for aside in found.asides if not aside.is_unnamed]
     for contact_id in missing:
-        alone = _asked_for([contact_id], _sorted_out(*portal.read_batch([contact_id], wanted.properties, history)), wanted)
+        alone = _asked_for([contact_id], _sorted_out(*portal.read_batch([contact_id], wanted.properties, history, archived)), wanted)
         results += alone.records
         if _MERGED not in wanted.properties and len(alone.records) == 1:
             continue  # where the portal does not tell of merges, the one that answers is what it became

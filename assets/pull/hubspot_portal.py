@@ -6,8 +6,9 @@ any path. Everything that knows the library, or a path, is in this file. Each ca
 
 import json
 import logging
-import re
 import time
+import traceback
+import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,14 +36,16 @@ from assets.problems import PullProblem
 from assets.pull.landing import as_loadable
 from assets.pull.pace import Pace
 from assets.pull.proxies import UNKNOWN_USER, ProxyRefusal, fault_of_proxy, proxy_for, refusal_of_proxy
+from assets.pull.refusals import Refusal
 from assets.pull.retries import LONGEST_WAIT, Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
+from assets.pull.urls import fits_a_url
 
 PAGE = 100
 HISTORY_PAGE = 50  # HubSpot answers 400 to more, once history is asked for
+_HISTORIES = 10_000  # of one batch: a history may have many entries, and an answer has to fit memory on both sides
 SEARCH_PAGE = 200
 OWNERS_PAGE = 500
-_PASSING = {408, 423, 429, 477, *range(500, 600)}
 # The versions of the API, the best first, and when HubSpot ends each one. It names months (18 after a release); the first day is the safe one.
 VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date(2027, 9, 1)}
 _NOT_THERE = {400, 404, 405, 406, 410, 426, 501}  # what a server may answer that does not know a version
@@ -105,6 +108,7 @@ class Portal:
         self._search_pace = Pace(settings.hubspot_searches_per_second, 1)
         self._wanted = settings.hubspot_api
         self._version: str | None = None
+        self._properties: dict[str, dict[str, Any]] | None = None
         self.clock: Clock | None = None
         self.answer_seconds = 0.0
         self.sends_nulls = False
@@ -196,17 +200,22 @@ class Portal:
         return int(self.search_page([{"propertyName": name, "operator": operator, "value": value}], 1)[1]["total"])
 
     def properties(self) -> dict[str, dict[str, Any]]:
-        """The contact properties that the portal has, and that the token may see, by name."""
-        return {entry["name"]: entry for entry in self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]}
+        """The contact properties that the portal has, and that the token may see, by name. Asked for once."""
+        if self._properties is None:
+            entries = self._call("the property list", "GET", self._path("properties", "contacts"))[1]["results"]
+            self._properties = {entry["name"]: entry for entry in entries if isinstance(entry, dict) and "name" in entry}
+        return self._properties
+
+    def can_list(self, properties: Sequence[str], history: Sequence[str]) -> bool:
+        """Can a page of the list bring these? They stand in its URL."""
+        return fits_a_url(_listed(properties, history, archived=True, after="9" * 20))
 
     def list_page(self, properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> Page:
-        query = [("limit", HISTORY_PAGE), *_behind(after), *(("properties", name) for name in properties)]
-        query += [*(("propertiesWithHistory", name) for name in history), ("archived", archived)]
-        return self._call("the contact list", "GET", self._path("objects", "contacts"), query)
+        return self._call("the contact list", "GET", self._path("objects", "contacts"), _listed(properties, history, archived, after))
 
-    def list_ids_page(self, after: str | None) -> Page:
-        """Live contacts with their stamps and nothing else."""
-        query = [("limit", PAGE), *_behind(after), ("properties", "lastmodifieddate"), ("archived", False)]
+    def list_ids_page(self, after: str | None, archived: bool = False) -> Page:
+        """Contacts with their stamps and nothing else."""
+        query = [("limit", PAGE), *_behind(after), ("properties", "lastmodifieddate"), ("archived", archived)]
         return self._call("the list of contact ids", "GET", self._path("objects", "contacts"), query)
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
@@ -219,7 +228,8 @@ class Portal:
 
     def read_batches(self, ids: Sequence[str], properties: Sequence[str], history: Sequence[str], archived: bool = False) -> Iterator[tuple[list[str], Page]]:
         """Reads contacts by id, several batches at a time. Yields each batch's ids and page, in the order of the ids."""
-        chunks = [list(ids[start : start + HISTORY_PAGE]) for start in range(0, len(ids), HISTORY_PAGE)]
+        lot = max(1, min(HISTORY_PAGE, _HISTORIES // max(1, len(history))))
+        chunks = [list(ids[start : start + lot]) for start in range(0, len(ids), lot)]
         waiting: deque[tuple[list[str], Future[Page]]] = deque()
         with ThreadPoolExecutor(_WORKERS) as pool:
             for chunk in chunks:
@@ -278,18 +288,26 @@ class Portal:
             self.answer_seconds = time.monotonic() - asked_at
         except (HTTPError, OSError) as error:
             raise fault_of_proxy(error, url) or _again(error, host) from error
+        except ValueError as error:
+            if not _is_of_an_address(error):
+                raise
+            raise Redirected("it redirects to an address that is none") from error
         except Exception as error:
             if (status := _status(error)) is None:
                 raise
-            if status == UNKNOWN_USER and (refusal := refusal_of_proxy(status, url)):
+            if status == 0:  # the library's own: the encrypted connection did not come about
+                raise _Untrusted from error
+            if status == UNKNOWN_USER and (of_proxy := refusal_of_proxy(status, url)):
+                raise of_proxy from error
+            headers = getattr(error, "headers", None) or {}
+            self._learn(headers)
+            refusal = _refusal(status, error)
+            if not refusal.is_passing:
                 raise refusal from error
-            self._learn(getattr(error, "headers", None) or {})
-            if status not in _PASSING or _is_daily(error):
-                raise
-            wait = retry_after(getattr(error, "headers", None) or {})
+            wait = retry_after(headers)
             if status == 429 and (wait or 0) <= LONGEST_WAIT:  # else the call gives up, and those beside it may not wait for what nobody waits for
                 (self._search_pace if is_search else self._pace).hold(wait if wait is not None else 1.0)
-            raise Again(f"{host} answered {status}", wait) from error
+            raise refusal.again(host, wait) from error
         self._learn(response.headers)
         try:
             answer = as_loadable(data)
@@ -312,6 +330,12 @@ class Portal:
             self._pace.hold(1.0)
 
 
+def _listed(properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> list[tuple[str, Any]]:
+    """The parameters of a page of the list."""
+    names = [*(("properties", name) for name in properties), *(("propertiesWithHistory", name) for name in history)]
+    return [("limit", HISTORY_PAGE), *_behind(after), *names, ("archived", archived)]
+
+
 def _behind(after: str | None) -> list[tuple[str, Any]]:
     return [("after", after)] if after else []
 
@@ -327,17 +351,19 @@ def _status(error: Exception) -> int | None:
 
 def _status_behind(problem: PullProblem) -> int | None:
     """HTTP status of the refusal that a problem tells of; None when it tells of something else."""
-    return _status(problem.__cause__) if isinstance(problem.__cause__, Exception) else None
+    return problem.__cause__.status if isinstance(problem.__cause__, Refusal) else None
 
 
-def _is_daily(error: Exception) -> bool:
-    """Is it the limit of a day? Waiting does not help then."""
-    return _status(error) == 429 and re.search(r'"policyName"\s*:\s*"DAILY', _text_of(error)) is not None
-
-
-def _text_of(error: Exception) -> str:
+def _refusal(status: int, error: Exception) -> Refusal:
+    """What the portal says of a refusal, as far as it says it in JSON: what stands before it answers with web pages."""
     body = getattr(error, "body", None) or ""
-    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+    try:
+        told = json.loads(body.decode("utf-8", "replace") if isinstance(body, bytes) else body)
+    except (ValueError, RecursionError):
+        told = None
+    told = told if isinstance(told, dict) else {}
+    code, message, policy = (str(told.get(name) or "") for name in ("category", "message", "policyName"))
+    return Refusal("HubSpot", status, code, f"{policy} {message}".strip())
 
 
 def _again(error: Exception, host: str) -> Exception:
@@ -352,6 +378,12 @@ def _again(error: Exception, host: str) -> Exception:
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return Again(f"{host} does not answer", no_connection=True)
     return Again(f"{host} broke off ({type(reason).__name__})")
+
+
+def _is_of_an_address(error: ValueError) -> bool:
+    """Was it an address that Python could not take apart? Ours was looked at before; urllib3 joins it with where a redirect leads before anybody is asked."""
+    *_, innermost = traceback.extract_tb(error.__traceback__)
+    return innermost.filename == urllib.parse.__file__
 
 
 class _Untrusted(Exception):
@@ -369,8 +401,11 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
         raise PullProblem(
             "HubSpot",
             f"{host} cannot be reached or keeps failing during {doing}: {error.reason}.",
-            "Check HUBSPOT_BASE_URL and the network, and whether other apps use up the rate limit; then run again: what has arrived stays.",
+            error.remedy or "Check HUBSPOT_BASE_URL and the network, then run again: what has arrived stays.",
         ) from error
+    except Refusal as error:
+        remedy = error.remedy.replace("{scope}", _SCOPES.get(doing, "crm.objects.contacts.read"))
+        raise PullProblem("HubSpot", f"{host} answered {error.words} to {doing}.", remedy) from error
     except Redirected as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}: {error}.", "Check HUBSPOT_BASE_URL and what stands between.") from error
     except ProxyRefusal as error:
@@ -379,27 +414,3 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
         raise PullProblem("HubSpot", f"{host} is no address that can be asked ({type(error).__name__}).", "Check HUBSPOT_BASE_URL.") from error
     except _Untrusted as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}.", certificate) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise PullProblem(
-            "HubSpot", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}).", "Run again; check HUBSPOT_BASE_URL."
-        ) from error
-    except Exception as error:
-        if (status := _status(error)) is None:
-            raise
-        remedies = {
-            0: certificate,
-            401: "HUBSPOT_ACCESS_TOKEN is wrong, or was rotated or deleted: copy the Service Key again "
-            "(HubSpot: Development → Keys → Service keys, or Settings → Integrations → Service Keys).",
-            _NO_SCOPE: f"The Service Key lacks the scope {_SCOPES.get(doing, 'crm.objects.contacts.read')}: add it to the key, which stays the same.",
-            404: "It is not there: check HUBSPOT_BASE_URL and policy.inclusion_list_id.",
-            429: "The portal's calls of this day are used up: run again tomorrow. What has arrived stays.",
-        }
-        raise PullProblem("HubSpot", f"{host} answered {status} to {doing}{_category(error)}.", remedies.get(status, "Run again later.")) from error
-
-
-def _category(error: Exception) -> str:
-    """HubSpot's category of an error. Its message may quote a record, so it is left out."""
-    try:
-        return f" ({json.loads(_text_of(error) or '{}')['category']})"
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -4,7 +4,7 @@ It needs a connection to some database, and never to the warehouse in particular
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,9 @@ CONTACT_HISTORY = """STRUCT(id VARCHAR,
     "propertiesWithHistory" MAP(VARCHAR, STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)[]))"""
 CONTACT_STAMP = """STRUCT(id VARCHAR, "updatedAt" VARCHAR)"""
 LIST_MEMBER = """STRUCT("recordId" VARCHAR)"""
-PAGES_AT_ONCE = 200  # a page is up to 200 kB of JSON, and DuckDB would hold two thousand of them at a time
+# DuckDB would hold two thousand pages at a time. One is up to 200 kB of JSON; where many properties are mapped, or histories are long, it is megabytes.
+PAGES_AT_ONCE = 200
+_BYTES_AT_ONCE = 64 << 20
 
 
 class LoadProblem(Exception):
@@ -60,9 +62,8 @@ def stage(connection: duckdb.DuckDBPyConnection, pull: LandedPull, create: str, 
     """
     connection.execute(create)
     asides: list[Aside] = []
-    pages = pull.pages_with_rows()
-    for start in range(0, len(pages), PAGES_AT_ONCE):
-        asides += _read_pages(connection, pages[start : start + PAGES_AT_ONCE], reader, counts)
+    for pages in _in_lots(pull.pages_with_rows()):
+        asides += _read_pages(connection, pages, reader, counts)
     named = [*pull.asides, *asides]
     connection.execute(
         """create or replace temp table aside as
@@ -74,6 +75,21 @@ def stage(connection: duckdb.DuckDBPyConnection, pull: LandedPull, create: str, 
     if named and pull.manifest.source == "salesforce":
         connection.execute("update aside set id = coalesce(main.salesforce_id18(id), id)")
     return asides
+
+
+def _in_lots(pages: list[Page]) -> Iterator[list[Page]]:
+    """The pages in their order, as many at a time as fit memory. CSV is read as a stream."""
+    lot: list[Page] = []
+    size = 0
+    for page in pages:
+        of_page = page.path.stat().st_size if page.path.suffix != ".csv" else 0
+        if lot and (len(lot) >= PAGES_AT_ONCE or size + of_page > _BYTES_AT_ONCE):
+            yield lot
+            lot, size = [], 0
+        lot.append(page)
+        size += of_page
+    if lot:
+        yield lot
 
 
 def stage_ids(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> None:

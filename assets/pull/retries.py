@@ -42,13 +42,14 @@ class Redirected(Exception):
 class Again(Exception):
     """A call failed in a way that may pass: too many requests, a server error, a connection that broke off, half an answer.
 
-    reason: in words, without the contents of a record; wait: seconds that the server asked for; no_connection: nothing answered at all.
+    reason: in words, without the contents of a record; wait: seconds that the server asked for; no_connection: nothing answered at all; remedy: what to do
+    when it does not pass, where that is known; code: the server's own word for it.
     """
 
-    def __init__(self, reason: str, wait: float | None = None, no_connection: bool = False) -> None:
+    def __init__(self, reason: str, wait: float | None = None, no_connection: bool = False, remedy: str | None = None, code: str = "") -> None:
         if wait is not None and wait > LONGEST_WAIT:
             reason += f" and asks to wait for {wait:,.0f} seconds"
-        self.reason, self.wait, self.no_connection = reason, wait, no_connection
+        self.reason, self.wait, self.no_connection, self.remedy, self.code = reason, wait, no_connection, remedy, code
         super().__init__(reason)
 
 

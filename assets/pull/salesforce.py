@@ -6,10 +6,11 @@ cursor of (SystemModstamp, Id). Both take changes from the watermark on, less an
 
 import csv
 import logging
+import re
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -17,20 +18,20 @@ from typing import Any
 
 import duckdb
 
-from assets.policy import Policy, Pull
-from assets.problems import PullProblem
+from assets.policy import OBJECTS, Mapping, Policy, Pull
+from assets.problems import ConfigurationProblem, PullProblem
 from assets.pull import patience
 from assets.pull.described import Described, of_salesforce
 from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.pace import say_if_short
 from assets.pull.reading import csv_source
+from assets.pull.refusals import Refusal, without_quotes
 from assets.pull.retries import Again, with_patience
-from assets.pull.salesforce_org import Org, Refusal, problems_in_words, short
+from assets.pull.salesforce_org import Org, problems_in_words
 from assets.pull.salvage import csv_rows, id_in, sort_out
+from assets.pull.urls import fits_a_url
 
 log = logging.getLogger("bindwatch.pull")
-
-OBJECTS = ("Lead", "Contact")
 
 # Without these a record cannot be placed.
 _REQUIRED = {
@@ -39,7 +40,8 @@ _REQUIRED = {
     "Contact": ["Id", "Email", "CreatedDate", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "OwnerId", "IsDeleted",
                 "MasterRecordId", "AccountId"],
 }  # fmt: skip
-IDS_OF_A_QUERY = 200  # keeps the query far below the 16,000 characters that a URL may have
+IDS_OF_A_QUERY = 200  # by REST, as long as the URL holds them
+_LONGEST_SOQL = 100_000  # characters of a query, whatever way it goes
 _TOO_MUCH_FOR_REST = {400, 404, 414, 431}  # too complicated, or too long for a URL; a job says what is wrong if something is
 _JOB_ATTEMPTS = 2
 _SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole, before its rows are looked at one by one
@@ -52,11 +54,15 @@ _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses 
 
 @dataclass(frozen=True)
 class FieldList:
-    """What to ask for of one object: all fields, what describe says of the mapped ones among them, and what the user cannot see."""
+    """What to ask for of one object: all fields, what describe says of the mapped ones among them, and what the user cannot see.
+
+    lacking: what somebody wrote into the policy and is not there, in words.
+    """
 
     fields: list[str]
     mapped: dict[str, Described]
     not_seen: list[str]
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> str:
@@ -69,61 +75,113 @@ class FieldList:
 
 
 def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
-    """Reads describe of Lead and Contact, and holds the fields of the policy against it.
+    """Reads describe of the objects that the policy names, and holds its fields against it.
 
-    Raises PullProblem that names every object and field the integration user cannot see.
+    Raises PullProblem that names every object and field without which nothing can be read; ConfigurationProblem when the org has no Lead and the policy
+    does not say so.
     """
-    result, unseen = {}, []
-    for name in OBJECTS:
-        described = org.describe(name)
+    result: dict[str, FieldList] = {}
+    unseen: list[str] = []
+    seen = {name: org.describe(name) for name in OBJECTS}
+    if seen["Lead"] is None and seen["Contact"] is not None and "Lead" in policy.policy.objects:
+        raise ConfigurationProblem(
+            'The org has no Leads, or the integration user may not see them. If it has none, write objects = ["Contact"] under [policy] in bindwatch.toml; '
+            "else give the integration user read access to Lead in its permission set."
+        )
+    for name in policy.policy.objects:
+        described = seen[name]
         if described is None:
             unseen.append(f"the object {name}")
             continue
-        relations = {
-            field.get("relationshipName") or key.removesuffix("Id") for key, field in described.items() if key.endswith("Id") or field.get("relationshipName")
-        }
-        mapped = {}
-        not_seen = []
-        for field in _WELCOME[name]:
-            relation, _, last = field.rpartition(".")
-            if relation and relation in relations and last in (fields_there := _related(org, described, relation)):
-                mapped[field] = of_salesforce(fields_there[last], is_related=True)  # as a mapped one: it may be shown
-            elif field not in described:
-                not_seen.append(f"the field {name}.{field}")
-        for field in policy.fields(name):
-            if field in mapped:
-                continue
-            relation, _, last = field.rpartition(".")
-            if field in described:
-                mapped[field] = of_salesforce(described[field])
-            elif relation and relation.split(".")[0] in relations:
-                mapped[field] = of_salesforce(_related(org, described, relation).get(last, {}), is_related=True)
-            else:
-                unseen.append(f"{name}.{field}")
         unseen += [f"{name}.{field}" for field in _REQUIRED[name] if field not in described]
-        fields = [*_REQUIRED[name], *(field for field in _WELCOME[name] if field in described)]
-        result[name] = FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen)
+        result[name] = _field_list(org, policy, name, described)
+        if "Lead" not in policy.policy.objects and seen["Lead"] is not None:
+            log.warning("Salesforce: the org has Leads, and policy.objects leaves them out: what happens to them is not seen")
+            result[name].not_seen.append("Leads, which the org has and policy.objects leaves out")
     if unseen:
         raise PullProblem(
             "Salesforce", f"The integration user cannot see {', '.join(dict.fromkeys(unseen))}.",
-            "Grant read access to these objects and fields in its permission set, or take a mapped field out of [[mapping]] in bindwatch.toml.",
+            "Grant read access to these objects and fields in its permission set.",
         )  # fmt: skip
     return result
 
 
-def _related(org: Org, described: dict[str, dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
-    """Fields of the object that relations lead to, as Account or Account.Owner; none where that cannot be seen, or may be of several objects."""
+def _field_list(org: Org, policy: Policy, name: str, described: dict[str, dict[str, Any]]) -> FieldList:
+    mapped: dict[str, Described] = {}
+    not_seen: list[str] = []
+    lacking: list[str] = []
+    for welcome in _WELCOME[name]:
+        *relations, last = welcome.split(".")
+        there = _related(org, described, relations)
+        if not there or last not in there:
+            not_seen.append(f"the field {name}.{welcome}")
+        elif relations:
+            mapped[welcome] = of_salesforce(there[last], is_related=True)  # as a mapped one: it may be shown
+    for mapping in policy.compared:
+        field = mapping.field_of(name)
+        if field is None or field in mapped:
+            continue
+        *relations, last = field.split(".")
+        there = _related(org, described, relations)
+        entry = policy.written(mapping)
+        if there is not None and (last in there or not there):  # of a relation that may lead to several objects nobody says what is there
+            mapped[field] = of_salesforce(there.get(last, {}), is_related=bool(relations))
+            if why := _why_unusable(there, last, "".join(f"{relation}." for relation in relations)):
+                lacking.append(f"{entry or mapping.hubspot}: {name}.{field} is {why}")
+        elif entry is None:
+            not_seen.append(f"the field {name}.{field}, which {mapping.hubspot} is mapped to by default")
+        else:
+            lacking.append(f"{entry}: Salesforce's {name} has no field {field} that the integration user can see{_hint(mapping, name, field, described)}")
+    fields = [*_REQUIRED[name], *(welcome for welcome in _WELCOME[name] if welcome in described)]
+    return FieldList(list(dict.fromkeys([*fields, *mapped])), mapped, not_seen, lacking)
+
+
+def _hint(mapping: Mapping, name: str, field: str, described: dict[str, dict[str, Any]]) -> str:
+    """What may have been meant by a field that is not there."""
+    if spelled := next((known for known in described if known.lower() == field.lower()), None):
+        return f"; it is spelled {spelled}"
+    other = "contact" if name == "Lead" else "lead"
+    return f'; where only the other object has it, write salesforce = {{ {other} = "{field}" }}' if isinstance(mapping.salesforce, str) else ""
+
+
+_FILE = "base64"
+_PARTED = {"address", "location"}
+_OF_AN_ADDRESS = ("Street", "City", "State", "PostalCode", "Country")
+
+
+def _why_unusable(described: dict[str, dict[str, Any]], field: str, prefix: str) -> str | None:
+    """What keeps a field from being pulled, and what to map instead, in words; None when nothing does. prefix: of a related object's fields (Account.)."""
+    kind = str(described.get(field, {}).get("type", ""))
+    if kind == _FILE:
+        return f"a file ({kind}), which no run reads; take it out"
+    parts = [name for name, entry in described.items() if entry.get("compoundFieldName") == field and name != field]
+    # of a related object the name is one field, whatever a person's account makes of it
+    if kind not in _PARTED and (not parts or prefix):
+        return None
+    if kind == "address":
+        own = field.removesuffix("Address")
+        parts = [f"{own}{part}" for part in _OF_AN_ADDRESS if f"{own}{part}" in described] or parts
+    instead = f"; map one of its parts instead: {', '.join(f'{prefix}{part}' for part in parts)}" if parts else "; map one of its parts instead"
+    return f"several fields in one ({kind}){instead}"
+
+
+def _related(org: Org, described: dict[str, dict[str, Any]], relations: Sequence[str]) -> dict[str, dict[str, Any]] | None:
+    """Fields of the object that relations lead to, as Account or Account, Owner. None where it cannot be seen; empty where it may be of several."""
     fields = described
-    for relation in path.split("."):
-        targets = [
+    for relation in relations:
+        found = [
             entry.get("referenceTo") or []
             for key, entry in fields.items()
             if (entry.get("relationshipName") or (key.endswith("Id") and key.removesuffix("Id"))) == relation
         ]
-        found = org.describe(targets[0][0]) if targets and len(targets[0]) == 1 else None
-        if found is None:
+        if not found:
+            return None
+        if len(found[0]) != 1:
             return {}
-        fields = found
+        there = org.describe(found[0][0])
+        if there is None:
+            return None
+        fields = there
     return fields
 
 
@@ -132,25 +190,34 @@ def land_values(org: Org, pull: LandedPull, name: str, wanted: FieldList, since:
     soql = query_for(name, wanted.fields)
     with problems_in_words(org.access, f"the pull of {name}"):
         if since is None:
-            _land_bulk_job(org, pull, soql, wanted.fields, settings)
+            _land_bulk_jobs(org, pull, [soql], wanted.fields, settings)
         elif "job" in pull.cursor or not _land_by_rest(org, pull, soql, since, settings.rest_rows):
-            _land_bulk_job(org, pull, f"{soql} WHERE SystemModstamp >= {moment_literal(since)}", wanted.fields, settings)
+            _land_bulk_jobs(org, pull, [f"{soql} WHERE SystemModstamp >= {moment_literal(since)}"], wanted.fields, settings)
 
 
 def land_ids(org: Org, pull: LandedPull, name: str, fields: Sequence[str], settings: Pull) -> None:
     """Lands every id with its stamp, and what changes without one."""
     with problems_in_words(org.access, f"the comparison of the ids of {name}"):
-        _land_bulk_job(org, pull, query_for(name, fields), fields, settings)
+        _land_bulk_jobs(org, pull, [query_for(name, fields)], fields, settings)
 
 
-def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool) -> None:
+def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Sequence[str], may_be_gone: bool, settings: Pull) -> None:
     """Lands these records, and nobody whom nobody asked for. may_be_gone: the org has not listed them a moment ago."""
-    soql = query_for(name, wanted.fields)
+
+    def query(start: int, count: int) -> str:
+        listed = ", ".join(f"'{record_id}'" for record_id in ids[start : start + count])
+        return f"{query_for(name, wanted.fields)} WHERE Id IN ({listed})"
+
     with problems_in_words(org.access, f"records of {name} by their ids"):
-        for start in range(int(pull.cursor.get("done", 0)), len(ids), IDS_OF_A_QUERY):
-            some = ids[start : start + IDS_OF_A_QUERY]
-            listed = ", ".join(f"'{record_id}'" for record_id in some)
-            body, page = org.query_all(f"{soql} WHERE Id IN ({listed})")
+        lot = next((count for count in (IDS_OF_A_QUERY, 100, 50, 20) if fits_a_url([("q", query(0, count))])), None)
+        if lot is None:
+            of_a_job = max(1, (_LONGEST_SOQL - len(query(0, 0))) // len(", '003000000000000AAA'"))
+            queries = [query(start, of_a_job) for start in range(0, len(ids), of_a_job)]
+            _land_bulk_jobs(org, pull, queries, wanted.fields, settings, lambda: _not_as_asked(pull, ids, may_be_gone))
+            return
+        for start in range(int(pull.cursor.get("done", 0)), len(ids), lot):
+            some = ids[start : start + lot]
+            body, page = org.query_all(query(start, lot))
             if not page["done"]:
                 raise PullProblem("Salesforce", f"A query for {len(some)} ids did not come in one page.", "Run again; if it stays so, report it.")
             asked = {_short_id(record_id) for record_id in some}
@@ -163,8 +230,27 @@ def land_by_id(org: Org, pull: LandedPull, name: str, wanted: FieldList, ids: Se
             if missing and not may_be_gone and not any(aside.is_unnamed for aside in found.asides):
                 pull.finish(None, f"{len(missing):,} records that it had listed were asked for and not answered, {missing[0]} first")
                 return
-            pull.write_page(found.body, ".json", len(found.records), {"done": start + IDS_OF_A_QUERY}, found.asides)
+            pull.write_page(found.body, ".json", len(found.records), {"done": start + len(some)}, found.asides)
         pull.finish(None)
+
+
+def _not_as_asked(pull: LandedPull, ids: Sequence[str], may_be_gone: bool) -> str | None:
+    """What is wrong, in words, with the pages of jobs that were asked for these records; None when nothing is."""
+    asked, came = {_short_id(record_id): record_id for record_id in ids}, _landed_ids(pull)
+    if strangers := sorted(came - asked.keys()):
+        return f"it was asked for certain records and answered with {strangers[0]}, which is none of them"
+    missing = [record_id for short_id, record_id in asked.items() if short_id not in came]
+    return f"{len(missing):,} records that it had listed were asked for and not answered, {missing[0]} first" if missing and not may_be_gone else None
+
+
+def _landed_ids(pull: LandedPull) -> set[str]:
+    """The ids of a pull's bulk pages, as far as they say which record it is."""
+    came: set[str] = set()
+    for page in pull.pages_with_rows():
+        header = _page_header(page.path)
+        place = [name.lower() for name in header].index("id")
+        came.update(_short_id(row[place]) for row in csv_rows(page.path, len(header), page.rows) if place < len(row) and row[place])
+    return came
 
 
 def _short_id(record_id: str) -> str:
@@ -213,12 +299,16 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
         where = f"SystemModstamp >= {moment_literal(since)}"
         if place:
             where = f"SystemModstamp > {place['stamp']} OR (SystemModstamp = {place['stamp']} AND Id > '{place['id']}')"
+        query = f"{soql} WHERE {where} ORDER BY SystemModstamp, Id"
+        if not fits_a_url([("q", query)]):
+            return False
         try:
-            body, page = org.query_all(f"{soql} WHERE {where} ORDER BY SystemModstamp, Id")
-        except Refusal as refusal:
-            if pull.pages or refusal.status not in _TOO_MUCH_FOR_REST:
+            body, page = org.query_all(query)
+        except (Refusal, Again) as refusal:
+            is_too_much = refusal.status in _TOO_MUCH_FOR_REST if isinstance(refusal, Refusal) else refusal.code == "QUERY_TIMEOUT"
+            if pull.pages or not is_too_much:
                 raise
-            log.warning("%s: the org does not answer this query by REST (%s); asking for it as a job", pull.label, refusal.code or refusal.status)
+            log.warning("%s: the org does not answer this query by REST (%s); asking for it as a job", pull.label, refusal.code or refusal)
             return False
         if not pull.pages and int(page["totalSize"]) > most:
             return False
@@ -274,19 +364,30 @@ class _JobIsLost(Exception):
     """The job failed, was aborted, or is no longer there; reason in words."""
 
 
-def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str], settings: Pull) -> None:
-    """Runs a query as a job and streams its result pages to landing. A job that is lost is started once more, from the beginning."""
+def _land_bulk_jobs(
+    org: Org, pull: LandedPull, queries: Sequence[str], fields: Sequence[str], settings: Pull, objection: Callable[[], str | None] = lambda: None
+) -> None:
+    """Runs each query as a job, one after the other, and streams its result pages to landing. When one is lost, all begin anew, once.
+
+    objection: to what came, when all of it is here.
+    """
     for attempt in range(1, _JOB_ATTEMPTS + 1):
         if "job" not in pull.cursor:
             pull.start_over()
-            pull.move({"job": org.start_job(soql), "locator": ""})
+            pull.move({"job": "", "locator": "", "done": 0, "announced": 0})
+        jobs = []
         try:
-            job_id = pull.cursor["job"]
-            expected = _wait_for_job(org, job_id, settings.bulk_job_minutes)
-            say_if_short("Salesforce", pull.label, (expected or 0) - pull.rows, settings.bulk_page_rows, org.calls_left)
-            problem = _land_result_pages(org, pull, fields, settings.bulk_page_rows, expected)
-            pull.finish(expected, problem)
-            _tidy_up(org, job_id)
+            problem, announced = None, pull.cursor["announced"]
+            while problem is None and (done := pull.cursor["done"]) < len(queries):
+                if not pull.cursor["job"]:
+                    pull.move({**pull.cursor, "job": org.start_job(queries[done]), "locator": "", "at_end": False})
+                jobs.append(pull.cursor["job"])
+                problem, announced = _land_job(org, pull, fields, settings)
+                if problem is None:
+                    pull.move({"job": "", "locator": "", "done": done + 1, "announced": announced})
+            pull.finish(announced, problem or objection())
+            for job_id in jobs:
+                _tidy_up(org, job_id)
             return
         except _JobIsLost as error:
             pull.start_over()
@@ -295,6 +396,14 @@ def _land_bulk_job(org: Org, pull: LandedPull, soql: str, fields: Sequence[str],
                     "Salesforce", f"The bulk job of {pull.manifest.object} {error}, {attempt} times.", "Look at Setup → Bulk Data Load Jobs, then run again."
                 ) from error
             log.warning("%s: the bulk job %s; starting another one", pull.label, error)
+
+
+def _land_job(org: Org, pull: LandedPull, fields: Sequence[str], settings: Pull) -> tuple[str | None, int | None]:
+    """Lands the results of the job that the cursor names. Returns what is wrong, or None, and how many rows the jobs so far announced, where they do."""
+    before, processed = pull.cursor["announced"], _wait_for_job(org, pull.cursor["job"], settings.bulk_job_minutes)
+    expected = None if processed is None or before is None else before + processed
+    say_if_short("Salesforce", pull.label, (expected or 0) - pull.rows, settings.bulk_page_rows, org.calls_left)
+    return _land_result_pages(org, pull, fields, settings.bulk_page_rows, expected), expected
 
 
 def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
@@ -315,8 +424,10 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
             patience.arrived()  # the job is further on
         if state == "JobComplete":
             return info.get("numberRecordsProcessed")
-        if state in ("Failed", "Aborted"):
-            raise _JobIsLost(f"was {state.lower()}" if state == "Aborted" else f"failed ({short(info.get('errorMessage') or 'no reason given')})")
+        if state == "Aborted":
+            raise _JobIsLost("was aborted")
+        if state == "Failed":
+            raise _why_failed(str(info.get("errorMessage") or "no reason given"))
         if time.monotonic() > deadline:
             raise PullProblem(
                 "Salesforce", f"Bulk job {job_id} has been {state} for {minutes:g} minutes.",
@@ -324,6 +435,16 @@ def _wait_for_job(org: Org, job_id: str, minutes: float) -> int | None:
             )  # fmt: skip
         time.sleep(pause)
         pause = min(pause * 1.5, 5)
+
+
+def _why_failed(message: str) -> Exception:
+    """What became of a job that failed: another one may bring it, or the same would be said again. message: in which the org names a code of its own."""
+    codes = re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\bExceededQuota\b", message)
+    refusals = [Refusal("Salesforce", None, code, message) for code in codes]
+    told = next((refusal for refusal in refusals if refusal.known), None)
+    if told is None or told.is_passing:
+        return _JobIsLost(f"failed ({told.code if told else without_quotes(message)})")
+    return told
 
 
 def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_rows: int, expected: int | None) -> str | None:
@@ -363,7 +484,7 @@ def _land_result_pages(org: Org, pull: LandedPull, fields: Sequence[str], page_r
             why = "a page came twice" if following in locators else f"{empty} empty pages" if empty >= _EMPTY_PAGES else expected
             return f"its result pages do not end where the job said: {pull.rows + rows} rows, {why}"
         locators.add(following)
-        pull.keep(page, rows, {"job": pull.cursor["job"], "locator": following, "at_end": not following})
+        pull.keep(page, rows, {**pull.cursor, "locator": following, "at_end": not following})
     return None
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from assets.problems import PullProblem
 from assets.pull.landing import Aside, LandedPull, aside_of
 from assets.pull.pace import say_if_short
+from assets.pull.refusals import Refusal
 from assets.pull.salesforce import IDS_OF_A_QUERY, moment_literal
-from assets.pull.salesforce_org import Org, Refusal, problems_in_words
+from assets.pull.salesforce_org import Org, problems_in_words
 from assets.pull.salvage import SortedPage, sort_out
 
 USER_FIELDS = ["Id", "Name", "Email", "IsActive", "UserType", "SystemModstamp"]

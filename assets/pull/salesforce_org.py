@@ -4,6 +4,7 @@ Everything that knows simple-salesforce is in this file. The library sets no tim
 of a bulk job, so all of its calls go through a session of our own that does these things in one place.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,13 @@ from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from urllib3.exceptions import NewConnectionError
 
-from assets.problems import PullProblem, without_emails
+from assets.problems import PullProblem
 from assets.pull.proxies import ProxyRefusal, fault_of_proxy, proxy_for
+from assets.pull.refusals import Refusal, without_quotes
 from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
 from assets.pull.salvage import split_page
 
 API_VERSION = "68.0"  # of the current release; an org that is behind is spoken to in the newest that it has
-_PASSING = {420, 429, 500, 502, 503, 504}
 _CHUNK = 1 << 20
 _RENEWALS = 3  # of the token, for one call
 
@@ -58,12 +59,8 @@ class SalesforceAccess:
         return urlsplit(self.instance_url).netloc
 
 
-class Refusal(Exception):
-    """The org said no, and would say so again. code: Salesforce's own (NOT_FOUND, INVALID_FIELD …)."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status, self.code, self.message = status, code, message
-        super().__init__(f"{status} {code} {message}")
+class NoAnswer(Exception):
+    """The org answered, and not what it was asked for. The message says what is missing."""
 
 
 class Org:
@@ -117,16 +114,17 @@ class Org:
                 try:
                     if (found := ask()) and re.fullmatch(r"00D\w{12}(\w{3})?", found):
                         return found
-                except (Refusal, KeyError, IndexError, TypeError, AttributeError, ValueError):
+                except (Refusal, NoAnswer):
                     continue  # this way is not open here
         return None
 
     def _id_by_query(self) -> str | None:
-        return str(self._page(f"{self._client.base_url}query/", {"q": "SELECT Id FROM Organization"})[1]["records"][0]["Id"])
+        records = self._page(f"{self._client.base_url}query/", {"q": "SELECT Id FROM Organization"})[1]["records"]
+        return str(_part(records[0] if records else None, "Id", str))
 
     def _id_by_userinfo(self) -> str | None:
         answer = self._session.get(f"https://{self._client.sf_instance}/services/oauth2/userinfo", headers=self._client.headers)
-        return str(answer.json()["organization_id"])
+        return str(_part(answer.json(), "organization_id", str))
 
     def count(self, name: str) -> int:
         """How many live records of an object the user can see. Raises Refusal when the org does not tell."""
@@ -137,18 +135,19 @@ class Org:
                 if refusal.status not in (400, 404):
                     raise
                 page = self._page(f"{self._client.base_url}query/", {"q": f"SELECT Id FROM {name}"})[1]
-            return int(page["totalSize"])
+            return int(page["totalSize"])  # a number, as _page has seen
 
     def describe(self, name: str) -> dict[str, dict[str, Any]] | None:
         """Fields of an object by their names; None when the user cannot see the object."""
         with problems_in_words(self.access, f"describe of {name}"):
             try:
-                answer: dict[str, Any] = getattr(self._client, name).describe()
+                answer: Any = getattr(self._client, name).describe()
             except Refusal as refusal:
-                if refusal.status == 404 or refusal.code.startswith("INSUFFICIENT_ACCESS"):
+                if refusal.status == 404 or refusal.code == "INVALID_TYPE" or refusal.code.startswith("INSUFFICIENT_ACCESS"):
                     return None
                 raise
-            return {field["name"]: field for field in answer["fields"]}
+            fields = _part(answer, "fields", list)
+            return None if answer.get("queryable") is False else {_part(field, "name", str): field for field in fields}
 
     def query_all(self, soql: str) -> tuple[bytes, dict[str, Any]]:
         """First page of a query that also finds deleted and merged records: as received, and parsed. A record that is no JSON comes as its text."""
@@ -161,23 +160,30 @@ class Org:
         return self._page(f"{urlsplit(self._client.base_url).scheme}://{self._client.sf_instance}{url}", {})
 
     def _page(self, url: str, parameters: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
+        """Raises NoAnswer when it is no page of records."""
         try:
             answer = self._session.get(url, params=parameters, headers=self._client.headers)
+            body, page = _with_long_numbers_as_text(answer.content), answer.json()
         except Unreadable as error:
-            page = split_page(error.body, "records")
-            if page is None:
+            split = split_page(error.body, "records")
+            if split is None:
                 raise
-            return error.body, page
-        return answer.content, answer.json()
+            body, page = error.body, split
+        _part(page, "records", list)
+        if not isinstance(page.get("totalSize"), int):
+            raise NoAnswer("it lacks totalSize")
+        if not _part(page, "done", bool):
+            _part(page, "nextRecordsUrl", str)
+        return body, page
 
     def start_job(self, soql: str) -> str:
         """Starts a Bulk API 2.0 query that also finds deleted and merged records. Returns the job's id."""
         body = {"operation": "queryAll", "query": soql, "columnDelimiter": "COMMA", "lineEnding": "LF"}
-        answer: Any = self._client.restful("jobs/query", method="POST", json=body)
-        return str(answer["id"])
+        return str(_part(self._client.restful("jobs/query", method="POST", json=body), "id", str))
 
     def job(self, job_id: str) -> dict[str, Any]:
         answer: Any = self._client.restful(f"jobs/query/{job_id}")
+        _part(answer, "state", str)
         return dict(answer)
 
     def delete_job(self, job_id: str) -> None:
@@ -196,8 +202,10 @@ class Org:
             with target.open("wb") as file:
                 for chunk in answer.iter_content(_CHUNK):
                     file.write(chunk)
-            following = answer.headers.get("Sforce-Locator") or ""
-            return int(answer.headers["Sforce-NumberOfRecords"]), "" if following == "null" else following
+            following, rows_of_page = answer.headers.get("Sforce-Locator") or "", answer.headers.get("Sforce-NumberOfRecords", "")
+            if not rows_of_page.isdecimal():
+                raise NoAnswer("it lacks Sforce-NumberOfRecords")
+            return int(rows_of_page), "" if following == "null" else following
 
 
 class _Session(requests.Session):
@@ -247,22 +255,19 @@ class _Session(requests.Session):
             # a token that never worked is a wrong setting; one that did has expired
             can_renew = with_token and self._has_worked and self._access.can_ask_for_token
             for _ in range(_RENEWALS if can_renew else 0):
-                if answer.status_code != 401:
+                if answer.status_code != 401 or _refusal(answer).is_passing:
                     break
                 answer.close()
                 self._token = self._ask_for_token()
                 headers["Authorization"] = f"Bearer {self._token}"
                 answer = super().request(method, url, *args, **{**kwargs, "headers": headers})
+            refusal = _refusal(answer) if answer.status_code >= 400 else None
         self.clock = clock_of(answer.headers) or self.clock
         if usage := re.search(r"(?<!app-)api-usage=(\d+)/(\d+)", answer.headers.get("Sforce-Limit-Info", "")):
             self.usage = int(usage[1]), int(usage[2])
-        status = answer.status_code
-        if status in _PASSING:
-            raise Again(f"{self._access.host} answered {status}", retry_after(answer.headers))
-        if with_token and status >= 400:
-            refusal = _refusal(answer)
-            if refusal.code == "JOB_NOT_COMPLETE":
-                raise Again(f"{self._access.host}: a bulk job says it is not complete")
+        if refusal is not None and refusal.is_passing:
+            raise refusal.again(self._access.host, retry_after(answer.headers))
+        if refusal is not None and with_token:
             raise refusal
         self._has_worked = self._has_worked or with_token
         if with_token and not kwargs.get("stream") and answer.content:
@@ -288,7 +293,7 @@ class _Session(requests.Session):
         auth = None
         if access.private_key is not None:
             claims = {"iss": access.client_id, "sub": access.username, "aud": _audience(access.login_url), "exp": datetime.now(UTC) + timedelta(minutes=3)}
-            assertion = jwt.encode(claims, access.private_key, algorithm="RS256")
+            assertion = _signed(claims, access.private_key)
             form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
         else:
             form, auth = {"grant_type": "client_credentials"}, (access.client_id or "", access.client_secret or "")
@@ -296,10 +301,13 @@ class _Session(requests.Session):
         body = _body(answer)
         token = body.get("access_token")
         if answer.status_code != 200 or not token:
-            reason = ": ".join(str(body[key]) for key in ("error", "error_description") if body.get(key)) or "no reason given"
+            refusal = _refusal(answer)
+            if refusal.known and not refusal.known.is_general:
+                raise refusal
+            reason = ": ".join(without_quotes(body[key]) for key in ("error", "error_description") if body.get(key)) or "no reason given"
             raise PullProblem(
                 "Salesforce",
-                f"The token was refused at {url} ({answer.status_code} {short(reason)}).",
+                f"The token was refused at {url} ({answer.status_code} {reason}).",
                 "Check SALESFORCE_CLIENT_ID, the secret or the key, the user's policy in the External Client App, and SALESFORCE_LOGIN_URL.",
             )
         # https://login.salesforce.com/id/<org>/<user>
@@ -320,7 +328,7 @@ def _parsed(answer: requests.Response) -> Any:
         return answer.json()
     except ValueError as error:
         if answer.content.lstrip().startswith(b"<"):
-            raise Refusal(answer.status_code, "", "it answers with a web page, not with data") from error
+            raise Refusal("Salesforce", answer.status_code, "", "it answers with a web page, not with data") from error
         raise Unreadable(f"{urlsplit(answer.url).netloc} sent half an answer, or one that is no JSON", answer.content) from error
 
 
@@ -336,9 +344,42 @@ def _body(answer: requests.Response) -> dict[str, Any]:
 
 
 def _refusal(answer: requests.Response) -> Refusal:
-    """Salesforce's error code, and its message as far as it names fields and objects: it may quote a value, or the user."""
+    """What the org says of a refusal, as far as it says it in JSON: what stands before it answers with web pages."""
     body = _body(answer)
-    return Refusal(answer.status_code, str(body.get("errorCode") or body.get("error") or ""), short(body.get("message") or body.get("error_description") or ""))
+    code, message = body.get("errorCode") or body.get("error"), body.get("message") or body.get("error_description")
+    return Refusal("Salesforce", answer.status_code, str(code or ""), str(message or ""))
+
+
+# Databases and programs read a number of JSON as a double, which holds 15 digits; Salesforce's numbers have up to 18.
+_LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[\d.]{17}")
+
+
+def _with_long_numbers_as_text(body: bytes) -> bytes:
+    def whole(number: str) -> str | int:
+        return number if len(number) > 15 else int(number)
+
+    def fraction(number: str) -> str | float:
+        return number if len(number) > 15 else float(number)
+
+    if not _LONG_NUMBER.search(body):
+        return body
+    return json.dumps(json.loads(body, parse_int=whole, parse_float=fraction), ensure_ascii=False).encode("utf-8")
+
+
+def _part(answer: Any, name: str, kind: type) -> Any:
+    """A part of an answer. Raises NoAnswer when it is not there, or is something else."""
+    if not isinstance(answer, dict) or not isinstance(answer.get(name), kind):
+        raise NoAnswer(f"it lacks {name}")
+    return answer[name]
+
+
+def _signed(claims: dict[str, Any], key: str) -> str:
+    try:
+        return jwt.encode(claims, key, algorithm="RS256")
+    except (jwt.PyJWTError, ValueError, TypeError) as error:  # whatever the libraries below say of a key that is none, or one of another kind
+        raise PullProblem(
+            "Salesforce", f"The token cannot be signed ({type(error).__name__}).", "Check SALESFORCE_PRIVATE_KEY_FILE: it must be an RSA key as a PEM file."
+        ) from error
 
 
 @contextmanager
@@ -369,11 +410,14 @@ def problems_in_words(access: SalesforceAccess, doing: str) -> Iterator[None]:
     except Again as error:
         raise PullProblem(
             "Salesforce", f"{host} cannot be reached or keeps failing during {doing}: {error.reason}.",
-            "Check SALESFORCE_INSTANCE_URL and the network, then run again: what has arrived stays.",
+            error.remedy or "Check SALESFORCE_INSTANCE_URL and the network, then run again: what has arrived stays.",
         ) from error  # fmt: skip
     except Refusal as error:
-        what = f"{host} refused {doing} ({' '.join(part for part in (str(error.status), error.code, error.message) if part)})."
-        raise PullProblem("Salesforce", what, _remedy(error)) from error
+        raise PullProblem("Salesforce", f"{host} refused {doing} ({error.words}).", error.remedy) from error
+    except NoAnswer as error:
+        raise PullProblem(
+            "Salesforce", f"{host} sent an answer for {doing} that cannot be read: {error}.", "Run again; check SALESFORCE_INSTANCE_URL."
+        ) from error
     except Redirected as error:
         raise PullProblem(
             "Salesforce", f"{host} cannot be asked for {doing}: {error}.", "Name the org's own address in SALESFORCE_INSTANCE_URL: Setup → My Domain."
@@ -388,33 +432,3 @@ def problems_in_words(access: SalesforceAccess, doing: str) -> Iterator[None]:
         raise PullProblem(
             "Salesforce", f"{host} could not be asked for {doing} ({type(error).__name__}).", "Check SALESFORCE_INSTANCE_URL, then run again."
         ) from error
-    except jwt.PyJWTError as error:
-        raise PullProblem("Salesforce", f"{doing} failed ({type(error).__name__}).", "Check SALESFORCE_PRIVATE_KEY_FILE: it must be a PEM file.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise PullProblem(
-            "Salesforce", f"{host} sent an answer for {doing} that cannot be read ({type(error).__name__}: {short(error)}).",
-            "Check SALESFORCE_INSTANCE_URL and, for a token, SALESFORCE_PRIVATE_KEY_FILE (a PEM file).",
-        ) from error  # fmt: skip
-
-
-def _remedy(refusal: Refusal) -> str:
-    if refusal.code == "REQUEST_LIMIT_EXCEEDED":
-        return "The org's API calls of these 24 hours are used up: run again later."
-    remedies = {
-        400: "The integration user may lack access to a field of the query; see the reason.",
-        401: "The access token has expired or belongs to another org: give a new SALESFORCE_ACCESS_TOKEN, or none and client credentials or a JWT instead, "
-        "which are renewed.",
-        403: "Give the integration user API Enabled and read access to the object, and check the org's API limits.",
-        404: "The object or the API is not there for this user: check SALESFORCE_INSTANCE_URL and the user's permissions.",
-    }
-    return remedies.get(refusal.status, "Run again later.")
-
-
-_QUOTED = re.compile(r"""(?<!\w)(["'])(.*?)\1(?!\w)""")  # a quote inside a word is none: O'Brien
-_API_NAME = re.compile(r"[A-Za-z]\w*(?:\.\w+)*")
-
-
-def short(text: object) -> str:
-    """A message in one line, without e-mail addresses and without quoted values; names of fields and objects stay."""
-    line = _QUOTED.sub(lambda quoted: quoted[0] if _API_NAME.fullmatch(quoted[2]) else "…", " ".join(str(text).split()))
-    return without_emails(line)[:300]

@@ -127,18 +127,18 @@ _NEEDED = f"""
         union all
         select left(record_id, 15), pull_no from record where merged_into <> ''
     )
-    select record.record_id
+    select record.object_type, record.record_id
     from record
     inner join (select short_id, max(since) as since from needed group by short_id) as needed on needed.short_id = left(record.record_id, 15)
     left join read on read.record_id = record.record_id
-    where record.object_type = $name and needed.since > coalesce(read.pull_no, 0)
+    where needed.since > coalesce(read.pull_no, 0)
     order by record.record_id"""
 
 
-def records_without_history(connection: duckdb.DuckDBPyConnection, name: str, secondary_email_matches: bool) -> list[str]:
-    """Records of "Lead" or "Contact" whose field history is needed and was not read since: both sides of a binding that changed, since it did; rivals
-    of a contact, and losers of a merge, since they changed.
+def records_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool) -> dict[str, list[str]]:
+    """Records by their object, "Lead" or "Contact", whose field history is needed and was not read since: both sides of a binding that changed, since it
+    did; rivals of a contact, and losers of a merge, since they changed.
     """
     rows = sum(count_rows(connection, table) for table in ("raw.hubspot_contact", "raw.salesforce_lead", "raw.salesforce_contact"))
-    values = {"name": name, "secondary_email_matches": secondary_email_matches}
-    return in_little_memory(connection, rows, lambda: [row[0] for row in connection.execute(_NEEDED, values).fetchall()])
+    found = in_little_memory(connection, rows, lambda: connection.execute(_NEEDED, {"secondary_email_matches": secondary_email_matches}).fetchall())
+    return {name: [record_id for object_type, record_id in found if object_type == name] for name in ("Lead", "Contact")}

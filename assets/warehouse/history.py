@@ -28,18 +28,29 @@ def load_hubspot_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull
 
 # Who there is, as pulled: contacts under the e-mails that may lead to a record, live records, and who could take a contact's binding over. More than the
 # models make of it (core.rival) may be in here, and nothing less. secondary_email_matches: of the policy.
-PEOPLE = """with contact as (
-        select id, max(pull_no) as pull_no, main.matching_email(max_by(properties['email'], pull_no)) as email,
-            max_by(properties['hs_additional_emails'], pull_no) as additional_emails,
-            left(main.trim_text(max_by(properties['salesforceleadid'], pull_no)), 15) as lead_id,
-            left(main.trim_text(max_by(properties['salesforcecontactid'], pull_no)), 15) as contact_id
-        from raw.hubspot_contact group by id having not max_by(archived, pull_no)
+PEOPLE = """with renewed as (
+        -- most have one version: only the others need looking for their latest
+        select id, max(pull_no) as pull_no
+        from (
+            select id, pull_no from raw.hubspot_contact
+            union all select record_id, pull_no from raw.salesforce_lead
+            union all select record_id, pull_no from raw.salesforce_contact
+        ) group by id having count(*) > 1
+    ),
+    contact as (
+        select version.id, version.pull_no, main.matching_email(properties['email']) as email, properties['hs_additional_emails'] as additional_emails,
+            left(main.trim_text(properties['salesforceleadid']), 15) as lead_id, left(main.trim_text(properties['salesforcecontactid']), 15) as contact_id
+        from raw.hubspot_contact as version
+        left join renewed on renewed.id = version.id
+        where (renewed.pull_no is null or renewed.pull_no = version.pull_no) and not archived
     ),
     record as (
-        select record_id, any_value(object_type) as object_type, max(pull_no) as pull_no, main.matching_email(max_by(email, pull_no)) as email,
-            coalesce(main.is_true(max_by(is_deleted, pull_no)), false) or coalesce(main.is_true(max_by(is_converted, pull_no)), false) as is_gone,
-            max_by(coalesce(master_record_id, ''), pull_no) as merged_into
-        from (select 'Lead' as object_type, * from raw.salesforce_lead union all select 'Contact', * from raw.salesforce_contact) group by record_id
+        select version.record_id, object_type, version.pull_no, main.matching_email(email) as email,
+            coalesce(main.is_true(is_deleted), false) or coalesce(main.is_true(is_converted), false) as is_gone,
+            coalesce(master_record_id, '') as merged_into
+        from (select 'Lead' as object_type, * from raw.salesforce_lead union all select 'Contact', * from raw.salesforce_contact) as version
+        left join renewed on renewed.id = version.record_id
+        where renewed.pull_no is null or renewed.pull_no = version.pull_no
     ),
     cluster as (
         select email from record where email is not null and not is_gone group by email having count(*) > 1
@@ -55,7 +66,7 @@ PEOPLE = """with contact as (
         select address.id, record.record_id, record.pull_no
         from address
         inner join record on record.email = address.email and not record.is_gone
-        where left(record.record_id, 15) not in (coalesce(address.lead_id, ''), coalesce(address.contact_id, ''))
+        where left(record.record_id, 15) is distinct from address.lead_id and left(record.record_id, 15) is distinct from address.contact_id
           and (coalesce(address.lead_id, '') <> '' or coalesce(address.contact_id, '') <> '' or address.email in (select email from cluster))
     )"""
 

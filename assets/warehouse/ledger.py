@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from assets.moments import naive, utc_text
+from assets.policy import NEVER_COMPARED
 from assets.problems import ConfigurationProblem
 from assets.sql import literal, transaction
 from assets.verdict import Verdict
@@ -132,6 +133,21 @@ def list_text_fallbacks(connection: duckdb.DuckDBPyConnection) -> list[str]:
         "select object_type || '.' || salesforce_field || ' (' || unknown_type || ')' from core.mapped_field where unknown_type is not null order by 1"
     ).fetchall()
     return [text for (text,) in rows]
+
+
+def describe_comparison(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """What the manifest says of the mapping: fields_compared, how many HubSpot properties; consent_fields, those of them that say whether a person may be
+    written to; never_compared, what the policy names and no run compares; notes, what a person should know of that, in sentences.
+    """
+    compared, consent = _one(
+        connection, "select count(distinct property), coalesce(list(distinct property order by property) filter (consent), []) from core.mapped_field"
+    )
+    named = connection.execute("select distinct property from main.field_mapping where rule <> 'none' order by property").fetchall()
+    never = [name for (name,) in named if name in NEVER_COMPARED]
+    notes = [f"{name} is named in [[mapping]] and is not compared: it is {NEVER_COMPARED[name]}." for name in never]
+    if not consent:
+        notes.insert(0, "No consent field is compared: nobody is warned before a person who opted out is written to. Map one with consent in bindwatch.toml.")
+    return {"fields_compared": int(compared), "consent_fields": list(consent), "never_compared": never, "notes": notes}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ SALESFORCE_COLUMNS = {
     "Email": "email", "IsDeleted": "is_deleted", "MasterRecordId": "master_record_id", "IsConverted": "is_converted",
     "ConvertedContactId": "converted_contact_id",
 }  # fmt: skip
+_NUMBERS = {"double", "currency", "percent", "int", "long"}  # in the words of describe
+_MOMENTS = {"SystemModstamp", "CreatedDate", "LastModifiedDate"}
 RAW_TABLES = {"Lead": "raw.salesforce_lead", "Contact": "raw.salesforce_contact"}
 
 
@@ -43,13 +45,15 @@ def load_salesforce(
     if "Name" not in source:  # where the user cannot see it, the parts of it do
         parts = [quoted(field) for field in ("FirstName", "LastName") if field in columns]
         source["Name"] = f"nullif(trim(concat_ws(' ', {', '.join(parts)})), '')" if parts else "cast(null as varchar)"
+    source |= {field: f"main.plain_moment({quoted(field)})" for field in columns if field in _MOMENTS}
     known = ", ".join(f"{source.get(field, 'cast(null as varchar)')} as {column}" for field, column in SALESFORCE_COLUMNS.items())
-    fields = f"map([{', '.join(literal(field) for field in mapped)}], [{', '.join(quoted(field) for field in mapped)}])"
+    plain = ", ".join(_plain(quoted(field), one) for field, one in mapped.items())
+    fields = f"map([{', '.join(literal(field) for field in mapped)}], [{plain}])"
 
     def incoming(paths: list[Path]) -> str:
         return f"""
             select coalesce(main.salesforce_id18(id), trim(id)) as record_id, *, main.salesforce_id18(id) is null as id_is_malformed from (
-                select {known}, {fields} as fields from {_salesforce_source(paths, columns, mapped)}
+                select {known}, {fields} as fields from {_salesforce_source(paths, columns)}
             )"""
 
     stamps = {"SystemModstamp": "modified_stamp", "CreatedDate": "created_stamp"}
@@ -70,13 +74,19 @@ def load_salesforce(
     return in_little_memory(connection, pull.rows + count_rows(connection, RAW_TABLES[name]), load)
 
 
-def _salesforce_source(paths: list[Path], columns: list[str], mapped: dict[str, Described]) -> str:
-    """Bulk pages and REST pages of the same record give the same text, so that a record that comes both ways is one version."""
+def _plain(text: str, described: Described) -> str:
+    """An expression for the one text of a value: bulk pages and REST pages write numbers and moments differently, and that is no new version."""
+    if described.type in _NUMBERS:
+        return f"main.plain_number({text})"
+    if described.type == "datetime":
+        return f"main.plain_moment({text})"
+    return f"lower({text})" if described.type == "boolean" else text
+
+
+def _salesforce_source(paths: list[Path], columns: list[str]) -> str:
     if paths[0].suffix == ".csv":
         return csv_source(paths, columns)
-    moments = {"SystemModstamp", "CreatedDate", "LastModifiedDate", *(field for field, one in mapped.items() if one.type == "datetime")}
     values = {field: f"record ->> {literal('$.' + '.'.join(quoted(part) for part in field.split('.')))}" for field in columns}
-    values |= {field: f"regexp_replace({values[field]}, '[+]00:?00$', 'Z')" for field in columns if field in moments}
     selected = ", ".join(f"nullif({value}, '') as {quoted(field)}" for field, value in values.items())
     return f"(select {selected} from ({from_pages(paths, 'JSON', 'records')}) as page(record))"
 
@@ -86,13 +96,15 @@ def compare_salesforce_ids(
     pull: LandedPull,
     name: str,
     columns: list[str],
+    mapped: dict[str, Described],
     floor: Floor = Floor(),  # noqa: B008
 ) -> tuple[LoadResult, list[str]]:
     """Holds all ids and stamps of "Lead" or "Contact" against what is known, and notes which ids are missing or back.
 
-    columns: Id, SystemModstamp, and fields that change without a stamp. Returns also the ids of records that are new or differ, in order.
+    columns: Id, SystemModstamp, and fields that change without a stamp; mapped: what describe says of those. Returns also the ids of records that are new
+    or differ, in order.
     """
-    others = [quoted(field) for field in columns if field not in ("Id", "SystemModstamp")]
+    others = {quoted(field): mapped.get(field, Described("string")) for field in columns if field not in ("Id", "SystemModstamp")}
 
     def listed(paths: list[Path]) -> str:
         return f"""
@@ -100,7 +112,8 @@ def compare_salesforce_ids(
             from {csv_source(paths, columns)}"""
 
     shape = f"id varchar, stamp varchar{''.join(f', {field} varchar' for field in others)}"
-    differs = "".join(f" or nullif(listed.{field}, '') is distinct from known.fields[{literal(field[1:-1])}]" for field in others)
+    listed_and_known = [(f"nullif(listed.{field}, '')", f"known.fields[{literal(field[1:-1])}]", one) for field, one in others.items()]
+    differs = "".join(f" or {_plain(now, one)} is distinct from {_plain(before, one)}" for now, before, one in listed_and_known)
     query = f"""
         with known as (
             select record_id, max_by(system_modstamp, pull_no) as stamp, max_by(fields, pull_no) as fields from {RAW_TABLES[name]} group by record_id

@@ -36,8 +36,8 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
             "granted": _values(m.consent, "granted"),
             "denied": _values(m.consent, "denied"),
         }
-        for position, m in enumerate(policy.mapping, 1)
-        for object_type in ("Lead", "Contact")
+        for position, m in enumerate(policy.mapped, 1)
+        for object_type in policy.policy.objects
         if (field := m.field_of(object_type)) is not None
     ]
     settings = [{**check, **policy.checks.get(str(check["check_name"]), CheckSetting()).model_dump()} for check in checks]

@@ -21,7 +21,9 @@
 -- Warum: Jede andere Prüfung spricht über das, was abgerufen wurde. Fehlt ein Teil, kann keine von ihnen „in Ordnung“ sagen.
 -- Sonst: Die Läufe beweisen nichts; was inzwischen kaputtgeht, bleibt unbemerkt.
 with expected(source, object) as (
-    values ('salesforce', 'Lead'), ('salesforce', 'Contact'), ('hubspot', 'contact'), ('hubspot', 'contact_archived')
+    select 'salesforce', unnest(objects) from main.policy
+    union all
+    values ('hubspot', 'contact'), ('hubspot', 'contact_archived')
 ),
 clock as (
     select clock.* from main.crm_clock as clock inner join main.current_run as run on run.run_id = clock.run_id

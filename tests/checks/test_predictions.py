@@ -117,7 +117,7 @@ def test_consent_conflict_waits_for_the_settle_time_and_ignores_records_that_are
     assert opted_in({"email": "other@example.com"}).findings("consent_conflict") == []
     assert opted_in({}, "true").findings("consent_conflict") == []
     crm = opted_in({})
-    crm.policy = crm.policy.model_validate({"mapping": [{"hubspot": "jobtitle", "salesforce": "Title"}]})
+    crm.policy = crm.policy.model_validate({"policy": {"mapping_defaults": False}, "mapping": [{"hubspot": "jobtitle", "salesforce": "Title"}]})
     assert crm.findings("consent_conflict") == [], "the pair is not mapped"
 
 

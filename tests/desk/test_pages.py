@@ -40,6 +40,18 @@ def test_the_overview_says_what_the_verdict_does_not_know(ann: Visitor) -> None:
     assert "HubSpot archived contacts 30 Mar 2026, 00:00 UTC 2 histories of 3 contacts" in ann.open().text
 
 
+def test_the_overview_says_how_many_fields_are_compared_and_warns_where_none_is_consent(home: Path, ann: Visitor) -> None:
+    publish(troubled(), home, fields_compared=22, consent_fields=["hs_email_optout", "newsletter"])
+    assert "22 fields are compared, hs_email_optout, newsletter as consent." in ann.open().text
+    publish(troubled(), home, fields_compared=21, consent_fields=[], never_compared=["email", "salesforceaccountid"])
+    page = ann.open()
+    (warning,) = [text for text in page.texts("//section[@class='verdict fail']//*[@class='stale']") if "consent" in text]
+    assert "21 fields are compared, and none of them is consent" in warning
+    assert "The policy names email; it is never compared, because it is the key." in page.text
+    german = ann.open("/", **{"Accept-Language": "de"}).text
+    assert "keines davon ist eine Einwilligung" in german and "denn es folgt dem Datensatz" in german
+
+
 def test_a_run_that_could_not_be_completed_is_unmistakable_on_every_page(home: Path, ann: Visitor) -> None:
     coverage = {"salesforce": [pull("Lead", complete=False, problem="a bulk job brought 3 of 5 rows")], "hubspot": []}
     publish(troubled(), home, "unproven", coverage=coverage, problem="HubSpot refused the token")

@@ -186,6 +186,25 @@ create or replace macro main.same_value(a, b, kind, labels, other_labels) as
         end,
         false);
 
+-- ── one text for a value that REST and a bulk job write in two notations: raw holds it (assets/warehouse/load_salesforce.py) ──
+
+-- A number: 9.9213206E7 and 99213206.0 are 99213206. What is none, or has more than 20 digits before the point, stays. The first branch is only a faster way.
+create or replace macro main.plain_number(text_value) as
+    case
+        when regexp_full_match(text_value, '0|-?[1-9][0-9]{0,17}') then text_value
+        when regexp_full_match(text_value, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?')
+        then coalesce(rtrim(rtrim(cast(try_cast(text_value as decimal(38, 18)) as varchar), '0'), '.'), text_value)
+        else text_value
+    end;
+
+-- A moment as its bulk jobs write it: UTC, with milliseconds and Z. What is none stays.
+create or replace macro main.plain_moment(text_value) as
+    case
+        when text_value like '____-__-__T__:__:__.___Z' then text_value
+        when text_value like '____-__-__T%' then coalesce(strftime(main.canonical_moment(text_value), '%Y-%m-%dT%H:%M:%S.%gZ'), text_value)
+        else text_value
+    end;
+
 -- The words of a name: runs of letters and digits, without case and accents, each once, in order. "Lee, Ann" and "ann lee" are one.
 create or replace macro main.name_words(person_name) as
     coalesce(

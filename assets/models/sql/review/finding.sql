@@ -40,7 +40,7 @@
 -- action_de: the action in German
 create or replace table review.finding as
 with weight as (
-    select property, max(case when consent then 10 when property in ('salesforceownerid', 'hubspot_owner_id') then 5 else 1 end) as weight
+    select property, max(case when consent then 10 when property = 'salesforceownerid' then 5 else 1 end) as weight
     from main.field_mapping
     group by property
 ),

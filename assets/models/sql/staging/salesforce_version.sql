@@ -56,7 +56,8 @@ from (
                 [last_modified_by_id, owner_id, account_id, master_record_id, converted_contact_id, created_by_id], lambda id: main.long_id(id))
         end as long_ids
     from (
-        select 'Lead' as object_type, * from raw.salesforce_lead
+        -- where the policy leaves Leads out, those that were pulled before it did are of no time that anybody knows
+        select 'Lead' as object_type, * from raw.salesforce_lead where (select list_contains(objects, 'Lead') from main.policy)
         union all
         select 'Contact' as object_type, * from raw.salesforce_contact
     )

@@ -68,20 +68,22 @@ lost_value as (
         select
             differing.book, differing.record_id, field.property, field.consent, field.is_writable,
             -- a tick box that is blank says no, and no is what is entered
-            case when field.kind = 'boolean' and main.is_blank(differing.hubspot_value) then 'false' else coalesce(differing.hubspot_value, '') end as hubspot_value,
-            main.switch_effect(differing.hubspot_value, differing.salesforce_value, field, knobs) as effect
+            case when field.kind = 'boolean' and main.is_blank(differing.value.hubspot) then 'false' else coalesce(differing.value.hubspot, '') end as hubspot_value,
+            main.switch_effect(differing.value.hubspot, differing.value.salesforce, field, knobs) as effect
         from (
+            -- most fields are equal as they stand
             select
                 free_contact.book, free_contact.record_id,
-                unnest(contact.property_values) as hubspot_value, unnest(record.field_values) as salesforce_value,
-                unnest(range(1, len(record.field_values) + 1)) as place
+                unnest(list_transform(
+                    list_filter(
+                        range(1, len(record.field_values) + 1), lambda place: contact.property_values[place] is distinct from record.field_values[place]),
+                    lambda place: {'place': place, 'hubspot': contact.property_values[place], 'salesforce': record.field_values[place]})) as value
             from free_contact
             inner join core.contact_value as contact on contact.contact_id = free_contact.hubspot_contact_id and contact.object_type = 'Contact'
             inner join core.record_value as record on record.record_id = free_contact.record_id
         ) as differing
-        inner join core.mapped_field as field on field.object_type = 'Contact' and field.place = differing.place
+        inner join core.mapped_field as field on field.object_type = 'Contact' and field.place = differing.value.place
         cross join main.policy as knobs
-        where differing.hubspot_value is distinct from differing.salesforce_value
     )
     where effect in ('overwrite', 'clear')
 ),

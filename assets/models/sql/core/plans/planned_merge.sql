@@ -112,7 +112,7 @@ input as (
         fill.properties as fill_properties,
         -- values are compared with duplicates by the contact's primary e-mail, and where bindings jump
         of_master.contact_id is not null and (of_master.email is distinct from loser.email or policy.follow_up = 'sticky')
-            and (select count(*) from main.field_mapping where rule in ('always_salesforce', 'two_way')) > 0 as fill_is_unknown,
+            and (select count(*) from core.mapped_field where rule in ('always_salesforce', 'two_way') and property <> 'salesforceownerid') > 0 as fill_is_unknown,
         coalesce(twice.masters > 1, false) as has_two_masters,
         held_in_group.bound_id as group_bound_id,
         coalesce(held_in_group.bound_records, 0) as group_bound_records,

@@ -121,12 +121,12 @@ moment as (
     where contact.last_sync_at > contact.bound_since + interval 5 second and contact.is_in_scope
 ),
 seen as (
-    -- how far each run had seen, by the clocks of the CRMs; one that did not get all three objects may have missed candidates
+    -- how far each run had seen, by the clocks of the CRMs; one that did not get all objects may have missed candidates
     select max(pull_no) as pull_no, max(max(watermark_to)) over (order by max(pull_no)) as seen_until
     from raw.pull
     where complete and object <> 'User'  -- whose stamps say nothing of records
     group by run_id
-    having count(distinct object) filter (where object in ('Lead', 'Contact', 'contact')) = 3
+    having list_contains(list(object), 'contact') and list_has_all(list(object), (select objects from main.policy))
 ),
 pull_after as (
     -- the first run that saw the moment: what it had pulled of a record is what the record was then, unless its stamp is later

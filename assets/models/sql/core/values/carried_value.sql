@@ -21,23 +21,25 @@ with pair as (
     where binding.bound_state = 'none' and binding.prediction = 'bind'
 ),
 differing as (
-    -- most fields are equal as they stand
+    -- most fields are equal as they stand; the lists are let go of at once
     select
-        pair.*, contact.property_values, record.field_values,
-        unnest(list_filter(
-            range(1, len(record.field_values) + 1), lambda place: contact.property_values[place] is distinct from record.field_values[place])) as place
+        pair.*,
+        unnest(list_transform(
+            list_filter(
+                range(1, len(record.field_values) + 1), lambda place: contact.property_values[place] is distinct from record.field_values[place]),
+            lambda place: {'place': place, 'hubspot': contact.property_values[place], 'salesforce': record.field_values[place]})) as value
     from pair
     inner join core.contact_value as contact on contact.contact_id = pair.hubspot_contact_id and contact.object_type = pair.object_type
     inner join core.record_value as record on record.record_id = pair.record_id
 ),
 judged as (
     select
-        differing.* exclude (property_values, field_values, place), field.property, field.rule, field.consent,
-        differing.property_values[differing.place] as hubspot_value,
-        differing.field_values[differing.place] as salesforce_value,
-        main.switch_effect(differing.property_values[differing.place], differing.field_values[differing.place], field, knobs) as effect
+        differing.* exclude (value), field.property, field.rule, field.consent,
+        differing.value.hubspot as hubspot_value,
+        differing.value.salesforce as salesforce_value,
+        main.switch_effect(differing.value.hubspot, differing.value.salesforce, field, knobs) as effect
     from differing
-    inner join core.mapped_field as field on field.object_type = differing.object_type and field.place = differing.place
+    inner join core.mapped_field as field on field.object_type = differing.object_type and field.place = differing.value.place
     cross join main.policy as knobs
 )
 select hubspot_contact_id, record_id, is_rival, property, hubspot_value, salesforce_value, rule, effect, consent, looks_different

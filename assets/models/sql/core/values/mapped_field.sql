@@ -1,5 +1,6 @@
 -- One row: a HubSpot property and the field of Lead or Contact that it is mapped to, as far as the two are compared.
--- Not compared are fields that never sync (rule none), the e-mail, which is the key, and the account, which follows the record.
+-- Not compared are fields that never sync (rule none), the e-mail, which is the key, the account, which follows the record, and what one of the CRMs does
+-- not have (of the default list: what somebody wrote is there). Where a CRM was not asked, nothing is left out.
 --
 -- property: the HubSpot property
 -- object_type: Lead or Contact
@@ -55,4 +56,6 @@ left join raw.salesforce_field as field on field.object_type = mapping.object_ty
 left join raw.hubspot_property as property on property.property = mapping.property
 left join kind_of_type on kind_of_type.type = field.type
 left join kind_of_property on kind_of_property.type = property.type
-where mapping.rule <> 'none' and mapping.property not in ('email', 'salesforceaccountid');
+where mapping.rule <> 'none' and mapping.property not in ('email', 'salesforceaccountid')
+  and (field.field is not null or mapping.object_type not in (select object_type from raw.salesforce_field))
+  and (property.property is not null or not exists (from raw.hubspot_property));
