@@ -452,6 +452,20 @@ def _without(tale: Tale, places: range) -> Tale:
     return shorter
 
 
+def _settled_at(contact: HubSpotContact, at: datetime) -> datetime | None:
+    """What a record held then, the contact's last sync before `at` knew."""
+    told = [version.at for version in contact.history.get("salesforcelastsynctime", []) if version.at < at - timedelta(seconds=5)]
+    return min(told[-1], at - timedelta(minutes=20)) if told else None
+
+
+def _change_rows(record: SalesforceRecord) -> list[dict[str, Any]]:
+    return [
+        {"history_id": change.id, "record_id": record.id, "object_type": record.type, "field": change.field, "changed_at": _iso(change.at),
+         "changed_by_id": id18(change.by), "old_value": change.old, "new_value": change.new, "pull": "pull"}
+        for change in record.history
+    ]  # fmt: skip
+
+
 def _described_fields() -> list[list[Any]]:
     """What describe tells of the mapped fields: object, name, type, whether somebody may write it."""
     sides = (("Lead", 0), ("Contact", 1))
@@ -465,20 +479,6 @@ def _described_properties() -> list[list[Any]]:
     """What HubSpot tells of the mapped properties: name, type, form field."""
     described = {name: HUBSPOT_TYPES.get(name, {"type": "string", "fieldType": "text"}) for name in MAPPING}
     return [[name, one["type"], one["fieldType"]] for name, one in described.items()]
-
-
-def _settled_at(contact: HubSpotContact, at: datetime) -> datetime | None:
-    """What a record held then, the contact's last sync before `at` knew."""
-    told = [version.at for version in contact.history.get("salesforcelastsynctime", []) if version.at < at - timedelta(seconds=5)]
-    return min(told[-1], at - timedelta(minutes=20)) if told else None
-
-
-def _change_rows(record: SalesforceRecord) -> list[dict[str, Any]]:
-    return [
-        {"history_id": change.id, "record_id": record.id, "object_type": record.type, "field": change.field, "changed_at": _iso(change.at),
-         "changed_by_id": id18(change.by), "old_value": change.old, "new_value": change.new, "pull": "pull"}
-        for change in record.history
-    ]  # fmt: skip
 
 
 def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:

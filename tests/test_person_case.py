@@ -96,7 +96,7 @@ def test_it_names_account_and_owner_of_the_record_that_is_bound() -> None:
 def test_a_value_to_enter_is_a_step_of_its_own_beside_the_conversion_that_would_lose_it() -> None:
     crm = Crm(opt_out="as_mapped")
     crm.lead(1, fields={"Title": "CEO", "HasOptedOutOfEmail": "true"})
-    kept = crm.salesforce_contact(1, fields={"Title": "Buyer"})
+    kept = crm.salesforce_contact(1, fields={"Title": "Buyer", "HasOptedOutOfEmail": "false"})
     crm.contact(bound=BOUND, properties={"jobtitle": "CEO", "hs_email_optout": "true"}, synced=day(12))
     ordinary = {"master_id": kept, "loser_id": None}
     assert case(crm)["steps"] == [

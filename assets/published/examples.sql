@@ -31,15 +31,6 @@ select hubspot_contact_id, record_id, property, hubspot_value, salesforce_value,
 -- overwritten_value: Which properties were overwritten most often?
 select property, count(*) as times from overwritten_value group by property order by times desc;
 
--- value_source: Which values did a jump bring that belong to somebody else?
-select hubspot_contact_id, switched_at, property, value_before, value_after from value_source where source = 'foreign' order by switched_at desc;
-
--- salesforce_user: Who works in the CRM, and which of them is the integration?
-select user_id, name, is_active, is_integration from salesforce_user order by name;
-
--- typed_value: Which values did a person type, and when?
-from typed_value limit 20;
-
 -- merge_event: Which merges broke a contact's sync, or cost the contact?
 select loser_id, survivor_id, merged_at, hubspot_contact_id, outcome from merge_event where outcome in ('sync_broken', 'contact_deleted');
 
@@ -74,6 +65,9 @@ select policy, source, predictions, hits, hit_rate, low, high from prediction_sc
 select check_name, urgency, deadline_at, hubspot_contact_id, reason, action from finding
 where status in ('open', 'acknowledged')
 order by list_position(['now', 'soon', 'later'], urgency), list_position(['unproven', 'block', 'warn'], severity), deadline_at nulls last;
+
+-- person_case: Whose matter comes first, and what is to be done about it?
+select rank, display_name, account_name, urgency, harm, steps from person_case where status <> 'waived' order by rank limit 20;
 
 -- finding_event: When did a finding begin, end and begin again?
 select fingerprint, event, happened_at from finding_event order by fingerprint, happened_at;
@@ -114,3 +108,12 @@ select run_no, finished_at, verdict, findings_open, findings_new from run order 
 -- check_run: Since when does a check find more than before?
 select run.run_no, check_run.check_name, check_run.findings
 from check_run inner join run on run.run_id = check_run.run_id order by check_run.check_name, run.run_no;
+
+-- value_source: Whose were the values that came with jumps?
+select source, by_user_name, count(*) as times from value_source group by all order by times desc;
+
+-- salesforce_user: Who created or changed what was pulled, and which of them is the integration?
+select user_id, name, is_active, is_integration from salesforce_user order by name;
+
+-- typed_value: What did people type last into records that are to be merged?
+select record_id, property, value, typed_at from typed_value where record_id is not null order by typed_at desc;

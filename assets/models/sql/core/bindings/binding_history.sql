@@ -16,6 +16,7 @@ create or replace table core.binding_history as
 with id_version as (
     select
         hubspot_contact_id, read_from_id, property, changed_at, source_type, pull_no,
+        coalesce(source_type = 'MERGE_CONTACTS', false) as is_of_merge,
         coalesce(main.salesforce_id18(value), '') as id   -- '' is "cleared or malformed", null would be "not written"
     from staging.hubspot_property_version
     where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
@@ -36,10 +37,11 @@ long_version as (
 moment as (
     select
         hubspot_contact_id, read_from_id, changed_at,
-        max_by(id, pull_no) filter (where property = 'salesforceleadid') as lead_id,
-        max_by(id, pull_no) filter (where property = 'salesforcecontactid') as contact_id,
-        max_by(source_type, pull_no) filter (where property = 'salesforceleadid') as lead_source,
-        max_by(source_type, pull_no) filter (where property = 'salesforcecontactid') as contact_source,
+        -- what a merge of contacts writes stands last
+        max_by(id, (pull_no, is_of_merge)) filter (where property = 'salesforceleadid') as lead_id,
+        max_by(id, (pull_no, is_of_merge)) filter (where property = 'salesforcecontactid') as contact_id,
+        max_by(source_type, (pull_no, is_of_merge)) filter (where property = 'salesforceleadid') as lead_source,
+        max_by(source_type, (pull_no, is_of_merge)) filter (where property = 'salesforcecontactid') as contact_source,
         max(pull_no) as pull_no
     from long_version
     group by hubspot_contact_id, read_from_id, changed_at
