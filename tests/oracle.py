@@ -79,6 +79,11 @@ class Portal:
         wanted = {h.email} | (set(h.additional) if self.knobs["secondary_email_matches"] else set())
         return sorted((s for s in self.records.values() if s.state == "live" and s.email in wanted), key=lambda s: (s.created, s.id))
 
+    def clusters(self) -> dict[str, list[Record]]:
+        live = [s for s in self.records.values() if s.state == "live" and s.email]
+        found = {str(s.email): [r for r in live if r.email == s.email] for s in live}
+        return {email: members for email, members in found.items() if len(members) > 1}
+
     def live_bound(self, h: Contact) -> Record | None:
         s = self.records.get(h.bound or "")
         return s if s is not None and s.state == "live" else None
@@ -186,7 +191,10 @@ def moment(value: str) -> datetime | None:
 def day_of(value: str) -> date | None:
     text = plain(value)
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        return date.fromisoformat(text)
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            return None
     at = moment(text)
     return at.date() if at and (at.hour, at.minute, at.second, at.microsecond) == (0, 0, 0, 0) else None
 
@@ -242,8 +250,7 @@ def stance(f: Field, value: str | None) -> str:
     if isinstance(f.consent, tuple):
         granted, denied = f.consent
         text = plain(value or "")
-        labels = {text, f.hubspot_labels.get(text), f.salesforce_labels.get(text)}
-        return "blank" if is_blank(value) else "agreed" if labels & set(granted) else "denied" if labels & set(denied) else "unknown"
+        return "blank" if is_blank(value) else "agreed" if text in granted else "denied" if text in denied else "unknown"
     told = truth(value)
     if told is None:
         return "unknown"
@@ -256,7 +263,7 @@ def effect(f: Field, object_type: str, hv: str | None, rv: str | None, knobs: di
     if f.rule == "none":
         return None
     if f.property == "hs_email_optout" and knobs["opt_out"] == "sticky":
-        return "overwrite" if truth(rv) is True and truth(hv) is False else None
+        return "overwrite" if truth(rv) is True and truth(hv) is not True else None
     hv_blank, rv_blank = is_blank(hv), is_blank(rv)
     if hv_blank and rv_blank:
         return None
@@ -319,7 +326,9 @@ class Found:
 
 
 def findings(portal: Portal) -> list[Found]:
-    return [found for h in portal.contacts for found in findings_of(portal, h)]
+    """What switches, clusters and addresses give rise to. A finding that names no contact is named by the e-mail."""
+    of_contacts = [found for h in portal.contacts for found in [*findings_of(portal, h), *findings_of_addresses(portal, h)]]
+    return of_contacts + [found for email in portal.clusters() for found in findings_of_cluster(portal, email, of_contacts)]
 
 
 def findings_of(portal: Portal, h: Contact) -> list[Found]:
@@ -386,7 +395,7 @@ def findings_of(portal: Portal, h: Contact) -> list[Found]:
             note("opt_out_imminent", "block", out, {"hs_email_optout"}, [("consent", True)])
 
     optout = fields.get("hs_email_optout")
-    if optout and optout.rule != "none" and h.email and truth(h.properties.get("hs_email_optout")) is False:
+    if optout and optout.rule != "none" and h.email and truth(h.properties.get("hs_email_optout")) is not True:
         denied = [
             s for s in portal.records.values()
             if s.state == "live" and s.email == h.email and truth(s.fields.get(optout.of(s.type) or "")) is True
@@ -395,3 +404,46 @@ def findings_of(portal: Portal, h: Contact) -> list[Found]:
         if denied:
             note("consent_conflict", "block", denied, {"hs_email_optout"}, [("consent", True)])
     return found
+
+
+def findings_of_addresses(portal: Portal, h: Contact) -> list[Found]:
+    """An unbound contact with several records to choose from; a contact bound to the record of somebody else's address. (All stamps are older than the
+    settle time here but for the record's own.)"""
+    found: list[Found] = []
+    own = portal.clusters().get(h.email or "", [])
+    if h.bound is None and own and (h.listed or not portal.knobs["inclusion_list_id"]):
+        severity = "block" if len({s.owner for s in own}) > 1 else "warn"
+        found.append(Found("ambiguous_first_binding", h.id, severity, frozenset(s.id for s in own), frozenset(), len(own), "drift", None, "later"))
+    b = portal.live_bound(h)
+    settled = portal.as_of - timedelta(minutes=portal.knobs["settle_minutes"])
+    if b and b.email and h.email and b.email not in (h.email, *h.additional) and b.modified < settled:
+        found.append(Found("mislinked_email", h.id, "block", frozenset(), frozenset(), 0, "mixed_people", None, "soon"))
+    return found
+
+
+def risk_of(portal: Portal, email: str, found: list[Found]) -> str:
+    ids = {s.id for s in portal.clusters()[email]}
+    concerned = [h for h in portal.contacts if h.email == email] or [h for h in portal.contacts if ids & {r.id for r in portal.rivals(h)}]
+    told = {f.check for f in found if f.contact in {h.id for h in concerned}}
+    return "unsafe" if "unsafe_duplicate" in told else "switchable" if "switchable_duplicate" in told else "latent"
+
+
+def findings_of_cluster(portal: Portal, email: str, of_contacts: list[Found]) -> list[Found]:
+    members = portal.clusters()[email]
+    found: list[Found] = []
+    ids, roles = frozenset(s.id for s in members), portal.knobs["role_mailboxes"]
+    pairs = [(a, b) for at, a in enumerate(members) for b in members[at + 1 :]]
+    differ = any(look_different(a.name, b.name, email, roles) for a, b in pairs)
+    if differ and (email.partition("@")[0] in roles or not any(words(a.name) & words(b.name) for a, b in pairs)):
+        found.append(Found("shared_mailbox", email, "warn", ids, frozenset(), 0, "mixed_people", None, "soon"))
+    if not any(h.email == email for h in portal.contacts) and risk_of(portal, email, of_contacts) == "latent":
+        found.append(Found("latent_duplicate", email, "warn", ids, frozenset(), 0, "none", None, "later"))
+    return found
+
+
+def place_in_the_worklist(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        row["severity"] != "unproven", ["now", "soon", "later"].index(row["urgency"]), ["unproven", "block", "warn"].index(row["severity"]),
+        HARMS.index(row["harm"]), row["deadline_at"] is None, row["deadline_at"] or datetime.max, -row["blast_radius"], row["first_seen_at"],
+        row["fingerprint"],
+    )  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from assets.policy import Policy
+from assets.published.worklist import ORDER
 from sandbox.world import id18
 from tests.crm import Crm, contact_id, day, lead_id
-from tests.oracle import HARMS, SWITCH_CHECKS, Contact, Field, Portal, Record, findings
+from tests.oracle import SWITCH_CHECKS, Contact, Field, Portal, Record, findings, place_in_the_worklist, risk_of
 
 INTEGRATION, USERS = id18("0055e000000Int1"), [id18("0055e000000Usr1"), id18("0055e000000Usr2")]
 NAMES = ["Ann Lee", "ann LEE", "Lee, Ann", "Ánn Müller", "Ann Muller", "Bob Hall", "Иван Петров", "Ivan Petrov", "李 安", "", "Li 安"]
@@ -40,15 +41,19 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "hs_email_optout": ("HasOptedOutOfEmail", "HasOptedOutOfEmail", "boolean", "bool", "boolean"),
     "no_calls": ("DoNotCall", "DoNotCall", "boolean", "bool", "boolean"),
     "newsletter": ("Newsletter__c", "Newsletter__c", "boolean", "bool", "boolean"),
+    "stage": ("Stage__c", "Stage__c", "string", "enumeration", "picklist"),
     "basis": ("Basis__c", "Basis__c", "picklist", "enumeration", "picklist"),
 }
 PARENT, OTHER_PARENT = id18("0015e00000AbCdE"), id18("0015e00000aBcDe")
 VALUES: dict[str, list[str]] = {
-    "text": ["Müller", "Mu\u0308ller", " M\u00fcller\u00a0", "Main St 1\r\nBerlin", "Main St 1\nBerlin", "Main St 1\rBerlin", "Main\u00a0St 1\nBerlin", "müller"],
+    "text": ["Müller", "Mu\u0308ller", " M\u00fcller\u00a0", "Main St 1\r\nBerlin", "Main St 1\nBerlin", "Main St 1\rBerlin", "Main\u00a0St 1\nBerlin", "müller", "Main\u202fSt 1\nBerlin", "Main St  1\nBerlin",
+        "Müller\u200b"],
     "phone": ["+49 30 1234567", "0049301234567", "+49 (30) 123-45.67", "493012345678", "112", "1 12", "call me", "0301234567"],
     "boolean": ["true", "Yes", "1", "false", "No", "0", "FALSE", "maybe"],
-    "number": ["5", "5.0", "5.00", "50E-1", "9.9213206E7", "99213206", "123456789012345678", "123456789012345679", "-0", "0", "many", "0.1", ".1"],
-    "date": ["2026-03-01", "1772323200000", "2026-03-01T00:00:00Z", "2026-03-01T00:00:00.000+0000", "2026-03-02", "soon", "1969-12-31", "-86400000"],
+    "number": ["5", "5.0", "5.00", "50E-1", "9.9213206E7", "99213206", "123456789012345678", "123456789012345679", "-0", "0", "many", "0.1", ".1", "1e40", "1" + "0" * 40, "1,000",
+        "1000", "+5", "5 %"],
+    "date": ["2026-03-01", "1772323200000", "2026-03-01T00:00:00Z", "2026-03-01T00:00:00.000+0000", "2026-03-02", "soon", "1969-12-31", "-86400000", "2026-02-30",
+        "2026-03-01T10:00:00Z"],
     "datetime": [
         "2026-03-01T10:00:00Z", "2026-03-01T10:00:00.000Z", "2026-03-01T12:00:00.000+0200", "1772359200000", "2026-03-01T10:00:00.001Z", "1772359200001", "soon",
     ],
@@ -57,7 +62,7 @@ VALUES: dict[str, list[str]] = {
     "id": [PARENT, PARENT[:15], OTHER_PARENT, OTHER_PARENT[:15], "none"],
     "employees": ["1-5", "5-25", "1000+", "500-1000", "5", "1000", "1200", "7", "26", "many"],
     "basis": ["yes_mail", "Agreed by mail", "Agreed", "no", "Refused", "Verweigert", "perhaps"],
-    "consent": ["true", "Yes", "1", "false", "0", "No"],
+    "consent": ["true", "Yes", "1", "false", "0", "No", "maybe"],
 }  # fmt: skip
 BLANKS = ["", None, " ", "\u00a0", ""]
 
@@ -74,7 +79,7 @@ def knobs_of(draw: random.Random) -> dict[str, Any]:
 
 def fields_of(draw: random.Random) -> list[Field]:
     consent = {"hs_email_optout": "opted_out", "no_calls": "opted_out", "newsletter": "opted_in", "basis": BASIS}
-    labels = {"tier": (HS_TIER, SF_TIER), "interests": (HS_TIER, SF_TIER), "basis": (HS_BASIS, SF_BASIS)}
+    labels = {"tier": (HS_TIER, SF_TIER), "stage": (HS_TIER, {}), "interests": (HS_TIER, SF_TIER), "basis": (HS_BASIS, SF_BASIS)}
     found = []
     for name, (lead, contact, _, _, kind) in SHAPES.items():
         rule = "two_way" if name == "salesforceownerid" else "none" if name == "never" else draw.choice(RULES)
@@ -84,12 +89,14 @@ def fields_of(draw: random.Random) -> list[Field]:
     return found
 
 
-def value(draw: random.Random, name: str) -> str | None:
+def value(draw: random.Random, name: str, side: str) -> str | None:
     if name == "salesforceownerid":
         return draw.choice([USERS[0], USERS[0][:15], USERS[1], ""])
     if draw.random() < 0.4:
         return draw.choice(BLANKS)
     kind = SHAPES[name][4]
+    if side == "Salesforce" and kind == "employees":
+        return draw.choice([number for number in VALUES[kind] if number.isdigit()])
     listed = "consent" if name in ("hs_email_optout", "no_calls", "newsletter") else "basis" if name == "basis" else kind
     return draw.choice(VALUES[listed])
 
@@ -109,7 +116,7 @@ def portal_of(draw: random.Random, worlds: int) -> Portal:
             number += 1
             record_id = draw.choice([lead_id, contact_id])(number)
             modified = draw.choice(moments)
-            fields = {field: value(draw, name) for name in touched if (field := SHAPES[name][0 if record_id.startswith("00Q") else 1])}
+            fields = {field: value(draw, name, "Salesforce") for name in touched if (field := SHAPES[name][0 if record_id.startswith("00Q") else 1])}
             owner = draw.choice(USERS)
             if "salesforceownerid" in touched:
                 fields["OwnerId"] = owner
@@ -136,7 +143,7 @@ def portal_of(draw: random.Random, worlds: int) -> Portal:
             portal.contacts.append(
                 Contact(
                     str(1000 + len(portal.contacts)), draw.choice([email] * 9 + [None]), [], draw.choice(NAMES), bound, day(2) if bound else None, synced,
-                    {name: value(draw, name) for name in touched}, draw.random() < 0.8,
+                    {name: value(draw, name, "HubSpot") for name in touched}, draw.random() < 0.8,
                 )
             )  # fmt: skip
             if email == own and portal.contacts[-1].email:
@@ -189,13 +196,16 @@ def crm_of(portal: Portal) -> Crm:
     return crm
 
 
-COMPARED = SWITCH_CHECKS | {"consent_conflict"}
+COMPARED = SWITCH_CHECKS | {"consent_conflict", "ambiguous_first_binding", "mislinked_email", "shared_mailbox", "latent_duplicate"}
+FOLLOW_THE_RUN_BOOK = {"unsafe_duplicate", "switchable_duplicate", "ambiguous_first_binding", "shared_mailbox", "latent_duplicate"}
 
 
 def named(row: dict[str, Any]) -> tuple[list[str], int]:
-    """The records that a finding names, and its blast radius without them. One of those that a conflict is about is the record of the finding itself."""
+    """The records that a finding names, and its blast radius without them. Where it is about all of several records, one of them is its own."""
     rivals = set(row["rival_ids"] or [])
-    about = rivals | ({row["salesforce_id"]} if row["check_name"] == "consent_conflict" else set())
+    if row["check_name"] == "mislinked_email":  # the page does not say whom it names
+        return [], 0
+    about = rivals if row["check_name"] in SWITCH_CHECKS | {"ambiguous_first_binding"} else (rivals | {row["salesforce_id"]}) - {None}
     return sorted(about), row["blast_radius"] - len(rivals)
 
 
@@ -229,19 +239,49 @@ def differences(seed: int, worlds: int) -> list[str]:
         "finding",
         {
             (f.check, f.contact): {
-                "severity": f.severity, "lost": sorted(f.lost), "names": (sorted(f.rivals), f.blast - len(f.rivals)), "harm": f.harm, "deadline": f.deadline,
+                "severity": f.severity, "lost": sorted(f.lost), "names": (sorted(f.rivals), f.blast - len(f.rivals) if f.check in SWITCH_CHECKS | {"consent_conflict"} else 0), "harm": f.harm, "deadline": f.deadline,
                 "urgency": f.urgency,
             }
             for f in findings(portal)
         },
         {
-            (row["check_name"], row["hubspot_contact_id"]): {
+            (row["check_name"], row["email"] if row["check_name"] in ("shared_mailbox", "latent_duplicate") else row["hubspot_contact_id"]): {
                 "severity": row["severity"], "lost": sorted(row["fields_at_risk"] or []), "names": named(row),
                 "harm": row["harm"], "deadline": row["deadline_at"], "urgency": row["urgency"],
             }
             for row in open_ones
         },
     )  # fmt: skip
+    hold(
+        "risk", {email: risk_of(portal, email, findings(portal)) for email in portal.clusters()},
+        {row["email"]: row["risk"] for row in crm.rows("core.duplicate_cluster")},
+    )  # fmt: skip
+    every = crm.rows(f"select * from review.finding where status <> 'resolved' order by {ORDER}")
+    hold("order", dict(enumerate(r["fingerprint"] for r in sorted(every, key=place_in_the_worklist))), dict(enumerate(r["fingerprint"] for r in every)))
+    return [*told, *broken_promises(portal, crm, every, bindings)]
+
+
+def broken_promises(portal: Portal, crm: Crm, every: list[dict[str, Any]], bindings: dict[str, dict[str, Any]]) -> list[str]:
+    """Nothing bound is predicted to move unseen; a finding asks for the first step of its run-book; no step takes a record from under a contact."""
+    told = []
+    named = {name for row in every if row["suite"] in ("duplicates", "bindings") for name in (row["hubspot_contact_id"], row["salesforce_id"])}
+    for row in bindings.values():
+        moves = row["bound_state"] == "live" and (row["prediction"], row["rule"]) in (("switch", 11), ("ambiguous", 17))
+        if moves and not {row["hubspot_contact_id"], row["bound_id"]} & named:
+            told.append(f"nobody is told of {row}")
+    advice = crm.rows("core.merge_advice")
+    first = {(row["reason"], row["reason_de"]) for row in advice if row["step"] == 1}
+    told += [f"no first step: {row}" for row in every if row["check_name"] in FOLLOW_THE_RUN_BOOK and (row["action"], row["action_de"]) not in first]
+    held = {row["bound_id"] for row in bindings.values()}
+    told += [f"takes what is bound: {row}" for row in advice if row["action"] == "merge" and row["loser_id"] in held]
+    told += [f"late consent: {row}" for row in advice if {f.property for f in portal.fields if f.consent} & set(row["enter_after"])]
+    contacts = {h.id: h for h in portal.contacts}
+    for row in advice:
+        if row["book"].startswith("#") and row["action"] in ("merge", "convert"):
+            h = contacts[row["book"][1:]]
+            own = portal.live_bound(h) or portal.records.get(portal.prediction(h)[1] or "")
+            if (own and own.email not in (h.email, *h.additional, None)) or any(portal.stranger(h, r) for r in portal.rivals(h)):
+                told.append(f"merges a stranger: {row}")
     return told
 
 
