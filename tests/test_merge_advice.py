@@ -217,6 +217,40 @@ def test_a_strangers_record_is_never_merged(email: str | None, additional: str, 
     assert RIVAL in row["reason"]
 
 
+@pytest.mark.parametrize("name", ["Ann Lee", "Bob Hall"])
+def test_a_lead_that_became_a_contact_with_another_e_mail_is_asked_about_before_its_rival_is_touched(name: str) -> None:
+    crm = Crm()
+    kept = crm.salesforce_contact(9, email="new@example.com")
+    crm.lead(1, converted_to=kept)
+    crm.lead(2, name=name)
+    crm.contact(bound=BOUND)
+    assert steps(crm) == [("manual", None, None)]
+    (row,) = crm.rows("core.merge_advice")
+    assert f"Contact 101 will be bound to {kept}, " in row["reason"]
+    assert row["reason_de"].startswith(f"Kontakt 101 wird mit {kept} verknüpft, ")
+    assert RIVAL in row["reason"]
+    assert {row["action"] for row in crm.findings() if row["check_name"] in ("unsafe_duplicate", "switchable_duplicate")} == {row["reason"]}
+
+
+def test_a_lead_that_became_a_contact_with_another_address_of_the_person_takes_its_rival_in() -> None:
+    crm = Crm()
+    kept = crm.salesforce_contact(9, email="new@example.com")
+    crm.lead(1, converted_to=kept)
+    crm.lead(2)
+    crm.contact(bound=BOUND, additional="new@example.com")
+    assert steps(crm) == [("convert", kept, RIVAL)]
+
+
+@pytest.mark.parametrize(("first_sync", "words"), [("oldest_created", f"will be bound to {BOUND}"), ("unknown", f"could be bound to any of {BOUND}, {RIVAL}")])
+def test_records_of_two_people_at_the_addresses_of_an_unbound_contact_are_asked_about(first_sync: str, words: str) -> None:
+    crm = Crm(secondary_email_matches=True, first_sync=first_sync)
+    crm.lead(1)
+    crm.lead(2, email="old@example.com", name="Bob Hall", created=day(3))
+    crm.contact(additional="old@example.com", properties={"firstname": "Carla", "lastname": "Ruiz"})
+    assert steps(crm) == [("manual", None, None)]
+    assert words in crm.rows("core.merge_advice")[0]["reason"]
+
+
 def test_a_rival_that_another_contact_is_bound_to_stays() -> None:
     crm = bound_elsewhere("old@example.com", "old@example.com")
     crm.contact("102", email="other@example.com", bound=RIVAL, synced=day(12))

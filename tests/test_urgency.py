@@ -65,7 +65,15 @@ def test_consent_comes_before_other_values() -> None:
     out = unsafe(26, rival={"HasOptedOutOfEmail": "true"}, hs_email_optout="false")
     assert rated(out, "unsafe_duplicate") == ("consent", day(26) + QUARTER, "now")
     assert rated(out, "opt_out_imminent") == ("consent", day(26) + QUARTER, "now")
-    assert rated(out, "consent_conflict") == ("consent", None, "later")
+    assert rated(out, "consent_conflict") == ("consent", day(26) + QUARTER, "later"), "the switch that will settle it is due, and no check of switches"
+    assert rated(unsafe(4, rival={"HasOptedOutOfEmail": "true"}, hs_email_optout="false"), "consent_conflict") == ("consent", None, "later")
+    assert rated(unsafe(29.995, rival={"HasOptedOutOfEmail": "true"}, hs_email_optout="false"), "unsafe_duplicate")[2] == "now"
+
+
+def test_what_a_person_agreed_to_is_about_consent_also_where_the_rival_looks_like_somebody_else() -> None:
+    stranger = unsafe(26, "Bob Hall", rival={"HasOptedOutOfEmail": "true"}, hs_email_optout="false")
+    assert rated(stranger, "opt_out_imminent") == ("consent", day(26) + QUARTER, "now")
+    assert rated(stranger, "switch_imminent")[0] == "mixed_people"
 
 
 def test_a_deleted_record_can_be_undeleted_for_fifteen_days() -> None:

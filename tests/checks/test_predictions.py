@@ -69,6 +69,7 @@ CONSENT = {"granted": ["Consent given"], "denied": ["Consent withdrawn"]}
     [
         ("opted_in", "false", "true", True), ("opted_in", "", "true", True), ("opted_in", "true", "false", False), ("opted_in", "true", "maybe", True),
         ("opted_out", "true", "false", True), ("opted_out", "", "false", False), ("opted_out", "false", "true", False), (True, "true", "false", True),
+        ("opted_out", "maybe", "false", True), ("opted_out", "maybe", "true", False),
         (CONSENT, "Consent withdrawn", "Consent given", True), (CONSENT, "", "Consent given", True), (CONSENT, "Legitimate interest", "Consent given", True),
         (CONSENT, "Consent given", "Legitimate interest", True), (CONSENT, "Consent given", "Consent withdrawn", False),
         (CONSENT, "Consent withdrawn", "", False),

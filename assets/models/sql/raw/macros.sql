@@ -254,7 +254,8 @@ create or replace macro main.loses_consent(hubspot_value, salesforce_value, cons
     not main.is_known_consent(salesforce_value, consent, granted, denied)
     or case
         when consent = 'opted_out'
-        then main.says_yes(hubspot_value, consent, granted) and not main.says_yes(salesforce_value, consent, granted)
+        then (main.says_yes(hubspot_value, consent, granted) or not main.is_known_consent(hubspot_value, consent, granted, denied))
+            and not main.says_yes(salesforce_value, consent, granted)
         else main.says_yes(salesforce_value, consent, granted) and not main.says_yes(hubspot_value, consent, granted)
     end;
 

@@ -97,20 +97,24 @@ consent_property as (
     select list(property) as properties from core.mapped_property where consent
 ),
 harmful as (
-    -- what a switch would do is the worst of what the check says and whom it concerns
+    -- what a switch would do is the worst of what the check says and whom it concerns; a check about consent is about consent
     select
         f.* exclude (about, own_harm, own_deadline),
-        case when f.about = 'switch' and list_has_any(f.rival_ids, threat.stranger_ids) then 'mixed_people'
-        else case when f.about = 'switch' and list_has_any(f.fields_at_risk, consent_property.properties) then 'consent' else f.own_harm end end as harm,
+        case
+            when f.about = 'switch' and f.own_harm <> 'consent' and list_has_any(f.rival_ids, threat.stranger_ids) then 'mixed_people'
+            when f.about = 'switch' and list_has_any(f.fields_at_risk, consent_property.properties) then 'consent'
+            else f.own_harm
+        end as harm,
         f.own_deadline,
         -- two people who become one is the worst of it, but how soon follows from what would happen to the values
-        (f.own_harm in ('consent', 'overwritten') or list_has_any(f.fields_at_risk, consent_property.properties)) as is_soon,
+        f.own_harm = 'consent' or (f.about = 'switch' and f.own_harm = 'overwritten') or list_has_any(f.fields_at_risk, consent_property.properties) as is_soon,
         f.about = 'switch' as is_of_switch,
         threat.is_predicted,
         threat.switch_by,
-        threat.was_edited_lately
+        threat.was_edited_lately and (f.about = 'switch' or f.check_name = 'switch_happened') as was_edited_lately
     from current_finding as f
-    left join core.threat as threat on threat.hubspot_contact_id = f.hubspot_contact_id and (f.about = 'switch' or f.check_name = 'switch_happened')
+    left join core.threat as threat
+        on threat.hubspot_contact_id = f.hubspot_contact_id and (f.about = 'switch' or f.check_name = 'switch_happened' or f.own_harm = 'consent')
     cross join consent_property
 ),
 timed as (
@@ -118,15 +122,15 @@ timed as (
         * exclude (own_deadline, is_soon, is_of_switch, is_predicted, switch_by, was_edited_lately, is_deleting, as_of),
         case
             when is_of_switch and is_predicted then 'now'
-            when deadline_at <= run_clock.as_of + interval 24 hour then 'now'
+            when deadline_at between run_clock.as_of and run_clock.as_of + interval 24 hour then 'now'
             when check_name = 'deletion_setting_dangerous' and is_deleting then 'now'
-            when deadline_at <= run_clock.as_of + interval 15 day or harm = 'mixed_people' or was_edited_lately then 'soon'
+            when deadline_at between run_clock.as_of and run_clock.as_of + interval 15 day or harm = 'mixed_people' or was_edited_lately then 'soon'
             else 'later'
         end as urgency
     from (
         select
             *,
-            coalesce(own_deadline, case when is_of_switch and is_predicted and is_soon then switch_by end) as deadline_at,
+            coalesce(own_deadline, case when is_predicted and is_soon then switch_by end) as deadline_at,
             bool_or(check_name in ('contact_deleted_by_sync', 'merged_into_unbound') and harm = 'deleted') over () as is_deleting
         from harmful
     )

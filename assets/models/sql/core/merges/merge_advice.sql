@@ -149,7 +149,8 @@ plan as (
         run_book.is_shared_mailbox,
         master.object_type = 'Lead' and has_contacts.book is not null and not coalesce(master_held.is_in_scope, true) as must_enter_list,
         watching.contact_id is not null or run_book.is_of_strangers as must_ask,
-        coalesce(watching.bound_id, run_book.bound_id) as asked_id,
+        coalesce(watching.bound_id, run_book.own_id) as asked_id,
+        watching.bound_id is not null or run_book.bound_id is not null as asked_is_bound,
         other_book.book is not null as is_part_of_another,
         list_sort(list_distinct(list_filter(
             list_append(coalesce(holding.contact_ids, cast([] as varchar[])), run_book.hubspot_contact_id), lambda id: id is not null))) as other_contact_ids,
@@ -169,7 +170,7 @@ beside as (
     -- the records that a contact is asked about: those that could draw it away
     select plan.book, array_to_string(list(record.record_id order by record.record_id), ', ') as record_ids
     from plan
-    inner join core.run_book_record as record on record.book = plan.book and record.record_id <> plan.asked_id
+    inner join core.run_book_record as record on record.book = plan.book and record.record_id is distinct from plan.asked_id
     where plan.must_ask
     group by plan.book
 ),
@@ -310,9 +311,12 @@ select
         when step.action = 'manual' and step.is_part_of_another
         then format('Contact {}, which is bound to {}, has this e-mail as an additional one: what is to be done with {} is part of its own run-book.',
             step.hubspot_contact_id, step.asked_id, beside.record_ids)
+        when step.action = 'manual' and step.must_ask and step.asked_id is null
+        then format('Contact {} could be bound to any of {}, and they look like different people. Check whose record each is. Give the ones of other people an e-mail of their own.',
+            step.hubspot_contact_id, beside.record_ids)
         when step.action = 'manual' and step.must_ask
-        then format('Contact {} is bound to {}, which has another e-mail or looks like another person; its own e-mail is that of {}. Check whose record {} is. If it is the wrong one, enter HubSpot''s values in the right one: the binding moves there, on purpose, and {} stays.',
-            step.hubspot_contact_id, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
+        then format('Contact {} {} bound to {}, which has another e-mail or looks like another person; its own e-mail is that of {}. Check whose record {} is. If it is the wrong one, enter HubSpot''s values in the right one: the binding moves there, on purpose, and {} stays.',
+            step.hubspot_contact_id, case when step.asked_is_bound then 'is' else 'will be' end, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
         when step.action = 'manual' and not step.has_several_contacts
         then format('Contact {} is outside the inclusion list: its binding to Lead {} would not follow a conversion (rule 21). Put it into the list first; then convert the Lead into a Contact.',
             step.hubspot_contact_id, step.master_id)
@@ -349,9 +353,12 @@ select
         when step.action = 'manual' and step.is_part_of_another
         then format('Kontakt {}, der mit {} verknüpft ist, hat diese E-Mail als zusätzliche: was mit {} zu tun ist, steht bei ihm.',
             step.hubspot_contact_id, step.asked_id, beside.record_ids)
+        when step.action = 'manual' and step.must_ask and step.asked_id is null
+        then format('Kontakt {} könnte mit jedem von {} verknüpft werden, und sie sehen nach verschiedenen Personen aus. Klären, wessen Datensatz jeder ist. Denen anderer Personen eine eigene E-Mail geben.',
+            step.hubspot_contact_id, beside.record_ids)
         when step.action = 'manual' and step.must_ask
-        then format('Kontakt {} ist mit {} verknüpft, das eine andere E-Mail hat oder nach einer anderen Person aussieht; die eigene E-Mail hat {}. Klären, wessen Datensatz {} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen: die Verknüpfung wandert dann dorthin, mit Absicht, und {} bleibt.',
-            step.hubspot_contact_id, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
+        then format('Kontakt {} {} mit {} verknüpft, das eine andere E-Mail hat oder nach einer anderen Person aussieht; die eigene E-Mail hat {}. Klären, wessen Datensatz {} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen: die Verknüpfung wandert dann dorthin, mit Absicht, und {} bleibt.',
+            step.hubspot_contact_id, case when step.asked_is_bound then 'ist' else 'wird' end, step.asked_id, beside.record_ids, step.asked_id, step.asked_id)
         when step.action = 'manual' and not step.has_several_contacts
         then format('Kontakt {} ist außerhalb der Einschlussliste: seine Verknüpfung mit Lead {} würde einer Konvertierung nicht folgen (Regel 21). Ihn zuerst in die Liste aufnehmen; dann den Lead in einen Contact konvertieren.',
             step.hubspot_contact_id, step.master_id)
