@@ -1,7 +1,8 @@
 """Files that people bring: merge plans, lists of records, exports of mappings. The one place that knows how tables are written into files.
 
-Text as spreadsheets, CRMs and merge tools write it: UTF-8, UTF-16, Windows-1252 or Mac Roman; commas, semicolons, tabs or pipes; any line end, also inside
-a cell and returns alone; a line `sep=` in front; the lines at the end of a Salesforce report. And workbooks, a table for each visible sheet.
+Text as spreadsheets, CRMs and merge tools write it: UTF-8, UTF-16, Windows-1252 or Mac Roman; commas, semicolons, tabs, pipes, carets or tildes; any line
+end, also inside a cell and returns alone; a line `sep=` in front; a row in one cell; the lines at the end of a Salesforce report. And workbooks, a table for
+each visible sheet.
 What the columns mean is the reader's business: assets/published/merge_plan.py, pipelines/what_if.py.
 """
 
@@ -13,8 +14,8 @@ import re
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,14 +26,14 @@ from assets.workbook import BEGINNINGS, read_workbook
 
 MOST_CHARACTERS = csv.field_size_limit()  # of a cell: 131,072
 
-_SEPARATORS = ",;\t|"
+_SEPARATORS = ",;\t|^~"
 _CHUNK = 5_000  # rows
 _TAIL = 50  # rows that the end of a report may have
 _PIECE = 1 << 20
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
-_HINT = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*', re.IGNORECASE)
+_HINT = re.compile(rf'"?sep=([{_SEPARATORS}])"?[{_SEPARATORS}]*', re.IGNORECASE)
 _MARKS_OF_TEXT = set("‘–—…€")
 # What Salesforce writes at the end of a report, and the sums that people and spreadsheets put there.
 _COPYRIGHT = re.compile(
@@ -90,7 +91,12 @@ class Table:
     def __init__(self, file: BinaryIO, encoding: str, limits: Limits, sheet: str | None = None, first_column: int = 1) -> None:
         self.sheet = sheet
         self._file, self._encoding, self._limits, self._first_column = file, encoding, limits, first_column
-        self._delimiter = "," if sheet is not None else self._find_delimiter()
+        beginning = self._text().read(_PIECE >> 3)
+        if sheet is None:
+            self._delimiter = self._inner = _find_delimiter(beginning)
+        else:  # a cell of it may hold a row
+            self._delimiter = ","
+            self._inner = _find_delimiter("\n".join(row[0] for row in csv.reader(io.StringIO(beginning, newline="")) if row))
 
     def chunks(self) -> Iterator[list[list[str]]]:
         """The rows, some thousands at a time. Raises FileProblem where they cannot be read or are too many."""
@@ -130,32 +136,14 @@ class Table:
         file.seek(0)
         return io.TextIOWrapper(io.BufferedReader(file), self._encoding, newline="")
 
-    def _find_delimiter(self) -> str:
-        """The separator that divides most rows of the beginning in the same way."""
-        beginning = self._text().read(_PIECE >> 3)
-        if hint := _HINT.fullmatch(_first_line(beginning)):
-            return hint[1]
-        best, answer = (0.0, 0, 0), ","
-        for delimiter in _SEPARATORS:
-            if delimiter not in beginning:
-                continue
-            try:
-                rows = _filled(list(islice(csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter), 200)))
-            except csv.Error:
-                continue
-            width, alike = Counter(len(row) for row in rows if len(row) > 1).most_common(1)[0] if any(len(row) > 1 for row in rows) else (0, 0)
-            found = (alike / max(len(rows), 1), sum(has_id(cell) for row in rows for cell in row if len(cell) < 20), width)
-            if found > best:
-                best, answer = found, delimiter
-        return answer
-
     def _checked_chunks(self) -> Iterator[list[list[str]]]:
         """All rows, also blank ones, for as long as there are not too many."""
         reader = csv.reader(self._text(), delimiter=self._delimiter, strict=True)
+        rows = _unfolded(reader, self._inner)
         filled, widest, is_first = 0, 1, True
         while True:
             try:
-                chunk = list(islice(reader, 1 if is_first else _CHUNK))  # of a table that is too wide, one row is enough
+                chunk = list(islice(rows, 1 if is_first else _CHUNK))  # of a table that is too wide, one row is enough
             except csv.Error as error:
                 raise self._fault(error) from error
             if not chunk:
@@ -197,7 +185,7 @@ class Table:
         """Each row with the line that it begins in; of a sheet, with its number. Slow: for what goes wrong."""
         reader = csv.reader(self._text(), delimiter=self._delimiter, strict=True)
         line = 1
-        for number, cells in enumerate(reader, 1):
+        for number, cells in enumerate(_unfolded(reader, self._inner), 1):
             yield (line if self.sheet is None else number), cells
             line = reader.line_num + 1
 
@@ -230,6 +218,40 @@ class Table:
         )  # fmt: skip
 
 
+def _find_delimiter(beginning: str) -> str:
+    """The separator that divides most rows of the beginning in the same way."""
+    if hint := _HINT.fullmatch(_first_line(beginning)):
+        return hint[1]
+    best, answer = (0.0, 0, 0), ","
+    for delimiter in _SEPARATORS:
+        if delimiter not in beginning:
+            continue
+        try:
+            rows = _filled(list(islice(_unfolded(csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter), delimiter), 200)))
+        except csv.Error:
+            continue
+        width, alike = Counter(len(row) for row in rows if len(row) > 1).most_common(1)[0] if any(len(row) > 1 for row in rows) else (0, 0)
+        found = (alike / max(len(rows), 1), sum(has_id(cell) for row in rows for cell in row if len(cell) < 20), width)
+        if found > best:
+            best, answer = found, delimiter
+    return answer
+
+
+def _unfolded(rows: Iterable[list[str]], delimiter: str) -> Iterator[list[str]]:
+    """The rows; what stands in one cell of a row, and is a row, as that: such a file was opened with another separator than its own, and saved.
+
+    A line of the end of a report stays one cell, whatever is in it: it holds no id, and comes behind some.
+    """
+    has_ids = False
+    for row in rows:
+        cells = row
+        if cells and delimiter in cells[0] and not any(cells[1:]) and (has_id(cells[0]) or not has_ids):
+            inner = list(csv.reader(io.StringIO(cells[0], newline=""), delimiter=delimiter))
+            cells = inner[0] if len(inner) == 1 else cells
+        has_ids = has_ids or any(map(has_id, cells))
+        yield cells
+
+
 def _first_line(text: str) -> str:
     """The first line that is not blank, without the others being looked at."""
     found = re.search(r"[^\s\ufeff]", text)
@@ -249,19 +271,15 @@ def open_tables(path: Path, limits: Limits) -> Iterator[list[Table]]:
 
     A pipe is read to its end first. Raises FileProblem when the file is no text and no workbook, or too large.
     """
-    with tempfile.TemporaryDirectory(prefix="bindwatch-") as name, _opened(path, Path(name), limits) as file:
+    with tempfile.TemporaryDirectory(prefix="bindwatch-") as name, _opened(path, Path(name), limits) as file, ExitStack() as stack:
         if not file.read(8).startswith(BEGINNINGS):
-            yield [Table(file, _encoding_of(file), limits)]
-            return
-        found = read_workbook(Path(file.name), Path(name), limits.bytes)
-        if isinstance(found, str):
-            raise FileProblem(*_WORKBOOK_PROBLEMS[found], could_be_table={"unreadable": False, "burst": True}.get(found))
-        files = [sheet.path.open("rb") for sheet in found]
-        try:
-            yield [Table(each, "utf-8", limits, sheet.name, sheet.first_column) for sheet, each in zip(found, files, strict=True)]
-        finally:
-            for each in files:
-                each.close()
+            tables = [Table(file, _encoding_of(file), limits)]
+        else:
+            found = read_workbook(Path(file.name), Path(name), limits.bytes)
+            if isinstance(found, str):
+                raise FileProblem(*_WORKBOOK_PROBLEMS[found], could_be_table={"unreadable": False, "burst": True}.get(found))
+            tables = [Table(stack.enter_context(sheet.path.open("rb")), "utf-8", limits, sheet.name, sheet.first_column) for sheet in found]
+        yield tables
 
 
 @contextmanager

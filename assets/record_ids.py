@@ -14,6 +14,7 @@ _LOOKS_LIKE_ONE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{15}
 _IN_LINK = re.compile(r"(?<![A-Za-z0-9])((?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])", re.IGNORECASE)
 _LINK = re.compile(r"=\s*HYPERLINK\([^)]*\)|(?:https?://|[\w-]+(?:\.[\w-]+)+/)[^\s\"'<>;|,]+", re.IGNORECASE)
 _BETWEEN = re.compile(r"[;,|/&+=?\s]+")
+_BETWEEN_IDS = re.compile(r"[^\s<>]*@[^\s<>]*|[\W_]+")  # whatever is no letter and no digit; an e-mail holds none
 _SPOILT = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{10,40}(?![A-Za-z0-9])")
 _AROUND = "'\"`´‘’“”„«»()[]{}<>."
 # What no eye sees is dropped, and every kind of blank is one: no-break, thin and wide ones, marks of order and direction, soft hyphens.
@@ -62,12 +63,11 @@ def ids_in(cell: str) -> list[str]:
         linked = [found[-1] for link in _LINK.findall(text) if (found := _IN_LINK.findall(link))]
         if linked:
             plain = _LINK.sub(" ", text)
-    parts = [part for part in (part.strip(_AROUND) for part in _BETWEEN.split(plain)) if part]
-    ids = {part for part in parts if _LOOKS_LIKE_ONE.fullmatch(part)}
-    if ids or linked:
-        parts = linked + [part for part in parts if part in ids or may_hold_id(part)]
-    elif not all(re.search("[0-9]", part) for part in parts):
-        return [" ".join(text.split())]
+    parts = linked + [part for part in _BETWEEN_IDS.split(plain) if may_hold_id(part)]
+    if not any(has_id(part) for part in parts):
+        parts = [part for part in (part.strip(_AROUND) for part in _BETWEEN.split(plain)) if part]
+        if not all(re.search("[0-9]", part) for part in parts):
+            return [" ".join(text.split())]
     return list({part[:15]: _with_capitals(part) for part in reversed(parts)}.values())[::-1]
 
 

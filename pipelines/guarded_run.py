@@ -131,7 +131,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             reasons.append(event.step_failure_data.user_failure_data.description)
         elif isinstance(error, SerializableErrorInfo):
             reasons.append(_reason(error))
-    return " ".join(" ".join(dict.fromkeys(reasons)).split()) or "The run did not start, and Dagster does not say why: its log in `bindwatch dev` may."
+    lines = " ".join(dict.fromkeys(reasons)).splitlines()  # what is missing stands in a line each
+    return "\n".join(" ".join(line.split()) for line in lines) or "The run did not start, and Dagster does not say why: its log in `bindwatch dev` may."
 
 
 def _reason(error: SerializableErrorInfo) -> str:

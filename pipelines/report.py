@@ -101,7 +101,8 @@ def moving_line(step: str) -> Iterator[None]:
 def print_verdict(result: RunResult) -> None:
     """The verdict, the checks behind it, the worst findings, and where to look further."""
     colour = _COLOURS[result.verdict]
-    lines = [f"[bold {colour}]{result.verdict.upper()}[/]  {_WORDS[result.verdict]}"]
+    words = "A setting has to be corrected first." if result.is_misconfigured else _WORDS[result.verdict]
+    lines = [f"[bold {colour}]{result.verdict.upper()}[/]  {words}"]
     if result.problem:
         lines.append(escape(result.problem))
     stdout.print(Panel("\n".join(lines), border_style=colour, expand=False))

@@ -29,6 +29,10 @@ log = logging.getLogger("bindwatch")
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 _IN_ONE_LINE = ("BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9a-f:.%]+")  # a name, or an IPv6 address
+_OF_A_BROWSER = {  # hosts of the pages for people: where the programs' API is instead
+    r".*\.lightning\.force\.com|.*\.salesforce-setup\.com|.*\.(?:vf|visualforce|file)\.force\.com": "https://<your domain>.my.salesforce.com",
+    r"app(?:-[a-z0-9]+)?\.hubspot\.com": "https://api.hubapi.com",
+}
 
 _WHERE_FROM = {
     "SALESFORCE_INSTANCE_URL": "the org's own address, https://<your domain>.my.salesforce.com (Salesforce: Setup → My Domain)",
@@ -313,7 +317,13 @@ def _objection_to_url(value: str, schemes: tuple[str, ...]) -> str | None:
         host = ""
     if not _HOST.fullmatch(host):
         return f"is {value!r}: it names no host; write it as https://host"
-    return f"is {value!r}: it must end before the {'?' if parts.query else '#'}" if parts.query or parts.fragment else None
+    if right := next((right for pattern, right in _OF_A_BROWSER.items() if re.fullmatch(pattern, host)), None):
+        return f"is {value!r}: that is the address of the pages for people; the one for programs is {right}"
+    if parts.query or parts.fragment:
+        return f"is {value!r}: it must end before the {'?' if parts.query else '#'}"
+    if host.endswith(".salesforce.com") and parts.path.strip("/"):
+        return f"is {value!r}: it must end after {host}"
+    return None
 
 
 def _objection_to_word(value: str) -> str | None:

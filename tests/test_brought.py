@@ -46,6 +46,11 @@ SHAPES: dict[str, bytes] = {
     "returns alone": written(PLAN, end="\r"),
     "pipes": written(PLAN, separator="|"),
     "tabs": written(PLAN, separator="\t", quoted=True),
+    "carets": written(PLAN, separator="^"),
+    "tildes": written(PLAN, "utf-16", separator="~", hint=True),
+    "opened with another separator, and saved": written([[line] for line in written(PLAN).decode().splitlines()], "cp1252", ";", "\r\n"),
+    "opened with another separator, and saved with quotation marks": written([[line] for line in written(PLAN).decode().splitlines()], quoted=True),
+    "a report, opened with another separator": written([[line] for line in written(PLAN, footer=[*FOOTER, "Acme"]).decode().splitlines()], quoted=True),
     "a line for Excel": written(PLAN, separator=";", end="\r\n", hint=True),
     "a line for Excel, behind a mark": written(PLAN, "utf-8-sig", "|", hint=True),
     "a Salesforce report": written(PLAN, quoted=True, footer=[*FOOTER, "Example Company"]),
@@ -71,6 +76,12 @@ SHAPES: dict[str, bytes] = {
     "losers in brackets": written([["master_id", "loser_ids"], [MASTER, f"['{LOSER}', '{THIRD}']"]]),
     "losers with and": written([["master_id", "loser_ids"], [MASTER, f"{LOSER} and {THIRD}"]]),
     "losers with their names": written([["master_id", "loser_ids"], [MASTER, f"Ann Lee ({LOSER}), Anne Lee ({THIRD})"]]),
+    "losers with line ends of a web page": written([["master_id", "loser_ids"], [MASTER, f"{LOSER}<br/>{THIRD}"]]),
+    "losers with dashes": written([["master_id", "loser_ids"], [MASTER, f"{LOSER}–{THIRD}"]]),
+    "losers with colons": written([["master_id", "loser_ids"], [MASTER, f"{LOSER}:{THIRD}"]]),
+    "losers with commas of Asia": written([["master_id", "loser_ids"], [MASTER, f"{LOSER}，{THIRD}"]]),
+    "losers with points": written([["master_id", "loser_ids"], [MASTER, f"• {LOSER}\n• {THIRD}"]]),
+    "losers in angle brackets": written([["master_id", "loser_ids"], [MASTER, f"Ann <{LOSER}> <ann.lee@example.com>, Anne <{THIRD}>"]]),
     "losers as links": written([["master", "losers"], [MASTER, f"https://o.my.salesforce.com/{LOSER}, https://o.lightning.force.com/lightning/r/Lead/{THIRD}/view"]]),
     "ids between blanks that do not break": written([PLAN[0], *([f"\u00a0{m}\u2009", f"{x}\u00a0", c] for m, x, c in PLAN[1:])]),
     "ids between marks that nobody sees": written([PLAN[0], *([f"{m}\u200b", f"\ufeff{x}\u200e", c] for m, x, c in PLAN[1:])]),
@@ -88,6 +99,29 @@ SHAPES: dict[str, bytes] = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_plan_is_read_in_any_shape_that_a_person_can_read(shape: str, tmp_path: Path) -> None:
     assert pairs(SHAPES[shape], tmp_path) == PAIRS
+
+
+@pytest.mark.parametrize(
+    ("master", "loser"),
+    [
+        ("Master ID", "Loser 1 ID"), ("Salesforce Master Id", "Salesforce Duplicate Ids"), ("SF Winner ID", "SF Loser ID"), ("Retained ID", "Removed ID"),
+        ("Golden Record", "Duplicate Records"), ("Merge Into", "Merge From"), ("Keep Contact ID", "Delete Contact IDs"), ("Duplicate Of", "Lead ID"),
+        ("Hauptdatensatz", "Dubletten"), ("Zieldatensatz-ID", "Quelldatensatz-ID"), ("Behalten", "Löschen"), ("Gewinner-ID", "Verlierer"),
+    ],
+)  # fmt: skip
+def test_columns_are_found_by_the_names_that_tools_and_people_give_them(master: str, loser: str, tmp_path: Path) -> None:
+    assert pairs(written([[loser, "Lead Source", master], [LOSER, "Web", MASTER], [THIRD, "Fair", MASTER]]), tmp_path) == PAIRS
+
+
+def test_beside_the_ids_of_hubspot_those_of_salesforce_count(tmp_path: Path) -> None:
+    rows = [["Record ID", "Salesforce Lead ID", "Master ID"], ["30935", LOSER, MASTER], ["30936", THIRD, MASTER]]
+    assert pairs(written(rows), tmp_path) == PAIRS
+
+
+def test_a_sheet_with_a_row_in_each_cell_is_read_as_the_rows_that_it_holds(tmp_path: Path) -> None:
+    write_workbook(tmp_path / "plan.xlsx", Plan=[[line] for line in written(PLAN, separator=";").decode().splitlines()])
+    plan = read_merge_plan(tmp_path / "plan.xlsx")
+    assert [(master, loser) for _, master, loser in plan.pairs] == PAIRS and plan.header == PLAN[0]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "mac_roman"])

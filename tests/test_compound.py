@@ -7,6 +7,7 @@ import pytest
 from assets.policy import Policy
 from assets.pull.salesforce import describe_fields
 from assets.pull.salesforce_org import Org
+from pipelines.report import print_verdict
 from sandbox.fields import SALESFORCE_TYPES as FIELDS
 from tests.live import runner, served, story_of
 from tests.pulls import access_to
@@ -16,7 +17,9 @@ ENTRY = '[[mapping]] hubspot = "address"'
 ADDRESS = '[[mapping]]\nhubspot = "address"\nsalesforce = { lead = "Address", contact = "MailingAddress" }\n'
 
 
-def test_an_address_as_one_field_ends_with_2_and_names_its_parts_before_anything_is_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_as_one_field_ends_with_2_and_names_its_parts_before_anything_is_pulled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     policy = tmp_path / "bindwatch.toml"
     policy.write_text(ADDRESS)
     run = runner(monkeypatch, tmp_path / "home", policy)
@@ -29,6 +32,10 @@ def test_an_address_as_one_field_ends_with_2_and_names_its_parts_before_anything
         f"{ENTRY}: Contact.MailingAddress", "MailingStreet, MailingCity, MailingState, MailingPostalCode, MailingCountry",
     ):  # fmt: skip
         assert words in (result.problem or "")
+    assert len((result.problem or "").splitlines()) == 3, "each of them, and what to do, stands in a line of its own"
+    print_verdict(result)
+    said = capsys.readouterr().out
+    assert "A setting has to be corrected first." in said and "could not be completed" not in said
 
 
 @pytest.mark.parametrize(

@@ -40,19 +40,21 @@ _ANYTHING = {"", ".txt", ".text", ".dat", ".out"}
 _OF_PROGRAMS = ("._", "~$", ".~lock.")  # what a program leaves beside a file that is open, or was copied from a Mac
 
 # Names of columns: without case, with blanks for punctuation, without the name of the tool in front. An object may stand before "id": master lead id.
-_TOOL = re.compile(r"^(?:insycle|demand ?tools|dt|cloudingo|plauti|dupe ?blocker|ringlead) (?=.)")
-_OBJECT = "(?:(?:salesforce )?(?:lead|contact|record|person|datensatz))?"
+_TOOL = re.compile(r"^(?:salesforce|sfdc|sf|crm|insycle|demand ?tools|dt|cloudingo|plauti|dupe ?blocker|ringlead) (?=.)")
+_OBJECT = "(?:(?:salesforce )?(?:leads?|contacts?|kontakte?|records?|person|datens(?:a|ä|ae)tze?))?"
 _ID = "(?:case ?safe )?(?:ids?)?(?: 1[58])?"
 _MASTER = re.compile(
-    rf"(?:master|winner|winning|survivor|surviving|primary|target|keep|kept|gewinner|haupt) ?{_OBJECT} ?{_ID}",
+    r"(?:master|winner|winning|survivors?|surviving|primary|target|keep|kept|keeper|retain(?:ed)?|golden|(?:merged? )?into|duplicate of"
+    rf"|gewinner|haupt|ziel|behalten|bleibt|dublette von|duplikat von) ?{_OBJECT} ?{_ID}",
 )
 _LOSER = re.compile(
-    r"(?:losers?|losing|duplicates?|dups?|dupes?|victim|secondary|merged|merge|source|non ?master|delete|deleted|verlierer|dublette|duplikat)"
-    rf" ?{_OBJECT} ?{_ID}(?: ?[0-9]+)?",
+    r"(?:losers?|losing|duplicates?|dups?|dupes?|victims?|secondary|merged|merging|merge|(?:merged? )?from|source|non ?master|deleted?|removed?|discard(?:ed)?"
+    r"|verlierer|dubletten?|duplikate?|quelle|quell|(?:zu )?(?:löschen|loeschen)|(?:zu )?(?:entfernen))"
+    rf" ?{_OBJECT}(?: ?[0-9]+)? ?{_ID}(?: ?[0-9]+)?",
 )
 _GROUP = re.compile(r"(?:(?:match|duplicate|dupe|merge) )?(?:record )?(?:group|set|cluster|gruppe)(?: duplicate record set)?(?: ?(?:id|number|no|key|name))?")
 _RECORD = re.compile(rf"(?:1[58] (?:digit|character) )?{_OBJECT} ?(?:case ?safe )?id(?: 1[58])?")
-_FLAG = re.compile(r"(?:is )?(?:master|survivor|winner|primary|keep|merge role|record role|role)(?: record)?(?: flag)?")
+_FLAG = re.compile(r"(?:is )?(?:master|survivor|winner|primary|keep|merge role|record role|role|action|aktion)(?: record)?(?: flag)?")
 _NO = {"", "false", "no", "n", "0", "nein", "falsch", "duplicate", "loser", "non-master", "secondary", "merge"}
 _NUMBERS = re.compile(r"\s*[0-9]{1,14}(?:[;,|/\s]+[0-9]{1,14})*\s*")
 _YES = {"true", "yes", "y", "x", "1", "ja", "wahr", "master", "winner", "survivor", "primary", "keep"}
@@ -113,7 +115,7 @@ def _read_table(table: Table) -> MergePlan:
     rows = [row if len(row) == width else [*row[:width], *[""] * (width - len(row))] for row in rows]
     names = [_plain(name) for name in header]
     losers, masters = _find(_LOSER, names), _find(_MASTER, names)
-    own = next((place for place, name in enumerate(names) if _RECORD.fullmatch(name) and place not in masters), None)
+    own = _find_record(rows, names, masters)
     is_grouped = not losers and any(_GROUP.fullmatch(name) for name in names)
     if masters and (losers or own is not None) and not _is_flag(rows, masters[0], or_blank=is_grouped):
         if len(masters) > 1:
@@ -179,6 +181,12 @@ def _find(pattern: re.Pattern[str], names: list[str]) -> list[int]:
     return [place for place in places if re.search(r"ids?\b", names[place])] or places
 
 
+def _find_record(rows: list[list[str]], names: list[str], others: list[int], pattern: re.Pattern[str] = _RECORD) -> int | None:
+    """The column of the record itself. Where HubSpot's ids stand in one and Salesforce's in another, it is the other."""
+    places = [place for place, name in enumerate(names) if pattern.fullmatch(name) and place not in others]
+    return next((place for place in places if any(has_id(row[place]) for row in rows)), places[0] if places else None)
+
+
 def _is_flag(rows: list[list[str]], place: int, or_blank: bool) -> bool:
     """Says the column yes or no, instead of which record?"""
     said = {row[place].strip().lower() for row in rows}
@@ -217,7 +225,7 @@ def _read_records(header: list[str], rows: list[list[str]], record: int, master:
 def _read_groups(table: Table, above: int, header: list[str], rows: list[list[str]], names: list[str]) -> MergePlan:
     group = next((place for place, name in enumerate(names) if _GROUP.fullmatch(name)), None)
     flag = next((place for place, name in enumerate(names) if _FLAG.fullmatch(name)), None)
-    record = next((place for pattern in (_RECORD, _LOSER) for place, name in enumerate(names) if pattern.fullmatch(name)), None)
+    record = next((place for pattern in (_RECORD, _LOSER) if (place := _find_record(rows, names, [], pattern)) is not None), None)
     if group is None or flag is None or record is None:
         missing = "group" if group is None else "record id" if record is None else "master"
         raise table.problem(above, None, f"it has no column {missing}", f"sie hat keine Spalte {missing}")
