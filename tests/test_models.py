@@ -1,11 +1,14 @@
 """The models: what a switch would overwrite, how a binding changed, what became of merges, and whose history is whose."""
 
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from assets.policy import Policy
-from tests.crm import ANN, Crm, contact_id, day, lead_id
+from assets.published.publish import publish_tables
+from tests.crm import ANN, Crm, contact_id, day, duplicates, lead_id
 
 BOUND, RIVAL, K = lead_id(1), lead_id(2), contact_id(3)
 
@@ -315,3 +318,21 @@ def test_a_lead_and_a_contact_become_people_with_all_columns_of_the_contract() -
         key: value for key, value in expected.items() if not key.endswith("_id") or key == "record_id"
     }
     assert len(row["owner_id"]) == 18
+
+
+def test_a_record_is_linked_to_whoever_is_bound_to_it_or_could_be() -> None:
+    crm = duplicates()
+    crm.contact(bound=BOUND)
+    crm.lead(3, email="bob@example.com", deleted=True)
+    crm.contact("102", bound=lead_id(3), email="bob@example.com")
+    crm.contact("103", email="eve@example.com")  # nobody's
+    links = {(row["record_id"], row["hubspot_contact_id"], row["email"]) for row in crm.build().rows("core.link")}
+    assert links == {(BOUND, "101", ANN), (RIVAL, "101", ANN), (lead_id(3), "102", "bob@example.com")}
+
+
+def test_links_are_published_in_the_order_of_the_records(tmp_path: Path) -> None:
+    connection = Crm().build().connection
+    connection.execute("insert into core.link select printf('%018d', hash(range) % 1000000), range, null from range(300000)")
+    folder = publish_tables(connection, tmp_path, {}, {"run_id": "r"})
+    rows = duckdb.execute("select record_id from read_parquet(?)", [str(folder / "link.parquet")]).fetchall()
+    assert rows == sorted(rows)

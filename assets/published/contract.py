@@ -7,6 +7,7 @@ TABLES = {
     "duplicate_cluster": "core.duplicate_cluster",
     "cluster_member": "core.cluster_member",
     "binding": "core.binding",
+    "link": "core.link",
     "switch_event": "core.switch_event",
     "rival": "core.rival",
     "overwrite": "core.overwrite",
@@ -40,3 +41,5 @@ TABLES = {
     "mapped_property": "core.mapped_property",
     "check_policy": "main.check_policy",
 }
+# Whoever looks something up in these reads a part of the file: rows of one key stand together.
+ORDER = {"link": "record_id, hubspot_contact_id"}

@@ -16,6 +16,9 @@ select email, record_id, object_type, oldest_rank, is_bound from cluster_member 
 -- binding: Who jumps with the next sync, and where to?
 select hubspot_contact_id, bound_id, predicted_id, rule, confidence from binding where prediction = 'switch';
 
+-- link: Which contacts depend on a record?
+select hubspot_contact_id, email from link where record_id = '0035e000000000aAAA';
+
 -- switch_event: How many contacts jumped in each week?
 select date_trunc('week', switched_at) as week, count(*) as jumps from switch_event where cause = 'duplicate_switch' group by week order by week;
 

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from assets.files import read_json, sealed, set_aside, share_like_parent, sync_file, sync_folder, write_whole
-from assets.published.contract import TABLES
+from assets.published.contract import ORDER, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
 from assets.sql import quoted
 
@@ -30,7 +30,8 @@ def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, memory: di
     folder = _new_folder(home)
     for name, table in TABLES.items():
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
-        _write(connection, f"select {', '.join(map(quoted, columns))} from {table}", folder / f"{name}.parquet")
+        order = f"order by {ORDER[name]}" if name in ORDER else ""
+        _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet")
     _write_all(connection, memory, folder)
     return _switch(connection, home, folder, manifest)
 
