@@ -1,5 +1,5 @@
-"""What docs/prediction.md and docs/checks.md say of a switch, in plain Python, written from those pages alone: who the rivals of a contact are, what a switch to
-one of them changes, who looks like somebody else, what is found, and how urgent it is.
+"""What docs/prediction.md and docs/checks.md say of a switch, in plain Python, written from those pages alone: who the rivals of a contact are, what a switch
+to one of them changes, who looks like somebody else, what is found, and how urgent it is.
 
 It shares nothing with the SQL: no macro, no table, no constant. Sets, a few values at a time; nobody runs it on real data.
 """
@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any
 
 HARMS = ["deleted", "mixed_people", "cut_off", "consent", "overwritten", "spread", "drift", "none"]
@@ -79,9 +80,12 @@ class Portal:
         wanted = {h.email} | (set(h.additional) if self.knobs["secondary_email_matches"] else set())
         return sorted((s for s in self.records.values() if s.state == "live" and s.email in wanted), key=lambda s: (s.created, s.id))
 
+    @cached_property
     def clusters(self) -> dict[str, list[Record]]:
-        live = [s for s in self.records.values() if s.state == "live" and s.email]
-        found = {str(s.email): [r for r in live if r.email == s.email] for s in live}
+        found: dict[str, list[Record]] = {}
+        for s in self.records.values():
+            if s.state == "live" and s.email:
+                found.setdefault(s.email, []).append(s)
         return {email: members for email, members in found.items() if len(members) > 1}
 
     def live_bound(self, h: Contact) -> Record | None:
@@ -319,7 +323,7 @@ class Found:
     severity: str
     rivals: frozenset[str]
     lost: frozenset[str]
-    blast: int
+    weight: int  # of what would be lost; one for each rival comes on top
     harm: str
     deadline: datetime | None
     urgency: str
@@ -328,7 +332,7 @@ class Found:
 def findings(portal: Portal) -> list[Found]:
     """What switches, clusters and addresses give rise to. A finding that names no contact is named by the e-mail."""
     of_contacts = [found for h in portal.contacts for found in [*findings_of(portal, h), *findings_of_addresses(portal, h)]]
-    return of_contacts + [found for email in portal.clusters() for found in findings_of_cluster(portal, email, of_contacts)]
+    return of_contacts + [found for email in portal.clusters for found in findings_of_cluster(portal, email, of_contacts)]
 
 
 def findings_of(portal: Portal, h: Contact) -> list[Found]:
@@ -355,7 +359,7 @@ def findings_of(portal: Portal, h: Contact) -> list[Found]:
         else:
             urgency = "later"
         weight = sum(10 if fields[p].consent else 5 if p == "salesforceownerid" else 1 for p in lost)
-        found.append(Found(check, h.id, severity, frozenset(r.id for r in about), frozenset(lost), weight + len(about), harm, deadline, urgency))
+        found.append(Found(check, h.id, severity, frozenset(r.id for r in about), frozenset(lost), weight, harm, deadline, urgency))
 
     def lost_to(these: list[Record]) -> set[str]:
         return {p for r in these for p, done in by_rival[r.id].items() if done in ("overwrite", "clear")}
@@ -410,10 +414,10 @@ def findings_of_addresses(portal: Portal, h: Contact) -> list[Found]:
     """An unbound contact with several records to choose from; a contact bound to the record of somebody else's address. (All stamps are older than the
     settle time here but for the record's own.)"""
     found: list[Found] = []
-    own = portal.clusters().get(h.email or "", [])
+    own = portal.clusters.get(h.email or "", [])
     if h.bound is None and own and (h.listed or not portal.knobs["inclusion_list_id"]):
         severity = "block" if len({s.owner for s in own}) > 1 else "warn"
-        found.append(Found("ambiguous_first_binding", h.id, severity, frozenset(s.id for s in own), frozenset(), len(own), "drift", None, "later"))
+        found.append(Found("ambiguous_first_binding", h.id, severity, frozenset(s.id for s in own), frozenset(), 0, "drift", None, "later"))
     b = portal.live_bound(h)
     settled = portal.as_of - timedelta(minutes=portal.knobs["settle_minutes"])
     if b and b.email and h.email and b.email not in (h.email, *h.additional) and b.modified < settled:
@@ -422,14 +426,14 @@ def findings_of_addresses(portal: Portal, h: Contact) -> list[Found]:
 
 
 def risk_of(portal: Portal, email: str, found: list[Found]) -> str:
-    ids = {s.id for s in portal.clusters()[email]}
+    ids = {s.id for s in portal.clusters[email]}
     concerned = [h for h in portal.contacts if h.email == email] or [h for h in portal.contacts if ids & {r.id for r in portal.rivals(h)}]
     told = {f.check for f in found if f.contact in {h.id for h in concerned}}
     return "unsafe" if "unsafe_duplicate" in told else "switchable" if "switchable_duplicate" in told else "latent"
 
 
 def findings_of_cluster(portal: Portal, email: str, of_contacts: list[Found]) -> list[Found]:
-    members = portal.clusters()[email]
+    members = portal.clusters[email]
     found: list[Found] = []
     ids, roles = frozenset(s.id for s in members), portal.knobs["role_mailboxes"]
     pairs = [(a, b) for at, a in enumerate(members) for b in members[at + 1 :]]
