@@ -70,6 +70,25 @@ def test_values_that_a_conversion_replaces_are_named() -> None:
     assert (row["enter_after"], row["enter_values"]) == (["jobtitle"], [{"property": "jobtitle", "value": "CEO", "source": "hubspot"}])
 
 
+def test_what_somebody_typed_last_is_what_is_entered_wherever_it_was_typed() -> None:
+    def entered(typed_in_hubspot: float, typed_in_salesforce: float) -> list[dict[str, Any]]:
+        crm = Crm()
+        crm.lead(1, fields={"Title": "Partner"})
+        crm.salesforce_contact(1, fields={"Title": "Buyer"})
+        crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
+        crm.history("101", "jobtitle", (day(typed_in_hubspot), "CEO", "CRM_UI"))
+        crm.connection.execute(
+            """insert into raw.salesforce_field_history by name select 'h1' as history_id, $id as record_id, 'Lead' as object_type, 'Title' as field,
+               $at as changed_at, '0055e000000Usr1AAA' as changed_by_id, 'Owner' as old_value, 'Partner' as new_value, 'x' as pull""",
+            {"id": BOUND, "at": day(typed_in_salesforce)},
+        )
+        values: list[dict[str, Any]] = row_of(crm)["enter_values"]
+        return values
+
+    assert entered(9, 8) == [{"property": "jobtitle", "value": "CEO", "source": "typed"}]
+    assert entered(8, 9) == [{"property": "jobtitle", "value": "Partner", "source": "typed"}]
+
+
 def test_consent_is_entered_before_a_conversion_never_after_it() -> None:
     crm = Crm(opt_out="as_mapped")
     crm.lead(1, fields={"Title": "CEO", "HasOptedOutOfEmail": "true"})

@@ -135,6 +135,25 @@ def test_what_the_merge_would_do_to_the_contact_follows_the_setting_of_the_porta
     assert other["consequence"] == "sync_broken", "the setting of the other object does not matter"
 
 
+def test_a_loser_into_which_somebody_typed_last_is_named_before_the_masters_value_wins() -> None:
+    def reason(typed_into_the_loser: float) -> str:
+        crm = duplicates({"Title": "CEO"}, {"Title": "Founder"})
+        crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+        crm.history("101", "jobtitle", (day(5), "CEO", "CRM_UI"))
+        crm.connection.execute(
+            """insert into raw.salesforce_field_history by name select 'h1' as history_id, $id as record_id, 'Lead' as object_type, 'Title' as field,
+               $at as changed_at, '0055e000000Usr1AAA' as changed_by_id, 'CEO' as old_value, 'Founder' as new_value, 'x' as pull""",
+            {"id": RIVAL, "at": day(typed_into_the_loser)},
+        )
+        crm.plan((BOUND, RIVAL))
+        (row,) = crm.build().rows("core.planned_merge")
+        assert row["verdict"] == "safe"
+        return str(row["reason"])
+
+    assert "Somebody typed jobtitle into " + RIVAL in reason(6)
+    assert "Somebody typed" not in reason(4)
+
+
 def test_the_whole_group_gets_the_bound_record_as_its_master() -> None:
     rows = judged((RIVAL, BOUND), (RIVAL, THIRD))
     assert [(row["verdict"], row["recommended_master_id"]) for row in rows] == [("unsafe", BOUND), ("unsafe", BOUND)]
