@@ -71,7 +71,7 @@ def _all_of(check: str, before: datetime | None, yes: bool) -> list[str]:
     """The fingerprints of all open findings of a check, once somebody has agreed to so many; none, when nobody did."""
     from assets.published.decisions import ACCEPTABLE
     from assets.published.worklist import Filter, Worklist
-    from pipelines.report import stdout
+    from pipelines.report import amount, stdout
     from pipelines.settings import home, open_decisions
 
     if check not in ACCEPTABLE:
@@ -81,7 +81,7 @@ def _all_of(check: str, before: datetime | None, yes: bool) -> list[str]:
     found = worklist.find(Filter(checks=(check,), statuses=("open", "acknowledged", "waived")))
     found = [finding for finding in found if before is None or finding["open_since"] < before.replace(tzinfo=None)]
     values = sum(len(finding["fields_at_risk"]) for finding in found)
-    stdout.print(f"{len(found):,} findings of {check}, with {values:,} values.", markup=False)
+    stdout.print(f"{amount(len(found), 'finding')} of {check}, with {amount(values, 'value')}.", markup=False)
     if found and not yes:
         if not sys.stdin.isatty():
             raise ConfigurationProblem("Nothing is accepted: nobody can be asked here. Say --yes.")

@@ -9,6 +9,8 @@ import pytest
 from assets.published.decisions import Decision, DecisionStore, write_decisions
 from assets.published.restore_plan import LEFT_ALONE, UNCLEAR, write_plan
 from assets.published.snapshot import open_snapshot
+from assets.warehouse.ledger import count_old_jumps
+from pipelines import report
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import publish
 from tests.test_backtest import run_command
@@ -251,6 +253,19 @@ def test_an_old_jump_that_counts_as_open_after_an_upgrade_is_not_new() -> None:
     crm.policy = crm.policy.model_copy(update={"gate": crm.policy.gate.model_copy(update={"fail_on": "new"})})
     finding = crm.finding("switch_happened")
     assert (finding["change"], finding["in_baseline"]) == (None, True)
+    assert count_old_jumps(crm.build().connection) == 1
+    crm.end_run(day(32))
+    assert count_old_jumps(crm.build().connection) == 0, "it is said once"
+
+
+def test_the_run_after_an_upgrade_says_once_how_many_old_jumps_are_open_again_and_how_to_accept_them(capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = {"verdict": "pass", "as_of": "2026-03-30T12:00:00Z", "certified": {"rows": 1, "certified_at": "2026-03-30T12:00:00Z"}}
+    report._print_standing({**manifest, "old_jumps": 16})
+    said = capsys.readouterr().out
+    assert "16 jumps from before this run count as open again" in said
+    assert "bindwatch decide accept --check switch_happened --before 2026-03-30T12:00:00 --reason" in said
+    report._print_standing({**manifest, "old_jumps": 0})
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("check", ["unsafe_duplicate", "mislinked_email"])
@@ -268,7 +283,7 @@ def test_the_command_accepts_all_of_a_check_with_the_count_first(tmp_path: Path)
     publish(crm, tmp_path)
     asked = ("decide", "accept", "--check", "switch_happened", "--reason", "known")
     answer = run_command(tmp_path, *asked)
-    assert (answer.returncode, answer.stdout.strip()) == (2, "1 findings of switch_happened, with 1 values."), answer.stderr
+    assert (answer.returncode, answer.stdout.strip()) == (2, "1 finding of switch_happened, with 1 value."), answer.stderr
     answer = run_command(tmp_path, *asked, "--yes")
     assert answer.returncode == 0, answer.stderr
     assert DecisionStore(tmp_path).read()[0]["action"] == "accept"
