@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Proxy:
-    """credentials: "user:password" that it wants; refuses: the status by which it refuses everything; leads_to: ports by host name, beside real ones."""
+    """credentials: "user:password" that it wants, as text or in bytes; refuses: the status by which it refuses everything.
+
+    leads_to: ports by host name, beside real ones.
+    """
 
     port: int = 0
-    credentials: str | None = None
+    credentials: str | bytes | None = None
     refuses: int | None = None
     leads_to: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # the first line of each request
@@ -22,6 +25,10 @@ class Proxy:
 
     def url(self, user: str = "") -> str:
         return f"http://{f'{user}@' if user else ''}127.0.0.1:{self.port}"
+
+    @property
+    def _wanted(self) -> bytes:
+        return self.credentials.encode() if isinstance(self.credentials, str) else self.credentials or b""
 
     def _target(self, address: str) -> tuple[str, int]:
         host, _, port = address.partition(":")
@@ -39,7 +46,7 @@ class Proxy:
         self.headers += lines[1:]
         method, url, _ = lines[0].split(" ")
         given = next((line.split(" ")[-1] for line in lines if line.lower().startswith("proxy-authorization: basic ")), "")
-        status = self.refuses or (407 if self.credentials and base64.b64decode(given).decode() != self.credentials else None)
+        status = self.refuses or (407 if self.credentials and base64.b64decode(given) != self._wanted else None)
         if status is not None:
             page = "Zugriff verweigert für diesen Benutzer".encode("latin-1")  # a page as proxies write it
             client.sendall(f"HTTP/1.1 {status} No\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n".encode() + page)
@@ -65,7 +72,7 @@ class Proxy:
 
 
 @contextmanager
-def running_proxy(credentials: str | None = None, refuses: int | None = None) -> Iterator[Proxy]:
+def running_proxy(credentials: str | bytes | None = None, refuses: int | None = None) -> Iterator[Proxy]:
     listener = socket.create_server(("127.0.0.1", 0))
     proxy = Proxy(listener.getsockname()[1], credentials, refuses)
 

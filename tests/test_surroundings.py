@@ -63,6 +63,22 @@ def test_both_crms_are_reached_through_the_proxy_with_its_password(server: Sandb
     assert any(line.startswith("CONNECT 127.0.0.1") for line in proxy.asked)
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("M%C3%BCller:gr%C3%BC%C3%9Fe%E2%82%AC", "Müller:grüße€".encode()),
+        ("Müller:grüße€", "Müller:grüße€".encode()),
+        ("M%FCller:gr%FC%DFe", b"M\xfcller:gr\xfc\xdfe"),
+    ],
+)
+def test_the_proxy_gets_a_password_in_the_bytes_that_were_written(server: SandboxServer, monkeypatch: pytest.MonkeyPatch, written: str, sent: bytes) -> None:
+    with running_proxy(sent) as proxy:
+        via(monkeypatch, proxy, written)
+        assert proxy_for(server.environment["HUBSPOT_BASE_URL"]).objection is None  # type: ignore[union-attr]
+        assert portal_of(server).count() > 0
+        assert Org(access_to(server)).describe("Lead")
+
+
 def portal_over_tls(server: SandboxServer) -> Portal:
     """A portal at an encrypted address, as HubSpot's own is. Behind it is the Salesforce of the sandbox, which knows no HubSpot."""
     return Portal(HubSpotAccess("pat", server.environment["SALESFORCE_INSTANCE_URL"], server.environment["SSL_CERT_FILE"], patience_seconds=1), Pull())

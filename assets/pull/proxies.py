@@ -6,9 +6,10 @@ HubSpot's client reads none of it. Alerts go through `requests` anyway.
 
 import os
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies_environment
 
 from requests.utils import should_bypass_proxies
@@ -78,8 +79,17 @@ def proxy_for(url: str) -> Proxy | None:
     for kind in (urlsplit(url).scheme, "all"):
         if (value := named.get(kind, "").strip()) and not should_bypass_proxies(url, no_proxy=None):
             variable = f"{kind}_proxy" if os.environ.get(f"{kind}_proxy") else f"{kind.upper()}_PROXY"
-            return Proxy(variable, value if "://" in value else f"http://{value}")
+            return Proxy(variable, _in_bytes(value if "://" in value else f"http://{value}"))
     return None
+
+
+def _in_bytes(url: str) -> str:
+    """The address, so that user and password are sent in the bytes that were written, as other programs do; `requests` and urllib3 would make Latin-1 of
+    them, which some passwords cannot be.
+    """
+    user, at, host = url.rpartition("@")
+    written = quote(user, safe=string.printable)
+    return re.sub("%[89A-Fa-f][0-9A-Fa-f]", lambda byte: quote(unquote(byte[0], "latin-1")), written) + at + host
 
 
 def fault_of_proxy(error: BaseException, url: str) -> Exception | None:
