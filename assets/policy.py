@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -132,6 +132,13 @@ class Mapping(Section):
     @classmethod
     def owner_has_one_name(cls, value: str) -> str:
         return OWNER if value == "hubspot_owner_id" else value
+
+    @field_validator("consent", mode="before")
+    @classmethod
+    def consent_says_which_way(cls, value: Any) -> Any:
+        if not isinstance(value, bool | dict | ConsentValues) and value not in ("opted_out", "opted_in"):  # "yes" would leave open whose
+            raise ValueError('it is "opted_out" (true means no), "opted_in" (true means yes), or { granted = ["…"], denied = ["…"] }')
+        return value
 
     @field_validator("salesforce")
     @classmethod
