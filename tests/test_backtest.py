@@ -145,6 +145,16 @@ def test_a_contact_that_stayed_although_a_duplicate_was_edited_speaks_against_ju
     assert (hits[CONFIGURED], hits["oldest_created, sticky, system_modstamp"]) == (False, True)
 
 
+def test_a_policy_that_was_always_right_is_inside_its_own_interval() -> None:
+    """92 of 92 was shown as 100.0 %, between 96.0 and 99.9."""
+    crm = Crm()
+    policies = [row["policy"] for row in crm.build().rows("core.policy_variant")]
+    for number, policy in enumerate(policies, 88):
+        crm.connection.execute("insert into main.prediction_tally values ('before', ?, ?, ?, 0)", [policy, number, number if number % 2 else 0])
+    rows = [row for row in crm.build().rows("core.prediction_score") if row["source"] == "runs"]
+    assert {(row["hit_rate"], row["high" if row["hits"] else "low"]) for row in rows} == {(1, 1), (0, 0)}
+
+
 def test_the_interval_is_wilsons() -> None:
     crm = Crm()
     crm.build()

@@ -38,10 +38,10 @@ left join (
         hubspot_contact_id,
         rival_id,
         list(property order by property) as properties,
-        array_to_string(list(format('{}: {} → {}', property, coalesce(main.quoted_value(hubspot_value), 'blank'),
-            case when effect = 'clear' then 'blank' else main.quoted_value(salesforce_value) end) order by property), '; ') as changes,
-        array_to_string(list(format('{}: {} → {}', property, coalesce(main.quoted_value(hubspot_value), 'leer'),
-            case when effect = 'clear' then 'leer' else main.quoted_value(salesforce_value) end) order by property), '; ') as changes_de
+        array_to_string(list(format('{}: {} → {}', property, main.value_or(hubspot_value, 'blank'),
+            main.value_or(salesforce_value, 'blank')) order by consent desc, property), '; ') as changes,
+        array_to_string(list(format('{}: {} → {}', property, main.value_or(hubspot_value, 'leer'),
+            main.value_or(salesforce_value, 'leer')) order by consent desc, property), '; ') as changes_de
     from core.overwrite
     where is_at_risk
     group by hubspot_contact_id, rival_id

@@ -25,10 +25,10 @@
 with change as (
     select
         overwrite.hubspot_contact_id, overwrite.rival_id, overwrite.property,
-        format('{}: {} → {}', overwrite.property, coalesce(main.quoted_value(overwrite.hubspot_value), 'blank'),
-            coalesce(main.quoted_value(nullif(overwrite.salesforce_value, '')), 'blank')) as change,
-        format('{}: {} → {}', overwrite.property, coalesce(main.quoted_value(overwrite.hubspot_value), 'leer'),
-            coalesce(main.quoted_value(nullif(overwrite.salesforce_value, '')), 'leer')) as change_de
+        format('{}: {} → {}', overwrite.property, main.value_or(overwrite.hubspot_value, 'blank'),
+            main.value_or(overwrite.salesforce_value, 'blank')) as change,
+        format('{}: {} → {}', overwrite.property, main.value_or(overwrite.hubspot_value, 'leer'),
+            main.value_or(overwrite.salesforce_value, 'leer')) as change_de
     from core.overwrite as overwrite
     inner join core.salesforce_person as rival on rival.record_id = overwrite.rival_id
     inner join core.mapped_field as field on field.property = overwrite.property and field.object_type = rival.object_type

@@ -47,6 +47,16 @@ def test_unsafe_duplicate_says_what_is_lost_in_values_and_apart_from_it_how_many
     )
 
 
+def test_unsafe_duplicate_says_every_value_that_is_lost_and_first_what_the_person_agreed_to() -> None:
+    rival = {"Title": "Buyer", "Phone": "+49 1111", "Fax": "+49 2222", "City": "Bonn", "HasOptedOutOfEmail": "true", "OwnerId": "0055e000000Own2"}
+    mine = {"jobtitle": "CEO", "phone": "+49 3333", "fax": "+49 4444", "city": "Berlin", "hs_email_optout": "", "salesforceownerid": "0055e000000Own1"}
+    crm = duplicates(rival_fields=rival)
+    crm.contact(bound=BOUND, properties=mine)
+    finding = one(crm, "unsafe_duplicate")
+    assert all(f"{name}: " in finding["reason"] and f"{name}: " in finding["reason_de"] for name in mine)
+    assert 'HubSpot loses hs_email_optout: blank → "true"; salesforceownerid: ' in finding["reason"]
+
+
 def test_a_lost_value_is_said_short_on_one_line_and_without_an_email() -> None:
     crm = duplicates(rival_fields={"Title": "bob@example.com\nis out " + "x" * 60_000})
     crm.contact(bound=BOUND, properties={"jobtitle": "Owner"})

@@ -381,6 +381,9 @@ create or replace macro main.quoted_value(text_value) as
         [trim(regexp_replace(regexp_replace(left(text_value, 200), '\s+', ' ', 'g'), '([^\s@])[^\s@]*@', '\1***@', 'g'))],
         lambda line: '"' || left(line, 60) || case when length(line) > 60 or length(text_value) > 200 then '…' else '' end || '"')[1];
 
+-- A value in a sentence that says how it changes. blank: the word for none.
+create or replace macro main.value_or(text_value, blank) as case when main.is_blank(text_value) then blank else main.quoted_value(text_value) end;
+
 -- A set-aside record as people call it.
 create or replace macro main.name_of_record(object_type, record_id) as
     case object_type when 'contact' then 'HubSpot contact ' else object_type || ' ' end || record_id;

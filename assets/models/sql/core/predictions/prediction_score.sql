@@ -52,6 +52,7 @@ select
     hits,
     ambiguous,
     hit_rate,
-    case when predictions > 0 then greatest(0, centre - reach) end as low,
-    case when predictions > 0 then least(1, centre + reach) end as high
+    -- none and all are the ends themselves, which a sum of rounded numbers misses
+    case when predictions = 0 then null when hits = 0 then 0 else greatest(0, centre - reach) end as low,
+    case when predictions = 0 then null when hits = predictions then 1 else least(1, centre + reach) end as high
 from wilson;
