@@ -295,6 +295,15 @@ class Policy(Section):
             raise ValueError(f"mapped more than once: {', '.join(twice)}{also}")
         return self
 
+    @model_validator(mode="after")
+    def each_entry_has_an_object(self) -> "Policy":
+        for mapping in self.mapping:
+            if mapping.rule != "none" and mapping.hubspot not in NEVER_COMPARED and not any(map(mapping.field_of, self.policy.objects)):
+                raise ValueError(
+                    f"{mapping.hubspot} is mapped to a field of the Lead alone, and policy.objects has no Lead: name one of the Contact, or take it out"
+                )
+        return self
+
     @property
     def mapped(self) -> tuple[Mapping, ...]:
         """Every mapped field: the default list, each of its entries or what somebody wrote in its place, and what else was written behind them."""

@@ -216,6 +216,7 @@ def test_settings_and_policy_are_reported_together(monkeypatch: pytest.MonkeyPat
         ("[[mapping]]\nhubspot = 'x'\nsalesforce = 'A'\n[[mapping]]\nhubspot = 'x'\nsalesforce = 'B'", "mapped more than once: x"),
         *((f"[[mapping]]\nhubspot = 'x'\nsalesforce = 'A'\nconsent = {said}", "line 4: mapping.0.consent: Value error, it is \"opted_out\" (true means no)")
           for said in ("'yes'", "'no'", "'true'", "1", "'Opted_In'", "['Yes']")),
+        ("[policy]\nobjects = ['Contact']\n[[mapping]]\nhubspot = 'x'\nsalesforce = { lead = 'A' }", "x is mapped to a field of the Lead alone"),
         ("[checks.unsafe_duplicate]\nseverity = 'error'", "checks.unsafe_duplicate.severity"),
         ("[checks.no_such_check]\nseverity = 'warn'", "no_such_check"),
         ("[checks.pull_incomplete]\nseverity = 'off'", "pull_incomplete"),
