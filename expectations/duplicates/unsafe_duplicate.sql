@@ -20,26 +20,35 @@
 -- Warum: Jede Bearbeitung eines Rivalen lässt die Verknüpfung zu ihm springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28):
 -- HubSpots Werte werden ersetzt, oder die Werte des alten Datensatzes gelangen in den einer anderen Person. Niemand sieht es geschehen.
 -- Sonst: Die erste Bearbeitung eines Rivalen, durch wen auch immer, verschiebt die Verknüpfung und überschreibt diese Felder in HubSpot.
-with lost as (
-    -- one entry a property, with what each rival would bring; what the person agreed to is named first, then the owner
+with at_risk as (
+    -- a property, with what each rival would bring; what the person agreed to is named first, then the owner
+    select
+        hubspot_contact_id, property,
+        case when bool_or(consent) then 2 when property = 'salesforceownerid' then 1 else 0 end as weight,
+        any_value(hubspot_value) as hubspot_value,
+        list(salesforce_value order by rival_id) as salesforce_values
+    from core.overwrite
+    where is_at_risk
+    group by hubspot_contact_id, property
+),
+listed as (
+    -- only what is said is put into words
     select
         hubspot_contact_id,
         list(property order by property) as properties,
-        list(format('{}: {} → {}', property, hubspot_value, salesforce_values) order by weight desc, property) as changes,
-        list(format('{}: {} → {}', property, hubspot_value_de, salesforce_values_de) order by weight desc, property) as changes_de
-    from (
-        select
-            hubspot_contact_id, property,
-            case when bool_or(consent) then 2 when property = 'salesforceownerid' then 1 else 0 end as weight,
-            main.value_or(any_value(hubspot_value), 'blank') as hubspot_value,
-            main.value_or(any_value(hubspot_value), 'leer') as hubspot_value_de,
-            array_to_string((list_distinct(list(main.value_or(salesforce_value, 'blank') order by rival_id)))[:3], ' or ') as salesforce_values,
-            array_to_string((list_distinct(list(main.value_or(salesforce_value, 'leer') order by rival_id)))[:3], ' oder ') as salesforce_values_de
-        from core.overwrite
-        where is_at_risk
-        group by hubspot_contact_id, property
-    )
+        (list({'property': property, 'old': hubspot_value, 'new': salesforce_values} order by weight desc, property))[:10] as said
+    from at_risk
     group by hubspot_contact_id
+),
+lost as (
+    select
+        hubspot_contact_id,
+        properties,
+        list_transform(said, lambda one: format('{}: {} → {}', one.property, main.value_or(one.old, 'blank'),
+            array_to_string(list_distinct(list_transform(one.new, lambda new: main.value_or(new, 'blank')))[:3], ' or '))) as changes,
+        list_transform(said, lambda one: format('{}: {} → {}', one.property, main.value_or(one.old, 'leer'),
+            array_to_string(list_distinct(list_transform(one.new, lambda new: main.value_or(new, 'leer')))[:3], ' oder '))) as changes_de
+    from listed
 ),
 spread as (
     select
@@ -64,8 +73,8 @@ select
         case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('any of {} records', len(rivals.rival_ids)) end)
     || case
         when lost.properties is null then ' HubSpot loses nothing.'
-        else format(' HubSpot loses {}{}.', array_to_string(lost.changes[:10], '; '),
-            case when len(lost.changes) > 10 then format('; and {} more', len(lost.changes) - 10) else '' end)
+        else format(' HubSpot loses {}{}.', array_to_string(lost.changes, '; '),
+            case when len(lost.properties) > 10 then format('; and {} more', len(lost.properties) - 10) else '' end)
     end
     || case
         when spread.properties is null then ''
@@ -80,8 +89,8 @@ select
         case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('einem von {} Datensätzen', len(rivals.rival_ids)) end)
     || case
         when lost.properties is null then ' HubSpot verliert nichts.'
-        else format(' HubSpot verliert {}{}.', array_to_string(lost.changes_de[:10], '; '),
-            case when len(lost.changes) > 10 then format('; und {} weitere', len(lost.changes) - 10) else '' end)
+        else format(' HubSpot verliert {}{}.', array_to_string(lost.changes_de, '; '),
+            case when len(lost.properties) > 10 then format('; und {} weitere', len(lost.properties) - 10) else '' end)
     end
     || case
         when spread.properties is null then ''
