@@ -314,14 +314,23 @@ def test_an_unreachable_host_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "HubSpot: 127.0.0.1:9 cannot be reached" in result.problem
 
 
-def test_fields_that_the_integration_user_cannot_see_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fields_without_which_nothing_can_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runner(monkeypatch, tmp_path / "home")
-    with served(empty_story(), tmp_path / "sandbox", frozenset({"Lead.Fax", "Contact.Title", "jobtitle"})) as server:
+    with served(empty_story(), tmp_path / "sandbox", frozenset({"Lead.OwnerId", "Contact.MasterRecordId", "salesforceleadid"})) as server:
         result = run(server)
     assert result.exit_code == 3
     assert result.problem is not None
-    assert "Lead.Fax, Contact.Title" in result.problem
-    assert "jobtitle" in result.problem
+    assert "Lead.OwnerId, Contact.MasterRecordId" in result.problem
+    assert "salesforceleadid" in result.problem
+
+
+def test_mapped_fields_that_the_integration_user_cannot_see_are_left_out_and_named_in_the_coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner(monkeypatch, tmp_path / "home")
+    with served(empty_story(), tmp_path / "sandbox", frozenset({"Lead.Fax", "Contact.Title", "jobtitle"})) as server:
+        manifest = run(server).manifest
+    assert manifest is not None
+    said = " ".join(text for source in manifest["coverage"].values() for pull in source for text in pull["not_seen"])
+    assert all(f"the {what}, which " in said for what in ("field Lead.Fax", "field Contact.Title", "property jobtitle")), said
 
 
 def test_an_untrusted_certificate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
