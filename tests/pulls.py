@@ -22,6 +22,7 @@ from assets.published.publish import publish_tables, publish_verdict
 from assets.pull import hubspot, salesforce
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.salesforce_org import Org, SalesforceAccess
+from assets.sql import quoted
 from assets.verdict import Verdict
 from assets.warehouse.coverage import read_coverage
 from assets.warehouse.damage import note_end_of_run
@@ -165,6 +166,6 @@ def _tables(connection: Any) -> dict[str, list[str]]:
     tables = {}
     for name, table in TABLES.items():
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in NO_CHANGE_OF_THE_CRM]
-        rows = connection.execute(f"select cast(to_json(t) as varchar) from (select {', '.join(columns)} from {table}) as t").fetchall()
+        rows = connection.execute(f"select cast(to_json(t) as varchar) from (select {', '.join(map(quoted, columns))} from {table}) as t").fetchall()
         tables[name] = sorted(row[0] for row in rows)
     return tables
