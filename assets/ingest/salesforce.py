@@ -51,10 +51,11 @@ def ingest_users(org: Org, ingest: Ingest) -> LandedPull:
 
 def ingest_field_history(org: Org, ingest: Ingest, wanted: Mapping[str, FieldList]) -> list[LandedPull]:
     """Pulls the field history of Leads and Contacts where it is needed and was not read since. Where it is not kept, or may not be seen, the coverage says so.
-    After both CRMs: which records need it follows from the bindings. wanted: by object.
+    After both CRMs: which records need it follows from the bindings. wanted: by object; one that the policy leaves out is not asked for, whatever was
+    pulled of it before.
     """
     needed = records_without_history(ingest.connection, ingest.policy.policy.secondary_email_matches)
-    return [_bring_field_history(org, ingest, name, wanted[name], ids) for name, ids in needed.items() if ids]
+    return [_bring_field_history(org, ingest, name, wanted[name], ids) for name, ids in needed.items() if ids and name in wanted]
 
 
 def _bring_field_history(org: Org, ingest: Ingest, name: str, wanted: FieldList, ids: list[str]) -> LandedPull:
