@@ -12,9 +12,12 @@ _ALL_CLEAN = re.compile(rf"(?:{_CLEAN.pattern}\n)*+(?:{_CLEAN.pattern})?")
 _LOWER = re.compile(r"[a-z0-9]{15}[a-z0-5]{3}")
 _LOOKS_LIKE_ONE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
 _IN_LINK = re.compile(r"(?<![A-Za-z0-9])((?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])", re.IGNORECASE)
-_LINK = re.compile(r"=\s*HYPERLINK\([^)]*\)|(?:https?://|[\w-]+(?:\.[\w-]+)+/)[^\s\"'<>;|,]+", re.IGNORECASE)
+# A cell may have 131,072 characters: nothing here looks at the rest of it anew from each place.
+_LINK = re.compile(r"=\s*+HYPERLINK\([^)]{0,2000}+\)|(?:https?://|(?<![\w.-])\.*+[\w-]++(?:\.[\w-]++)++/)[^\s\"'<>;|,]++", re.IGNORECASE)
 _BETWEEN = re.compile(r"[;,|/&+=?\s]+")
-_BETWEEN_IDS = re.compile(r"[^\s<>]*@[^\s<>]*|[\W_]+")  # whatever is no letter and no digit; an e-mail holds none
+_BETWEEN_IDS = re.compile(r"[\W_]+")  # whatever is no letter and no digit
+_BETWEEN_WORDS = re.compile(r"[\s<>]+")
+_DIGIT = re.compile("[0-9]")
 _SPOILT = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{10,40}(?![A-Za-z0-9])")
 _AROUND = "'\"`´‘’“”„«»()[]{}<>."
 # What no eye sees is dropped, and every kind of blank is one: no-break, thin and wide ones, marks of order and direction, soft hyphens.
@@ -63,12 +66,22 @@ def ids_in(cell: str) -> list[str]:
         linked = [found[-1] for link in _LINK.findall(text) if (found := _IN_LINK.findall(link))]
         if linked:
             plain = _LINK.sub(" ", text)
-    parts = linked + [part for part in _BETWEEN_IDS.split(plain) if may_hold_id(part)]
+    parts = linked
+    if _SPOILT.search(plain):
+        words = (_BETWEEN_IDS.split(word) for word in _BETWEEN_WORDS.split(plain) if not _is_email(word))
+        parts += [part for word in words for part in word if may_hold_id(part)]
     if not any(has_id(part) for part in parts):
-        parts = [part for part in (part.strip(_AROUND) for part in _BETWEEN.split(plain)) if part]
-        if not all(re.search("[0-9]", part) for part in parts):
+        pieces = _BETWEEN.split(plain)
+        if any(part.strip(_AROUND) and not _DIGIT.search(part) for part in pieces):
             return [" ".join(text.split())]
+        parts = [part for part in (part.strip(_AROUND) for part in pieces) if part]
     return list({part[:15]: _with_capitals(part) for part in reversed(parts)}.values())[::-1]
+
+
+def _is_email(word: str) -> bool:
+    """An e-mail holds no id, whatever its letters look like."""
+    before, at, _ = word.lstrip("@").partition("@")
+    return bool(at) and any(character.isalnum() for character in before)
 
 
 def _with_capitals(text: str) -> str:
