@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 
-from assets.models.build import build_models
+from assets.models.build import build_models, describe_tables
 from assets.models.sqlfile import CheckFile
 from assets.policy import DEFAULT_MAPPING, Policy
 from assets.published.publish import publish_tables, publish_verdict
@@ -69,20 +69,21 @@ def measure(records: int, folder: Path, is_dense: bool = False, memory_limit: st
         gate = measure_gate(connection, folder)
     built = turns[-1]["built"]
     return {
-        "records": records, "contacts": records // 2, "is_dense": is_dense, "peak_memory": peak, **gate, "rows": sum(table.rows or 0 for table in built),
+        "records": records, "contacts": records // 2, "is_dense": is_dense, "peak_memory": peak, **gate, "rows": sum(table["rows"] for table in built),
         **{name: median(turn[name] for turn in turns) for name in ("seconds", "cpu_seconds", "publish_seconds", "floor_seconds")},
         "slowest_seconds": max(turn["seconds"] for turn in turns),
-        "tables": [{"table": table.table, "rows": table.rows or 0, "seconds": table.seconds} for table in built],
+        "tables": built,
     }  # fmt: skip
 
 
 def _turn(connection: duckdb.DuckDBPyConnection, files: list[CheckFile], folder: Path) -> dict[str, Any]:
     started, worked = time.perf_counter(), time.process_time()
-    built = build_models(connection, files)
+    seconds = build_models(connection, files)
     modelled, worked = time.perf_counter(), time.process_time() - worked
     publish_tables(connection, folder, memory_with(summarise_run(connection, "unproven", [], [])), {"run_id": "bench"})
     published = time.perf_counter()
-    floor = measure_floor(connection, sum(table.rows or 0 for table in built))
+    built: list[dict[str, Any]] = [{"table": table.table, "rows": table.rows or 0, "seconds": table.seconds} for table in describe_tables(connection, seconds)]
+    floor = measure_floor(connection, sum(table["rows"] for table in built))
     return {"built": built, "seconds": modelled - started, "cpu_seconds": worked, "publish_seconds": published - modelled, "floor_seconds": floor}
 
 

@@ -246,8 +246,7 @@ class Crm:
         if self._checks is None:
             assert tables is None or set(tables) <= self._built, "what is here changed since: build() first"
             return
-        made = build_models(self._connection, self._checks, until=tables, without=self._built)
-        self._built |= {table.table for table in made}
+        self._built |= build_models(self._connection, self._checks, until=tables, without=self._built).keys()
 
     def _changing(self) -> duckdb.DuckDBPyConnection:
         """For a change of what was pulled: from now on nothing can be made of the state before."""

@@ -56,6 +56,15 @@ def test_what_the_integration_wrote_into_the_record_was_typed_by_nobody() -> Non
     assert source(typed(by=INTEGRATION)) == ("unclear", None)
 
 
+def test_what_a_merge_may_have_brought_before_the_last_sync_is_unclear() -> None:
+    """Nobody pulled the record between the merge and the edit that made the contact jump."""
+    for survivor, expected in ((RIVAL, ("unclear", None)), (BOUND, ("typed", "Eva Lang"))):
+        crm = typed()
+        crm.lead(9, merged_into=survivor, modified=day(30.1), fields={"Title": "Buyer"})
+        crm.history("101", "salesforcelastsynctime", (day(30.15), f"{day(30.15):%Y-%m-%dT%H:%M:%SZ}"))
+        assert source(crm) == expected
+
+
 def test_the_field_history_says_when_it_was_typed_and_by_whom() -> None:
     crm = watched({"modified": day(30.2), "by": INTEGRATION, "fields": {"Title": "Buyer", "Phone": "1"}}, title="Clerk")
     crm.tracked(RIVAL, (BEFORE_JUMP, "Title", TOM, "Clerk", "Buyer"), (day(30.2), "Phone", INTEGRATION, None, "1"))

@@ -16,7 +16,7 @@ import duckdb
 from assets.dagster.keys import key, named
 from assets.dagster.session import Session, is_guarded
 from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
-from assets.models.build import BuiltTable, build_models
+from assets.models.build import BuiltTable, build_models, describe_tables
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
 from assets.moments import utc_text
 from assets.progress import doing
@@ -87,7 +87,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
                 note_decisions(connection, len(decisions))
             write_decisions(connection, decisions)
             load_merge_plans(connection, session.warehouse.home)
-            built = build_models(connection, checks)
+            seconds = build_models(connection, checks)
             home = session.warehouse.home
             doing("the snapshot was being published")
             if guarded:
@@ -99,7 +99,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
             yield dg.MaterializeResult(asset_key=key("raw.pull"), metadata={"dagster/row_count": count_rows(connection, "raw.pull"), **rebuilt})
             lineage = _cached_lineage(session.warehouse, files, lambda: read_schema(connection))
-            for table in built:
+            for table in describe_tables(connection, seconds):
                 yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}), rebuilt)
             if guarded:
                 yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})

@@ -73,7 +73,13 @@ def _sql_type(value: object) -> str:
 
 
 def _replace_table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: list[dict[str, Any]]) -> None:
-    connection.execute(f"create or replace table {name} ({columns})")
-    if rows:
-        names = [column.split()[0] for column in columns.split(", ")]
-        connection.executemany(f"insert into {name} values ({', '.join('?' for _ in names)})", [[row[column] for column in names] for row in rows])
+    connection.execute(
+        f"create or replace table {name} as select unnest(from_json(?, '[{_shape(columns)}]'), max_depth := 2)",
+        [json.dumps([{column.split()[0]: row[column.split()[0]] for column in columns.split(", ")} for row in rows])],
+    )
+
+
+def _shape(columns: str) -> str:
+    """`name type, name type[]` as from_json wants it."""
+    kinds = dict(column.split() for column in columns.split(", "))
+    return json.dumps({name: [kind.removesuffix("[]")] if kind.endswith("[]") else kind for name, kind in kinds.items()})

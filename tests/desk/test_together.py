@@ -167,7 +167,7 @@ def test_after_a_restart_what_the_last_run_knew_still_stands(home: Path) -> None
     crm.build()
     waived, owned = crm.rows("from review.finding where check_name = 'bound_record_unknown' order by hubspot_contact_id")
     until = datetime.fromisoformat(TOMORROW)
-    crm.connection.execute("insert into main.decision values (?, 'waived', ?)", [waived["fingerprint"], until])
+    crm.connection.execute("insert into main.decision values (?, 'waived', ?, null)", [waived["fingerprint"], until])
     crm.connection.execute("insert into main.assignment values (?, 'Bob')", [owned["subject"]])
     publish(crm, home)
     with Away(home), served(home) as address:

@@ -69,6 +69,13 @@ settled as (
     from compared
     group by hubspot_contact_id, switched_at, property, was_cleared
 ),
+merged as (
+    -- records that were merged into another one: when, and from which pull on that is known
+    select merged_into_id as record_id, modified_at as merged_at, min(pull_no) as pull_no
+    from staging.salesforce_version
+    where merged_into_id in (select to_id from value)
+    group by merged_into_id, modified_at
+),
 first_with as (
     -- the first version that holds it, after one that did not
     select
@@ -100,8 +107,10 @@ judged as (
         coalesce(
             first_with.is_by_somebody and value.created_at <= value.settled_at
             and (
-                (not settled.was_there and not settled.was_blank) or settled.other_is_filled
-                or (first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at)),
+                settled.other_is_filled
+                -- a merge before the last sync may have brought it, unseen until an edit after that
+                or (not brought_by_merge
+                    and ((not settled.was_there and not settled.was_blank) or (first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at)))),
             false) as was_typed,
         first_with.stamp as first_at,
         -- whoever edited the record last wrote this value, where nothing else changed
@@ -117,6 +126,11 @@ judged as (
     left join first_with
         on first_with.hubspot_contact_id = value.hubspot_contact_id and first_with.switched_at = value.switched_at
         and first_with.property = value.property and first_with.was_cleared = value.was_cleared
+    cross join lateral (
+        select count(*) > 0 as brought_by_merge
+        from merged
+        where merged.record_id = value.to_id and merged.merged_at <= value.settled_at and merged.pull_no > first_with.prior_no
+    ) as merge
     left join compared as prior
         on prior.hubspot_contact_id = value.hubspot_contact_id and prior.switched_at = value.switched_at
         and prior.property = value.property and prior.was_cleared = value.was_cleared and prior.pull_no = first_with.prior_no
