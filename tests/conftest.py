@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,9 @@ from tests.postgres import Server, running_postgres
 
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # the servers of the tests are on this machine
+# Dagster takes SIGINT's handler for SIGTERM, too: where SIGINT is ignored (a job in the background), the processes that tests start would hear neither.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settle()  # as the command does, so that what a test makes does not depend on which of them imported the code location before
 
 

@@ -300,6 +300,7 @@ def test_a_home_of_schema_5_keeps_all_it_has_and_pulls_what_was_missing(known: t
         for table in ("raw.salesforce_lead", "raw.salesforce_contact"):
             connection.execute("drop view if exists staging.salesforce_version")
             connection.execute(f"alter table {table} drop column created_by_id")
+        connection.execute("alter table main.ledger drop column resolved_by")
         connection.execute("delete from raw.hubspot_property_version where property = 'salesforcelastsynctime'")
         connection.execute("delete from raw.pull where object in ('User', 'owner', 'owner_archived', 'LeadHistory', 'ContactHistory')")
         connection.execute("update raw.pull set request_hash = 'of other fields' where object in ('Lead', 'Contact')")
