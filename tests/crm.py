@@ -228,8 +228,12 @@ class Crm:
         self.build()
         self._make(_REMEMBERED)
         close_run(self._connection, summarise_run(self._connection, verdict, [], []))
+        self.next_run(next_run)
+
+    def next_run(self, moment: datetime = day(30.5)) -> None:  # noqa: B008
+        """Another run begins; the one before may have been cut short."""
         self.run_no += 1
-        self._begin_run(next_run)
+        self._begin_run(moment)
 
     def build(self, check: str | None = None) -> "Crm":
         """All tables follow from what is here now; with a check, its findings and what they rest on. Made are those that a test looks at: planning all

@@ -63,6 +63,15 @@ def merged_contacts(known_before: bool) -> Crm:
     return crm
 
 
+def test_a_run_cut_short_before_it_read_all_histories_makes_no_jump_of_a_merge() -> None:
+    crm = duplicates()
+    crm.contact("301", bound=RIVAL, since=None, merged_ids="201;202", additional="b@example.com")
+    crm.history("301", "salesforceleadid", (day(2), BOUND), (day(5), RIVAL))
+    crm.next_run()
+    crm.history("301", "jobtitle", (day(29), "CEO", "MERGE_CONTACTS"))
+    assert change(crm)["cause"] == "hubspot_merge"
+
+
 @pytest.mark.parametrize("known_before", [True, False])
 def test_two_histories_that_became_one_hold_no_jump(known_before: bool) -> None:
     rows = [row for row in merged_contacts(known_before).build().rows("core.switch_event") if row["hubspot_contact_id"] == "301"]

@@ -100,10 +100,17 @@ merge as (
     select
         hubspot_contact_id,
         max(changed_at) filter (where source_type = 'MERGE_CONTACTS' or read_from_id <> hubspot_contact_id) as merged_at,
-        -- histories of other properties come with later pulls of the same run
+        -- histories of other properties come with later pulls of the same run, or of the next one, where that was cut short
         coalesce(
-            min(run.pull_no) filter (where source_type = 'MERGE_CONTACTS'), min(version.pull_no) filter (where read_from_id = hubspot_contact_id)) as pull_no
+            least(min(run.pull_no) filter (where source_type = 'MERGE_CONTACTS'), any_value(told.pull_no)),
+            min(version.pull_no) filter (where read_from_id = hubspot_contact_id)) as pull_no
     from staging.hubspot_property_version as version
+    left join (
+        select id, min(pull_no) as pull_no
+        from raw.hubspot_contact
+        where id in (select merged_into_id from staging.hubspot_merge) and coalesce(properties['hs_merged_object_ids'], '') <> ''
+        group by id
+    ) as told on told.id = version.hubspot_contact_id
     left join (select pull_no as of_no, min(pull_no) over (partition by run_id) as pull_no from raw.pull) as run on run.of_no = version.pull_no
     where hubspot_contact_id in (
         select merged_into_id from staging.hubspot_merge
