@@ -16,17 +16,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
-from sandbox.fields import HUBSPOT_TYPES, MAPPING
 from sandbox.world import HubSpotContact, World, _iso
 
 TOKEN = "pat-sandbox"
 VERSIONS = ("v3", "2026-03", "2026-09")
 _CONTACTS, _SCHEMAS, _LISTS, _OWNERS = "crm.objects.contacts.read", "crm.schemas.contacts.read", "crm.lists.read", "crm.objects.owners.read"
 SCOPES = frozenset({_CONTACTS, _SCHEMAS, _LISTS, _OWNERS})
-PROPERTIES = [
-    "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
-    "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
-]  # fmt: skip
 _SEARCH_CAP = 10_000
 _OWNERS_PAGE = 500
 _SEARCHES = 5  # a second
@@ -45,7 +40,7 @@ class HubSpotApi:
         self.versions = [version for version in VERSIONS if version not in refused_versions]
         self._calls: deque[float] = deque()
         self._searches: deque[float] = deque()
-        self.properties = [name for name in PROPERTIES if name not in hidden]
+        self.properties = [name for name in world.fields.properties if name not in hidden]
 
     def routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = []
@@ -213,8 +208,8 @@ class HubSpotApi:
     async def property_list(self, request: Request) -> Response:
         moment = _iso(self.world.now)
         return JsonAnswer({"results": [
-            {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], **HUBSPOT_TYPES.get(name, {}),
-             "groupName": "contactinformation", "description": "", "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
+            {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], "groupName": "contactinformation", "description": "",
+             "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True, **self.world.fields.properties[name]}
             for name in self.properties
         ]})  # fmt: skip
 
@@ -278,7 +273,10 @@ class HubSpotApi:
             answer["archivedAt"] = _iso(contact.archived_at)
         if history:
             answer["propertiesWithHistory"] = {
-                name: [{"value": v.value, "timestamp": _iso(v.at), "sourceType": v.source, "sourceId": None} for v in reversed(contact.history.get(name, []))]
+                name: [
+                    {"value": v.value, "timestamp": _iso(v.at), "sourceType": v.source, "sourceId": None, **self.world.sources.get(v.source, {})}
+                    for v in reversed(contact.history.get(name, []))
+                ]
                 for name in history if name in self.properties
             }  # fmt: skip
         return answer
