@@ -209,7 +209,7 @@ class HubSpotApi:
         moment = _iso(self.world.now)
         return JsonAnswer({"results": [
             {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], "groupName": "contactinformation", "description": "",
-             "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True, **self.world.fields.properties[name]}
+             "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True, **self.world.fields.properties.get(name, {})}
             for name in self.properties
         ]})  # fmt: skip
 

@@ -6,7 +6,7 @@ import io
 import json
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -329,7 +329,7 @@ class SalesforceApi:
     def _rows(self, query: Query, with_deleted: bool) -> list[Row]:
         """What an object holds that the user may see."""
         if query.object_type == "User":
-            return [partial(_user_value, user) for user in self.world.users.values()]
+            return [partial(_user_value, replace(user, id=self.world.shown_ids.get(user.id, user.id))) for user in self.world.users.values()]
         if query.object_type in self.world.tables:
             return [row.get for row in self.world.tables[query.object_type]]
         object_type = HISTORIES.get(query.object_type, query.object_type)
@@ -337,6 +337,11 @@ class SalesforceApi:
         if query.object_type in HISTORIES:
             return [partial(_change_value, change, record) for record in records for change in record.history]
         return [partial(self._value, record) for record in records]
+
+    def _user_id(self, user_id: str) -> str:
+        """As the org calls the user; with as many characters."""
+        shown = self.world.shown_ids.get(user_id[:15])
+        return user_id if shown is None else id18(shown)
 
     def _value(self, record: SalesforceRecord, field: str) -> Value:
         match field:
@@ -357,9 +362,9 @@ class SalesforceApi:
             case "SystemModstamp":
                 return record.modified_at
             case "LastModifiedById":
-                return record.modified_by
+                return self._user_id(record.modified_by)
             case "CreatedById":
-                return record.created_by
+                return self._user_id(record.created_by)
             case "IsConverted":
                 return record.converted_contact_id is not None
             case "ConvertedContactId":

@@ -206,6 +206,8 @@ class World:
         self.now, self.fields = now, fields
         self.sources: dict[str, dict[str, object]] = {}
         self.tables: dict[str, list[dict[str, str]]] = {}
+        self.shown_ids: dict[str, str] = {}  # of users, where the org calls somebody otherwise: 15 characters
+        self.list_names: dict[str, str] = {}
         self.org_id, self.portal_id = "00D5e0000000SndEAC", "4711"  # another one is another org, or portal
         self.records: dict[str, SalesforceRecord] = {}
         self.contacts: dict[str, HubSpotContact] = {}
