@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -43,8 +43,8 @@ class Catalogue:
     fields: Fields
     mapped: list[Mapped]
     decoys: list[Decoy]
-    values: dict[str, Callable[[random.Random], str]] = field(default_factory=dict)
-    unmapped: list[str] = field(default_factory=list)  # properties of HubSpot's own people
+    values: dict[str, Callable[[random.Random], str]]
+    unmapped: list[str]  # properties of HubSpot's own people
 
 
 # Salesforce type → type and form of the property that HubSpot makes of it.
@@ -75,16 +75,19 @@ _STANDARD_LABELS = {"jobtitle": "Job Title", "hs_email_optout": "Unsubscribed fr
 _OWN = {
     "hs_object_id": ("contactinformation", "number", "number", True), "createdate": ("contactinformation", "datetime", "date", True),
     "lastmodifieddate": ("contactinformation", "datetime", "date", True), "hs_lastmodifieddate": ("contactinformation", "datetime", "date", True),
-    "hs_additional_emails": ("contactinformation", "enumeration", "checkbox", False), "hs_merged_object_ids": ("contactinformation", "enumeration", "checkbox", True),
+    "hs_additional_emails": ("contactinformation", "enumeration", "checkbox", False),
+    "hs_merged_object_ids": ("contactinformation", "enumeration", "checkbox", True),
     "hubspot_owner_id": ("contactinformation", "enumeration", "select", False), "lifecyclestage": ("contactinformation", "enumeration", "radio", False),
     "email": ("contactinformation", "string", "text", False), "salesforceleadid": ("salesforceinformation", "string", "text", False),
     "salesforcecontactid": ("salesforceinformation", "string", "text", False), "salesforcedeleted": ("salesforceinformation", "bool", "booleancheckbox", False),
     "salesforcelastsynctime": ("salesforceinformation", "datetime", "date", False), "salesforceownername": ("salesforceinformation", "string", "text", False),
-    "hs_analytics_num_visits": ("analyticsinformation", "number", "number", True), "hs_analytics_num_page_views": ("analyticsinformation", "number", "number", True),
+    "hs_analytics_num_visits": ("analyticsinformation", "number", "number", True),
+    "hs_analytics_num_page_views": ("analyticsinformation", "number", "number", True),
     "hs_analytics_source": ("analyticsinformation", "string", "text", True), "num_conversion_events": ("conversioninformation", "number", "number", True),
     "hs_email_open": ("emailinformation", "number", "number", True), "hs_email_click": ("emailinformation", "number", "number", True),
     "num_notes": ("sales_properties", "number", "number", True), "notes_last_updated": ("sales_properties", "datetime", "date", True),
-    "hs_latest_source": ("analyticsinformation", "string", "text", True), "hs_calculated_phone_number": ("contactinformation", "phone_number", "phonenumber", True),
+    "hs_latest_source": ("analyticsinformation", "string", "text", True),
+    "hs_calculated_phone_number": ("contactinformation", "phone_number", "phonenumber", True),
 }  # fmt: skip
 COMPUTED = ("hs_analytics_num_visits", "hs_analytics_num_page_views", "num_conversion_events", "hs_email_open", "num_notes")
 SYSTEM = ("salesforcedeleted", "salesforcelastsynctime", "salesforceownername")
@@ -106,7 +109,9 @@ def make_catalogue(
 class _Maker:
     def __init__(self, seed: int, rules: dict[str, int]) -> None:
         self.dice = random.Random(f"{seed} catalogue")
-        self.rules = rules
+        self.deck = [rule for rule, times in rules.items() for _ in range(times)]  # dealt out, so that each rule is met as often as it says
+        self.dice.shuffle(self.deck)
+        self.dealt = 0
         own = {"interests__c", "contract_end__c"}
         self.mapping = {name: names for name, names in MAPPING.items() if name not in own} | {_ACCOUNT: (None, "AccountId")}
         self.types = {name: {field: kind for field, kind in kinds.items() if not field.endswith("__c")} for name, kinds in SALESFORCE_TYPES.items()}
@@ -196,11 +201,16 @@ class _Maker:
         return self.names.pop(place)
 
     def _rule(self) -> FieldRule:
-        return self.dice.choices(list(self.rules), list(self.rules.values()))[0]  # type: ignore[return-value]
+        self.dealt += 1
+        return self.deck[(self.dealt - 1) % len(self.deck)]  # type: ignore[return-value]
 
     def _as_written(self, entry: Mapping[str, Any]) -> None:
         names = entry["salesforce"] if isinstance(entry["salesforce"], Mapping) else dict.fromkeys(("lead", "contact"), entry["salesforce"])
         lead, contact = names.get("lead"), names.get("contact")
+        if self.mapping.get(entry["hubspot"]) == (lead, contact):
+            changed = {name: entry[name] for name in ("rule", "consent") if name in entry}
+            self.mapped = [replace(mapped, **changed) if mapped.hubspot == entry["hubspot"] else mapped for mapped in self.mapped]
+            return
         self.mapped = [mapped for mapped in self.mapped if mapped.hubspot != entry["hubspot"]]
         self._map(entry["hubspot"], lead, contact, entry.get("type", "string"), entry.get("rule", "prefer_salesforce"), entry.get("consent"))
 
@@ -312,8 +322,8 @@ def _described(name: str, label: str, group: str, kind: str, form: str, is_compu
     """What HubSpot's property list says."""
     return {
         "name": name, "label": label, "groupName": group, "description": "", "type": kind, "fieldType": form, "options": [], "displayOrder": -1,
-        "calculated": is_computed, "externalOptions": False, "hasUniqueValue": name == "email", "hidden": False, "hubspotDefined": is_own, "formField": not is_computed,
-        "dataSensitivity": "non_sensitive",
+        "calculated": is_computed, "externalOptions": False, "hasUniqueValue": name == "email", "hidden": False, "hubspotDefined": is_own,
+        "formField": not is_computed, "dataSensitivity": "non_sensitive",
         "modificationMetadata": {"archivable": not is_own, "readOnlyDefinition": is_own, "readOnlyValue": is_computed},
     }  # fmt: skip
 

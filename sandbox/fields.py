@@ -141,6 +141,8 @@ _SAID = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 def trim_text(value: str | None) -> str:
     """Without white space and zero-width characters at both ends, in whatever order they come."""
     text = value or ""
+    if text[:1].isalnum() and text[-1:].isalnum():
+        return text
     while text != (shorter := text.strip().strip(_WHITE)):
         text = shorter
     return text

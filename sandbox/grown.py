@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from sandbox.people import Person, make_people
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.story import Story
 from sandbox.users import INTEGRATION_USER, OWNERS, PERSON
-from sandbox.world import HubSpotContact, ObjectType, SalesforceRecord, _iso, field_value, id18, normalise
+from sandbox.world import HubSpotContact, ObjectType, SalesforceRecord, Tracking, Version, _iso, field_value, id18, normalise
 
 PORTALS = Path(__file__).parent / "portals"
 Kind = Literal["native", "middleware", "none"]
@@ -90,7 +91,7 @@ def names_of_portals() -> list[str]:
     return sorted(path.stem for path in PORTALS.glob("*.toml"))
 
 
-def open_portal(name_or_file: str, seed: int, until: datetime, **changes: Any) -> "GrownStory":
+def open_portal(name_or_file: str, seed: int, until: datetime, tracking: Tracking = "none", **changes: Any) -> "GrownStory":
     """A portal by its name, or by a file like those in sandbox/portals/. changes: of its settings and knobs, as contacts=300 or follow_up="sticky".
 
     Raises ValueError for an unknown name, setting or knob.
@@ -106,17 +107,18 @@ def open_portal(name_or_file: str, seed: int, until: datetime, **changes: Any) -
     policy = {**read.get("policy", {}), **{name: value for name, value in changes.items() if name not in known}}
     if unknown := sorted({*setup} - known) or sorted({*policy} - knobs):
         raise ValueError(f"a portal has no setting {unknown[0]!r}; [portal] has {', '.join(sorted(known))}; [policy] has the knobs of sandbox/portal.py")
-    return GrownStory(Setup(**setup), seed, until, policy, read.get("mapping", []))
+    return GrownStory(Setup(**setup), seed, until, policy, read.get("mapping", []), tracking)
 
 
 class GrownStory(Story):
     """The past of such a portal, and days that pass."""
 
-    def __init__(self, setup: Setup, seed: int, until: datetime, policy: Mapping[str, Any], written: list[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, setup: Setup, seed: int, until: datetime, policy: Mapping[str, Any], written: list[Mapping[str, Any]],
+        tracking: Tracking = "none",
+    ) -> None:  # fmt: skip
         self.setup = setup
-        self.catalogue: Catalogue = make_catalogue(
-            seed, setup.mappings, setup.properties, setup.decoys, setup.rules, written, former=setup.formerly_mapped
-        )
+        self.catalogue: Catalogue = make_catalogue(seed, setup.mappings, setup.properties, setup.decoys, setup.rules, written, former=setup.formerly_mapped)
         rules = {mapped.hubspot: mapped.rule for mapped in self.catalogue.mapped if mapped.rule is not None}
         knobs = PortalSettings(**policy, field_rules=rules)
         if setup.kind == "none":
@@ -130,9 +132,13 @@ class GrownStory(Story):
             (mapped.hubspot, is_blank): setup.edits for mapped in self.catalogue.mapped for is_blank in (False, True)
             if mapped.rule is not None and mapped.hubspot not in (OWNER, OPT_OUT, "firstname", "lastname")
         }  # fmt: skip
+        self.edited = {name for name, _ in self.due}
+        self.met, self.members = 0, set[str]()  # contacts that were looked at whether they belong into the inclusion list, and those that are in it
+        self.returning: list[Person] = []
+        self.opted_out: list[SalesforceRecord] = []
         self.quiet: set[str] = set()  # e-mails of people whom nobody edits any more: what was done to them can still be seen
         people = make_people(setup.contacts, seed, until)
-        super().__init__(people, seed, until, knobs, fields=self.catalogue.fields)
+        super().__init__(people, seed, until, knobs, tracking, self.catalogue.fields)
 
     # ── the past ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +147,7 @@ class GrownStory(Story):
         world.sources = dict(_SOURCES)
         if setup.kind == "middleware":
             world.sources["SALESFORCE"] = {"sourceType": "INTEGRATION", "sourceId": _APP, "sourceLabel": "A middleware"}
-        if self.settings.inclusion_list_id:
+        if self.settings.inclusion_list_id and setup.kind != "none":
             world.lists[self.settings.inclusion_list_id] = []
         middle = until - timedelta(days=330)  # people are met in the first half, worked with in the second
         plan: list[tuple[datetime, int, Callable[[], object]]] = []
@@ -157,9 +163,11 @@ class GrownStory(Story):
             for _ in range(max(1, setup.edits * setup.mappings // 4) if setup.edits else 0):
                 note(until - timedelta(days=200), 190, self._somebody_edits_hubspot)
             for number in range(setup.cases):
-                for place, act in enumerate((self._knows_two_records, self._jumps, self._automation_touches, self._opts_out, self._other_address)):
+                acts: list[Callable[[int], None]] = [
+                    self._knows_two_records, self._jumps, self._automation_touches, self._opts_out, self._other_address,
+                ]  # fmt: skip
+                for act in acts:
                     note(until - timedelta(days=180), 20, lambda act=act, number=number: act(number))  # type: ignore[misc]
-                    _ = place
                 for object_type in ("Lead", "Contact"):
                     note(until - timedelta(days=60), 50, lambda object_type=object_type: self._record_is_deleted(object_type))  # type: ignore[misc]
             for number in range(setup.cases):
@@ -177,12 +185,16 @@ class GrownStory(Story):
     def _meeting(self, person: Person) -> Callable[[], object]:
         chance = self.dice.random()
         if self.setup.kind == "none":
-            return lambda: (self._enter_hubspot(person, "IMPORT"), self._enter_salesforce(person, self._some_object()))
+            return lambda: self._enter_both(person, "IMPORT")
         if chance < 0.12:
             return lambda: self._enter_hubspot(person, "FORM")
         if chance < 0.3:  # both know the person before the integration does
-            return lambda: (self._enter_salesforce(person, self._some_object()), self._enter_hubspot(person, "FORM"))
+            return lambda: self._enter_both(person, "FORM")
         return lambda: self._enter_salesforce(person, self._some_object())
+
+    def _enter_both(self, person: Person, source: str) -> None:
+        self._enter_salesforce(person, self._some_object())
+        self._enter_hubspot(person, source)
 
     def _some_object(self) -> ObjectType:
         return "Lead" if self.values.random() < 0.55 else "Contact"
@@ -214,13 +226,9 @@ class GrownStory(Story):
             return
         properties = {"firstname": person.first_name, "lastname": person.last_name, "email": person.email}
         for name, at in self.writable["Lead"]:
-            if name in self._edited and self.values.random() < self.setup.filled * 0.5:
+            if name in self.edited and self.values.random() < self.setup.filled * 0.5:
                 properties[name] = self._value_of(name, "Lead", at)
         self.world.create_contact(properties, source)
-
-    @property
-    def _edited(self) -> set[str]:
-        return {name for name, _ in self.due}
 
     def _value_of(self, name: str, object_type: str, at: str) -> str:
         """A value as people type it in HubSpot."""
@@ -231,10 +239,14 @@ class GrownStory(Story):
         super()._let_time_pass_until(moment)
         if (list_id := self.settings.inclusion_list_id) and list_id != _NOBODY:
             met = len(self.world.contacts)
-            for contact in list(self.world.contacts.values())[getattr(self, "_met", 0) :]:
+            for contact in list(islice(self.world.contacts.values(), self.met, None)):
                 if contact.email and self.values.random() < 0.85:
-                    self.world.enter_list(list_id, contact)
-            self._met = met
+                    self._enter_list(contact)
+            self.met = met
+
+    def _enter_list(self, contact: HubSpotContact) -> None:
+        self.world.enter_list(self.settings.inclusion_list_id or "", contact)
+        self.members.add(contact.id)
 
     # ── people at work ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -248,16 +260,10 @@ class GrownStory(Story):
             if contact is None or record is None or not record.is_live or contact.archived_at is not None or contact.email in self.quiet:
                 continue
             is_alone_here = len(self.world.live_records(contact.email)) == 1 and record.email == contact.email
-            inside = list_id is None or contact.id in self._members(list_id)
+            inside = list_id is None or contact.id in self.members
             if inside and (not is_alone or is_alone_here) and (object_type is None or record.type == object_type):
                 return contact, record
         return None
-
-    def _members(self, list_id: str) -> set[str]:
-        members = self.world.lists.get(list_id, [])
-        if len(members) != getattr(self, "_counted", -1):
-            self._counted, self._set = len(members), set(members)
-        return self._set
 
     def _somebody_edits_salesforce(self) -> None:
         """A record is edited: some fields change, now and then one is emptied."""
@@ -299,10 +305,10 @@ class GrownStory(Story):
             self.quiet.add(contact.email)
 
     def _person_of(self, record: SalesforceRecord, email: str | None = None) -> Person:
-        now = self.world.now
-        return Person(record.fields.get("FirstName") or "", record.fields.get("LastName") or "", email or record.fields["Email"] or "", now, now, "Entered again")
+        first, last = record.fields.get("FirstName") or "", record.fields.get("LastName") or ""
+        return Person(first, last, email or record.fields["Email"] or "", self.world.now, self.world.now, "Entered again")
 
-    def _knows_two_records(self, number: int) -> None:
+    def _knows_two_records(self, _number: int) -> None:
         """Somebody who will be forgotten by HubSpot and come back: an older Lead, a newer Contact."""
         if found := self._free_pair("Lead"):
             contact, record = found
@@ -310,8 +316,7 @@ class GrownStory(Story):
             self.world.archive_contact(contact)
             self._enter_salesforce(self._person_of(record), "Contact")
             self._let_nobody_hear_of(record.email)
-            self._returning = [*getattr(self, "_returning", []), self._person_of(record)]
-            _ = number
+            self.returning.append(self._person_of(record))
 
     def _let_nobody_hear_of(self, email: str | None) -> None:
         """The integration does not make a contact of a record that was entered just now."""
@@ -320,19 +325,19 @@ class GrownStory(Story):
 
     def _returns(self, number: int) -> None:
         """A form brings the person back: a first sync, with two records to choose from."""
-        returning = getattr(self, "_returning", [])
-        if number < len(returning) and self.world.contact_with_email(normalise(returning[number].email)) is None:
-            person = returning[number]
+        if number < len(self.returning) and self.world.contact_with_email(normalise(self.returning[number].email)) is None:
+            person = self.returning[number]
             contact = self.world.create_contact({"firstname": person.first_name, "lastname": person.last_name, "email": person.email}, "FORM")
             if self.settings.inclusion_list_id:
-                self.world.enter_list(self.settings.inclusion_list_id, contact)
+                self._enter_list(contact)
 
     def _jumps(self, number: int) -> None:
         """The person is entered again, and the new record is worked with: the binding jumps to it, or stays."""
         if found := self._free_pair("Lead" if number % 2 else "Contact"):
             contact, record = found
             self._keep_quiet(contact)
-            blank = {at: None for _, at in self.writable[record.type][::3] if at not in ("FirstName", "LastName", "Email", "Company", "OwnerId")}
+            kept, types = {"FirstName", "LastName", "Email", "Company", "OwnerId"}, self.world.fields.types[record.type]
+            blank = {at: None for _, at in self.writable[record.type][number % 3 :: 3] if at not in kept and types.get(at) != "boolean"}
             self._enter_salesforce(self._person_of(record), record.type, **blank)
 
     def _automation_touches(self, number: int) -> None:
@@ -347,19 +352,17 @@ class GrownStory(Story):
                 self.world.touch_record(rivals[0])
                 self._let_time_pass_until(self.world.now + timedelta(hours=1))
 
-    def _opts_out(self, number: int) -> None:
+    def _opts_out(self, _number: int) -> None:
         if found := self._free_pair():
             contact, record = found
             self._keep_quiet(contact)
             self.world.edit_record(record, {"HasOptedOutOfEmail": "true"})
-            self._opted_out = [*getattr(self, "_opted_out", []), record]
-            _ = number
+            self.opted_out.append(record)
 
     def _opts_in_again(self, number: int) -> None:
         """The tick in Salesforce is taken back; HubSpot follows, or does not."""
-        records = getattr(self, "_opted_out", [])
-        if number < len(records) and number % 4 != 3 and records[number].is_live:
-            self.world.edit_record(records[number], {"HasOptedOutOfEmail": "false"})
+        if number < len(self.opted_out) and number % 4 != 3 and self.opted_out[number].is_live:
+            self.world.edit_record(self.opted_out[number], {"HasOptedOutOfEmail": "false"})
 
     def _other_address(self, number: int) -> None:
         """A contact has two addresses, and a record is entered for the other one."""
@@ -409,15 +412,18 @@ class GrownStory(Story):
             written += [(name, str(values.randrange(40)), "ANALYTICS", computed) for name in COMPUTED]
             if contact.bound_id and self.setup.kind == "native" and (owner := contact.value(OWNER)):
                 written.append(("salesforceownername", world.users[owner[:15]].name, "SALESFORCE", contact.bound_since or imported))
-            stamp = contact.modified_at
-            for name, value, source, at_moment in written:
+            if self.setup.kind == "middleware":  # HubSpot's own integration alone writes these
+                contact.history.pop("salesforcelastsynctime", None)
+                contact.history.pop("salesforcedeleted", None)
+            for name, value, source, earliest in written:
                 if value:
-                    world.write(contact, {name: value}, source, max(at_moment, contact.created_at))
-            contact.modified_at = max(stamp, min(contact.modified_at, until))
+                    moment = max(earliest, contact.created_at)
+                    contact.history.setdefault(name, []).append(Version(value, moment, source))
+                    contact.modified_at = max(contact.modified_at, moment)
         live = [contact.id for contact in world.contacts.values() if contact.archived_at is None]
         world.lists["12"] = values.sample(live, len(live) // 3)
         world.lists["18"] = [contact_id for contact_id in live if values.random() < 0.9]
-        world.list_names = {"12": "Newsletter", "18": "All with a phone", self.settings.inclusion_list_id or "": "Qualified people"}
+        world.list_names = {"12": "Newsletter", "18": "All with a phone"} | dict.fromkeys([self.settings.inclusion_list_id or "12"], "Qualified people")
 
     def _own_value(self, name: str, values: random.Random) -> str:
         described = self.world.fields.properties[name]
@@ -453,9 +459,7 @@ class GrownStory(Story):
 
         def counted(mapped: Mapped) -> Mapped:
             places = {"Lead": mapped.lead, "Contact": mapped.contact}
-            both = (
-                bool(contact.value(mapped.hubspot) and (at := places[record.type]) and field_value(self.world, record, at)) for contact, record in pairs
-            )
+            both = (bool(contact.value(mapped.hubspot) and (at := places[record.type]) and field_value(self.world, record, at)) for contact, record in pairs)
             return replace(mapped, pairs=sum(both))
 
         is_native = self.setup.kind == "native"
@@ -471,5 +475,3 @@ class GrownStory(Story):
             self.setup.kind, [mapped for mapped in mappings if mapped.rule != "none"], [mapped for mapped in mappings if mapped.rule == "none"],
             self.catalogue.decoys, knobs if is_native else dict.fromkeys(knobs), sorted(self.world.lists, key=int),
         )  # fmt: skip
-
-

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from sandbox.fields import DEMO_FIELDS, Fields, trim_text
@@ -23,6 +24,7 @@ _Option = TypeVar("_Option")
 
 
 @rule(3)
+@lru_cache(100_000)  # asked for each contact at each write
 def normalise(email: str | None) -> str | None:
     """Rule 3: e-mails compare without case and surrounding white space."""
     text = trim_text(unicodedata.normalize("NFC", email or "")).lower()
@@ -579,12 +581,8 @@ def _iso(moment: datetime) -> str:
 
 def field_value(world: World, record: SalesforceRecord, name: str) -> str | None:
     """A field of a record by its API name, Account.Name and OwnerId included."""
-    match world.fields.copies.get(f"{record.type}.{name}", name) if world.fields.copies else name:
-        case "Account.Name":
-            return world.accounts.get(record.account_id or "")
-        case "OwnerId":
-            return record.owner_id
-        case "AccountId":
-            return record.account_id
-        case other:
-            return record.fields.get(other)
+    if name == "Account.Name":
+        return world.accounts.get(record.account_id or "")
+    if name in ("OwnerId", "AccountId"):
+        return record.owner_id if name == "OwnerId" else record.account_id
+    return record.fields.get(world.fields.copies.get(f"{record.type}.{name}", name) if world.fields.copies else name)
