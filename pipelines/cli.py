@@ -361,7 +361,7 @@ def sandbox(
     ] = None,
     portal: Annotated[
         str | None,
-        typer.Option(help="A portal with hidden settings instead: large, sparse, lying, middleware, unbound, or a file like sandbox/portals/large.toml."),
+        typer.Option(help="A portal with hidden settings: large, sparse, lying, middleware, unbound, or a file like sandbox/portals/large.toml."),
     ] = None,
     days_ago: Annotated[float, typer.Option(help="How far behind today the world's clock starts.")] = 10,
     folder: Annotated[Path, typer.Option(help="Where its certificates and the file `environment` go.")] = Path("data/sandbox"),

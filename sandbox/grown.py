@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -166,13 +167,13 @@ class GrownStory(Story):
                 acts: list[Callable[[int], None]] = [
                     self._knows_two_records, self._jumps, self._automation_touches, self._opts_out, self._other_address,
                 ]  # fmt: skip
-                for act in acts:
-                    note(until - timedelta(days=180), 20, lambda act=act, number=number: act(number))  # type: ignore[misc]
+                for told_by in acts:
+                    note(until - timedelta(days=180), 20, partial(told_by, number))
                 for object_type in ("Lead", "Contact"):
-                    note(until - timedelta(days=60), 50, lambda object_type=object_type: self._record_is_deleted(object_type))  # type: ignore[misc]
+                    note(until - timedelta(days=60), 50, partial(self._record_is_deleted, object_type))
             for number in range(setup.cases):
-                note(until - timedelta(days=120), 20, lambda number=number: self._opts_in_again(number))  # type: ignore[misc]
-                note(until - timedelta(days=120), 40, lambda number=number: self._returns(number))  # type: ignore[misc]
+                note(until - timedelta(days=120), 20, partial(self._opts_in_again, number))
+                note(until - timedelta(days=120), 40, partial(self._returns, number))
         for moment, _, act in sorted(plan, key=lambda entry: entry[:2]):
             if moment < until:
                 self._let_time_pass_until(moment)
