@@ -90,7 +90,7 @@ _OWN = {
     "hs_calculated_phone_number": ("contactinformation", "phone_number", "phonenumber", True),
 }  # fmt: skip
 COMPUTED = ("hs_analytics_num_visits", "hs_analytics_num_page_views", "num_conversion_events", "hs_email_open", "num_notes")
-SYSTEM = ("salesforcedeleted", "salesforcelastsynctime", "salesforceownername")
+SYSTEM = ("createdate", "salesforcedeleted", "salesforcelastsynctime", "salesforceownername")
 GROUPS = {
     "contactinformation": "Contact information", "salesforceinformation": "Salesforce information", "analyticsinformation": "Web analytics history",
     "conversioninformation": "Conversion information", "emailinformation": "Email information", "sales_properties": "Sales properties",
