@@ -35,6 +35,13 @@ _SOURCES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
+# Objects that tell which app logs in as whom, in an org that shows them.
+_APP_OBJECTS = {
+    "OauthToken": {"Id": "id", "AppName": "string", "UserId": "reference", "LastUsedDate": "datetime", "UseCount": "int"},
+    "PermissionSetAssignment": {"Id": "id", "AssigneeId": "reference", "PermissionSet.Name": "string", "PermissionSet.Label": "string"},
+}
+
+
 @dataclass(frozen=True)
 class Setup:
     """The section [portal] of a portal's file; sandbox/portals/large.toml says what each line means."""
@@ -49,6 +56,7 @@ class Setup:
     cases: int = 16
     formerly_mapped: int = 0
     shared_login: bool = False
+    shows_apps: bool = False
     rules: Mapping[str, int] = field(default_factory=lambda: {"prefer_salesforce": 62, "two_way": 20, "always_salesforce": 14, "none": 4})
 
 
@@ -139,7 +147,10 @@ class GrownStory(Story):
         self.opted_out: list[SalesforceRecord] = []
         self.quiet: set[str] = set()  # e-mails of people whom nobody edits any more: what was done to them can still be seen
         people = make_people(setup.contacts, seed, until)
-        super().__init__(people, seed, until, knobs, tracking, self.catalogue.fields)
+        fields = self.catalogue.fields
+        if setup.shows_apps:
+            fields = replace(fields, types={**fields.types, **_APP_OBJECTS})
+        super().__init__(people, seed, until, knobs, tracking, fields)
 
     # ── the past ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -342,11 +353,12 @@ class GrownStory(Story):
             self._enter_salesforce(self._person_of(record), record.type, **blank)
 
     def _automation_touches(self, number: int) -> None:
-        """A record that nobody is bound to is rewritten by automation: only SystemModstamp moves."""
+        """A person is entered twice with the same values, and the record that nobody is bound to is rewritten by automation: only SystemModstamp moves.
+        Nothing is carried over, so that nothing moves the stamps afterwards."""
         if found := self._free_pair("Lead" if number % 2 else "Contact"):
             contact, record = found
             self._keep_quiet(contact)
-            self._enter_salesforce(self._person_of(record), record.type)
+            self._enter_salesforce(self._person_of(record), record.type, **record.fields)
             self._let_time_pass_until(self.world.now + timedelta(hours=1))
             rivals = [other for other in self.world.live_records(contact.email) if other.id != contact.bound_id]
             if rivals:
@@ -448,6 +460,13 @@ class GrownStory(Story):
         self.world.shown_ids = {INTEGRATION_USER: self.integration_user}
         if self.setup.shared_login:
             self.world.shown_ids[PERSON] = self.integration_user
+        user, used = id18(self.integration_user), _iso(self.world.now)
+        self.world.tables = {
+            "OauthToken": [{"Id": id18("0CQ5e0000000Tk1"), "AppName": "HubSpot", "UserId": user, "LastUsedDate": used, "UseCount": "81234"}],
+            "PermissionSetAssignment": [
+                {"Id": id18("0Pa5e0000000Ps1"), "AssigneeId": user, "PermissionSet.Name": "HubSpot_Integration", "PermissionSet.Label": "HubSpot Integration"}
+            ],
+        }  # fmt: skip
 
     # ── the truth ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

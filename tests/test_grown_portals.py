@@ -203,6 +203,9 @@ def test_the_integration_writes_as_one_user_who_is_named_in_no_setting(large: Se
     assert sum(row["CreatedById"] == user for row in leads.values()) >= 5  # it creates Leads
     assert sum(row["LastModifiedById"] == user for row in leads.values()) >= 5
     assert user in {row["Id"] for row in large.org.query_all_iter("SELECT Id FROM User")}
+    assert [row["UserId"] for row in large.org.query_all_iter("SELECT UserId FROM OauthToken WHERE AppName = 'HubSpot'")] == [user]
+    (assigned,) = large.org.query_all_iter("SELECT AssigneeId, PermissionSet.Label FROM PermissionSetAssignment")
+    assert (assigned["AssigneeId"], assigned["PermissionSet"]["Label"]) == (user, "HubSpot Integration")
     assert not any(row["CreatedById"] == user for row in large.records("Contact", ["CreatedById"]).values())
 
 
@@ -226,6 +229,33 @@ def test_an_opt_out_that_is_taken_back_is_followed_or_not(large: Seen, lying: Se
         undone = [h for h in histories if any(new["value"] == "false" and old["value"] == "true" for new, old in pairwise(h))]
         assert bool(undone) == (seen.truth.knobs["opt_out"] == "as_mapped")
         assert any(version["value"] == "true" and version["sourceType"] == "SALESFORCE" for history in histories for version in history)
+
+
+def test_whoever_comes_back_is_bound_as_the_first_sync_says(large: Seen, lying: Seen) -> None:
+    for seen in (large, lying):
+        records = {**seen.records("Lead", ["Email", "CreatedDate"]), **seen.records("Contact", ["Email", "CreatedDate"])}
+        bound_first = Counter[str]()
+        for person in seen.story.returning:
+            candidates = sorted((row["CreatedDate"], row_id) for row_id, row in records.items() if row["Email"] == person.email)
+            contact = seen.asked(f"/crm/v3/objects/contacts/{person.email}?idProperty=email&properties=salesforceleadid&properties=salesforcecontactid")
+            assert [row_id[:3] for _, row_id in candidates] == ["00Q", "003"]
+            bound_first["oldest_created" if _id_of(contact["properties"]) == candidates[0][1] else "contact_first"] += 1
+        assert bound_first[seen.truth.knobs["first_sync"]] >= 5, bound_first
+        assert len(bound_first) == 1
+
+
+def test_a_touch_of_automation_is_followed_where_the_system_stamp_counts(large: Seen, lying: Seen) -> None:
+    for seen in (large, lying):
+        touched = {row["Id"] for row in seen.org.query_all_iter("SELECT Id, LastModifiedDate, SystemModstamp FROM Lead") if _is_touched(row)}
+        touched |= {row["Id"] for row in seen.org.query_all_iter("SELECT Id, LastModifiedDate, SystemModstamp FROM Contact") if _is_touched(row)}
+        bound = {_id_of(contact.properties) for contact in seen.live()}
+        assert len(touched) >= 5
+        assert touched & bound == (touched if seen.truth.knobs["recency"] == "system_modstamp" else set())
+
+
+def _is_touched(row: dict[str, Any]) -> bool:
+    """By automation alone."""
+    return bool(row["LastModifiedDate"] < row["SystemModstamp"])
 
 
 # ── the rules are obeyed ─────────────────────────────────────────────────────────────────────────────────────────────────────────
