@@ -358,7 +358,7 @@ class GrownStory(Story):
         if found := self._free_pair("Lead" if number % 2 else "Contact"):
             contact, record = found
             self._keep_quiet(contact)
-            self._enter_salesforce(self._person_of(record), record.type, **record.fields)
+            self.world.create_record(record.type, dict(record.fields), owner_id=record.owner_id, account_id=record.account_id)
             self._let_time_pass_until(self.world.now + timedelta(hours=1))
             rivals = [other for other in self.world.live_records(contact.email) if other.id != contact.bound_id]
             if rivals:
