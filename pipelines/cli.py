@@ -359,6 +359,10 @@ def sandbox(
     policy: Annotated[
         Path | None, typer.Option(help="A bindwatch.toml: the sandbox's integration behaves as this policy says.", exists=True, dir_okay=False)
     ] = None,
+    portal: Annotated[
+        str | None,
+        typer.Option(help="A portal with hidden settings: large, sparse, lying, middleware, unbound, or a file like sandbox/portals/large.toml."),
+    ] = None,
     days_ago: Annotated[float, typer.Option(help="How far behind today the world's clock starts.")] = 10,
     folder: Annotated[Path, typer.Option(help="Where its certificates and the file `environment` go.")] = Path("data/sandbox"),
     salesforce_port: Annotated[int, typer.Option(help="0: any free port.")] = 8443,
@@ -382,6 +386,7 @@ def sandbox(
 
     from pipelines import ending
     from sandbox.faults import parse_fault
+    from sandbox.grown import open_portal
     from sandbox.hubspot_api import VERSIONS
     from sandbox.people import make_people, read_people
     from sandbox.portal import read_portal
@@ -395,9 +400,22 @@ def sandbox(
     if unknown := sorted({*(refuse or ())} - {*VERSIONS}):
         raise typer.BadParameter(f"there is no version {unknown[0]}; there are {', '.join(VERSIONS)}", param_hint="--refuse")
     until = (datetime.now(UTC) - timedelta(days=days_ago)).replace(microsecond=0)
-    policy = (policy or Path(__file__).parent.parent / "sandbox" / "bindwatch.toml").absolute()
-    story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy), field_history)
     folder = folder.absolute()
+    if portal is not None:
+        if people_csv or policy:
+            raise typer.BadParameter("it makes its own people and policy: leave out --people-csv and --policy", param_hint="--portal")
+        try:
+            grown = open_portal(portal, seed, until, field_history)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--portal") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "truth.toml").write_text(grown.truth().as_policy(), "utf-8")
+        print(f"How the portal is set up stands in {folder}/truth.toml; nothing tells it over HTTP.")
+        story: Story = grown
+        policy = folder / "bindwatch.toml"  # for `bindwatch connect --write`
+    else:
+        policy = (policy or Path(__file__).parent.parent / "sandbox" / "bindwatch.toml").absolute()
+        story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy), field_history)
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
     direct = " NO_PROXY=127.0.0.1" if getproxies_environment() else ""  # a company's proxy does not lead back to this machine
     print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}{direct}", flush=True)

@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Literal
@@ -87,6 +89,49 @@ HUBSPOT_TYPES: dict[str, dict[str, object]] = {
     "contract_end__c": {"type": "date", "fieldType": "date"}, "interests__c": _select(*INTERESTS, form="checkbox"),
 }  # fmt: skip
 
+PROPERTIES = [
+    "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
+    "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which fields a portal and its org have, what each side says of them, and what the integration maps. The default: those of the demo.
+
+    types: by object and API name; a name with a dot is a field of a related record. described: what describe says besides, by "Lead.Fax".
+    copies: formula fields by "Lead.Fax", and the field that each repeats. properties: HubSpot's, with what its property list says besides.
+    translated: by property, the options that stand for values of a pick list. at_creation: what a new record of an object has without being told.
+    """
+
+    mapping: Mapping[str, tuple[str | None, str | None]] = field(default_factory=lambda: MAPPING)
+    types: Mapping[str, dict[str, str]] = field(default_factory=lambda: SALESFORCE_TYPES)
+    described: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {name: HUBSPOT_TYPES.get(name, {}) for name in PROPERTIES})
+    groups: Mapping[str, str] = field(default_factory=lambda: {"contactinformation": "Contact information"})
+    translated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    at_creation: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def is_written_by_integration(self, object_type: str, name: str) -> bool:
+        """Not fields of related records, nor formulas; and the account follows the record."""
+        return "." not in name and name != "AccountId" and f"{object_type}.{name}" not in self.copies
+
+    def as_hubspot(self, name: str, value: str) -> str:
+        """A value of Salesforce as the integration writes it into a property."""
+        return self.translated.get(name, {}).get(value, as_hubspot(name, value))
+
+    def as_salesforce(self, name: str, value: str) -> str:
+        """A value of HubSpot as the integration writes it into Salesforce."""
+        return next((theirs for theirs, ours in self.translated.get(name, {}).items() if ours == value), as_salesforce(name, value))
+
+    def is_same(self, name: str, kind: str, hubspot: str, salesforce: str) -> bool:
+        """Do both values say the same? See is_same."""
+        return is_same(name, kind, hubspot, self.translated.get(name, {}).get(salesforce, salesforce))
+
+
+DEMO_FIELDS = Fields()
+
 # ── two values of a mapped field ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 _WHITE = "\u200b\u200c\u200d\u2060\ufeff"
@@ -96,6 +141,8 @@ _SAID = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 def trim_text(value: str | None) -> str:
     """Without white space and zero-width characters at both ends, in whatever order they come."""
     text = value or ""
+    if text[:1].isalnum() and text[-1:].isalnum():
+        return text
     while text != (shorter := text.strip().strip(_WHITE)):
         text = shorter
     return text

@@ -16,17 +16,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
-from sandbox.fields import HUBSPOT_TYPES, MAPPING
 from sandbox.world import HubSpotContact, World, _iso
 
 TOKEN = "pat-sandbox"
 VERSIONS = ("v3", "2026-03", "2026-09")
 _CONTACTS, _SCHEMAS, _LISTS, _OWNERS = "crm.objects.contacts.read", "crm.schemas.contacts.read", "crm.lists.read", "crm.objects.owners.read"
 SCOPES = frozenset({_CONTACTS, _SCHEMAS, _LISTS, _OWNERS})
-PROPERTIES = [
-    "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
-    "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
-]  # fmt: skip
 _SEARCH_CAP = 10_000
 _OWNERS_PAGE = 500
 _SEARCHES = 5  # a second
@@ -45,7 +40,7 @@ class HubSpotApi:
         self.versions = [version for version in VERSIONS if version not in refused_versions]
         self._calls: deque[float] = deque()
         self._searches: deque[float] = deque()
-        self.properties = [name for name in PROPERTIES if name not in hidden]
+        self.properties = [name for name in world.fields.properties if name not in hidden]
 
     def routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = []
@@ -60,6 +55,9 @@ class HubSpotApi:
                 Route(f"{base}/{{contact_id}}", self._guarded(self.one), methods=["GET", "DELETE"]),
                 Route(f"/account-info/{version}/details", self._guarded(self.account, None)),
                 Route(_path("properties", version, "contacts"), self._guarded(self.property_list, _SCHEMAS)),
+                Route(_path("properties", version, "contacts/groups"), self._guarded(self.group_list, _SCHEMAS)),
+                Route(_path("lists", version, "search"), self._guarded(self.search_lists, _LISTS), methods=["POST"]),
+                Route(_path("lists", version, "{list_id:int}"), self._guarded(self.one_list, _LISTS)),
                 Route(_path("lists", version, "{list_id}/memberships"), self._guarded(self.list_members, _LISTS)),
                 Route(_path("owners", version), self._guarded(self.owners, _OWNERS)),
                 Route(f"{_path('owners', version)}/", self._guarded(self.owners, _OWNERS)),
@@ -213,10 +211,36 @@ class HubSpotApi:
     async def property_list(self, request: Request) -> Response:
         moment = _iso(self.world.now)
         return JsonAnswer({"results": [
-            {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], **HUBSPOT_TYPES.get(name, {}),
-             "groupName": "contactinformation", "description": "", "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True}
+            {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], "groupName": "contactinformation", "description": "",
+             "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True, **self.world.fields.properties.get(name, {})}
             for name in self.properties
         ]})  # fmt: skip
+
+    async def group_list(self, request: Request) -> Response:
+        groups = enumerate(self.world.fields.groups.items())
+        return JsonAnswer({"results": [{"name": name, "label": label, "displayOrder": place, "archived": False} for place, (name, label) in groups]})
+
+    async def search_lists(self, request: Request) -> Response:
+        """Lists of contacts, by a part of their name, or all."""
+        body = json.loads(await request.body() or b"{}")
+        query, offset, count = str(body.get("query") or "").lower(), int(body.get("offset") or 0), min(int(body.get("count") or 20), 500)
+        found = [list_id for list_id in sorted(self.world.lists, key=int) if query in self.world.list_names.get(list_id, list_id).lower()]
+        page = [self._list(list_id) for list_id in found[offset : offset + count]]
+        return JsonAnswer({"total": len(found), "offset": offset + len(page), "hasMore": offset + count < len(found), "lists": page})
+
+    async def one_list(self, request: Request) -> Response:
+        list_id = str(request.path_params["list_id"])
+        if list_id not in self.world.lists:
+            return _error(404, "OBJECT_NOT_FOUND", f"List does not exist with ID {list_id}.")
+        return JsonAnswer({"list": self._list(list_id)})
+
+    def _list(self, list_id: str) -> dict[str, Any]:
+        moment = _iso(datetime(2024, 1, 1, tzinfo=UTC))
+        return {
+            "listId": list_id, "listVersion": 1, "name": self.world.list_names.get(list_id, f"List {list_id}"), "objectTypeId": "0-1",
+            "processingType": "DYNAMIC", "processingStatus": "COMPLETE", "createdAt": moment, "updatedAt": moment,
+            "additionalProperties": {"hs_list_size": str(len(self.world.lists[list_id]))},
+        }  # fmt: skip
 
     async def owners(self, request: Request) -> Response:
         query, moment = request.query_params, _iso(datetime(2024, 1, 1, tzinfo=UTC))
@@ -278,7 +302,10 @@ class HubSpotApi:
             answer["archivedAt"] = _iso(contact.archived_at)
         if history:
             answer["propertiesWithHistory"] = {
-                name: [{"value": v.value, "timestamp": _iso(v.at), "sourceType": v.source, "sourceId": None} for v in reversed(contact.history.get(name, []))]
+                name: [
+                    {"value": v.value, "timestamp": _iso(v.at), "sourceType": v.source, "sourceId": None, **self.world.sources.get(v.source, {})}
+                    for v in reversed(contact.history.get(name, []))
+                ]
                 for name in history if name in self.properties
             }  # fmt: skip
         return answer

@@ -76,7 +76,7 @@ def _take_up(world: World, settings: PortalSettings, happening: Happening) -> di
             met = meet_record(world, settings, into) if into.is_live and not world.contacts_bound_to(record.id) else {}
             return _concerned(world, settings, record) | _concerned(world, settings, into) | met
         case _:
-            if not is_trigger(settings, record, happening):
+            if not is_trigger(world, settings, record, happening):
                 return {}
             is_new_to_hubspot = record.is_live and "Email" in happening.fields and not world.contacts_bound_to(record.id)
             return _concerned(world, settings, record) | (meet_record(world, settings, record) if is_new_to_hubspot else {})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sandbox.fields import MAPPING, SALESFORCE_TYPES, as_hubspot, as_salesforce, is_same, said, trim_text
+from sandbox.fields import said, trim_text
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.rulebook import rule
 from sandbox.users import INTEGRATION_USER
@@ -114,10 +114,11 @@ def create_match(world: World, settings: PortalSettings, contact: HubSpotContact
         return None
     object_type: ObjectType = "Lead" if settings.create_object == "lead" else "Contact"
     fields: dict[str, str | None] = {"Email": contact.value("email")}
-    for name, names in MAPPING.items():
+    for name, names in world.fields.mapping.items():
         field = names[0 if object_type == "Lead" else 1]
-        if field and "." not in field and name != OWNER and settings.field_rule(name) != "none":
-            fields[field] = as_salesforce(name, contact.value(name)) or None
+        is_written = field is not None and name != OWNER and settings.field_rule(name) != "none"
+        if field and is_written and world.fields.is_written_by_integration(object_type, field):
+            fields[field] = world.fields.as_salesforce(name, contact.value(name)) or None
     if is_blocked_as_duplicate(world, settings, fields):
         world.report(contact, None, "Salesforce duplicate rule")
         return None
@@ -212,18 +213,17 @@ def newest_pending(world: World, settings: PortalSettings, contact: HubSpotConta
 
 
 @rule(12)
-def is_trigger(settings: PortalSettings, record: SalesforceRecord, happening: Happening) -> bool:
+def is_trigger(world: World, settings: PortalSettings, record: SalesforceRecord, happening: Happening) -> bool:
     """Where only mapped fields trigger, an edit of other fields or of a formula does not."""
     if settings.switch_trigger == "any_change" or happening.kind != "updated":
         return True
-    return bool(happening.fields & mapped_fields(record.type))
+    return bool(happening.fields & mapped_fields(world, record.type))
 
 
 @rule(13)
-def mapped_fields(object_type: ObjectType) -> set[str]:
+def mapped_fields(world: World, object_type: ObjectType) -> set[str]:
     """A mapped field that feeds a formula triggers by being mapped; a formula that changes through another record is no field of this one."""
-    place = 0 if object_type == "Lead" else 1
-    return {"Email", *(field for names in MAPPING.values() if (field := names[place]) and "." not in field)}
+    return {"Email", *(field for field in world.mapped(object_type) if world.fields.is_written_by_integration(object_type, field))}
 
 
 @rule(14)
@@ -247,7 +247,7 @@ def heard(world: World, record: SalesforceRecord) -> Stamps:
 def recency(world: World, settings: PortalSettings, record: SalesforceRecord) -> datetime:
     """The stamp that "updated last" means."""
     if settings.recency == "last_mapped_change" or settings.switch_trigger == "mapped_change":
-        mapped = mapped_fields(record.type)
+        mapped = mapped_fields(world, record.type)
         return max((at for name, at in record.changed_at.items() if name in mapped), default=record.created_at)
     stamps = heard(world, record)
     return stamps.last_modified_at if settings.recency == "last_modified_date" else stamps.modified_at
@@ -510,15 +510,18 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
     """What the rules of all mapped fields, and of the e-mail, make of one contact and its record."""
     carried = Carried({}, {})
     since = last_sync(contact) if moment == "update" else None
-    for name, names in MAPPING.items():
+    for name, names in world.fields.mapping.items():
         field = names[0 if record.type == "Lead" else 1]
         if field is None:
             continue
+        ours, theirs = contact.value(name), field_value(world, record, field) or ""
+        if ours == theirs:
+            continue
         pair = Pair(
-            trim_text(contact.value(name)), trim_text(field_value(world, record, field)), _later(_changed_in_hubspot(contact, name), since),
+            trim_text(ours), trim_text(theirs), _later(_changed_in_hubspot(contact, name), since),
             _later(record.changed_at.get(field), since), moment,
         )  # fmt: skip
-        if is_same(name, SALESFORCE_TYPES[record.type].get(field, "string"), pair.hubspot, pair.salesforce):
+        if world.fields.is_same(name, world.fields.types[record.type].get(field, "string"), pair.hubspot, pair.salesforce):
             continue
         if name == OPT_OUT and settings.opt_out == "sticky" and settings.field_rule(name) != "none":
             if comes_for_good(pair):
@@ -528,9 +531,9 @@ def carry_fields(world: World, settings: PortalSettings, contact: HubSpotContact
         if way == "nothing" and moment == "switch" and not pair.salesforce and settings.blank_on_switch == "clear" and settings.field_rule(name) != "none":
             way = "to_hubspot"
         if way == "to_hubspot":
-            carried.to_hubspot[name] = as_hubspot(name, field_value(world, record, field) or "")
-        elif way == "to_salesforce" and "." not in field:
-            carried.to_salesforce[field] = as_salesforce(name, contact.value(name)) or None
+            carried.to_hubspot[name] = world.fields.as_hubspot(name, theirs)
+        elif way == "to_salesforce" and world.fields.is_written_by_integration(record.type, field):
+            carried.to_salesforce[field] = world.fields.as_salesforce(name, ours) or None
     carry_email(world, settings, contact, record, since, carried)
     return carried
 

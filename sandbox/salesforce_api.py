@@ -6,7 +6,7 @@ import io
 import json
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
-from sandbox.fields import HISTORIES, PICKLISTS, SALESFORCE_TYPES
+from sandbox.fields import HISTORIES, PICKLISTS
 from sandbox.soql import Query, Row, SoqlError, Value, parse
 from sandbox.users import User
 from sandbox.world import FieldChange, SalesforceRecord, World, field_value, id18
@@ -166,9 +166,10 @@ class SalesforceApi:
              "picklistValues": [{"value": value, "label": value, "active": True, "defaultValue": False} for value in PICKLISTS.get(field, ())],
              "length": 80 if kind == "email" else 18 if kind in ("id", "reference") else 255, "caseSensitive": False,
              "compoundFieldName": _compound_of(field, described[name]),
-             "relationshipName": field.removesuffix("Id") if kind == "reference" else None,
-             "referenceTo": _REFERENCES.get(f"{name}.{field}", ["User"]) if kind == "reference" else []}
-            for field, kind in SALESFORCE_TYPES[name].items() if f"{name}.{field}" not in self.hidden
+             "relationshipName": field.removesuffix("Id").replace("__c", "__r") if kind == "reference" else None,
+             "referenceTo": _REFERENCES.get(f"{name}.{field}", ["User"]) if kind == "reference" else [],
+             **self.world.fields.described.get(f"{name}.{field}", {})}
+            for field, kind in described[name].items() if f"{name}.{field}" not in self.hidden and "." not in field
         ]  # fmt: skip
         return JsonAnswer({"name": name, "label": name, "queryable": True, "fields": fields})
 
@@ -267,7 +268,7 @@ class SalesforceApi:
             job.state, job.why_failed = "Failed" if "job_failed" in faults else "Aborted", WHY_JOBS_FAIL
         elif job.state not in ("Aborted", "Failed"):
             job.looks += 1
-            has_compounds = any(SALESFORCE_TYPES.get(job.object_type, {}).get(field) in ("address", "location") for field in parse(job.soql).fields)
+            has_compounds = any(self.world.fields.types.get(job.object_type, {}).get(field) in ("address", "location") for field in parse(job.soql).fields)
             job.state = "InProgress" if job.looks <= 1 else "Failed" if has_compounds else "JobComplete"
             job.why_failed = "FUNCTIONALITY_NOT_ENABLED: Selecting compound data not supported in Bulk Query"
         return JsonAnswer(_job_info(job))
@@ -296,7 +297,7 @@ class SalesforceApi:
 
     def _objects(self) -> dict[str, dict[str, str]]:
         """The objects that the user may see, with their fields. Of an object without any tracked field there is no history."""
-        seen = {name: fields for name, fields in SALESFORCE_TYPES.items() if name not in self.hidden}
+        seen = {name: fields for name, fields in self.world.fields.types.items() if name not in self.hidden}
         return {name: fields for name, fields in seen.items() if name not in HISTORIES or self.world.tracked[HISTORIES[name]]}
 
     def _parse(self, soql: str) -> Query:
@@ -328,12 +329,19 @@ class SalesforceApi:
     def _rows(self, query: Query, with_deleted: bool) -> list[Row]:
         """What an object holds that the user may see."""
         if query.object_type == "User":
-            return [partial(_user_value, user) for user in self.world.users.values()]
+            return [partial(_user_value, replace(user, id=self.world.shown_ids.get(user.id, user.id))) for user in self.world.users.values()]
+        if query.object_type in self.world.tables:
+            return [row.get for row in self.world.tables[query.object_type]]
         object_type = HISTORIES.get(query.object_type, query.object_type)
         records = [r for r in self.world.records.values() if r.type == object_type and r.is_visible and (with_deleted or not r.is_deleted)]
         if query.object_type in HISTORIES:
             return [partial(_change_value, change, record) for record in records for change in record.history]
         return [partial(self._value, record) for record in records]
+
+    def _user_id(self, user_id: str) -> str:
+        """As the org calls the user; with as many characters."""
+        shown = self.world.shown_ids.get(user_id[:15])
+        return user_id if shown is None else id18(shown)
 
     def _value(self, record: SalesforceRecord, field: str) -> Value:
         match field:
@@ -349,12 +357,14 @@ class SalesforceApi:
                 return record.account_id
             case "CreatedDate":
                 return record.created_at
-            case "LastModifiedDate" | "SystemModstamp":
+            case "LastModifiedDate":
+                return record.last_modified_at
+            case "SystemModstamp":
                 return record.modified_at
             case "LastModifiedById":
-                return record.modified_by
+                return self._user_id(record.modified_by)
             case "CreatedById":
-                return record.created_by
+                return self._user_id(record.created_by)
             case "IsConverted":
                 return record.converted_contact_id is not None
             case "ConvertedContactId":
@@ -366,7 +376,7 @@ class SalesforceApi:
             case "HasOptedOutOfEmail":
                 return (record.fields.get(field) or "false") == "true"
         text = record.fields.get(field) if field.startswith("Account.") and field != "Account.Name" else field_value(self.world, record, field)
-        fields = SALESFORCE_TYPES["Account" if field.startswith("Account.") else record.type]
+        fields = self.world.fields.types["Account" if field.startswith("Account.") else record.type]
         return _typed(text, fields.get(field.removeprefix("Account."), "string"))
 
 

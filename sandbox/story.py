@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from sandbox.fields import DEMO_FIELDS, Fields
 from sandbox.integration import catch_up, poll
 from sandbox.people import NASTY, Person
 from sandbox.portal import PortalSettings
@@ -16,14 +17,17 @@ from sandbox.world import HubSpotContact, SalesforceRecord, Tracking, World, id1
 class Story:
     """A world, the integration's settings, and the dice that decide what people do."""
 
-    def __init__(self, people: Iterable[Person], seed: int, until: datetime, settings: PortalSettings | None = None, tracking: Tracking = "none") -> None:
+    def __init__(
+        self, people: Iterable[Person], seed: int, until: datetime, settings: PortalSettings | None = None, tracking: Tracking = "none",
+        fields: Fields = DEMO_FIELDS,
+    ) -> None:  # fmt: skip
         self.settings = settings or PortalSettings()
         self.seed = seed
         self.dice = random.Random(f"{seed} past")
         self.opt_outs = random.Random(f"{seed} opt-outs")
         self.days_told = 0
         people = sorted(people, key=lambda person: (person.first_seen, person.email))
-        self.world = World(people[0].first_seen if people else until, tracking=tracking)
+        self.world = World(people[0].first_seen if people else until, tracking=tracking, fields=fields)
         self.size = len(people)
         self._tell_past(people, until)
 

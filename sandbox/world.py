@@ -8,23 +8,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, TypeVar
 
-from sandbox.fields import MAPPING, trim_text
+from sandbox.fields import DEMO_FIELDS, Fields, trim_text
 from sandbox.rulebook import rule
 from sandbox.users import AUTOMATION, HUBSPOT_OWNERS, INTEGRATION_USER, PERSON, USERS, HubSpotOwner, User, somebody
 
 ObjectType = Literal["Lead", "Contact"]
 
 Tracking = Literal["none", "some", "all"]
-_MAPPED_FIELDS: dict[ObjectType, frozenset[str]] = {
-    "Lead": frozenset(lead for lead, _ in MAPPING.values() if lead), "Contact": frozenset(contact for _, contact in MAPPING.values() if contact),
-}  # fmt: skip
+_OBJECTS: tuple[ObjectType, ...] = ("Lead", "Contact")
 _SOME_FIELDS = frozenset({"Title", "Phone", "OwnerId", "Email"})
 _Option = TypeVar("_Option")
 
 
 @rule(3)
+@lru_cache(100_000)  # asked for each contact at each write
 def normalise(email: str | None) -> str | None:
     """Rule 3: e-mails compare without case and surrounding white space."""
     text = trim_text(unicodedata.normalize("NFC", email or "")).lower()
@@ -200,11 +200,16 @@ class Choices:
 
 class World:
     """Both CRMs at one moment of the world's clock. first_number keeps the ids of several worlds apart; tracking: of which fields Salesforce keeps a
-    history, of none, of some, or of all that are mapped.
+    history, of none, of some, or of all that are mapped. sources: what HubSpot tells of a source of values besides, or instead.
+    tables: rows of objects that are neither people nor users, by object.
     """
 
-    def __init__(self, now: datetime, first_number: int = 0, tracking: Tracking = "none") -> None:
-        self.now = now
+    def __init__(self, now: datetime, first_number: int = 0, tracking: Tracking = "none", fields: Fields = DEMO_FIELDS) -> None:
+        self.now, self.fields = now, fields
+        self.sources: dict[str, dict[str, object]] = {}
+        self.tables: dict[str, list[dict[str, str]]] = {}
+        self.shown_ids: dict[str, str] = {}  # of users, where the org calls somebody otherwise: 15 characters
+        self.list_names: dict[str, str] = {}
         self.org_id, self.portal_id = "00D5e0000000SndEAC", "4711"  # another one is another org, or portal
         self.records: dict[str, SalesforceRecord] = {}
         self.contacts: dict[str, HubSpotContact] = {}
@@ -226,9 +231,16 @@ class World:
         self.users: dict[str, User] = {user.id: user for user in USERS}
         self.owners: list[HubSpotOwner] = list(HUBSPOT_OWNERS)
         self.tracked: dict[ObjectType, frozenset[str]] = {
-            name: {"none": frozenset(), "some": fields & _SOME_FIELDS, "all": fields | {"Email"}}[tracking] for name, fields in _MAPPED_FIELDS.items()
+            name: {"none": frozenset(), "some": mapped & _SOME_FIELDS, "all": mapped | {"Email"}}[tracking]
+            for name in _OBJECTS
+            for mapped in [self.mapped(name)]
         }  # of an object without any, Salesforce has no history object
         self._changes = first_number * 100
+
+    def mapped(self, object_type: ObjectType) -> frozenset[str]:
+        """The fields of an object that the integration maps."""
+        place = 0 if object_type == "Lead" else 1
+        return frozenset(name for names in self.fields.mapping.values() if (name := names[place]))
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -278,8 +290,9 @@ class World:
         by: str = PERSON,
         is_visible: bool = True,
     ) -> SalesforceRecord:
+        values = {**self.fields.at_creation.get(object_type, {}), **fields}
         record = SalesforceRecord(
-            self._salesforce_id("00Q" if object_type == "Lead" else "003"), object_type, dict(fields), self.now, self.now, self.now, by, owner_id, account_id,
+            self._salesforce_id("00Q" if object_type == "Lead" else "003"), object_type, values, self.now, self.now, self.now, by, owner_id, account_id,
             is_visible=is_visible, changed_at={} if by == INTEGRATION_USER else dict.fromkeys((*fields, "OwnerId"), self.now), created_by=by,
         )  # fmt: skip
         self.records[record.id] = record
@@ -344,8 +357,8 @@ class World:
         """Converts a Lead into a new Contact, or into an existing one, of which only blank fields are filled."""
         fields = {
             contact_field: lead.fields.get(lead_field)
-            for lead_field, contact_field in MAPPING.values()
-            if lead_field and contact_field and "." not in contact_field and contact_field != "OwnerId"
+            for lead_field, contact_field in self.fields.mapping.values()
+            if lead_field and contact_field and self.fields.is_written_by_integration("Contact", contact_field) and contact_field != "OwnerId"
         }
         fields["Email"] = lead.fields.get("Email")
         if into is None:
@@ -570,4 +583,6 @@ def field_value(world: World, record: SalesforceRecord, name: str) -> str | None
     """A field of a record by its API name, Account.Name and OwnerId included."""
     if name == "Account.Name":
         return world.accounts.get(record.account_id or "")
-    return record.owner_id if name == "OwnerId" else record.fields.get(name)
+    if name in ("OwnerId", "AccountId"):
+        return record.owner_id if name == "OwnerId" else record.account_id
+    return record.fields.get(world.fields.copies.get(f"{record.type}.{name}", name) if world.fields.copies else name)
