@@ -122,6 +122,7 @@ class Cases:
                     group by value order by list_contains($picked_here, value) desc, cases desc, value limit {MOST_VALUES}""",
                 {**values, "picked_here": list(picked)},
             )
+        found = {name: rows for name, rows in found.items() if wanted.picked.get(name) or any(row["value"] != NOBODY for row in rows) or name == "owner"}
         found["urgency"].sort(key=lambda row: list(URGENCY).index(row["value"]))
         found["age"].sort(key=lambda row: [*AGES, "older"].index(row["value"]))
         return found
@@ -292,7 +293,8 @@ select
     summed.* exclude (finding_owner, status), about.* exclude (case_id),
     -- owner and acknowledgement of a case hold for what comes later, too; a waiver never does
     coalesce(summed.finding_owner, assignment.owner) as owner,
-    case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity <> 'unproven' then 'acknowledged' else summed.status end as status,
+    case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity <> 'unproven' then 'acknowledged'
+        else summed.status end as status,
     row_number() over (
         order by summed.status = 'waived', summed.severity = 'unproven' desc, main.urgency_rank(summed.urgency), main.severity_rank(summed.severity) desc,
             main.harm_rank(summed.harm), summed.deadline_at nulls last, summed.blast_radius desc, about.opened_at, summed.case_id) as rank

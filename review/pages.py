@@ -140,7 +140,8 @@ class Pages:
         owners = [row["owner"] for row in snapshot.query("select distinct owner from worklist where owner is not null order by owner")]
         return self.site.page(
             request, "worklist.html", snapshot=snapshot, wanted=wanted, chosen=chosen(wanted), findings=findings, total=total, page=page, pages=pages,
-            owners=owners, checks=snapshot.checks, statuses=STATUSES, objects=OBJECTS, most_at_once=MOST_AT_ONCE, page_size=PAGE_SIZE, seen=seen, figures=figures(snapshot),
+            owners=owners, checks=snapshot.checks, statuses=STATUSES, objects=OBJECTS, most_at_once=MOST_AT_ONCE, page_size=PAGE_SIZE, seen=seen,
+            figures=figures(snapshot),
         )  # fmt: skip
 
     def show_finding(self, request: Request) -> Response:

@@ -70,13 +70,9 @@ class Site:
         self.templates.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
         self.templates.filters |= {"linked": self._linked, "value": self._shown_value}
         self.templates.globals |= {
-            "words": words,
-            "write_filter": write_filter,
-            "write_case_filter": write_case_filter,
-            "languages": LANGUAGES,
-            "safe_url": safe_url,
+            "words": words, "write_filter": write_filter, "write_case_filter": write_case_filter, "languages": LANGUAGES, "safe_url": safe_url,
             "as_moment": as_moment,
-        }
+        }  # fmt: skip
 
     def page(self, request: Request, template: str, **values: Any) -> Response:
         language = language_of(request)

@@ -190,13 +190,10 @@ PLACE = {
     "waived": N_("waived"),
 }
 PLACE_OF = {
-    **dict.fromkeys(
-        ("switch_imminent", "unsafe_duplicate", "switchable_duplicate", "consent_at_risk", "opt_out_imminent", "shared_mailbox", "ambiguous_first_binding"),
-        "jump",
-    ),
-    **dict.fromkeys(("bound_record_deleted", "bound_record_merged_away", "mass_change"), "undelete"),
+    "switch_imminent": "jump", "unsafe_duplicate": "jump", "switchable_duplicate": "jump", "consent_at_risk": "jump", "opt_out_imminent": "jump",
+    "shared_mailbox": "jump", "bound_record_deleted": "undelete", "bound_record_merged_away": "undelete", "mass_change": "undelete",
     "contact_deleted_by_sync": "restore",
-}
+}  # fmt: skip
 FACET = {
     "urgency": N_("Urgency"), "harm": N_("Harm"), "check": N_("Check"), "account": N_("Account"), "salesforce_owner": N_("Salesforce owner"),
     "hubspot_owner": N_("HubSpot owner"), "owner": N_("Who takes care"), "status": N_("Status"), "age": N_("Open for"), "new": N_("New or worse"),
