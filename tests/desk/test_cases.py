@@ -20,8 +20,8 @@ def portal() -> Crm:
     crm.lead(2, fields={"Title": "Buyer"}, modified=day(26))
     crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(25))
     crm.contact("102", bound=lead_id(99), email="bob@example.com", properties={"firstname": "Bob", "lastname": "Krüger"})
-    crm.lead(3, email="cy@example.com", owner="0055e000000Own1")
-    crm.lead(4, email="cy@example.com", owner="0055e000000Own1")
+    crm.lead(3, name="Cy Doe", email="cy@example.com", owner="0055e000000Own1")
+    crm.lead(4, name="Cy Doe", email="cy@example.com", owner="0055e000000Own1")
     return crm
 
 
