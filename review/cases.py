@@ -3,17 +3,18 @@
 Which findings belong together is published (`person_case`); what they add up to follows from the decisions since, so it is worked out here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
 from assets.problems import ConfigurationProblem
-from assets.published.worklist import Worklist, order_of
+from assets.published.worklist import Worklist
 from review.words import URGENCY
 
 STATUSES = ("open", "acknowledged", "waived")
+_MOST_REMEMBERED = 200
 MOST_VALUES = 12  # of a facet; whoever looks for another one searches
 NOBODY = "-"  # the value of a facet that stands for none
 AGES = {"day": 1, "week": 7, "month": 30}  # days; what is older is "older"
@@ -59,6 +60,7 @@ class Cases:
         self._lock = Lock()
         self._built: tuple[int, datetime | None] | None = None
         self._has_texts = False
+        self._remembered: dict[object, Any] = {}
         worklist.connection.execute(_ABOUT)
 
     def refresh(self) -> None:
@@ -70,7 +72,16 @@ class Cases:
             state = (self.worklist.latest_no, ends["at"])
             if state != self._built:
                 self.worklist.connection.cursor().execute(_OPEN_CASE)
-                self._built = state
+                self._built, self._remembered = state, {}
+
+    def remember(self, key: object, work: Callable[[], Any]) -> Any:
+        """What was worked out since the last decision, not again for everybody who looks."""
+        kept = self._remembered
+        if key not in kept:
+            if len(kept) >= _MOST_REMEMBERED:
+                kept.clear()
+            kept[key] = work()
+        return kept[key]
 
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
@@ -110,6 +121,11 @@ class Cases:
         """By the name of a facet: the values that cases have which match in everything else, with how many: value, label, cases. The most frequent first;
         those that are picked are always there.
         """
+        key = tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, datetime.now(UTC).date()
+        facets: dict[str, list[dict[str, Any]]] = self.remember(key, lambda: self._facets(wanted))
+        return facets
+
+    def _facets(self, wanted: CaseFilter) -> dict[str, list[dict[str, Any]]]:
         found = {}
         for name, expression in FACETS.items():
             picked = wanted.picked.get(name, ())
@@ -190,7 +206,9 @@ _LABELS = {
 
 # What does not change while the snapshot is looked at. since: when the damage was done, where that is known, else when a run saw it first.
 _ABOUT = """
-create table main.held as select case_id, unnest(fingerprints) as fingerprint from published.person_case;
+-- place: in the order of the worklist, which no decision changes
+create table main.held as
+select case_id, unnest(fingerprints) as fingerprint, generate_subscripts(fingerprints, 1) as place from published.person_case;
 create table main.case_about as
 with damage as (
     select found.fingerprint, event.switched_at as at
@@ -262,35 +280,33 @@ from part group by case_id
 """
 
 # The order is that of the worklist by the case's own columns (published as person_case.rank); what was decided since counts.
-_OPEN_CASE = f"""
+_OPEN_CASE = """
 create or replace table main.open_case as
-with placed as (
-    select held.case_id, finding.*, finding.status <> 'waived' or not bool_or(finding.status <> 'waived') over (partition by held.case_id) as counts,
-        row_number() over (order by {order_of("finding")}) as place
-    from main.held as held
-    inner join worklist as finding on finding.fingerprint = held.fingerprint
-    where finding.status <> 'resolved'
-),
-summed as (
+with summed as (
     select
-        case_id,
-        arg_min(urgency, main.urgency_rank(urgency)) filter (where counts) as urgency,
-        arg_min(harm, main.harm_rank(harm)) filter (where counts) as harm,
-        min(deadline_at) filter (where counts) as deadline_at,
-        arg_min(check_name, deadline_at) filter (where counts and deadline_at is not null) as deadline_check,
-        arg_max(severity, main.severity_rank(severity)) filter (where counts) as severity,
-        list(fingerprint order by place) as fingerprints,
-        list(check_name order by place) as check_names,
-        arg_min(owner, place) filter (where owner is not null) as finding_owner,
+        held.case_id,
+        bool_and(status = 'waived') as is_waived,
+        -- what is waived counts where everything is
+        coalesce(arg_min(urgency, main.urgency_rank(urgency)) filter (where status <> 'waived'), arg_min(urgency, main.urgency_rank(urgency))) as urgency,
+        coalesce(arg_min(harm, main.harm_rank(harm)) filter (where status <> 'waived'), arg_min(harm, main.harm_rank(harm))) as harm,
+        case when is_waived then min(deadline_at) else min(deadline_at) filter (where status <> 'waived') end as deadline_at,
+        case when is_waived then arg_min(check_name, deadline_at) else arg_min(check_name, deadline_at) filter (where status <> 'waived') end as deadline_check,
+        coalesce(arg_max(severity, main.severity_rank(severity)) filter (where status <> 'waived'), arg_max(severity, main.severity_rank(severity)))
+            as severity,
+        list(finding.fingerprint order by held.place) as fingerprints,
+        list(check_name order by held.place) as check_names,
+        arg_min(owner, held.place) filter (where owner is not null) as finding_owner,
         case when bool_or(status = 'open') then 'open' when bool_or(status = 'acknowledged') then 'acknowledged' else 'waived' end as status,
         max(waived_until) filter (where status = 'waived') as waived_until,
         max(blast_radius) as blast_radius,
         bool_or(change in ('new', 'reopened', 'worsened')) as is_new
-    from placed
-    group by case_id
+    from main.held as held
+    inner join worklist as finding on finding.fingerprint = held.fingerprint
+    where finding.status <> 'resolved'
+    group by held.case_id
 )
 select
-    summed.* exclude (finding_owner, status), about.* exclude (case_id),
+    summed.* exclude (finding_owner, status, is_waived), about.* exclude (case_id),
     -- owner and acknowledgement of a case hold for what comes later, too; a waiver never does
     coalesce(summed.finding_owner, assignment.owner) as owner,
     case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity <> 'unproven' then 'acknowledged'

@@ -81,6 +81,12 @@ def first_day(snapshot: Snapshot) -> datetime:
 
 
 def figures(snapshot: Snapshot) -> dict[str, Any]:
+    """Worked out once after each decision."""
+    found: dict[str, Any] = snapshot.cases.remember("figures", lambda: _figures(snapshot))
+    return found
+
+
+def _figures(snapshot: Snapshot) -> dict[str, Any]:
     """The same few numbers on every page: people and matters of the whole portal about whom something is open and not waived (people, matters), how many
     findings that is (findings), the contacts that the next sync takes elsewhere (about_to_jump), and those that jumped (jumped) since a moment (since).
     """

@@ -100,12 +100,15 @@ class Pages:
 
     def _owners(self, snapshot: Any) -> list[str]:
         """The people who take care of something already, and the users that were pulled: one spelling for each."""
-        rows = snapshot.query(
-            """select distinct name from (
+        rows = snapshot.cases.remember(
+            "owners",
+            lambda: snapshot.query(
+                """select distinct name from (
                    select owner as name from worklist where owner is not null
                    union all
                    select name from published.salesforce_user where is_active and not is_integration and not contains(name, ',')
                ) where name is not null order by name limit 300"""
+            ),
         )
         return [row["name"] for row in rows]
 
