@@ -208,7 +208,13 @@ _LABELS = {
 _ABOUT = """
 -- place: in the order of the worklist, which no decision changes
 create table main.held as
-select case_id, unnest(fingerprints) as fingerprint, generate_subscripts(fingerprints, 1) as place from published.person_case;
+select named.case_id, named.fingerprint, named.place, main.urgency_rank(found.urgency) as urgency_no, main.harm_rank(found.harm) as harm_no,
+    main.severity_rank(found.severity) as severity_no, found.deadline_at, found.check_name, found.blast_radius,
+    coalesce(found.change in ('new', 'reopened', 'worsened'), false) as is_new
+from (
+    select case_id, unnest(fingerprints) as fingerprint, generate_subscripts(fingerprints, 1) as place from published.person_case
+) as named
+inner join main.found as found using (fingerprint);
 create table main.case_about as
 with damage as (
     select found.fingerprint, event.switched_at as at
@@ -282,40 +288,52 @@ from part group by case_id
 # The order is that of the worklist by the case's own columns (published as person_case.rank); what was decided since counts.
 _OPEN_CASE = """
 create or replace table main.open_case as
-with summed as (
+with open as (
+    -- numbers are compared, not texts: a hundred thousand findings are summed up after each decision
+    select held.*, finding.status, finding.owner, finding.waived_until
+    from main.held as held
+    inner join (select fingerprint, status, owner, waived_until from worklist where status <> 'resolved') as finding using (fingerprint)
+),
+owned as (
+    select case_id, arg_min(owner, place) as owner from open where owner is not null group by case_id
+),
+due as (
+    select case_id, arg_min(check_name, (status = 'waived', deadline_at)) as deadline_check from open where deadline_at is not null group by case_id
+),
+summed as (
     select
-        held.case_id,
-        bool_and(status = 'waived') as is_waived,
+        case_id,
         -- what is waived counts where everything is
-        coalesce(arg_min(urgency, main.urgency_rank(urgency)) filter (where status <> 'waived'), arg_min(urgency, main.urgency_rank(urgency))) as urgency,
-        coalesce(arg_min(harm, main.harm_rank(harm)) filter (where status <> 'waived'), arg_min(harm, main.harm_rank(harm))) as harm,
+        bool_and(status = 'waived') as is_waived,
+        coalesce(min(urgency_no) filter (where status <> 'waived'), min(urgency_no)) as urgency_no,
+        coalesce(min(harm_no) filter (where status <> 'waived'), min(harm_no)) as harm_no,
+        coalesce(max(severity_no) filter (where status <> 'waived'), max(severity_no)) as severity_no,
         case when is_waived then min(deadline_at) else min(deadline_at) filter (where status <> 'waived') end as deadline_at,
-        case when is_waived then arg_min(check_name, deadline_at) else arg_min(check_name, deadline_at) filter (where status <> 'waived') end as deadline_check,
-        coalesce(arg_max(severity, main.severity_rank(severity)) filter (where status <> 'waived'), arg_max(severity, main.severity_rank(severity)))
-            as severity,
-        list(finding.fingerprint order by held.place) as fingerprints,
-        list(check_name order by held.place) as check_names,
-        arg_min(owner, held.place) filter (where owner is not null) as finding_owner,
-        case when bool_or(status = 'open') then 'open' when bool_or(status = 'acknowledged') then 'acknowledged' else 'waived' end as status,
+        list(fingerprint order by place) as fingerprints,
+        list(check_name order by place) as check_names,
+        ['open', 'acknowledged', 'waived'][min(case status when 'open' then 1 when 'acknowledged' then 2 else 3 end)] as status,
         max(waived_until) filter (where status = 'waived') as waived_until,
         max(blast_radius) as blast_radius,
-        bool_or(change in ('new', 'reopened', 'worsened')) as is_new
-    from main.held as held
-    inner join worklist as finding on finding.fingerprint = held.fingerprint
-    where finding.status <> 'resolved'
-    group by held.case_id
+        bool_or(is_new) as is_new
+    from open
+    group by case_id
 )
 select
-    summed.* exclude (finding_owner, status, is_waived), about.* exclude (case_id),
+    summed.case_id, ['now', 'soon', 'later'][summed.urgency_no] as urgency,
+    ['deleted', 'mixed_people', 'cut_off', 'consent', 'overwritten', 'spread', 'drift', 'none'][summed.harm_no] as harm,
+    ['warn', 'block', 'unproven'][summed.severity_no] as severity,
+    summed.deadline_at, case when summed.deadline_at is not null then due.deadline_check end as deadline_check, summed.fingerprints, summed.check_names,
+    summed.waived_until, summed.blast_radius, summed.is_new, about.* exclude (case_id),
     -- owner and acknowledgement of a case hold for what comes later, too; a waiver never does
-    coalesce(summed.finding_owner, assignment.owner) as owner,
-    case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity <> 'unproven' then 'acknowledged'
-        else summed.status end as status,
+    coalesce(owned.owner, assignment.owner) as owner,
+    case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity_no < 3 then 'acknowledged' else summed.status end as status,
     row_number() over (
-        order by summed.status = 'waived', summed.severity = 'unproven' desc, main.urgency_rank(summed.urgency), main.severity_rank(summed.severity) desc,
-            main.harm_rank(summed.harm), summed.deadline_at nulls last, summed.blast_radius desc, about.opened_at, summed.case_id) as rank
+        order by summed.status = 'waived', summed.severity_no = 3 desc, summed.urgency_no, summed.severity_no desc, summed.harm_no,
+            summed.deadline_at nulls last, summed.blast_radius desc, about.opened_at, summed.case_id) as rank
 from summed
 inner join main.case_about as about on about.case_id = summed.case_id
+left join owned on owned.case_id = summed.case_id
+left join due on due.case_id = summed.case_id
 left join main.assignment as assignment on assignment.subject = summed.case_id
 left join main.decision as decision on decision.fingerprint = summed.case_id
 """
