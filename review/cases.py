@@ -237,9 +237,13 @@ damaged as (
 select person_case.case_id, person_case.hubspot_contact_ids, person_case.email, person_case.display_name, person_case.account_id, person_case.account_name,
     person_case.salesforce_owner_id, person_case.salesforce_owner_name, detail.properties['hubspot_owner_id'] as hubspot_owner_id,
     person_case.email is not null or len(person_case.hubspot_contact_ids) > 0 or person_case.display_name is not null as is_person,
+    listed.all_fingerprints, listed.all_check_names,
     coalesce(damaged.damaged_at, person_case.opened_at) as since, damaged.damaged_at is not null as is_damage_known, person_case.opened_at
 from published.person_case as person_case
 left join published.contact_detail as detail on detail.contact_id = person_case.hubspot_contact_ids[1]
+inner join (
+    select case_id, list(fingerprint order by place) as all_fingerprints, list(check_name order by place) as all_check_names from main.held group by case_id
+) as listed using (case_id)
 left join damaged using (case_id);
 -- A sandbox's clock may be ahead of ours.
 create view main.clock as
@@ -309,21 +313,27 @@ summed as (
         coalesce(min(harm_no) filter (where status <> 'waived'), min(harm_no)) as harm_no,
         coalesce(max(severity_no) filter (where status <> 'waived'), max(severity_no)) as severity_no,
         case when is_waived then min(deadline_at) else min(deadline_at) filter (where status <> 'waived') end as deadline_at,
-        list(fingerprint order by place) as fingerprints,
-        list(check_name order by place) as check_names,
         ['open', 'acknowledged', 'waived'][min(case status when 'open' then 1 when 'acknowledged' then 2 else 3 end)] as status,
         max(waived_until) filter (where status = 'waived') as waived_until,
         max(blast_radius) as blast_radius,
         bool_or(is_new) as is_new
     from open
     group by case_id
+),
+remaining as (
+    -- of the few cases of which something was accepted since the run
+    select case_id, list(fingerprint order by place) as fingerprints, list(check_name order by place) as check_names
+    from open
+    where case_id in (select case_id from main.held inner join main.decision as decision using (fingerprint) where decision.status = 'accepted')
+    group by case_id
 )
 select
     summed.case_id, ['now', 'soon', 'later'][summed.urgency_no] as urgency,
     ['deleted', 'mixed_people', 'cut_off', 'consent', 'overwritten', 'spread', 'drift', 'none'][summed.harm_no] as harm,
     ['warn', 'block', 'unproven'][summed.severity_no] as severity,
-    summed.deadline_at, case when summed.deadline_at is not null then due.deadline_check end as deadline_check, summed.fingerprints, summed.check_names,
-    summed.waived_until, summed.blast_radius, summed.is_new, about.* exclude (case_id),
+    summed.deadline_at, case when summed.deadline_at is not null then due.deadline_check end as deadline_check,
+    coalesce(remaining.fingerprints, about.all_fingerprints) as fingerprints, coalesce(remaining.check_names, about.all_check_names) as check_names,
+    summed.waived_until, summed.blast_radius, summed.is_new, about.* exclude (case_id, all_fingerprints, all_check_names),
     -- owner and acknowledgement of a case hold for what comes later, too; a waiver never does
     coalesce(owned.owner, assignment.owner) as owner,
     case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity_no < 3 then 'acknowledged' else summed.status end as status,
@@ -333,6 +343,7 @@ select
 from summed
 inner join main.case_about as about on about.case_id = summed.case_id
 left join owned on owned.case_id = summed.case_id
+left join remaining on remaining.case_id = summed.case_id
 left join due on due.case_id = summed.case_id
 left join main.assignment as assignment on assignment.subject = summed.case_id
 left join main.decision as decision on decision.fingerprint = summed.case_id
