@@ -220,8 +220,9 @@ def test_a_german_browser_reads_german_and_can_change_its_mind(home: Path, brows
 
 
 def pages_of(home: Path) -> list[str]:
-    found = Worklist(home, DecisionStore(home)).find(Filter(statuses=STATUSES))
-    return [*PATHS, *(f"/findings/{row['fingerprint']}" for row in found)]
+    worklist = Worklist(home, DecisionStore(home))
+    found, cases = worklist.find(Filter(statuses=STATUSES)), worklist.query("select case_id from published.person_case")
+    return [*PATHS, *(f"/findings/{row['fingerprint']}" for row in found), *(f"/cases/{row['case_id']}" for row in cases)]
 
 
 def test_nothing_is_wider_than_a_phone(home: Path, browse: Callable[[str], Open]) -> None:
