@@ -4,6 +4,7 @@ When something stands in the way, what was typed is shown again with the reason:
 decided meanwhile.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -69,7 +70,7 @@ class Deciding:
             findings = self._chosen(form, snapshot, language, cases)
             wish = _read_wish(request, form, language)
         except _Objection as problem:
-            return self._again(request, form, snapshot, findings, str(problem), 422)
+            return self._again(request, form, snapshot, findings, str(problem), 422, cases=[case["case_id"] for case in cases])
         if request.state.user is None:
             request.session["user"] = wish.user
         if worklist.problem is not None:
@@ -87,12 +88,13 @@ class Deciding:
             decisions = [Decision(wish.action, wish.user, finding, wish.owner, wish.reason, wish.until, wish.properties) for finding in decided]
             others = worklist.store.record(decisions, seen=wish.seen) if decisions else {}
         except WarehouseProblem as problem:
-            return self._again(request, form, snapshot, findings, language.text(words.STORE_AWAY), 503, detail=str(problem))
-        recorded = len(decided) - len(others)
+            return self._again(
+                request, form, snapshot, findings, language.text(words.STORE_AWAY), 503, cases=[case["case_id"] for case in cases], detail=str(problem)
+            )
+        recorded = sum(finding["check_name"] != CASE and finding["fingerprint"] not in others for finding in decided)
         if recorded:
             singular, plural = words.DONE[wish.action] if wish.action != "assign" or wish.owner else words.UNASSIGNED
             until = language.day(wish.until) if wish.until else ""
-            recorded -= sum(finding["check_name"] == CASE for finding in decided if finding["fingerprint"] not in others)
             flash(request, language.plural(singular, plural, recorded, owner=wish.owner or "", until=until))
         if refused and not (cases and decided):  # of a person's findings those are meant that it can be decided about
             flash(request, language.plural(*words.REFUSED[refused[0]], len(refused)), is_problem=True)
@@ -100,8 +102,9 @@ class Deciding:
             worklist.refresh()
             concerned = worklist.find(Filter(statuses=(), fingerprints=tuple(others)))
             seen = max(row["decision_no"] for rows in others.values() for row in rows)
-            text = language.plural(*words.OTHERS_DECIDED, len(others))
-            return self._again(request, form, snapshot, concerned, text, 409, others=others, seen=seen)
+            text = language.plural(*words.OTHERS_DECIDED, len(concerned))
+            again = [case["case_id"] for case in cases if not others.keys().isdisjoint([case["case_id"], *case["fingerprints"]])]
+            return self._again(request, form, snapshot, concerned, text, 409, cases=again, others=others, seen=seen)
         return RedirectResponse(local_path(form.get("next")), 303)
 
     def _chosen_cases(self, form: FormData, snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -122,7 +125,8 @@ class Deciding:
             held = tuple(fingerprint for case in cases for fingerprint in case["fingerprints"])
             if len(held) > MOST_AT_ONCE:
                 raise _Objection(language.text(words.TOO_MANY_AT_ONCE, number=language.number(MOST_AT_ONCE)))
-            findings = worklist.find(Filter(statuses=(), fingerprints=held))
+            ticked = {value for value in form.getlist("finding") if isinstance(value, str)}  # of a form that is shown again
+            findings = worklist.find(Filter(statuses=(), fingerprints=tuple(name for name in held if not ticked or name in ticked)))
         elif form.get("all") and form.get("cases") is None:
             wanted = read_filter(parameters(text_of(form, "filter")))
             self.site.check(wanted, snapshot)
@@ -138,14 +142,14 @@ class Deciding:
 
     def _again(
         self, request: Request, form: FormData, snapshot: Snapshot, findings: list[dict[str, Any]], problem: str, status: int, *,
-        detail: str | None = None, others: dict[str, list[dict[str, Any]]] | None = None, seen: int | None = None,
+        cases: Sequence[str] = (), detail: str | None = None, others: dict[str, list[dict[str, Any]]] | None = None, seen: int | None = None,
     ) -> Response:  # fmt: skip
         """The form once more, with what was typed. findings: those that it is about; without any, those of the list that it came from, to be ticked.
 
         others: what was decided meanwhile, by fingerprint; seen: the number of the last decision that this page shows, when not that of the form.
         """
         back = local_path(form.get("next"))
-        is_all = bool(form.get("all")) and others is None and form.get("cases") is None
+        is_all = bool(form.get("all")) and others is None
         shown = findings[:PAGE_SIZE]
         if not findings and back.startswith("/findings"):
             wanted = read_filter(parameters(back.partition("?")[2]))
@@ -156,7 +160,8 @@ class Deciding:
         answer = self.site.page(
             request, "again.html", snapshot=snapshot, problem=problem, detail=detail, findings=with_names(snapshot, shown), ticked=bool(findings),
             hidden=len(findings) - len(shown) if findings and not is_all else 0, total=len(findings), is_all=is_all, filter=text_of(form, "filter"),
-            others=others or {}, seen=text_of(form, "seen") if seen is None else seen, typed=typed, here=back, back=back,
+            cases=cases, cases_filter=form.get("cases"), others=others or {}, seen=text_of(form, "seen") if seen is None else seen, typed=typed,
+            here=back, back=back,
         )  # fmt: skip
         answer.status_code = status
         return answer

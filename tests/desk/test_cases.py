@@ -166,6 +166,11 @@ def test_the_second_steward_sees_what_the_first_decided_before_it_is_overwritten
     answer = decide(ann, case_id(home), "assign", owner="Dan", seen=seen)
     assert answer.status == 409 and "Cleo assigned it to Bea." in answer.text  # type: ignore[attr-defined]
     assert {case["owner"] for case in cases_of(home) if "101" in case["hubspot_contact_ids"]} == {"Bea"}  # type: ignore[operator]
+    shown = answer  # type: ignore[attr-defined]
+    fields = {name: shown.values(f"//input[@name='{name}']/@value") for name in ("case", "finding", "seen")}  # type: ignore[attr-defined]
+    ann.send("/decisions", {"action": "assign", "owner": "Dan", "user": "Ann", "next": "/cases", **fields})
+    last = {row["fingerprint"]: row["owner"] for row in DecisionStore(home).read()}
+    assert set(last.values()) == {"Dan"} and case_id(home) in last, "pressed again, it is about the case as a whole, too"
 
 
 # ── find and slice ──
