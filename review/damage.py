@@ -15,9 +15,7 @@ SALESFORCE_KEEPS_DAYS = 15  # what was deleted or merged, in its recycle bin (do
 def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
     """The figures of the report. since: from when on (UTC); the last DEFAULT_DAYS before the latest damage, when not given."""
     asked = since
-    if since is None:
-        (last,) = snapshot.query(f"select max(happened_at) as happened_at from ({_HAPPENED})", {"since": datetime(1970, 1, 1)})
-        since = (last["happened_at"] or datetime(1970, 1, 1)) - timedelta(days=DEFAULT_DAYS)
+    since = since or first_day(snapshot)
     moment = {"since": since}
     (totals,) = snapshot.query(
         f"""select count(*) filter (where what = 'switch') as switches, count(distinct contact_id) filter (where what = 'switch') as contacts,
@@ -74,6 +72,33 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
             moment,
         )[0],
     }
+
+
+def first_day(snapshot: Snapshot) -> datetime:
+    """From when on damage is told of, where nobody says it."""
+    (last,) = snapshot.query(f"select max(happened_at) as happened_at from ({_HAPPENED})", {"since": datetime(1970, 1, 1)})
+    return datetime(1970, 1, 1) if last["happened_at"] is None else last["happened_at"] - timedelta(days=DEFAULT_DAYS)
+
+
+def figures(snapshot: Snapshot) -> dict[str, Any]:
+    """Worked out once after each decision."""
+    found: dict[str, Any] = snapshot.cases.remember("figures", lambda: _figures(snapshot))
+    return found
+
+
+def _figures(snapshot: Snapshot) -> dict[str, Any]:
+    """The same few numbers on every page: people and matters of the whole portal about whom something is open and not waived (people, matters), how many
+    findings that is (findings), the contacts that the next sync takes elsewhere (about_to_jump), and those that jumped (jumped) since a moment (since).
+    """
+    (found,) = snapshot.query(
+        """select count(*) filter (where is_person) as people, count(*) filter (where not is_person) as matters,
+                  (select count(*) from worklist where status in ('open', 'acknowledged')) as findings,
+                  (select count(*) from published.binding where prediction = 'switch' and rule = 11) as about_to_jump
+           from main.open_case where status <> 'waived'"""
+    )
+    since = first_day(snapshot)
+    (jumped,) = snapshot.query(f"select count(distinct contact_id) as jumped from ({_HAPPENED}) where what = 'switch'", {"since": since})
+    return {**found, **jumped, "since": since}
 
 
 # Everything that counts as damage: bindings that jumped or followed a merge, records that went, contacts that went with them. Who: the user who

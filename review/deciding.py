@@ -4,6 +4,7 @@ When something stands in the way, what was typed is shown again with the reason:
 decided meanwhile.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,11 +20,14 @@ from assets.published.decisions import Action, Decision, end_of, objection
 from assets.published.worklist import Filter
 from review import words
 from review.access import tidy_line, tidy_name
+from review.cases import CaseFilter
 from review.desk import Snapshot, with_names
-from review.filters import read_filter
+from review.filters import read_case_filter, read_filter
 from review.language import Language
 from review.site import PAGE_SIZE, Site, flash, language_of, local_path, now, number_of, parameters, text_of
 
+CASE = "person_case"  # instead of a check's name, in what is decided about a case as a whole
+CARRIED = ("assign", "acknowledge")  # what holds for findings of a case that come later
 MOST_AT_ONCE = 10_000  # decisions by one click; more is a matter for `bindwatch decide`
 
 
@@ -60,16 +64,22 @@ class Deciding:
         snapshot = self.site.desk.snapshot()
         worklist = snapshot.worklist
         findings: list[dict[str, Any]] = []
+        cases: list[dict[str, Any]] = []
         try:
-            findings = self._chosen(form, snapshot, language)
+            cases = self._chosen_cases(form, snapshot)
+            findings = self._chosen(form, snapshot, language, cases)
             wish = _read_wish(request, form, language)
         except _Objection as problem:
-            return self._again(request, form, snapshot, findings, str(problem), 422)
+            return self._again(request, form, snapshot, findings, str(problem), 422, cases=[case["case_id"] for case in cases])
         if request.state.user is None:
             request.session["user"] = wish.user
         if worklist.problem is not None:
             worklist.refresh(at_once=True)
-        standing = {row["fingerprint"] for row in worklist.decisions if row["action"] != "undo" and not row["is_undone"]}
+        standing = {row["fingerprint"]: row for row in worklist.decisions if row["action"] != "undo" and not row["is_undone"]}
+        if cases:
+            findings = [*findings, *(_as_subject(case) for case in cases if wish.action in CARRIED)]
+        if cases and wish.action == "undo":
+            findings = _of_last_click(cases, findings, standing)
         objections = [objection(wish.action, finding, finding["fingerprint"] in standing, wish.properties) for finding in findings]
         refused = [found for found in objections if found]
         decided = [finding for finding, found in zip(findings, objections, strict=True) if not found]
@@ -78,41 +88,61 @@ class Deciding:
             decisions = [Decision(wish.action, wish.user, finding, wish.owner, wish.reason, wish.until, wish.properties) for finding in decided]
             others = worklist.store.record(decisions, seen=wish.seen) if decisions else {}
         except WarehouseProblem as problem:
-            return self._again(request, form, snapshot, findings, language.text(words.STORE_AWAY), 503, detail=str(problem))
-        recorded = len(decided) - len(others)
+            return self._again(
+                request, form, snapshot, findings, language.text(words.STORE_AWAY), 503, cases=[case["case_id"] for case in cases], detail=str(problem)
+            )
+        recorded = sum(finding["check_name"] != CASE and finding["fingerprint"] not in others for finding in decided)
         if recorded:
             singular, plural = words.DONE[wish.action] if wish.action != "assign" or wish.owner else words.UNASSIGNED
             until = language.day(wish.until) if wish.until else ""
             flash(request, language.plural(singular, plural, recorded, owner=wish.owner or "", until=until))
-        if refused:
+        if refused and not (cases and decided):  # of a person's findings those are meant that it can be decided about
             flash(request, language.plural(*words.REFUSED[refused[0]], len(refused)), is_problem=True)
         if others:
             worklist.refresh()
             concerned = worklist.find(Filter(statuses=(), fingerprints=tuple(others)))
             seen = max(row["decision_no"] for rows in others.values() for row in rows)
-            text = language.plural(*words.OTHERS_DECIDED, len(others))
-            return self._again(request, form, snapshot, concerned, text, 409, others=others, seen=seen)
+            text = language.plural(*words.OTHERS_DECIDED, len(concerned))
+            again = [case["case_id"] for case in cases if not others.keys().isdisjoint([case["case_id"], *case["fingerprints"]])]
+            return self._again(request, form, snapshot, concerned, text, 409, cases=again, others=others, seen=seen)
         return RedirectResponse(local_path(form.get("next")), 303)
 
-    def _chosen(self, form: FormData, snapshot: Snapshot, language: Language) -> list[dict[str, Any]]:
-        """The findings that a form is about. Raises _Objection when there is none, or there are too many."""
+    def _chosen_cases(self, form: FormData, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """The cases that a form is about; none, where it is about findings."""
+        if form.get("all") and form.get("cases") is not None:
+            wanted = read_case_filter(parameters(text_of(form, "cases")))
+            self.site.check_cases(wanted)
+            return snapshot.cases.find(wanted, limit=MOST_AT_ONCE + 1)
+        ticked = tuple(value for value in form.getlist("case") if isinstance(value, str))
+        return snapshot.cases.find(CaseFilter(ids=ticked)) if ticked else []
+
+    def _chosen(self, form: FormData, snapshot: Snapshot, language: Language, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The findings that a form is about: those that its cases hold now, or those that it names. Raises _Objection when there is none, or there are too
+        many.
+        """
         worklist = snapshot.worklist
-        if form.get("all"):
+        if cases:
+            held = tuple(fingerprint for case in cases for fingerprint in case["fingerprints"])
+            if len(held) > MOST_AT_ONCE:
+                raise _Objection(language.text(words.TOO_MANY_AT_ONCE, number=language.number(MOST_AT_ONCE)))
+            ticked = {value for value in form.getlist("finding") if isinstance(value, str)}  # of a form that is shown again
+            findings = worklist.find(Filter(statuses=(), fingerprints=tuple(name for name in held if not ticked or name in ticked)))
+        elif form.get("all") and form.get("cases") is None:
             wanted = read_filter(parameters(text_of(form, "filter")))
             self.site.check(wanted, snapshot)
             findings = worklist.find(wanted, limit=MOST_AT_ONCE + 1)
             if len(findings) > MOST_AT_ONCE:
                 raise _Objection(language.text(words.TOO_MANY_AT_ONCE, number=language.number(MOST_AT_ONCE)))
         else:
-            ticked = [value for value in form.getlist("finding") if isinstance(value, str)]
-            findings = worklist.find(Filter(statuses=(), fingerprints=tuple(ticked))) if ticked else []
+            named = tuple(value for value in form.getlist("finding") if isinstance(value, str))
+            findings = worklist.find(Filter(statuses=(), fingerprints=named)) if named else []
         if not findings:
             raise _Objection(language.text(words.NOTHING_TICKED))
         return findings
 
     def _again(
         self, request: Request, form: FormData, snapshot: Snapshot, findings: list[dict[str, Any]], problem: str, status: int, *,
-        detail: str | None = None, others: dict[str, list[dict[str, Any]]] | None = None, seen: int | None = None,
+        cases: Sequence[str] = (), detail: str | None = None, others: dict[str, list[dict[str, Any]]] | None = None, seen: int | None = None,
     ) -> Response:  # fmt: skip
         """The form once more, with what was typed. findings: those that it is about; without any, those of the list that it came from, to be ticked.
 
@@ -130,10 +160,36 @@ class Deciding:
         answer = self.site.page(
             request, "again.html", snapshot=snapshot, problem=problem, detail=detail, findings=with_names(snapshot, shown), ticked=bool(findings),
             hidden=len(findings) - len(shown) if findings and not is_all else 0, total=len(findings), is_all=is_all, filter=text_of(form, "filter"),
-            others=others or {}, seen=text_of(form, "seen") if seen is None else seen, typed=typed, here=back, back=back,
+            cases=cases, cases_filter=form.get("cases"), others=others or {}, seen=text_of(form, "seen") if seen is None else seen, typed=typed,
+            here=back, back=back,
         )  # fmt: skip
         answer.status_code = status
         return answer
+
+
+def _as_subject(case: dict[str, Any]) -> dict[str, Any]:
+    """A case as a decision names it, so that what holds for what comes later is remembered with it."""
+    contact_id = next(iter(case["hubspot_contact_ids"]), None)
+    return {
+        "fingerprint": case["case_id"], "subject": case["case_id"], "check_name": CASE, "hubspot_contact_id": contact_id, "salesforce_id": None,
+        "status": case["status"], "severity": case["severity"], "fields_at_risk": [],
+    }  # fmt: skip
+
+
+def _of_last_click(cases: list[dict[str, Any]], findings: list[dict[str, Any]], standing: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of what cases hold, what was decided with the last click about them, so that undoing takes back that click and no earlier one."""
+    by_fingerprint = {finding["fingerprint"]: finding for finding in findings}
+    found: list[dict[str, Any]] = []
+    for case in cases:
+        about = {**{name: by_fingerprint[name] for name in case["fingerprints"] if name in by_fingerprint}, case["case_id"]: _as_subject(case)}
+        decided = {name: standing[name] for name in about if name in standing}
+        last = max((row["decision_no"] for row in decided.values()), default=None)
+        if last is None:
+            found += [finding for name, finding in about.items() if name != case["case_id"]]
+            continue
+        click = next((row["decided_at"], row["decided_by"], row["action"]) for row in decided.values() if row["decision_no"] == last)
+        found += [about[name] for name, row in decided.items() if (row["decided_at"], row["decided_by"], row["action"]) == click]
+    return found
 
 
 def _read_wish(request: Request, form: FormData, language: Language) -> _Wish:

@@ -9,19 +9,22 @@ from typing import Any
 from assets.published.decisions import DecisionStore
 from assets.published.snapshot import current_folder, published_folder, read_manifest
 from assets.published.worklist import Worklist
+from review.cases import Cases
 
 SHOWN_RUNS = 30
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One run's tables, as long as somebody reads them. folder: where they lie; checks: rows of `check_policy` by name; policy: its one row."""
+    """One run's tables, as long as somebody reads them. folder: where they lie; checks: rows of `check_policy` by name; policy: its one row;
+    cases: its findings by whom they are about."""
 
     folder: Path
     manifest: dict[str, Any]
     worklist: Worklist
     checks: dict[str, dict[str, Any]]
     policy: dict[str, Any]
+    cases: Cases
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         return self.worklist.query(query, values)
@@ -44,6 +47,7 @@ class Desk:
             if self._snapshot is None or self._snapshot.folder != folder:
                 self._snapshot = self._open()
         self._snapshot.worklist.refresh()
+        self._snapshot.cases.refresh()
         return self._snapshot
 
     def _open(self) -> Snapshot:
@@ -56,7 +60,7 @@ class Desk:
                 worklist.connection.execute(_NAMES)
                 checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
                 (policy,) = worklist.query("from published.policy")
-                return Snapshot(folder, read_manifest(folder), worklist, checks, policy)
+                return Snapshot(folder, read_manifest(folder), worklist, checks, policy, Cases(worklist))
             except FileNotFoundError:
                 if attempt == 2:
                     raise

@@ -7,6 +7,8 @@ from typing import Protocol
 from urllib.parse import urlencode
 
 from assets.published.worklist import STATUSES, Filter
+from review.cases import FACETS, CaseFilter
+from review.cases import STATUSES as CASE_STATUSES
 
 _LISTS = {"check": "checks", "suite": "suites", "severity": "severities", "status": "statuses", "owner": "owners", "object": "objects"}
 _ID = re.compile(r"[0-9]{1,19}|(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")
@@ -21,18 +23,47 @@ class Parameters(Protocol):
     def getlist(self, key: str) -> Sequence[object]: ...
 
 
-def read_filter(parameters: Parameters) -> Filter:
-    """The filter that a URL or form says. Several values of one parameter are alternatives, as are values with a comma between them."""
+def _values(parameters: Parameters, name: str) -> tuple[str, ...]:
+    """Several values of one parameter are alternatives, as are values with a comma between them."""
+    given = [part.strip() for value in parameters.getlist(name) if isinstance(value, str) for part in value.split(",")]
+    return tuple(dict.fromkeys(part for part in given if part))
 
-    def values(name: str) -> tuple[str, ...]:
-        given = [part.strip() for value in parameters.getlist(name) if isinstance(value, str) for part in value.split(",")]
-        return tuple(dict.fromkeys(part for part in given if part))
+
+def _one(parameters: Parameters, name: str) -> str | None:
+    given = [value.strip() for value in parameters.getlist(name) if isinstance(value, str)]
+    return next((value for value in given if value), None)
+
+
+def read_case_filter(parameters: Parameters) -> CaseFilter:
+    """The cases that a URL or form asks for; without a status those that are not waived."""
+    picked = {name: values for name in FACETS if (values := _values(parameters, name))}
+    picked["status"] = () if "all" in picked.get("status", ()) else picked.get("status", _OPEN)
+    text = _one(parameters, "text")
+    return CaseFilter(picked, text[:MOST_TEXT] if text else None, _values(parameters, "case"), _one(parameters, "sort") or "rank")
+
+
+def write_case_filter(wanted: CaseFilter, **changes: str | int | None) -> str:
+    """The query of a URL that says this filter, or "" for the default one. changes: other parameters, such as page or sort."""
+    pairs: list[tuple[str, str]] = []
+    for name in FACETS:
+        values = wanted.picked.get(name, ())
+        if name == "status":
+            values = ("all",) if not values or set(values) == set(CASE_STATUSES) else () if values == _OPEN else values
+        pairs += [(name, value) for value in values]
+    pairs += [("case", value) for value in wanted.ids]
+    pairs += [("text", wanted.text)] if wanted.text else []
+    changes = {"sort": wanted.sort, **changes}
+    pairs += [(name, str(value)) for name, value in changes.items() if value is not None and (name, value) != ("sort", "rank")]
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def read_filter(parameters: Parameters) -> Filter:
+    """The filter that a URL or form says."""
 
     def one(name: str) -> str | None:
-        given = [value.strip() for value in parameters.getlist(name) if isinstance(value, str)]
-        return next((value for value in given if value), None)
+        return _one(parameters, name)
 
-    lists = {field: values(name) for name, field in _LISTS.items()}
+    lists = {field: _values(parameters, name) for name, field in _LISTS.items()}
     lists["owners"] = tuple("" if owner == NOBODY else owner for owner in lists["owners"])
     lists["statuses"] = () if "all" in lists["statuses"] else lists["statuses"] or _OPEN
     text, id = (value and value[:MOST_TEXT] for value in (one("text"), one("id")))

@@ -133,14 +133,14 @@ def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[s
     )
 
 
-def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison) -> tuple[list[dict[str, Any]], int]:
-    """What happened to the contact and the records, to the finding in runs, and what people decided: the latest first, at most CHANGES_AT_ONCE.
+def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Comparison) -> tuple[list[dict[str, Any]], int]:
+    """What happened to the contact and the records, to the findings in runs, and what people decided: the latest first, at most CHANGES_AT_ONCE.
 
     Rows: happened_at (of a difference between two pulls the latest moment, and after the earliest), event, who (in HubSpot's words, a Salesforce user,
     a person, or None), and what the event needs: contact_id, record_id,
     other_id, name, value_before, value_after, detail. Returns also how many there are.
     """
-    contact_ids = _unique([finding["hubspot_contact_id"], comparison.contact["contact_id"] if comparison.contact else None])
+    contact_ids = _unique([*(finding["hubspot_contact_id"] for finding in findings), comparison.contact["contact_id"] if comparison.contact else None])
     values = {"contacts": contact_ids, "records": [record["record_id"] for record in comparison.records]}
     rows = snapshot.query(
         f"""select events.* exclude (who), coalesce(users.name, events.who) as who, count(*) over () as events from (
@@ -176,7 +176,9 @@ def timeline(snapshot: Snapshot, finding: dict[str, Any], comparison: Comparison
         values,
     )
     of_crms = rows[0]["events"] if rows else 0
-    history = snapshot.worklist.history(finding)
+    history = [event for finding in findings for event in snapshot.worklist.history(finding)]
+    if len(findings) > 1:  # one click about a person is one line
+        history = list({(row["happened_at"], row["who"], row["event"], row["detail"]): row for row in history}.values())
     rows += [{**row, "event": f"finding_{row['event']}", "after": None} for row in history]
     rows.sort(key=lambda row: (row["happened_at"], row["event"]), reverse=True)
     return rows[:CHANGES_AT_ONCE], of_crms + len(history)

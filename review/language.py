@@ -7,7 +7,7 @@ import gettext
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -76,6 +76,10 @@ class Language:
     def age(self, moment: datetime, now: datetime) -> str:
         """How long ago: 3 days ago."""
         return str(format_timedelta(moment - now, add_direction=True, locale=self.locale, threshold=1.5))
+
+    def span(self, time: timedelta) -> str:
+        """How long: 10 minutes. Less than a minute counts as one."""
+        return str(format_timedelta(max(time, timedelta(minutes=1)), granularity="minute", locale=self.locale, threshold=1.5))
 
     def of_finding(self, row: dict[str, object], name: str) -> str:
         """A text that the models wrote in both languages, where they did: column name and name_de."""

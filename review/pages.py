@@ -12,11 +12,13 @@ from assets.problems import ConfigurationProblem
 from assets.published.decisions import ACCEPTABLE, has_decision
 from assets.published.worklist import OBJECTS, STATUSES, Filter
 from review import words
+from review.cases import SORTS, CaseFilter
+from review.casework import IN_AN_HOUR, place_of, read_case, subject_of
 from review.chart import draw_runs
-from review.damage import CONTACTS_AT_ONCE, report
+from review.damage import CONTACTS_AT_ONCE, figures, report
 from review.deciding import MOST_AT_ONCE
 from review.desk import overview, scores, with_names
-from review.filters import chosen, read_filter, write_filter
+from review.filters import chosen, read_case_filter, read_filter, write_case_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, read_jump, same_person, sentences, timeline
 from review.health import Health
 from review.language import Language
@@ -45,7 +47,87 @@ class Pages:
         if facts["oldest"]:
             (facts["oldest"],) = with_names(snapshot, [facts["oldest"]])
         facts["chart"] = draw_runs(facts["runs"], language)
-        return self.site.page(request, "overview.html", snapshot=snapshot, **facts)
+        today = snapshot.cases.find(CaseFilter({"status": ("open", "acknowledged")}), IN_AN_HOUR)
+        return self.site.page(
+            request, "overview.html", snapshot=snapshot, today=today, place_of=place_of, figures=figures(snapshot), **facts
+        )  # fmt: skip
+
+    def show_cases(self, request: Request) -> Response:
+        """People, the most urgent first: to look for one, to pick some, to decide about several at once."""
+        wanted = read_case_filter(request.query_params)
+        if wanted.text and "@" in wanted.text:
+            return self._find_cases(request, wanted.text)
+        snapshot = self.site.desk.snapshot()
+        seen = snapshot.worklist.latest_no
+        self.site.check_cases(wanted)
+        total = snapshot.cases.count(wanted)
+        pages = max(1, -(-total // PAGE_SIZE))
+        page = min(number_of(request.query_params.get("page"), 1), pages)
+        return self.site.page(
+            request, "cases.html", snapshot=snapshot, wanted=wanted, cases=snapshot.cases.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE), total=total,
+            page=page, pages=pages, facets=snapshot.cases.facets(wanted), place_of=place_of, figures=figures(snapshot), sorts=SORTS, seen=seen,
+            most_at_once=MOST_AT_ONCE, owners=self._owners(snapshot),
+        )  # fmt: skip
+
+    def show_case(self, request: Request) -> Response:
+        snapshot = self.site.desk.snapshot()
+        seen = snapshot.worklist.latest_no
+        language = language_of(request)
+        case = snapshot.cases.one(request.path_params["case_id"])
+        if case is None:
+            return self._settled(request, snapshot)
+        held = read_case(snapshot, case, language)
+        subject = subject_of(held["findings"], case)
+        contact, binding = read_contact(snapshot, subject)
+        comparison = compare(snapshot, subject, contact, binding)
+        events, event_count = timeline(snapshot, held["findings"], comparison)
+        beside = contacts_beside(snapshot, subject, contact)
+        decisions = [row for name in (case["case_id"], *case["fingerprints"]) for row in snapshot.worklist.decided_about(name)]
+        return self.site.page(
+            request, "case.html", snapshot=snapshot, case=case, **held, contact=contact, binding=binding, comparison=comparison, events=events,
+            event_count=event_count, beside=beside, cases_of=snapshot.cases.of_contacts([other["contact_id"] for other in beside]), jump={}, subject=subject,
+            place_of=place_of, seen=seen, owners=self._owners(snapshot), can_undo=has_decision(decisions), score=scores(snapshot).get("history"),
+            can_accept=any(finding["check_name"] in ACCEPTABLE for finding in held["findings"]),
+        )  # fmt: skip
+
+    def _settled(self, request: Request, snapshot: Any) -> Response:
+        """A case that held something when the run ended, and whose findings were all accepted since: there is a page that says so."""
+        held = snapshot.query("select fingerprint from main.held where case_id = ? limit 1", [request.path_params["case_id"]])
+        if not held:
+            raise HTTPException(404)
+        flash(request, language_of(request).text(words.CASE_SETTLED))
+        return RedirectResponse("/cases", 303)
+
+    def _owners(self, snapshot: Any) -> list[str]:
+        """The people who take care of something already, and the users that were pulled: one spelling for each."""
+        rows = snapshot.cases.remember(
+            "owners",
+            lambda: snapshot.query(
+                """select distinct name from (
+                   select owner as name from worklist where owner is not null
+                   union all
+                   select name from published.salesforce_user where is_active and not is_integration and not contains(name, ',')
+               ) where name is not null order by name limit 300"""
+            ),
+        )
+        return [row["name"] for row in rows]
+
+    async def search_cases(self, request: Request) -> Response:
+        """The form of the list: sends the browser to the URL that says the same, without what must not stand in one."""
+        form = await self.site.read_form(request)
+        wanted = read_case_filter(form)
+        if wanted.text and "@" in wanted.text:
+            return await run_in_threadpool(self._find_cases, request, wanted.text)
+        return RedirectResponse(f"/cases{write_case_filter(wanted)}", 303)
+
+    def _find_cases(self, request: Request, email: str) -> Response:
+        found = self.site.desk.snapshot().cases.with_email(email)
+        if not found:
+            flash(request, language_of(request).text(words.NO_CASE_WITH_EMAIL), is_problem=True)
+            return RedirectResponse("/cases", 303)
+        if len(found) == 1:
+            return RedirectResponse(f"/cases/{found[0]}", 303)
+        return RedirectResponse(f"/cases{write_case_filter(CaseFilter(ids=tuple(found)))}", 303)
 
     def show_worklist(self, request: Request) -> Response:
         wanted = read_filter(request.query_params)
@@ -62,6 +144,7 @@ class Pages:
         return self.site.page(
             request, "worklist.html", snapshot=snapshot, wanted=wanted, chosen=chosen(wanted), findings=findings, total=total, page=page, pages=pages,
             owners=owners, checks=snapshot.checks, statuses=STATUSES, objects=OBJECTS, most_at_once=MOST_AT_ONCE, page_size=PAGE_SIZE, seen=seen,
+            figures=figures(snapshot),
         )  # fmt: skip
 
     def show_finding(self, request: Request) -> Response:
@@ -75,7 +158,7 @@ class Pages:
         wanted = read_filter(request.query_params)
         contact, binding = read_contact(snapshot, finding)
         comparison = compare(snapshot, finding, contact, binding)
-        events, event_count = timeline(snapshot, finding, comparison)
+        events, event_count = timeline(snapshot, [finding], comparison)
         language = language_of(request)
         check = snapshot.checks.get(finding["check_name"], {})
         advice = read_steps(snapshot.worklist, finding["email"]) if finding["status"] != "resolved" else []
@@ -89,7 +172,8 @@ class Pages:
             steps=[] if advice and finding["suite"] == "duplicates" else sentences(_before_run_book(language, finding, advice)),
             others=with_names(snapshot, same_person(snapshot, finding)), beside=contacts_beside(snapshot, finding, contact),
             can_undo=has_decision(snapshot.worklist.decided_about(finding["fingerprint"])), score=scores(snapshot).get("history"), seen=seen,
-            jump=read_jump(snapshot, finding), can_accept=finding["check_name"] in ACCEPTABLE,
+            case_id=snapshot.cases.of_findings([finding["fingerprint"]]).get(finding["fingerprint"]), jump=read_jump(snapshot, finding),
+            cases_of={}, can_accept=finding["check_name"] in ACCEPTABLE,
         )  # fmt: skip
 
     def show_damage(self, request: Request) -> Response:
@@ -104,7 +188,7 @@ class Pages:
     def _damage_page(self, request: Request, **values: Any) -> Response:
         snapshot = self.site.desk.snapshot()
         found = report(snapshot, read_filter(request.query_params).since)
-        return self.site.page(request, "damage.html", snapshot=snapshot, most=CONTACTS_AT_ONCE, **found, **values)
+        return self.site.page(request, "damage.html", snapshot=snapshot, most=CONTACTS_AT_ONCE, figures=figures(snapshot), **found, **values)
 
     def show_rules(self, request: Request) -> Response:
         return self.site.page(request, "rules.html", groups=group_rules(language_of(request).code))

@@ -21,9 +21,10 @@ from assets.published.decisions import DecisionStore
 from assets.published.worklist import Filter, check_values
 from review import words
 from review.access import Entrance, check_form_token, form_token
+from review.cases import CaseFilter, check_case_filter
 from review.desk import Desk, Snapshot
 from review.ended import EndedSessions
-from review.filters import write_filter
+from review.filters import write_case_filter, write_filter
 from review.guesses import Guesses
 from review.language import LANGUAGES, Language, choose_language
 
@@ -68,7 +69,10 @@ class Site:
         )
         self.templates.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
         self.templates.filters |= {"linked": self._linked, "value": self._shown_value}
-        self.templates.globals |= {"words": words, "write_filter": write_filter, "languages": LANGUAGES, "safe_url": safe_url, "as_moment": as_moment}
+        self.templates.globals |= {
+            "words": words, "write_filter": write_filter, "write_case_filter": write_case_filter, "languages": LANGUAGES, "safe_url": safe_url,
+            "as_moment": as_moment,
+        }  # fmt: skip
 
     def page(self, request: Request, template: str, **values: Any) -> Response:
         language = language_of(request)
@@ -102,13 +106,19 @@ class Site:
         return answer
 
     async def read_form(self, request: Request, max_files: int = 0) -> FormData:
-        form = await request.form(max_files=max_files, max_fields=PAGE_SIZE + 50)
+        form = await request.form(max_files=max_files, max_fields=PAGE_SIZE + 150)
         check_form_token(request, form.get("form_token"))
         return form
 
     def check(self, wanted: Filter, snapshot: Snapshot) -> None:
         try:
             check_values(wanted, list(snapshot.checks))
+        except ConfigurationProblem as problem:
+            raise HTTPException(400) from problem
+
+    def check_cases(self, wanted: CaseFilter) -> None:
+        try:
+            check_case_filter(wanted)
         except ConfigurationProblem as problem:
             raise HTTPException(400) from problem
 

@@ -175,3 +175,30 @@ ERRORS = {
     500: (N_("A fault of the desk"), N_("This is a bug in Bindwatch. Nothing was decided. The log says what happened.")),
     503: (N_("Nothing to show"), N_("There is no snapshot, or a file would lack what people decided. The reason stands below.")),
 }
+
+# Why a case stands where it stands: of its first deadline, while it is to come. The checks that one of them is about stand in PLACE_OF.
+PLACE = {
+    "unproven": N_("first of all: with it the run proves nothing"),
+    "jump": N_("jumps in about {time}"),
+    "jump_any_moment": N_("may jump at any moment"),
+    "undelete": N_("can be undeleted in Salesforce until {day}"),
+    "restore": N_("can be restored in HubSpot until {day}"),
+    "deadline": N_("something can be done until {day}"),
+    "now": N_("do it now"),
+    "soon": N_("soon"),
+    "later": N_("no deadline"),
+    "waived": N_("waived"),
+}
+PLACE_OF = {
+    "switch_imminent": "jump", "unsafe_duplicate": "jump", "switchable_duplicate": "jump", "consent_at_risk": "jump", "opt_out_imminent": "jump",
+    "shared_mailbox": "jump", "bound_record_deleted": "undelete", "bound_record_merged_away": "undelete", "mass_change": "undelete",
+    "contact_deleted_by_sync": "restore",
+}  # fmt: skip
+FACET = {
+    "urgency": N_("Urgency"), "harm": N_("Harm"), "check": N_("Check"), "account": N_("Account"), "salesforce_owner": N_("Salesforce owner"),
+    "hubspot_owner": N_("HubSpot owner"), "owner": N_("Who takes care"), "status": N_("Status"), "age": N_("Open for"), "new": N_("New or worse"),
+}  # fmt: skip
+AGE = {"day": N_("less than a day"), "week": N_("less than a week"), "month": N_("less than a month"), "older": N_("longer")}
+NO_CASE_WITH_EMAIL = N_("Nothing is open about anybody with that e-mail address.")
+UNTIL = N_("until")
+CASE_SETTLED = N_("Nothing is open about this any more.")

@@ -14,7 +14,7 @@
 -- Steward: if the contacts are one person, merge them in HubSpot; if not, find the second person's own record and rebind.
 --
 -- Auf Deutsch: Zwei HubSpot-Kontakte sind mit einem Salesforce-Datensatz verknüpft.
--- Warum: Beide schreiben in den Datensatz, und er schreibt in beide: aus zwei Personen wird eine (Regel 48 nennt das einen ungültigen Zustand).
+-- Warum: Beide schreiben in den Datensatz, und er schreibt in beide: Aus zwei Personen wird eine (Regel 48 nennt das einen ungültigen Zustand).
 -- Sonst: Die Kontakte überschreiben einander weiter über den Datensatz.
 select
     list(contact.contact_id order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[1] as hubspot_contact_id,

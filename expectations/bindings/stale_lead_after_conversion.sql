@@ -15,7 +15,7 @@
 -- Steward: allow Contacts in HubSpot's Salesforce settings, then resync the contact. It binds to the Contact with the next change on either side.
 --
 -- Auf Deutsch: Ein Kontakt ist noch mit einem Lead verknüpft, der konvertiert wurde.
--- Warum: Ein konvertierter Lead ist eingefroren: nichts wird mehr mit ihm synchronisiert. Salesforce arbeitet mit dem Contact weiter, HubSpot mit
+-- Warum: Ein konvertierter Lead ist eingefroren: Nichts wird mehr mit ihm synchronisiert. Salesforce arbeitet mit dem Contact weiter, HubSpot mit
 -- Werten von vorher.
 -- Sonst: Der Vertrieb arbeitet mit dem Contact weiter, das Marketing mit Werten aus der Zeit vor der Konvertierung.
 with converted as (

@@ -41,7 +41,7 @@ select
     'Run once with --full: it compares all ids. Until then this run proves nothing.' as action,
     format('Zwischen {} und {} wurde kein {} abgerufen; was inzwischen gelöscht wurde, kann schon aus dem Papierkorb verschwunden sein.',
         strftime(max(gap.pulled_before_at), '%d.%m.%Y'), strftime(max(gap.pulled_at), '%d.%m.%Y'), gap.object) as reason_de,
-    'Einmal mit --full laufen lassen: das vergleicht alle IDs. Bis dahin beweist dieser Lauf nichts.' as action_de,
+    'Einmal mit --full laufen lassen: Das vergleicht alle IDs. Bis dahin beweist dieser Lauf nichts.' as action_de,
     gap.object || ' ' || cast(max(gap.pull_no) as varchar) as facts
 from delete_aware as gap
 left join compared on compared.object = gap.object

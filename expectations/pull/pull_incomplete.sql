@@ -79,7 +79,7 @@ select
         cast(abs(epoch(salesforce.theirs - salesforce.ours) - epoch(hubspot.theirs - hubspot.ours)) / 60 as bigint)) as reason,
     'One of the two CRMs, or what stands between, tells a wrong time: find out which, then run again.' as action,
     'Die Uhren von Salesforce und HubSpot gehen auseinander.' as reason_de,
-    'Einer der beiden, oder etwas dazwischen, nennt eine falsche Zeit: herausfinden, was, und danach erneut laufen lassen.' as action_de,
+    'Einer der beiden, oder etwas dazwischen, nennt eine falsche Zeit: Herausfinden, was, und danach erneut laufen lassen.' as action_de,
     'clocks apart' as facts
 from clock as salesforce
 inner join clock as hubspot on salesforce.source = 'salesforce' and hubspot.source = 'hubspot'

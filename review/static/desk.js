@@ -1,7 +1,7 @@
 // Ticks a whole page of the list, and says how many are ticked. Everything works without it.
 "use strict";
 for (const list of document.querySelectorAll("[data-list]")) {
-  const boxes = [...list.querySelectorAll('input[name="finding"]')];
+  const boxes = [...list.querySelectorAll('td.tick input')];
   const head = list.querySelector("th.tick");
   const every = document.createElement("input");
   every.type = "checkbox";

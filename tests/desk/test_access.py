@@ -83,7 +83,7 @@ def test_a_token_is_given_once_and_a_new_one_ends_all_sessions(home: Path) -> No
             "That is not the token."
             in visitor.send("/login", {"token": "x"}, token=visitor.open("/login").values("//input[@name='form_token']/@value")[0]).text
         )
-        assert log_in(visitor, TOKEN) == ["Worklist"]
+        assert log_in(visitor, TOKEN) == ["Findings"]
         assert visitor.open("/").texts("//h1") == ["Unsafe"]
     with served(home, token=TOKEN[::-1]) as address:
         visitor.address = address

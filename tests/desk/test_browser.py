@@ -36,7 +36,7 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATHS = ("/", "/findings", "/findings?status=all&text=share", "/plans", "/damage", "/rules", "/name", "/nothing")
+PATHS = ("/", "/cases", "/cases?urgency=later&sort=-name", "/findings", "/findings?status=all&text=share", "/plans", "/damage", "/rules", "/name", "/nothing")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_hour_of_a_steward(browse: Callable[[str], Open], tmp_path: Path, mo
         blocking = page.locator("table.counts tr", has_text="blocks")
         assert blocking.count() > 0
         # the worst finding
-        page.get_by_role("link", name="Worklist").first.click()
+        page.get_by_role("link", name="Findings").first.click()
         worst = page.locator(".main-cell a").first
         title = worst.inner_text()
         worst.click()
@@ -115,7 +115,7 @@ def test_the_hour_of_a_steward(browse: Callable[[str], Open], tmp_path: Path, mo
         expect(page.get_by_role("status")).to_contain_text("1 finding waived")
         expect(page.locator(".timeline li").first).to_contain_text("waived · Ann: until")
         # the next one is somebody else's
-        page.get_by_role("link", name="Worklist").first.click()
+        page.get_by_role("link", name="Findings").first.click()
         assert page.locator(f"input[value='{waived}']").count() == 0
         assigned = page.locator("td.tick input").first.get_attribute("value")
         page.locator("td.tick input").first.check()
@@ -220,8 +220,9 @@ def test_a_german_browser_reads_german_and_can_change_its_mind(home: Path, brows
 
 
 def pages_of(home: Path) -> list[str]:
-    found = Worklist(home, DecisionStore(home)).find(Filter(statuses=STATUSES))
-    return [*PATHS, *(f"/findings/{row['fingerprint']}" for row in found)]
+    worklist = Worklist(home, DecisionStore(home))
+    found, cases = worklist.find(Filter(statuses=STATUSES)), worklist.query("select case_id from published.person_case")
+    return [*PATHS, *(f"/findings/{row['fingerprint']}" for row in found), *(f"/cases/{row['case_id']}" for row in cases)]
 
 
 def test_nothing_is_wider_than_a_phone(home: Path, browse: Callable[[str], Open]) -> None:

@@ -79,7 +79,7 @@ def test_whoever_knows_the_token_gets_in_while_others_guess(home: Path, address_
         try:
             for headers in ({}, {"X-Forwarded-For": address_of(1)}):
                 started = time.monotonic()
-                assert log_in(Visitor(address, **headers)).texts("//h1") == ["Worklist"]
+                assert log_in(Visitor(address, **headers)).texts("//h1") == ["Findings"]
                 assert time.monotonic() - started < 15
             started = time.monotonic()
             assert requests.get(f"{address}/findings", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).status_code == 200

@@ -322,14 +322,14 @@ def test_the_first_characters_of_a_fingerprint_are_enough(home: Path, ann: Visit
 
 def test_the_browser_says_the_language_until_somebody_picks_one(ann: Visitor, home: Path) -> None:
     german = ann.open("/", **{"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"})
-    assert german.texts("//h1") == ["Unsicher"]
+    assert german.texts("//h1") == ["Handlungsbedarf"]
     assert german.values("/html/@lang") == ["de"]
     page = ann.send("/language", {"language": "de", "next": f"/findings/{fingerprint(home)}"})
     assert page.texts("//h1") == ["Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen"]
     assert "Eine Bearbeitung von 00Q5e0000000002EAA verschiebt die Verknüpfung dorthin. HubSpot verliert jobtitle:" in page.text
     assert page.texts("//ol[@class='steps']/li")[0].endswith("den Datensatz, der verknüpft bleibt (Regel 35).")
     assert "Regel 11 Der Duplikat-Wechsel." in page.text
-    assert ann.open().texts("//h1") == ["Unsicher"], "and it stays"
+    assert ann.open().texts("//h1") == ["Handlungsbedarf"], "and it stays"
 
 
 def test_dates_and_numbers_are_written_as_the_language_does(home: Path, ann: Visitor) -> None:

@@ -88,12 +88,12 @@ def test_forms_redirects_and_the_session_stay_under_the_path(home: Path, entranc
         assert locked.texts("//h1") == ["Log in"]
         fields = {"token": TOKEN, "next": locked.values("//main//input[@name='next']/@value")[0]}
         page = visitor.send(f"{ROOT}/login", fields)
-        assert page.texts("//h1") == ["Worklist"]
+        assert page.texts("//h1") == ["Findings"]
         fingerprint = page.values("//input[@name='finding']/@value")[0]
         here = page.values("//form[@data-list]//input[@name='next']/@value")[0]
         page = visitor.send(f"{ROOT}/decisions", {"action": "acknowledge", "finding": fingerprint, "user": "Ann", "next": here})
-        assert page.texts("//h1") == ["Worklist"] and "1 finding acknowledged." in page.text
-        assert visitor.send(f"{ROOT}/findings", {"text": "share"}).texts("//h1") == ["Worklist"]
+        assert page.texts("//h1") == ["Findings"] and "1 finding acknowledged." in page.text
+        assert visitor.send(f"{ROOT}/findings", {"text": "share"}).texts("//h1") == ["Findings"]
         assert visitor.send(f"{ROOT}/language", {"language": "de", "next": "/rules"}).document.get("lang") == "de"
         assert visitor.send(f"{ROOT}/logout", {}).texts("//h1") == ["Log in"]
     assert [row["action"] for row in DecisionStore(home).read()] == ["acknowledge"]

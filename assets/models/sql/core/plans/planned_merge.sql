@@ -267,30 +267,30 @@ select
     case
         when row_no = 0 then format('Die Datei ist nicht lesbar: {}. Sie wurde nicht geprüft.', problem_de)
         when master_fault is not null then 'Der Master' || main.id_fault_text_de(master_id, master_fault)
-        when loser_fault is not null then 'Der Verlierer' || main.id_fault_text_de(loser_id, loser_fault)
-        when master_id = loser_id then 'Master und Verlierer sind derselbe Datensatz.'
+        when loser_fault is not null then 'Der sekundäre Datensatz' || main.id_fault_text_de(loser_id, loser_fault)
+        when master_id = loser_id then 'Master und sekundärer Datensatz sind derselbe Datensatz.'
         when master_type is null then format('Kein Abruf hat den Master {} gesehen.', master_id)
-        when loser_type is null then format('Kein Abruf hat den Verlierer {} gesehen.', loser_id)
+        when loser_type is null then format('Kein Abruf hat den sekundären Datensatz {} gesehen.', loser_id)
         when verdict = 'done' then 'Die Zusammenführung wurde ausgeführt.'
             || case outcome
-                when 'sync_broken' then ' Der Kontakt, der mit dem Verlierer verknüpft war, hat seine Synchronisierung verloren.'
-                when 'contact_deleted' then ' Der Kontakt, der mit dem Verlierer verknüpft war, wurde gelöscht.'
-                when 'moved' then ' Der Kontakt, der mit dem Verlierer verknüpft war, ist jetzt mit einem dritten Datensatz verknüpft.'
+                when 'sync_broken' then ' Der Kontakt, der mit dem sekundären Datensatz verknüpft war, hat seine Synchronisierung verloren.'
+                when 'contact_deleted' then ' Der Kontakt, der mit dem sekundären Datensatz verknüpft war, wurde gelöscht.'
+                when 'moved' then ' Der Kontakt, der mit dem sekundären Datensatz verknüpft war, ist jetzt mit einem dritten Datensatz verknüpft.'
                 else ''
             end
             || case when lost_fields is null then '' else format(' Sie hat Werte des Kontakts ersetzt: {}.', array_to_string(lost_fields, ', ')) end
         when master_type <> loser_type
-        then format('Der Master ist ein {}, der Verlierer ein {}: Salesforce kann sie nicht zusammenführen (Regel 37). Stattdessen den Lead in den Contact konvertieren.', master_type, loser_type)
+        then format('Der Master ist ein {}, der sekundäre Datensatz ein {}: Salesforce kann sie nicht zusammenführen (Regel 37). Stattdessen den Lead in den Contact konvertieren.', master_type, loser_type)
         when is_circular then 'Die Zeilen des Plans laufen im Kreis.'
         when has_two_masters then format('Der Plan führt {} in mehr als einen Master zusammen.', loser_id)
         when gone_in_row is not null then format('Zeile {} führt einen der beiden schon vorher in einen anderen zusammen.', gone_in_row)
         when master_state <> 'live' then format('Der Master {} ist nicht mehr da.', master_id)
-        when loser_state <> 'live' then format('Der Verlierer {} ist nicht mehr da.', loser_id)
+        when loser_state <> 'live' then format('Der sekundäre Datensatz {} ist nicht mehr da.', loser_id)
         when consequence = 'switch' and bound_beside_id is not null
-        then format('HubSpot-Kontakt {} ist mit {} verknüpft, einem anderen Verlierer dieses Masters. Die Zusammenführung macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11).',
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, einem anderen sekundären Datensatz dieses Masters. Die Zusammenführung macht {} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11).',
             other_contact_id, bound_beside_id, master_id)
         when is_drawn
-        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das nicht Teil dieser Zusammenführung ist, und hat die E-Mail des Masters. Sie macht {} zum zuletzt geänderten Datensatz: die Verknüpfung springt dorthin (Regel 11)',
+        then format('HubSpot-Kontakt {} ist mit {} verknüpft, das nicht Teil dieser Zusammenführung ist, und hat die E-Mail des Masters. Sie macht {} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11)',
             watching_contact_id, watched_id, master_id)
             || case
                 when consequence is null then '; kein zugeordneter Wert ist verschieden.'
@@ -326,7 +326,7 @@ select
     end
     || case when newer_properties is null or verdict not in ('safe', 'unsafe') then ''
        else format(' {} wurde zuletzt in {} eingegeben: vor dem Zusammenführen vergleichen, die Werte des Masters gewinnen.', array_to_string(newer_properties, ', '), loser_id) end
-    || case when verdict = 'safe' and losers > 2 then format(' {} Verlierer sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
+    || case when verdict = 'safe' and losers > 2 then format(' {} sekundäre Datensätze sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).', losers) else '' end as reason_de
 from worded
 -- what is not in the folder and was not carried out is no longer planned
 where not is_taken_away or verdict = 'done';

@@ -1,0 +1,70 @@
+"""What the pages say about cases: why one stands where it stands, and what its page shows beside its findings."""
+
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from assets.published.worklist import Filter
+from review import words
+from review.desk import Snapshot, with_names
+from review.finding import sentences
+from review.language import Language
+from review.run_book import read_steps
+
+IN_AN_HOUR = 12  # cases: five minutes each
+
+
+def place_of(case: dict[str, Any], language: Language) -> str:
+    """Why a case stands where it stands, in words, as of `at`: its clock ages while the snapshot stays."""
+    said = [_clock(case, language)]
+    if case["harm"] != "none" and case["severity"] != "unproven":
+        said.append(language.text(words.HARM[case["harm"]]))
+    return "; ".join(said)
+
+
+def _clock(case: dict[str, Any], language: Language) -> str:
+    at: datetime = case["at"]
+    deadline: datetime | None = case["deadline_at"]
+    if case["status"] == "waived":
+        until = case["waived_until"]
+        return language.text(words.PLACE["waived"]) + (f" {language.text(words.UNTIL)} {language.day(until)}" if until else "")
+    if case["severity"] == "unproven":
+        return language.text(words.PLACE["unproven"])
+    kind = words.PLACE_OF.get(case["deadline_check"] or "", "deadline")
+    if deadline is not None and kind == "jump":
+        return language.text(words.PLACE["jump"], time=language.span(deadline - at)) if deadline > at else language.text(words.PLACE["jump_any_moment"])
+    if deadline is not None and deadline > at:
+        return language.text(words.PLACE[kind], day=language.day(deadline))
+    return language.text(words.PLACE[case["urgency"]])
+
+
+def read_case(snapshot: Snapshot, case: dict[str, Any], language: Language) -> dict[str, Any]:
+    """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book; lost, the values that jumps took."""
+    findings = with_names(snapshot, snapshot.worklist.find(Filter(statuses=(), fingerprints=tuple(case["fingerprints"]))))
+    (published,) = snapshot.query("select lost_values from published.person_case where case_id = ?", [case["case_id"]])
+    advice = read_steps(snapshot.worklist, case["email"])
+    return {"findings": findings, "steps": _steps(findings, advice, language), "advice": advice, "lost": published["lost_values"]}
+
+
+def _steps(findings: list[dict[str, Any]], advice: list[dict[str, Any]], language: Language) -> list[str | Markup]:
+    """One list: what its findings ask for apart from the run-book, in their order, then the run-book."""
+    book = [language.of_finding(step, "reason") for step in advice]
+    apart: list[str] = []
+    for finding in findings:
+        if finding["status"] != "waived" and not (advice and finding["suite"] == "duplicates"):
+            apart += sentences(language.of_finding(finding, "action").removesuffix(book[0] if book else "\0"))
+    return list(dict.fromkeys([*apart, *book]))
+
+
+def subject_of(findings: list[dict[str, Any]], case: dict[str, Any]) -> dict[str, Any]:
+    """All findings of a case as if they were one, to set side by side whom they name."""
+    first = next((finding for finding in findings if finding["hubspot_contact_id"]), findings[0])
+    named = [finding[name] for finding in findings for name in ("salesforce_id",) if finding[name]]
+    rivals = [rival for finding in findings for rival in finding["rival_ids"]]
+    fields = [name for finding in findings for name in finding["fields_at_risk"]]
+    contact_id = first["hubspot_contact_id"] or next(iter(case["hubspot_contact_ids"]), None)
+    return {
+        **first, "hubspot_contact_id": contact_id, "salesforce_id": first["salesforce_id"] or (named[0] if named else None),
+        "rival_ids": list(dict.fromkeys([*rivals, *named])), "fields_at_risk": list(dict.fromkeys(fields)),
+    }  # fmt: skip
