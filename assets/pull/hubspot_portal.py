@@ -51,7 +51,7 @@ VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date
 _NOT_THERE = {400, 404, 405, 406, 410, 426, 501}  # what a server may answer that does not know a version
 _WARN_DAYS = 180
 _NO_SCOPE = 403
-_SCOPES = {"the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read"}  # all else: crm.objects.contacts.read
+_SCOPES = {"the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read", "the lists": "crm.lists.read"}  # all else: crm.objects.contacts.read
 _WORKERS = 4  # batches in flight: enough to keep the rate limit busy at 200 ms an answer
 
 Page = tuple[bytes, dict[str, Any]]
@@ -91,7 +91,7 @@ class Portal:
 
     clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took. sends_nulls: it has
     told of a property that it is empty, so one that is left out is not. calls_left: of this day; None when it does not tell. fallback: that another
-    version is spoken than the best, in words; None when it is that one.
+    version is spoken than the best, in words; None when it is that one. calls: that were made, without those that were made again.
     """
 
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:
@@ -114,6 +114,7 @@ class Portal:
         self.sends_nulls = False
         self.fallback: str | None = None
         self.calls_left: int | None = None
+        self.calls = 0
 
     @property
     def version(self) -> str:
@@ -220,7 +221,15 @@ class Portal:
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
-        body = {"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit}
+        return self._search({"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit})
+
+    def search_in_order(self, filters: list[dict[str, Any]], by: str, descending: bool, after: int, limit: int) -> Page:
+        """Contacts that pass all filters, in the order of a property, from the one with the number `after` on."""
+        order = {"propertyName": by, "direction": "DESCENDING" if descending else "ASCENDING"}
+        groups = [{"filters": filters}]
+        return self._search({"filterGroups": groups, "sorts": [order], "properties": ["hs_object_id"], "limit": limit, "after": str(after)})
+
+    def _search(self, body: dict[str, Any]) -> Page:
         answer, page = self._call("the contact search", "POST", self._path("objects", "contacts/search"), body=body, is_search=True)
         if not str(page.get("total", "")).isdecimal():
             raise PullProblem("HubSpot", f"{self.access.host} does not say how many contacts its search found.", "Run again; check HUBSPOT_BASE_URL.")
@@ -248,6 +257,24 @@ class Portal:
     def list_members_page(self, list_id: str, after: str | None, limit: int = PAGE) -> Page:
         return self._call("the inclusion list", "GET", self._path("lists", f"{quote(list_id, safe='')}/memberships"), [("limit", limit), *_behind(after)])
 
+    def lists(self) -> list[dict[str, Any]] | None:
+        """The lists of contacts that follow a filter, as HubSpot describes them; None where the key may not see them, or the portal does not tell."""
+        asked: tuple[tuple[str, str, Query, dict[str, Any] | None], ...] = (
+            ("POST", self._path("lists", "search"), (), {"query": "", "count": 250, "offset": 0, "processingTypes": ["DYNAMIC"]}),
+            ("GET", self._path("lists", "").rstrip("/"), [("limit", 250)], None),
+        )
+        for method, path, query, body in asked:
+            try:
+                answer = self._call("the lists", method, path, query, body, shape=dict)[1]
+            except PullProblem as problem:
+                if _status_behind(problem) not in (_NO_SCOPE, *_NOT_THERE):
+                    raise
+                continue
+            found = next((answer[name] for name in ("lists", "results") if isinstance(answer.get(name), list)), None)
+            if found is not None:
+                return [one for one in found if isinstance(one, dict)]
+        return None
+
     def owners_page(self, archived: bool, after: str | None) -> Page | None:
         """Owners of records, who are here or have left; None where the key may not see them, or the portal does not tell."""
         query = [("limit", OWNERS_PAGE), *_behind(after), ("archived", archived)]
@@ -262,6 +289,7 @@ class Portal:
         self, doing: str, method: str, path: str, query: Query = (), body: dict[str, Any] | None = None, is_search: bool = False, shape: type = list
     ) -> Page:
         """shape: a list where the answer has results, a dict where it is an object of its own."""
+        self.calls += 1
         with _problems_in_words(self.access, doing):
             try:
                 return with_patience(lambda: self._once(method, path, query, body, is_search, shape), self.access.patience_seconds, "HubSpot")

@@ -1,0 +1,192 @@
+-- Which field of the Lead, and which of the Contact, a property is mapped to: the one whose values are the property's.
+
+-- One row: a property and a field that could be its, and as what kind their values compare. The e-mail and the account are never compared elsewhere; here
+-- they are.
+create or replace table found.kind as
+select property, object_type, salesforce_field as field, kind, is_writable, hubspot_labels, salesforce_labels from core.mapped_field
+union all
+select
+    mapping.property, mapping.object_type, mapping.salesforce_field, case when mapping.property = 'email' then 'text' else 'id' end,
+    not contains(mapping.salesforce_field, '.'), cast(map {} as map(varchar, varchar)), cast(map {} as map(varchar, varchar))
+from main.field_mapping as mapping
+inner join raw.salesforce_field as field on field.object_type = mapping.object_type and field.field = mapping.salesforce_field
+where (mapping.property = 'email' and field.type in ('email', 'string', 'text'))
+   or (mapping.property = 'salesforceaccountid' and field.type in ('reference', 'id'));
+
+-- One row: a property that is filled on a contact of a pair. is_written: the integration wrote what it holds now, since the contact is bound to that record.
+create or replace table found.held as
+with latest as (
+    select
+        contact_id, property, max_by(source, number) as source, max(moment) as moment,
+        max(moment) filter (where source = 'SALESFORCE') as written_at
+    from sample.version
+    group by contact_id, property
+)
+select
+    pair.contact_id, pair.record_id, pair.object_type, value.property, value.value,
+    coalesce(latest.source = 'SALESFORCE' and latest.moment >= pair.bound_since - interval 5 second, false) as is_written,
+    coalesce(latest.written_at >= pair.bound_since - interval 5 second, false) as was_written,
+    latest.moment
+from sample.pair as pair
+inner join sample.value as value on value.contact_id = pair.contact_id and not main.is_blank(value.value)
+inner join found.candidate as candidate on candidate.property = value.property
+left join latest on latest.contact_id = pair.contact_id and latest.property = value.property;
+
+-- One row: a form in which a value compares: as its kind has it, and of a pick list what people see for it.
+create or replace table found.contact_form as
+with own as (
+    select
+        held.contact_id, held.record_id, held.object_type, held.property, kind.kind, held.value, kind.hubspot_labels as labels
+    from found.held as held
+    inner join (
+        select property, kind, any_value(hubspot_labels) as hubspot_labels from found.kind group by property, kind
+    ) as kind on kind.property = held.property
+    where kind.kind <> 'employees'
+)
+select contact_id, record_id, object_type, property, kind, main.canonical(value, kind) as form, false as is_label from own
+union all
+select contact_id, record_id, object_type, property, kind,
+    array_to_string(list_sort(list_transform(main.options_of(value), lambda one: coalesce(labels[one], one))), ';'), true
+from own
+where kind in ('picklist', 'multipicklist') and cardinality(labels) > 0;
+
+create or replace table found.field_form as
+with own as (
+    select
+        pair.contact_id, pair.object_type, kind.field, kind.kind, value.value, kind.salesforce_labels as labels
+    from sample.pair as pair
+    inner join sample.field_value as value on value.record_id = pair.record_id
+    inner join (
+        select object_type, field, kind, any_value(salesforce_labels) as salesforce_labels from found.kind group by object_type, field, kind
+    ) as kind on kind.object_type = pair.object_type and kind.field = value.field
+    where kind.kind <> 'employees'
+)
+select contact_id, object_type, field, kind, main.canonical(value, kind) as form, false as is_label from own
+union all
+select contact_id, object_type, field, kind,
+    array_to_string(list_sort(list_transform(main.options_of(value), lambda one: coalesce(labels[one], one))), ';'), true
+from own
+where kind in ('picklist', 'multipicklist') and cardinality(labels) > 0;
+
+-- One row: a property and a field with the same value on both sides of a pair.
+create or replace table found.equal as
+select distinct contact.contact_id, contact.object_type, contact.property, field.field
+from found.contact_form as contact
+inner join found.field_form as field
+    on field.contact_id = contact.contact_id and field.kind = contact.kind and field.form = contact.form and not (field.is_label and contact.is_label)
+inner join found.kind as kind
+    on kind.property = contact.property and kind.object_type = contact.object_type and kind.field = field.field and kind.kind = contact.kind
+union
+select held.contact_id, held.object_type, held.property, kind.field
+from found.held as held
+inner join found.kind as kind on kind.property = held.property and kind.object_type = held.object_type and kind.kind = 'employees'
+inner join sample.field_value as value on value.record_id = held.record_id and value.field = kind.field
+where main.same_value(held.value, value.value, 'employees', kind.hubspot_labels, kind.salesforce_labels);
+
+-- The value that a property, and a field, has most often: where both sides have it, that says little.
+create or replace table found.usual_value as
+select object_type, property, mode(main.canonical_text(value)) as value from found.held group by object_type, property;
+
+create or replace table found.usual_field as
+select pair.object_type, value.field, mode(main.canonical_text(value.value)) as value
+from sample.pair as pair
+inner join sample.field_value as value on value.record_id = pair.record_id
+group by pair.object_type, value.field;
+
+-- The fields that are most like a property, of each object: all others cannot be its.
+create or replace table found.likely as
+select property, object_type, field, count(*) as equal_pairs
+from found.equal
+group by property, object_type, field
+qualify row_number() over (partition by property, object_type order by count(*) desc, field) <= 12;
+
+-- One row: a property and a likely field, and what the pairs say. pairs: both sides filled; equal: with the same value; telling: pairs that tell this field
+-- from others (not both with their usual value; also those where the integration wrote a value and the field is empty), equal_telling: of them with the same
+-- value; unfilled: the field is filled and the property is not; by_integration: the value was there before the integration made the record with it.
+create or replace table found.match as
+with counted as (
+    select
+        likely.property, likely.object_type, likely.field,
+        count(*) filter (where value.value is not null) as pairs,
+        count(*) filter (where equal.contact_id is not null) as equal,
+        count(*) filter (where (value.value is not null or held.is_written) and not is_usual) as telling,
+        count(*) filter (where equal.contact_id is not null and not is_usual) as equal_telling,
+        count(*) filter (where equal.contact_id is not null and held.was_written) as written_equal,
+        count(*) filter (
+            where equal.contact_id is not null and not is_usual and made.contact_id is not null and held.moment < made.moment
+        ) as by_integration,
+        count(distinct main.canonical_text(held.value)) filter (where equal.contact_id is not null) as different
+    from found.likely as likely
+    inner join found.held as held on held.property = likely.property and held.object_type = likely.object_type
+    left join sample.field_value as value on value.record_id = held.record_id and value.field = likely.field
+    left join found.equal as equal on equal.contact_id = held.contact_id and equal.property = likely.property and equal.field = likely.field
+    left join found.usual_value as usual on usual.property = likely.property and usual.object_type = likely.object_type
+    left join found.usual_field as usual_field on usual_field.field = likely.field and usual_field.object_type = likely.object_type
+    left join (select contact_id, record_id, min(moment) as moment from found.own_write where how = 'created' group by all) as made
+        on made.contact_id = held.contact_id and made.record_id = held.record_id
+    cross join lateral (
+        select coalesce(main.canonical_text(held.value) = usual.value and main.canonical_text(value.value) = usual_field.value, false)
+    ) as told(is_usual)
+    group by likely.property, likely.object_type, likely.field
+),
+unfilled as (
+    select likely.property, likely.object_type, likely.field, count(*) as unfilled
+    from found.likely as likely
+    inner join sample.pair as pair on pair.object_type = likely.object_type
+    inner join sample.field_value as value on value.record_id = pair.record_id and value.field = likely.field
+    anti join found.held as held on held.contact_id = pair.contact_id and held.property = likely.property
+    where value.value <> 'false' and value.value <> '0'
+    group by all
+)
+select counted.*, coalesce(unfilled.unfilled, 0) as unfilled, kind.kind, kind.is_writable
+from counted
+inner join found.kind as kind
+    on kind.property = counted.property and kind.object_type = counted.object_type and kind.field = counted.field
+left join unfilled on unfilled.property = counted.property and unfilled.object_type = counted.object_type and unfilled.field = counted.field;
+
+-- One row: a property, an object and the field that fits best. named: how its name fits: 3 as the standard mapping or as the integration names properties,
+-- 2 by the label, 0 not; margin: by how many pairs it fits better than the next; rival_named: how the name of one fits that is as good.
+create or replace table found.best as
+with named as (
+    select
+        match.*,
+        case
+            when standard.property is not null then 4
+            when lower(match.field) = match.property or lower(replace(match.field, '.', '_')) = match.property
+              or lower(replace(replace(match.field, '__c', ''), '_', '')) = lower(replace(replace(match.property, '__c', ''), '_', '')) then 3
+            when lower(label.label) = lower(own.label) then 2
+            else 0
+        end as named
+    from found.match as match
+    left join connect.standard_mapping as standard
+        on standard.property = match.property and standard.object_type = match.object_type and standard.field = match.field
+    left join connect.label as label on label.object_type = match.object_type and label.field = match.field
+    left join connect.label as own on own.object_type = 'contact' and own.field = match.property
+    where match.equal > 0
+),
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by property, object_type
+            order by equal_telling desc, equal desc, named desc, unfilled, is_writable desc, field) as place,
+        max(equal_telling) over (partition by property, object_type) as most
+    from named
+),
+close as (
+    -- a field that fits as well but for one pair, and is named better, is the one
+    select * exclude (place), row_number() over (
+        partition by property, object_type
+        order by equal_telling >= most - greatest(1, 0.01 * most) and named >= 3 desc, equal_telling desc, named desc, unfilled, is_writable desc, field) as place
+    from ranked
+)
+select
+    first.*,
+    first.equal_telling - coalesce(next.equal_telling, 0) as margin,
+    coalesce(next.named, 0) as rival_named,
+    next.field as rival,
+    coalesce(next.is_writable, false) as rival_is_writable,
+    coalesce(next.unfilled, 0) as rival_unfilled
+from close as first
+left join close as next on next.property = first.property and next.object_type = first.object_type and next.place = 2
+where first.place = 1;
