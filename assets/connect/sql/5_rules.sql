@@ -130,6 +130,8 @@ told as (
         side.property,
         any_value(side.field) filter (where side.object_type = 'Lead') as lead,
         any_value(side.field) filter (where side.object_type = 'Contact') as contact,
+        coalesce(bool_or(side.certain) filter (where side.object_type = 'Lead'), false) as lead_certain,
+        coalesce(bool_or(side.certain) filter (where side.object_type = 'Contact'), false) as contact_certain,
         bool_and(side.certain or side.telling < 5) and bool_or(side.certain) as certain,
         max(side.said_by = 'history') as is_written,
         bool_or(side.telling >= 5) as is_told,
