@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tomlkit
-from tomlkit.items import Item
+from tomlkit.items import Item, Table
 
 from assets.policy import MappingRule
 
@@ -73,14 +73,14 @@ def _with_knob(text: str, name: str, value: Any, why: str) -> str:
         return f"{text.rstrip()}\n\n[policy]\n{name} = {_literal(value)}  # {why}\n".lstrip("\n")
     if name not in section:
         return _inserted(text, name, f"{name} = {_literal(value)}  # {why}")
-    old = section[name]
-    if old == value:
+    if section[name] == value:
         return text
-    new = tomlkit.item(value)
+    old = section.value.item(name) if isinstance(section, Table) else None
     told = old.trivia.comment.lstrip("# ").strip() if isinstance(old, Item) else ""
+    new: Item = tomlkit.item(value)
+    new.comment("; ".join(part for part in (why, told) if part))
+    new.trivia.comment_ws = "  "
     section[name] = new
-    section[name].comment("; ".join(part for part in (why, told) if part))
-    section[name].trivia.comment_ws = "  "
     return tomlkit.dumps(document)
 
 
