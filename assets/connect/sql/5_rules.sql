@@ -50,7 +50,7 @@ claimed as (
     from chosen
 )
 select
-    property, object_type, field, kind, is_writable, said_by, pairs, equal, telling, equal_telling, named,
+    property, object_type, field, kind, is_writable, said_by, pairs, equal, telling, equal_telling, named, claim = 1 and named > rival_named as is_first,
     (is_sure or is_sure_by_name) and (claim = 1 or named > 0) and (written_claims <= 1 or named = best_named) as certain
 from claimed
 where claim = 1 or said_by = 'history';
@@ -130,9 +130,12 @@ told as (
         side.property,
         any_value(side.field) filter (where side.object_type = 'Lead') as lead,
         any_value(side.field) filter (where side.object_type = 'Contact') as contact,
-        coalesce(bool_or(side.certain) filter (where side.object_type = 'Lead'), false) as lead_certain,
-        coalesce(bool_or(side.certain) filter (where side.object_type = 'Contact'), false) as contact_certain,
-        bool_and(side.certain or side.telling < 5) and bool_or(side.certain) as certain,
+        -- few pairs of each object, which say the same of two fields named like the property
+        coalesce(sum(side.telling) >= 5 and sum(side.equal_telling) >= 0.9 * sum(side.telling) and min(side.named) >= 3 and bool_and(side.is_first), false)
+            as is_sure_together,
+        coalesce(bool_or(side.certain) filter (where side.object_type = 'Lead'), false) or is_sure_together as lead_certain,
+        coalesce(bool_or(side.certain) filter (where side.object_type = 'Contact'), false) or is_sure_together as contact_certain,
+        (bool_and(side.certain or side.telling < 5) and bool_or(side.certain)) or is_sure_together as certain,
         max(side.said_by = 'history') as is_written,
         bool_or(side.telling >= 5) as is_told,
         min(side.named) >= 4 as is_standard,
