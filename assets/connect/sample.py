@@ -101,6 +101,12 @@ class Sampler:
         """Ids of bound contacts: half of them those that synced last, the rest old and new ones; of each object a half, as far as there are so many."""
         chosen: dict[str, None] = {}
         keys = [_KEYS[name] for name in ("Contact", "Lead") if _KEYS[name] in self.sample.properties]
+        if self._most >= CALLS:  # few contacts show what happens to these: one in five at most
+            for name, condition in (("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_additional_emails", {"operator": "HAS_PROPERTY"})):
+                if name in self.sample.properties:
+                    for key in keys:
+                        goal = len(chosen) + self.wanted // 20
+                        self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": name, **condition})
         can_sort_by_sync = SYNC_TIME in self.sample.properties
         for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.75, "createdate", False), (1.0, "createdate", True)):
             for number, key in enumerate(keys, 1):
@@ -110,14 +116,18 @@ class Sampler:
             self._search(key, "hs_object_id", True, self.wanted, chosen)
         return list(chosen)[: self.wanted]
 
-    def _search(self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None]) -> None:
-        """Adds bound contacts to those chosen until there are as many as the goal."""
+    def _search(
+        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, str] | None = None
+    ) -> None:  # fmt: skip
+        """Adds bound contacts to those chosen until there are as many as the goal. besides: what they must have besides an id."""
         after, total = 0, 1
+        filters = [{"propertyName": key, "operator": "HAS_PROPERTY"}, *([besides] if besides else [])]
         while len(chosen) < goal and after < total and self._left(self.portal) > 5:
             missing = goal - len(chosen)
-            page = self.portal.search_in_order([{"propertyName": key, "operator": "HAS_PROPERTY"}], by, descending, after, min(SEARCH_PAGE, max(missing, 20)))[1]
+            page = self.portal.search_in_order(filters, by, descending, after, min(SEARCH_PAGE, max(missing, 20)))[1]
             total = int(page["total"])
-            self.sample.bound[key] = total
+            if besides is None:
+                self.sample.bound[key] = total
             if not page["results"]:
                 return
             chosen.update(dict.fromkeys(islice((str(one["id"]) for one in page["results"] if str(one["id"]) not in chosen), missing)))
@@ -189,7 +199,7 @@ class Sampler:
         own = [one for one, entry in fields.items() if "." not in one and entry.get("type") not in _DEAD]
         meta = [one for one in (*_META, *_OWN_META[name]) if one in fields]
         related = [one for one, entry in fields.items() if "." in one and entry.get("type") not in _DEAD]
-        groups = [*_groups([*meta, *(one for one in own if one not in meta)]), *_groups(related)]
+        groups = [*_groups([*meta, *(one for one in own if one not in meta)]), *_groups(self._answered(name, related, ids[:1]))]
         per_query = [min(_IDS, max(1, (_ROOM - _length(group)) // 27)) for group in groups]
         budget = int(self._left(self.org) * share)
         while ids and sum(-(-len(ids) // size) for size in per_query) > budget:
@@ -198,10 +208,26 @@ class Sampler:
         for group, size in zip(groups, per_query, strict=True):
             for lot in _lots(ids, size):
                 if not self._keep(name, group, f"Id IN ({_literals(lot)})"):
-                    if any("." in one for one in group) and "Account.Name" in group and group != ["Account.Name"]:
-                        self._keep(name, ["Account.Name"], f"Id IN ({_literals(lot)})")
                     self.sample.not_seen.append(f"the fields {', '.join(group[:5])} … of {name}")
                     break
+
+    def _answered(self, name: ObjectType, related: list[str], ids: list[str]) -> list[str]:
+        """Of fields of related records, those that a query may name: not every relation that is described can be followed."""
+        found: list[str] = []
+        relations = dict.fromkeys(one.split(".")[0] for one in related)
+        for relation in relations if ids else ():
+            waiting = [[one for one in related if one.startswith(f"{relation}.")]]
+            is_first = True
+            while waiting and self._left(self.org) > self._most * 0.7:
+                fields = waiting.pop()
+                if self._keep(name, fields, f"Id IN ({_literals(ids)})"):
+                    found += fields
+                elif is_first and not self._keep(name, [next((one for one in fields if one.endswith(".Name")), fields[0])], f"Id IN ({_literals(ids)})"):
+                    break  # the relation itself is refused
+                elif len(fields) > 1:
+                    waiting += [fields[: len(fields) // 2], fields[len(fields) // 2 :]]
+                is_first = False
+        return found
 
     def _read_known(self, name: ObjectType, by: str, values: Iterable[str]) -> None:
         """Records of which only the stamps count."""
@@ -247,7 +273,7 @@ def describe_all(org: Org) -> dict[str, dict[str, dict[str, Any]]]:
         found[name] = dict(fields)
         for entry in fields.values():
             targets, relation = entry.get("referenceTo") or [], entry.get("relationshipName")
-            if len(targets) != 1 or not relation or not (targets[0] == "Account" or str(relation).endswith("__r")):
+            if len(targets) != 1 or not relation or not (relation == "Account" or str(relation).endswith("__r")) or targets[0] == "User":
                 continue
             target = str(targets[0])
             if target not in related and len(related) < _RELATED:

@@ -32,51 +32,56 @@ inner join sample.value as value on value.contact_id = pair.contact_id and not m
 inner join found.candidate as candidate on candidate.property = value.property
 left join latest on latest.contact_id = pair.contact_id and latest.property = value.property;
 
--- One row: a form in which a value compares: as its kind has it, and of a pick list what people see for it.
+-- One row: a form in which a value compares: as its kind has it, and of a pick list what people see for it. Ids and forms as numbers: there are many.
+create or replace table found.place as
+select contact_id, row_number() over () as place from sample.pair;
+
 create or replace table found.contact_form as
 with own as (
-    select
-        held.contact_id, held.record_id, held.object_type, held.property, kind.kind, held.value, kind.hubspot_labels as labels
+    select place.place, held.property, kind.kind, held.value, kind.labels
     from found.held as held
+    inner join found.place as place on place.contact_id = held.contact_id
     inner join (
-        select property, kind, any_value(hubspot_labels) as hubspot_labels from found.kind group by property, kind
-    ) as kind on kind.property = held.property
-    where kind.kind <> 'employees'
+        select property, object_type, kind, any_value(hubspot_labels) as labels from found.kind where kind <> 'employees' group by property, object_type, kind
+    ) as kind on kind.property = held.property and kind.object_type = held.object_type
 )
-select contact_id, record_id, object_type, property, kind, main.canonical(value, kind) as form, false as is_label from own
+select place, property, kind, hash(main.canonical(value, kind)) as form, false as is_label from own
 union all
-select contact_id, record_id, object_type, property, kind,
-    array_to_string(list_sort(list_transform(main.options_of(value), lambda one: coalesce(labels[one], one))), ';'), true
+select place, property, kind, hash(array_to_string(list_sort(list_transform(main.options_of(value), lambda one: coalesce(labels[one], one))), ';')), true
 from own
 where kind in ('picklist', 'multipicklist') and cardinality(labels) > 0;
 
 create or replace table found.field_form as
 with own as (
-    select
-        pair.contact_id, pair.object_type, kind.field, kind.kind, value.value, kind.salesforce_labels as labels
+    select place.place, value.field, kind.kind, value.value, kind.labels
     from sample.pair as pair
+    inner join found.place as place on place.contact_id = pair.contact_id
     inner join sample.field_value as value on value.record_id = pair.record_id
     inner join (
-        select object_type, field, kind, any_value(salesforce_labels) as salesforce_labels from found.kind group by object_type, field, kind
+        select object_type, field, kind, any_value(salesforce_labels) as labels from found.kind where kind <> 'employees' group by object_type, field, kind
     ) as kind on kind.object_type = pair.object_type and kind.field = value.field
-    where kind.kind <> 'employees'
 )
-select contact_id, object_type, field, kind, main.canonical(value, kind) as form, false as is_label from own
+select place, field, kind, hash(main.canonical(value, kind)) as form, false as is_label from own
 union all
-select contact_id, object_type, field, kind,
-    array_to_string(list_sort(list_transform(main.options_of(value), lambda one: coalesce(labels[one], one))), ';'), true
+select place, field, kind, hash(array_to_string(list_sort(list_transform(main.options_of(value), lambda one: coalesce(labels[one], one))), ';')), true
 from own
 where kind in ('picklist', 'multipicklist') and cardinality(labels) > 0;
 
 -- One row: a property and a field with the same value on both sides of a pair.
-create or replace table found.equal as
-select distinct contact.contact_id, contact.object_type, contact.property, field.field
+create or replace table found.same as
+select contact.place, contact.property, field.field, contact.kind
 from found.contact_form as contact
 inner join found.field_form as field
-    on field.contact_id = contact.contact_id and field.kind = contact.kind and field.form = contact.form and not (field.is_label and contact.is_label)
-inner join found.kind as kind
-    on kind.property = contact.property and kind.object_type = contact.object_type and kind.field = field.field and kind.kind = contact.kind
-union
+    on field.place = contact.place and field.kind = contact.kind and field.form = contact.form and not (field.is_label and contact.is_label);
+
+create or replace table found.equal as
+select distinct place.contact_id, pair.object_type, same.property, same.field
+from found.same as same
+inner join found.place as place on place.place = same.place
+inner join sample.pair as pair on pair.contact_id = place.contact_id
+semi join (select property, object_type, field, kind from found.kind) as kind
+    on kind.property = same.property and kind.object_type = pair.object_type and kind.field = same.field and kind.kind = same.kind
+union all
 select held.contact_id, held.object_type, held.property, kind.field
 from found.held as held
 inner join found.kind as kind on kind.property = held.property and kind.object_type = held.object_type and kind.kind = 'employees'
@@ -162,14 +167,14 @@ with named as (
         on standard.property = match.property and standard.object_type = match.object_type and standard.field = match.field
     left join connect.label as label on label.object_type = match.object_type and label.field = match.field
     left join connect.label as own on own.object_type = 'contact' and own.field = match.property
-    where match.equal > 0
+    where match.equal > 0 or (standard.property is not null and match.property = 'hs_email_optout')
 ),
 ranked as (
     select
         *,
         row_number() over (
             partition by property, object_type
-            order by equal_telling desc, equal desc, named desc, unfilled, is_writable desc, field) as place,
+            order by equal_telling desc, equal desc, named >= 3 desc, is_writable desc, named desc, unfilled, field) as place,
         max(equal_telling) over (partition by property, object_type) as most
     from named
 ),
@@ -177,7 +182,10 @@ close as (
     -- a field that fits as well but for one pair, and is named better, is the one
     select * exclude (place), row_number() over (
         partition by property, object_type
-        order by equal_telling >= most - greatest(1, 0.01 * most) and named >= 3 desc, equal_telling desc, named desc, unfilled, is_writable desc, field) as place
+        order by
+            property = 'hs_email_optout' and named = 4 desc,  -- it is mapped to the opt-out in every portal, and follows it one way only
+            equal_telling >= most - greatest(1, 0.01 * most) and named >= 3 desc, equal_telling desc, equal desc, is_writable desc, named desc, unfilled, field
+    ) as place
     from ranked
 )
 select

@@ -11,12 +11,16 @@ judged as (
         best.*, written.was_written, candidate.versions,
         best.equal_telling >= 5 and best.equal_telling >= 0.9 * best.telling
             and (best.margin >= greatest(2, 0.01 * best.equal_telling)
-                 or (best.named > best.rival_named and best.named >= 2)
+                 or (best.named > best.rival_named and best.named >= 3)
+                 or (best.named > best.rival_named and best.named = 2 and (best.is_writable or not best.rival_is_writable))
                  or (best.rival is null and best.margin >= 2)
                  or (best.unfilled = 0 and best.rival_unfilled >= 5)) as is_sure,
         -- all pairs hold the same value, and the name says which field it is
-        best.equal >= 5 and best.equal >= 0.98 * best.pairs and best.named >= 3 and best.named > best.rival_named as is_sure_by_name,
-        best.equal_telling >= 0.6 * best.telling and best.equal >= 0.6 * best.pairs and (best.equal_telling > 0 or best.named >= 3) as is_like
+        (best.equal >= 5 and best.equal >= 0.98 * best.pairs and best.named >= 3 and best.named > best.rival_named)
+            or (best.property = 'hs_email_optout' and best.named = 4) as is_sure_by_name,
+        (best.equal_telling >= 0.6 * best.telling and best.equal >= 0.6 * best.pairs
+            and (best.equal_telling >= 5 or best.named >= 2) and (best.equal_telling > 0 or best.named >= 3))
+            or (best.property = 'hs_email_optout' and best.named = 4) as is_like
     from found.best as best
     inner join written on written.property = best.property and written.object_type = best.object_type
     inner join found.candidate as candidate on candidate.property = best.property
@@ -167,9 +171,9 @@ select
         else least(reached, back) end as cases_against,
     case
         when property = 'hs_email_optout' then 'opted_out'
-        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)')
+        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)|no_(marketing|mail|email|newsletter|contact|call)')
         then 'opted_out'
-        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?in|consent|einwilligung|subscribe')
+        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?in|consent|einwilligung|subscribe|permission|newsletter|marketing_allowed')
         then 'opted_in'
     end as consent
 from ruled;
