@@ -149,9 +149,8 @@ inner join found.kind as kind
     on kind.property = counted.property and kind.object_type = counted.object_type and kind.field = counted.field
 left join unfilled on unfilled.property = counted.property and unfilled.object_type = counted.object_type and unfilled.field = counted.field;
 
--- One row: a property, an object and the field that fits best. named: how its name fits: 3 as the standard mapping or as the integration names properties,
--- 2 by the label, 0 not; margin: by how many pairs it fits better than the next; rival_named: how the name of one fits that is as good.
-create or replace table found.best as
+-- One row: a match, and how the names fit: 4 as the standard mapping, 3 as the integration names properties, 2 by the label, 0 not; most: pairs of the best.
+create or replace table found.named as
 with named as (
     select
         match.*,
@@ -168,26 +167,25 @@ with named as (
     left join connect.label as label on label.object_type = match.object_type and label.field = match.field
     left join connect.label as own on own.object_type = 'contact' and own.field = match.property
     where match.equal > 0 or (standard.property is not null and match.property = 'hs_email_optout')
-),
-ranked as (
-    select
-        *,
-        row_number() over (
-            partition by property, object_type
-            order by equal_telling desc, equal desc, named >= 3 desc, is_writable desc, named desc, unfilled, field) as place,
-        max(equal_telling) over (partition by property, object_type) as most
-    from named
-),
-close as (
-    -- a field that fits as well but for one pair, and is named better, is the one
-    select * exclude (place), row_number() over (
+)
+select *, max(equal_telling) over (partition by property, object_type) as most from named;
+
+-- One row: a match and its place among those of its property. A field that fits as well but for one pair, and is named like the property, is the one.
+create or replace table found.ranked as
+select
+    *,
+    row_number() over (
         partition by property, object_type
         order by
-            property = 'hs_email_optout' and named = 4 desc,  -- it is mapped to the opt-out in every portal, and follows it one way only
-            equal_telling >= most - greatest(1, 0.01 * most) and named >= 3 desc, equal_telling desc, equal desc, is_writable desc, named desc, unfilled, field
+            -- the opt-out is mapped in every portal, and follows one way only
+            case when property = 'hs_email_optout' and named = 4 then 0 else 1 end,
+            case when named >= 3 and equal_telling >= most - greatest(1, 0.01 * most) then 0 else 1 end,
+            equal_telling desc, equal desc, case when is_writable then 0 else 1 end, named desc, unfilled, field
     ) as place
-    from ranked
-)
+from found.named;
+
+-- One row: a property, an object and the field that fits best. margin: by how many pairs it fits better than the next; rival_named: how the name of one fits that is as good.
+create or replace table found.best as
 select
     first.*,
     first.equal_telling - coalesce(next.equal_telling, 0) as margin,
@@ -195,6 +193,6 @@ select
     next.field as rival,
     coalesce(next.is_writable, false) as rival_is_writable,
     coalesce(next.unfilled, 0) as rival_unfilled
-from close as first
-left join close as next on next.property = first.property and next.object_type = first.object_type and next.place = 2
+from found.ranked as first
+left join found.ranked as next on next.property = first.property and next.object_type = first.object_type and next.place = 2
 where first.place = 1;

@@ -13,7 +13,7 @@ judged as (
             and (best.margin >= greatest(2, 0.01 * best.equal_telling)
                  or (best.named > best.rival_named and best.named >= 3)
                  or (best.named > best.rival_named and best.named = 2 and (best.is_writable or not best.rival_is_writable))
-                 or (best.rival is null and best.margin >= 2)
+                 or (best.margin = 0 and best.is_writable and not best.rival_is_writable and best.named >= best.rival_named)
                  or (best.unfilled = 0 and best.rival_unfilled >= 5)) as is_sure,
         -- all pairs hold the same value, and the name says which field it is
         (best.equal >= 5 and best.equal >= 0.98 * best.pairs and best.named >= 3 and best.named > best.rival_named)
