@@ -16,8 +16,8 @@ A = TypeVar("A")
 
 # What a text for the administrator asks for, by what is missing.
 _ASK_HUBSPOT = (
-    "Please add the scope {what} to our Service Key (HubSpot: Development → Keys → Service keys, or Settings → Integrations → Service Keys). The key stays the same. "
-    "Bindwatch only reads."
+    "Please add the scope {what} to our Service Key (HubSpot: Development → Keys → Service keys, or Settings → Integrations → Service Keys). "
+    "The key stays the same. Bindwatch only reads."
 )
 _ASK_SALESFORCE = (
     "Please give the user {user} read access to {what}, with View All Records, in its permission set (Setup → Permission Sets → Object Settings). "

@@ -17,7 +17,7 @@ from assets.policy import DEFAULT_MAPPING, NEVER_COMPARED, OBJECTS, Mapping, Map
 from assets.problems import ConfigurationProblem, PullProblem
 from assets.record_ids import long_id
 from pipelines.access import OrgView, PortalView, age_of_version, first_pull, look_at_org, look_at_portal, or_problem
-from pipelines.report import print_whole, stderr, stdout
+from pipelines.report import print_whole, stdout
 from pipelines.settings import read_connections, read_environment
 
 TEMPLATE = Path(__file__).parent.parent / "bindwatch.toml"
@@ -99,7 +99,9 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
         stdout.print(f"\n{config} is written" + (f"; what it was is {config.name}.before." if policy is not None else "."), soft_wrap=True)
         return 0
     if changes:
-        stdout.print(f"\nWhat `--write` would change in {config}:" if policy is not None else f"\nThere is no {config} yet: `--write` makes it.", soft_wrap=True)
+        stdout.print(
+            f"\nWhat `--write` would change in {config}:" if policy is not None else f"\nThere is no {config} yet: `--write` makes it.", soft_wrap=True
+        )
         if policy is not None:
             stdout.print(escape(changes), soft_wrap=True)
     else:
@@ -212,7 +214,7 @@ def _contradictions(answer: Answer, found: Discovery, policy: Policy, portal: Po
             result.append({"setting": f"mapping.{name}", "file": "none", "found": _fields(entry)})
     for name, known in configured_mapping.items():
         if known.rule != "none" and name not in NEVER_COMPARED and _is_refuted(answer, found, name):
-            result.append({"setting": f"mapping.{name}", "file": _fields({"lead": known.field_of("Lead"), "contact": known.field_of("Contact")}), "found": None})
+            result.append({"setting": f"mapping.{name}", "file": _fields_of(known), "found": None})
     return result
 
 
@@ -241,6 +243,10 @@ def _exists(portal: PortalView, list_id: str) -> bool:
     except PullProblem as problem:
         return getattr(problem.__cause__, "status", None) != 404
     return True
+
+
+def _fields_of(mapping: Mapping) -> Any:
+    return _fields({"lead": mapping.field_of("Lead"), "contact": mapping.field_of("Contact")})
 
 
 def _fields(entry: dict[str, Any]) -> Any:
@@ -317,7 +323,7 @@ _STANDARD = {one.hubspot for one in DEFAULT_MAPPING}
 
 def _entry(mapping: Mapping, why: str, kept: Mapping | None) -> Entry:
     group = GROUPS[2] if mapping.consent else GROUPS[0] if mapping.hubspot in _STANDARD else GROUPS[1]
-    consent = mapping.consent
+    consent: Any = mapping.consent
     if consent is True:
         consent = "opted_out"
     elif not isinstance(consent, str | bool):
@@ -338,8 +344,8 @@ def _why(entry: dict[str, Any]) -> str:
 
 _KINDS = {
     "native": "The native integration keeps this portal ({cases:,} ids were written by it).",
-    "middleware": "[red]A middleware keeps this portal, not the native integration[/] ({cases:,} ids were written by an app): the rules that Bindwatch knows do "
-    "not hold here, and nothing is written.",
+    "middleware": "[red]A middleware keeps this portal, not the native integration[/] ({cases:,} ids were written by an app): the rules that Bindwatch "
+    "knows do not hold here, and nothing is written.",
     "none": "[yellow]Nothing is bound in this portal:[/] no contact carries the id of a Salesforce record.",
     "unknown": "[yellow]Who keeps this portal cannot be told[/]: fewer than 20 ids, or some by the integration and some by others.",
 }
@@ -390,7 +396,9 @@ def _print_access(answer: Answer) -> None:
         )
     if org is not None and portal is not None and portal.contacts is not None:
         to_hubspot, to_salesforce, minutes = first_pull(org, portal)
-        stdout.print(f"A first pull takes about {max(1, round(minutes))} min, {to_hubspot:,} calls to HubSpot and {to_salesforce:,} to Salesforce.", soft_wrap=True)
+        stdout.print(
+            f"A first pull takes about {max(1, round(minutes))} min, {to_hubspot:,} calls to HubSpot and {to_salesforce:,} to Salesforce.", soft_wrap=True
+        )
     for view in (org, portal):
         for what, letter in zip(view.missing, view.letters, strict=False) if view else ():
             needed = "needed" if view and what in view.needed else "without it less can be told"
@@ -420,8 +428,7 @@ def _print_mapping(answer: Answer, policy: Policy | None) -> None:
         table.add_row(
             ("" if entry["certain"] else "? ") + entry["hubspot"], entry["lead"] or "–", entry["contact"] or "–", entry["rule"] or "?", f"{entry['equal']:,}",
             f"{entry['pairs']:,}", f"{entry['cases_for']:,}", f"{entry['cases_against']:,}",
-            "" if policy is None else "–" if configured is None else f"{_fields({'lead': configured.field_of('Lead'), 'contact': configured.field_of('Contact')})}, "
-            f"{configured.rule}",
+            "" if policy is None else "–" if configured is None else f"{_fields_of(configured)}, {configured.rule}",
         )  # fmt: skip
     stdout.print()
     print_whole(table)

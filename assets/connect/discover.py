@@ -14,7 +14,7 @@ import duckdb
 
 from assets.connect.sample import CALLS, CONTACTS, Sample, Sampler
 from assets.models.build import build_models
-from assets.policy import DEFAULT_MAPPING, OBJECTS, ALSO_STANDARD, Policy
+from assets.policy import ALSO_STANDARD, DEFAULT_MAPPING, OBJECTS, Policy
 from assets.pull.described import of_hubspot, of_salesforce
 from assets.pull.hubspot_portal import Portal
 from assets.pull.salesforce_org import Org
@@ -89,8 +89,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         found.lists = [row["list_id"] for row in _rows(connection, "from found.inclusion_list order by share desc, members")]
         found.written = {row["property"]: (row["contacts"], row["filled"]) for row in _rows(connection, "from found.candidate")}
         found.unmatched = [
-            row["property"]
-            for row in _rows(connection, "from found.candidate anti join found.mapping using (property) where versions > 0 order by property")
+            row["property"] for row in _rows(connection, "from found.candidate anti join found.mapping using (property) where versions > 0 order by property")
         ]
         found.is_shared = any(row["is_shared"] for row in _rows(connection, "from found.integration_user"))
         ((found.pairs,),) = connection.execute("select count(*) from sample.pair").fetchall()

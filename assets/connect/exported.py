@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.brought import FileProblem, Limits, open_tables
-from assets.policy import ALSO_STANDARD, DEFAULT_MAPPING, OBJECTS, MappingRule
+from assets.policy import ALSO_STANDARD, DEFAULT_MAPPING, MappingRule
 from assets.problems import ConfigurationProblem
 
 _LIMITS = Limits(bytes=20 * 2**20, lines=20_000, columns=100)
@@ -21,7 +21,8 @@ _RULES: tuple[tuple[MappingRule, tuple[tuple[str, ...], ...]], ...] = (
                            ("altijd", "salesforce"), ("常に", "salesforce"))),
     ("prefer_salesforce", (("prefer", "salesforce"), ("bevorzug", "salesforce"), ("vorrang", "salesforce"), ("préfér", "salesforce"), ("prefier", "salesforce"),
                            ("prefer", "salesforce"), ("preferisc", "salesforce"), ("voorkeur", "salesforce"), ("優先", "salesforce"))),
-    ("none", (("sync", "don"), ("nicht", "synchron"), ("ne", "pas", "synchron"), ("no", "sincroni"), ("não", "sincroni"), ("non", "sincronizz"), ("niet", "synchron"))),
+    ("none", (("sync", "don"), ("nicht", "synchron"), ("ne", "pas", "synchron"), ("no", "sincroni"), ("não", "sincroni"), ("non", "sincronizz"),
+              ("niet", "synchron"))),
 )  # fmt: skip
 
 
@@ -86,7 +87,9 @@ def _read(rows: list[list[str]], of_hubspot: Mapping[str, list[str]], of_salesfo
     fields = {name for names in of_salesforce.values() for name in names}
 
     def most(is_one: Callable[[str], object], word: str, without: Sequence[int] = ()) -> int | None:
-        scores = [(sum(bool(is_one(cell)) for cell in column[1:]) + 0.5 * (word in _plain(column[0])) * len(column), -place) for place, column in enumerate(columns)]
+        scores = [
+            (sum(bool(is_one(cell)) for cell in column[1:]) + 0.5 * (word in _plain(column[0])) * len(column), -place) for place, column in enumerate(columns)
+        ]
         best = max((score for score in scores if -score[1] not in without), default=(0.0, 0))
         return -best[1] if best[0] >= 1 else None
 
@@ -108,7 +111,7 @@ def _read(rows: list[list[str]], of_hubspot: Mapping[str, list[str]], of_salesfo
                 for object_type, names in of_salesforce.items()
             }
             if any(sides.values()):
-                found.append(Exported(name, *(sides.get(object_type) for object_type in OBJECTS), rule))
+                found.append(Exported(name, sides.get("Lead"), sides.get("Contact"), rule))
     return found
 
 

@@ -58,9 +58,7 @@ def rewritten(text: str, knobs: Mapping[str, tuple[Any, str]], removed: Sequence
 
 def difference(before: str, after: str, name: str) -> str:
     """What is changed, as a diff; empty when nothing is."""
-    return "".join(
-        difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, f"{name}, as the data say", n=1)
-    )
+    return "".join(difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, f"{name}, as the data say", n=1))
 
 
 # ── [policy] ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,7 +88,7 @@ def _inserted(text: str, name: str, line: str) -> str:
     start = next((place for place, one in enumerate(lines) if re.match(r"^\s*\[\s*policy\s*\]", one)), None)
     if start is None:  # written as policy.name = …, or as an inline table
         document = tomlkit.parse(text)
-        document["policy"].update(tomllib.loads(line))  # type: ignore[union-attr]
+        document["policy"].update(tomllib.loads(line))
         return tomlkit.dumps(document)
     end = next((place for place in range(start + 1, len(lines)) if _HEADER.match(lines[place])), len(lines))
     for place in range(start + 1, end):
@@ -220,4 +218,4 @@ def _inline(values: Mapping[str, Any]) -> str:
 def _literal(value: Any) -> str:
     if isinstance(value, Mapping):
         return _inline(value)
-    return tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()
+    return str(tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string())

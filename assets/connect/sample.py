@@ -167,7 +167,9 @@ class Sampler:
                 if self._left(self.portal) < 30:
                     return
                 with suppress(PullProblem):  # a portal that cannot search by many values tells less, and nothing wrong
-                    found = self.portal.search_in_order([{"propertyName": _KEYS[name], "operator": "IN", "values": lot}], "hs_object_id", False, 0, SEARCH_PAGE)[1]
+                    found = self.portal.search_in_order(
+                        [{"propertyName": _KEYS[name], "operator": "IN", "values": lot}], "hs_object_id", False, 0, SEARCH_PAGE
+                    )[1]
                     if dead := [str(one["id"]) for one in found["results"]]:
                         properties = [one for one in (*ID_PROPERTIES, SYNC_TIME, "salesforcedeleted") if one in self.sample.properties]
                         for _, (body, _page) in self.portal.read_batches(dead, properties, properties):
@@ -183,7 +185,7 @@ class Sampler:
         for entry in found[:20]:
             list_id, members, after = str(entry.get("listId") or entry.get("id") or ""), 0, None
             while list_id and self._left(self.portal) > 3 and members < 2_000:
-                body, page = self.portal.list_members_page(list_id, after)
+                page = self.portal.list_members_page(list_id, after)[1]
                 self.sample.keep("member", json.dumps({"list": list_id, "results": page["results"]}).encode())
                 members += len(page["results"])
                 after = ((page.get("paging") or {}).get("next") or {}).get("after")
@@ -286,7 +288,12 @@ def describe_all(org: Org) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _is_reckoned(entry: dict[str, Any]) -> bool:
     """Does HubSpot work the property out by itself? Nothing can be mapped to it."""
-    return bool(entry.get("calculated")) or str(entry.get("fieldType")) in ("calculation_equation", "calculation_rollup", "calculation_score", "calculation_read_time")
+    return bool(entry.get("calculated")) or str(entry.get("fieldType")) in (
+        "calculation_equation",
+        "calculation_rollup",
+        "calculation_score",
+        "calculation_read_time",
+    )
 
 
 def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str]]:

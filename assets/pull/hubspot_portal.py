@@ -51,7 +51,10 @@ VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date
 _NOT_THERE = {400, 404, 405, 406, 410, 426, 501}  # what a server may answer that does not know a version
 _WARN_DAYS = 180
 _NO_SCOPE = 403
-_SCOPES = {"the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read", "the lists": "crm.lists.read", "the owners": "crm.objects.owners.read"}  # all else: crm.objects.contacts.read
+_SCOPES = {
+    "the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read", "the lists": "crm.lists.read",
+    "the owners": "crm.objects.owners.read",
+}  # fmt: skip  # all else: crm.objects.contacts.read
 _WORKERS = 4  # batches in flight: enough to keep the rate limit busy at 200 ms an answer
 
 Page = tuple[bytes, dict[str, Any]]
@@ -91,7 +94,8 @@ class Portal:
 
     clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took. sends_nulls: it has
     told of a property that it is empty, so one that is left out is not. calls_left: of this day; None when it does not tell. fallback: that another
-    version is spoken than the best, in words; None when it is that one. calls: that were made, without those that were made again. scopes_missing: those that the key was found to lack.
+    version is spoken than the best, in words; None when it is that one. calls: that were made, without those that were made again. scopes_missing: those that
+    the key was found to lack.
     """
 
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:

@@ -88,15 +88,29 @@ inner join found.kind as kind on kind.property = held.property and kind.object_t
 inner join sample.field_value as value on value.record_id = held.record_id and value.field = kind.field
 where main.same_value(held.value, value.value, 'employees', kind.hubspot_labels, kind.salesforce_labels);
 
--- The value that a property, and a field, has most often: where both sides have it, that says little.
+-- A value that a property, or a field, has in a tenth of all pairs and more often than others: where both sides have theirs, that says little.
 create or replace table found.usual_value as
-select object_type, property, mode(main.canonical_text(value)) as value from found.held group by object_type, property;
+select object_type, property, value
+from (
+    select object_type, property, main.canonical_text(value) as value, count(*) as held, sum(count(*)) over (partition by object_type, property) as all_held
+    from found.held
+    group by all
+)
+where held >= 0.1 * all_held and held > 1
+qualify row_number() over (partition by object_type, property order by held desc, value) = 1;
 
 create or replace table found.usual_field as
-select pair.object_type, value.field, mode(main.canonical_text(value.value)) as value
-from sample.pair as pair
-inner join sample.field_value as value on value.record_id = pair.record_id
-group by pair.object_type, value.field;
+select object_type, field, value
+from (
+    select
+        pair.object_type, value.field, main.canonical_text(value.value) as value, count(*) as held,
+        sum(count(*)) over (partition by pair.object_type, value.field) as all_held
+    from sample.pair as pair
+    inner join sample.field_value as value on value.record_id = pair.record_id
+    group by all
+)
+where held >= 0.1 * all_held and held > 1
+qualify row_number() over (partition by object_type, field order by held desc, value) = 1;
 
 -- The fields that are most like a property, of each object: all others cannot be its.
 create or replace table found.likely as
@@ -179,7 +193,7 @@ select
         order by
             -- the opt-out is mapped in every portal, and follows one way only
             case when property = 'hs_email_optout' and named = 4 then 0 else 1 end,
-            case when named >= 3 and equal_telling >= most - greatest(1, 0.01 * most) then 0 else 1 end,
+            case when named >= 3 and equal_telling >= most - greatest(1, 0.02 * most) then 0 else 1 end,
             equal_telling desc, equal desc, case when is_writable then 0 else 1 end, named desc, unfilled, field
     ) as place
 from found.named;

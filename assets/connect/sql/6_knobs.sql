@@ -119,15 +119,12 @@ from (
            select (hubspot_contact_id, moment_at) from core.policy_prediction
            where occasion = 'first_binding' and first_sync <> 'unknown' group by all having count(distinct predicted_id) > 1)
     union all
-    select 'follow_up', follow_up, hubspot_contact_id, moment_at
+    -- by whichever stamp: a binding that stayed although a rival was touched says nothing where one of the stamps explains it
+    select 'follow_up', case when bool_or(coalesce(is_hit, false) and follow_up = 'sticky') then 'sticky' else 'most_recent' end, hubspot_contact_id, moment_at
     from core.policy_prediction
-    where occasion in ('switch', 'stay') and first_sync = 'oldest_created' and recency = 'system_modstamp'
-    group by all
-    having bool_and(coalesce(is_hit, false))
-       and (hubspot_contact_id, moment_at) in (
-           select (hubspot_contact_id, moment_at) from core.policy_prediction
-           where occasion in ('switch', 'stay') and first_sync = 'oldest_created' and recency = 'system_modstamp'
-           group by all having count(distinct coalesce(predicted_id, '')) > 1)
+    where occasion in ('switch', 'stay') and first_sync = 'oldest_created'
+    group by hubspot_contact_id, moment_at
+    having bool_or(coalesce(is_hit, false) and follow_up = 'sticky') <> bool_or(coalesce(is_hit, false) and follow_up = 'most_recent')
     union all
     select 'recency', recency, hubspot_contact_id, moment_at
     from core.policy_prediction
