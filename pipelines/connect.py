@@ -233,7 +233,7 @@ def _is_refuted(answer: Answer, found: Discovery, name: str) -> bool:
     if any(entry["from"] == "file" for entry in answer.mapping):
         return True
     contacts, filled = found.written.get(name, (0, 0))
-    return contacts == 0 and filled >= _ENOUGH
+    return contacts == 0 and filled >= _ENOUGH and name not in found.carried
 
 
 def _exists(portal: PortalView, list_id: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from assets.policy import read_policy
 from assets.problems import ConfigurationProblem
 from pipelines.connect import connect
-from sandbox.fields import SALESFORCE_TYPES
+from sandbox.fields import MAPPING, SALESFORCE_TYPES
 from sandbox.integration import catch_up
 from sandbox.people import make_people
 from sandbox.portal import PortalSettings
@@ -92,8 +92,7 @@ def test_a_portal_tells_what_is_mapped_and_nothing_certain_is_wrong(portal: Sand
     answer = asked(policy, 0)
     mapping = {entry["hubspot"]: entry for entry in answer["mapping"]}
     for name, entry in mapping.items():
-        known = {"email": ("Email", "Email")} | portal.story.world.__class__.__dict__.get("_none", {})
-        expected = known.get(name) or _expected(name)
+        expected = ("Email", "Email") if name == "email" else MAPPING[name]
         assert (entry["lead"], entry["contact"]) in {expected, (expected[0], None), (None, expected[1])}, name
         if entry["rule"] is not None and name != "salesforceownerid":
             assert entry["rule"] == RULES.get(name, "prefer_salesforce"), name
@@ -111,12 +110,6 @@ def test_a_portal_tells_what_is_mapped_and_nothing_certain_is_wrong(portal: Sand
         if not line.startswith("GET ") and not any(part in line for part in ("/search", "/batch/read", "/oauth2/token", "/lists/search"))
     ]  # fmt: skip
     assert wrote == []
-
-
-def _expected(name: str) -> tuple[str | None, str | None]:
-    from sandbox.fields import MAPPING
-
-    return MAPPING[name]
 
 
 def test_what_is_written_is_agreed_with_and_all_else_stays(portal: SandboxServer, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ class Discovery:
     knobs: dict[str, Row] = field(default_factory=dict)
     lists: list[str] = field(default_factory=list)
     written: dict[str, tuple[int, int]] = field(default_factory=dict)
+    carried: set[str] = field(default_factory=set)  # properties of which some value may have come to Salesforce by the integration
     unmatched: list[str] = field(default_factory=list)  # properties that the integration writes, and no field fits
     is_shared: bool = False  # somebody works as the integration user
     contacts: int = 0
@@ -88,6 +89,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         found.knobs = {row.pop("knob"): row for row in _rows(connection, "from found.knob")}
         found.lists = [row["list_id"] for row in _rows(connection, "from found.inclusion_list order by share desc, members")]
         found.written = {row["property"]: (row["contacts"], row["filled"]) for row in _rows(connection, "from found.candidate")}
+        found.carried = {row["property"] for row in _rows(connection, "select distinct property from found.match where by_integration > 0")}
         found.unmatched = [
             row["property"] for row in _rows(connection, "from found.candidate anti join found.mapping using (property) where versions > 0 order by property")
         ]

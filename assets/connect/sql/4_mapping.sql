@@ -94,7 +94,7 @@ select object_type, property, value
 from (
     select object_type, property, main.canonical_text(value) as value, count(*) as held, sum(count(*)) over (partition by object_type, property) as all_held
     from found.held
-    group by all
+    group by object_type, property, main.canonical_text(value)
 )
 where held >= 0.1 * all_held and held > 1
 qualify row_number() over (partition by object_type, property order by held desc, value) = 1;
@@ -107,7 +107,7 @@ from (
         sum(count(*)) over (partition by pair.object_type, value.field) as all_held
     from sample.pair as pair
     inner join sample.field_value as value on value.record_id = pair.record_id
-    group by all
+    group by pair.object_type, value.field, main.canonical_text(value.value)
 )
 where held >= 0.1 * all_held and held > 1
 qualify row_number() over (partition by object_type, field order by held desc, value) = 1;
@@ -121,7 +121,8 @@ qualify row_number() over (partition by property, object_type order by count(*) 
 
 -- One row: a property and a likely field, and what the pairs say. pairs: both sides filled; equal: with the same value; telling: pairs that tell this field
 -- from others (not both with their usual value; also those where the integration wrote a value and the field is empty), equal_telling: of them with the same
--- value; unfilled: the field is filled and the property is not; by_integration: the value was there before the integration made the record with it.
+-- value; unfilled: the field is filled and the property is not; by_integration: the value was there
+-- before the integration made the record with it, or within the hour before it wrote to the record last.
 create or replace table found.match as
 with counted as (
     select
@@ -132,7 +133,8 @@ with counted as (
         count(*) filter (where equal.contact_id is not null and not is_usual) as equal_telling,
         count(*) filter (where equal.contact_id is not null and held.was_written) as written_equal,
         count(*) filter (
-            where equal.contact_id is not null and not is_usual and made.contact_id is not null and held.moment < made.moment
+            where equal.contact_id is not null and not is_usual
+              and (held.moment < made.moment or held.moment between wrote.moment - interval 1 hour and wrote.moment + interval 1 second)
         ) as by_integration,
         count(distinct main.canonical_text(held.value)) filter (where equal.contact_id is not null) as different
     from found.likely as likely
@@ -143,6 +145,8 @@ with counted as (
     left join found.usual_field as usual_field on usual_field.field = likely.field and usual_field.object_type = likely.object_type
     left join (select contact_id, record_id, min(moment) as moment from found.own_write where how = 'created' group by all) as made
         on made.contact_id = held.contact_id and made.record_id = held.record_id
+    left join (select contact_id, record_id, max(moment) as moment from found.own_write where how = 'modified' group by all) as wrote
+        on wrote.contact_id = held.contact_id and wrote.record_id = held.record_id
     cross join lateral (
         select coalesce(main.canonical_text(held.value) = usual.value and main.canonical_text(value.value) = usual_field.value, false)
     ) as told(is_usual)
