@@ -15,7 +15,7 @@ from pipelines.connect import connect
 from sandbox.fields import MAPPING, SALESFORCE_TYPES
 from sandbox.integration import catch_up
 from sandbox.people import make_people
-from sandbox.portal import PortalSettings
+from sandbox.portal import FieldRule, PortalSettings
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from sandbox.world import id18
@@ -23,7 +23,13 @@ from tests.live import served, some_days_ago
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-RULES = {"jobtitle": "prefer_salesforce", "phone": "two_way", "mobilephone": "always_salesforce", "fax": "prefer_salesforce", "salutation": "two_way"}
+RULES: dict[str, FieldRule] = {
+    "jobtitle": "prefer_salesforce",
+    "phone": "two_way",
+    "mobilephone": "always_salesforce",
+    "fax": "prefer_salesforce",
+    "salutation": "two_way",
+}
 FIELDS = {"jobtitle": "Title", "phone": "Phone", "mobilephone": "MobilePhone", "fax": "Fax"}
 
 
@@ -35,11 +41,11 @@ def worked_in(settings: PortalSettings, people: int = 120, seed: int = 3) -> Sto
     for record in world.records.values():
         record.fields["Title_Old__c"] = record.fields.get("Title") if dice.random() < 0.9 else "Clerk"
     pairs = [
-        (contact, record)
+        (contact, bound)
         for contact in world.contacts.values()
         if contact.archived_at is None
-        and (record := world.records.get(contact.bound_id or ""))
-        and record.is_live
+        and (bound := world.records.get(contact.bound_id or ""))
+        and bound.is_live
         and len(world.live_records(contact.email)) == 1
     ]
     # each pair is edited once: its record tells then who wrote it last
