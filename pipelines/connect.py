@@ -254,6 +254,29 @@ def _fields(entry: dict[str, Any]) -> Any:
     return lead if lead == contact else "; ".join(f"{name}: {value}" for name, value in (("Lead", lead), ("Contact", contact)) if value)
 
 
+def setting_rows(answer: Answer, policy: Policy) -> list[dict[str, Any]]:
+    """What the policy says beside what the data say, a row a setting: the columns of `portal_setting`, all values as text."""
+    known = {one.hubspot: one for one in policy.mapped}
+    rows = [
+        {"setting": name, "configured": getattr(policy.policy, name), "found": knob["value"], "certain": knob["certain"], "cases": knob}
+        for name, knob in answer.knobs.items()
+    ]
+    for entry in answer.mapping:
+        mapping = known.get(entry["hubspot"])
+        fields = {"configured": mapping and _fields_of(mapping), "found": _fields(entry), "certain": entry["certain"]}
+        rule = {"configured": mapping and mapping.rule, "found": entry["rule"], "certain": entry["rule"] is not None}
+        pairs = {"cases_for": entry["equal"], "cases_against": entry["pairs"] - entry["equal"]}
+        rows += [{"setting": f"mapping.{entry['hubspot']}", **fields, "cases": pairs}, {"setting": f"mapping.{entry['hubspot']}.rule", **rule, "cases": entry}]
+    return [
+        {
+            "setting": row["setting"], "configured": None if row["configured"] is None else str(row["configured"]),
+            "found": None if row["found"] is None else str(row["found"]), "certain": bool(row["certain"]), "cases_for": row["cases"]["cases_for"],
+            "cases_against": row["cases"]["cases_against"],
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
 # ── the policy file ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

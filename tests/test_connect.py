@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from assets.policy import read_policy
+from assets.connect.discover import sampled
+from assets.connect.sample import describe_all
+from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.salesforce_org import Org
 from pipelines.connect import connect
 from sandbox.fields import MAPPING, SALESFORCE_TYPES
 from sandbox.integration import catch_up
@@ -20,6 +24,7 @@ from sandbox.server import SandboxServer
 from sandbox.story import Story
 from sandbox.world import id18
 from tests.live import served, some_days_ago
+from tests.pulls import access_to
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -200,3 +205,13 @@ def test_what_is_missing_is_named_with_a_text_for_the_administrator(
     assert missing in answer["salesforce"]["missing"] + answer["hubspot"]["missing"]
     told = capsys.readouterr().out
     assert f"Missing: {missing} (needed)" in told and "Please" in told
+
+
+def test_a_run_can_look_at_a_hundred_contacts_with_twenty_calls_to_each_crm(portal: SandboxServer) -> None:
+    org = Org(access_to(portal))
+    client = Portal(HubSpotAccess(portal.environment["HUBSPOT_ACCESS_TOKEN"], portal.environment["HUBSPOT_BASE_URL"]), Policy().pull)
+    described, _ = describe_all(org), client.properties()
+    before = (org.calls, client.calls)
+    with sampled(org, client, described, contacts=100, calls=20, before=before) as sample:
+        assert org.calls - before[0] <= 20 and client.calls - before[1] <= 20
+        assert sample.contacts == 100
