@@ -186,7 +186,7 @@ with named as (
     left join connect.label as own on own.object_type = 'contact' and own.field = match.property
     where match.equal > 0 or (standard.property is not null and match.property = 'hs_email_optout')
 )
-select *, max(equal_telling) over (partition by property, object_type) as most from named;
+select *, max(equal) over (partition by property, object_type) as most from named;
 
 -- One row: a match and its place among those of its property. A field that fits as well but for one pair, and is named like the property, is the one.
 create or replace table found.ranked as
@@ -197,8 +197,8 @@ select
         order by
             -- the opt-out is mapped in every portal, and follows one way only
             case when property = 'hs_email_optout' and named = 4 then 0 else 1 end,
-            case when named >= 3 and equal_telling >= most - greatest(1, 0.02 * most) then 0 else 1 end,
-            equal_telling desc, equal desc, case when is_writable then 0 else 1 end, named desc, unfilled, field
+            case when named >= 3 and equal >= most - greatest(1, 0.02 * most) then 0 else 1 end,
+            equal desc, equal_telling desc, case when is_writable then 0 else 1 end, named desc, unfilled, field
     ) as place
 from found.named;
 
@@ -206,7 +206,7 @@ from found.named;
 create or replace table found.best as
 select
     first.*,
-    first.equal_telling - coalesce(next.equal_telling, 0) as margin,
+    first.equal - coalesce(next.equal, 0) as margin,
     coalesce(next.named, 0) as rival_named,
     next.field as rival,
     coalesce(next.is_writable, false) as rival_is_writable,

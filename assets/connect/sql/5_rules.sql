@@ -10,7 +10,7 @@ judged as (
     select
         best.*, written.was_written, candidate.versions,
         best.equal_telling >= 5 and best.equal_telling >= 0.9 * best.telling
-            and (best.margin >= greatest(3, 0.02 * best.equal_telling)
+            and (best.margin >= greatest(3, 0.02 * best.equal)
                  or (best.named > best.rival_named and best.named >= 3)
                  or (best.named > best.rival_named and best.named = 2 and (best.is_writable or not best.rival_is_writable))
                  or (best.margin = 0 and best.is_writable and not best.rival_is_writable and best.named >= best.rival_named)
