@@ -185,6 +185,11 @@ DEFAULT_MAPPING = tuple(
     for hubspot, names in _DEFAULT_FIELDS.items()
 )  # fmt: skip
 
+# Mapped in every portal besides those, and not compared, or under a name that is not certain (docs/connecting.md).
+ALSO_STANDARD = (
+    Mapping(hubspot="email", salesforce="Email"), Mapping(hubspot="salesforceaccountid", salesforce=Mapping.ByObject(contact="AccountId")),
+)  # fmt: skip
+
 
 class CheckSetting(Section):
     """How strict one check is. Without a severity, the check's own applies."""

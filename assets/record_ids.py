@@ -102,3 +102,8 @@ def _with_capitals(text: str) -> str:
 def checksum(id15: str) -> str:
     """As main.checksum: for each five characters which of them are capitals, the first the lowest bit."""
     return "".join(_CHECKS[sum(1 << place for place, character in enumerate(id15[begin : begin + 5]) if "A" <= character <= "Z")] for begin in (0, 5, 10))
+
+
+def long_id(record_id: str) -> str:
+    """An id of 15 characters as 18; any other text as it is."""
+    return record_id + checksum(record_id) if re.fullmatch(r"[A-Za-z0-9]{15}", record_id) else record_id

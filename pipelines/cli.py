@@ -19,13 +19,14 @@ from pipelines.main import main
 
 __all__ = ["app", "main"]  # whoever starts `pipelines.cli:main` gets the same
 
-# Every command with an example, in the order of use: how `--help` shows them. `connect` comes first, when there is one.
+# Every command with an example, in the order of use: how `--help` shows them.
 COMMANDS = {
     "Try it, without an account": {
         "demo": "bindwatch demo --people 1000",
         "sandbox": "bindwatch sandbox --salesforce-port 0 --hubspot-port 0",
     },
     "Run it": {
+        "connect": "bindwatch connect --mappings mappings.csv --write",
         "run": "bindwatch run --full",
         "alert": "bindwatch alert --test",
         "dev": "bindwatch dev --port 3001",
@@ -85,6 +86,29 @@ def begin(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False
 ) -> None:
     progress.doing(f"`bindwatch {context.invoked_subcommand}` was at work", "It did not end its work: call it again.")
+
+
+@app.command()
+def connect(
+    mappings: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.csv", help="HubSpot's export of the field mappings: it counts more than what the data say. May be given several times."),
+    ] = None,
+    contacts: Annotated[int, typer.Option(metavar="N", help="How many bound contacts are looked at.", min=1, max=10_000)] = 1_000,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all answers there as JSON.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Change bindwatch.toml so that it says what is certain; what it was stays beside it.")] = False,
+) -> int:
+    """Say how this portal is set up, from its own data: what can be reached, what is mapped, and how the integration behaves. Changes nothing in a CRM.
+
+    Exit code 0: the policy agrees with all that is certain. 1: it does not, or a middleware keeps the portal. 2: wrong settings or arguments. 3: a CRM cannot
+    be read as needed.
+    """
+    progress.doing("both CRMs were being asked", "Nothing was changed: run it again.")
+    from pipelines.connect import connect as connect_both
+    from pipelines.report import moving_line
+
+    with moving_line("Connect"):
+        return connect_both(mappings or [], contacts, json, write)
 
 
 @app.command()

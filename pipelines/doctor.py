@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import file_digest
 from pathlib import Path
@@ -23,14 +23,13 @@ from assets.files import UNUSABLE, home_mode, is_sealed
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem, Problem, PullProblem
 from assets.published.snapshot import current_folder
-from assets.pull.hubspot_portal import Portal
 from assets.pull.retries import Again
 from assets.pull.salesforce import describe_fields
-from assets.pull.salesforce_org import Org
 from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
+from pipelines.access import age_of_version, open_org, open_portal
 from pipelines.dagster_home import check_postgres
 from pipelines.settings import (
     dagster_home,
@@ -415,7 +414,7 @@ def _any_policy() -> Policy:
 
 
 def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> str:
-    org = Org(replace(connections.salesforce, patience_seconds=_PATIENCE, timeout_seconds=_TIMEOUT))
+    org = open_org(connections, _PATIENCE, _TIMEOUT)
     fields = org.describe("Contact")
     if org.clock:
         clocks["Salesforce"] = org.clock.ours - org.clock.theirs
@@ -425,11 +424,11 @@ def _ask_salesforce(connections: Connections, clocks: dict[str, timedelta]) -> s
         describe_fields(org, connections.policy)
     except ConfigurationProblem as error:
         raise _Mend(f"{org.access.host} answers, and a run would end at once: {error}", "Change bindwatch.toml.") from error
-    return f"{org.access.host} answers in version {org.version} of its API, {len(fields)} fields of Contact can be seen"
+    return f"{org.access.host} answers in {age_of_version(org.version)}, {len(fields)} fields of Contact can be seen"
 
 
 def _ask_hubspot(connections: Connections, clocks: dict[str, timedelta]) -> str:
-    portal = Portal(replace(connections.hubspot, patience_seconds=_PATIENCE, timeout_seconds=_TIMEOUT), connections.policy.pull)
+    portal = open_portal(connections, _PATIENCE, _TIMEOUT)
     portal.try_the_way_in(connections.policy.policy.inclusion_list_id)
     names = portal.properties()
     if portal.clock:

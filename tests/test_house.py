@@ -31,18 +31,19 @@ MAY_LOAD = {
     "assets.ingest": "assets assets.pull assets.warehouse",
     "assets.models": "assets",
     "assets.published": "assets",
+    "assets.connect": "assets assets.pull assets.warehouse assets.models",
     "assets.dagster": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published",
     "expectations": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.dagster",
-    "pipelines": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.dagster expectations review",
+    "pipelines": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.connect assets.dagster expectations review",
     "review": "assets assets.published",
     "sandbox": "",
 }
 # Libraries that cost time or reach out, and the packages that may load them. Of pull, the warehouse takes the file formats alone: no client of a CRM.
 LIBRARIES = {
     "dagster": "assets.dagster expectations pipelines",
-    "sqlglot": "assets.models assets.dagster expectations pipelines",
-    "simple_salesforce": "assets.pull assets.ingest assets.dagster expectations pipelines",
-    "hubspot": "assets.pull assets.ingest assets.dagster expectations pipelines",
+    "sqlglot": "assets.models assets.connect assets.dagster expectations pipelines",
+    "simple_salesforce": "assets.pull assets.connect assets.ingest assets.dagster expectations pipelines",
+    "hubspot": "assets.pull assets.connect assets.ingest assets.dagster expectations pipelines",
     "great_expectations": "",
 }
 # Imported where they are used, because they take long: the sandbox by its command, the desk by the one that serves it.

@@ -51,7 +51,10 @@ VERSIONS = {"2026-09": date(2028, 3, 1), "2026-03": date(2027, 9, 1), "v3": date
 _NOT_THERE = {400, 404, 405, 406, 410, 426, 501}  # what a server may answer that does not know a version
 _WARN_DAYS = 180
 _NO_SCOPE = 403
-_SCOPES = {"the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read"}  # all else: crm.objects.contacts.read
+_SCOPES = {
+    "the property list": "crm.schemas.contacts.read", "the inclusion list": "crm.lists.read", "the lists": "crm.lists.read",
+    "the owners": "crm.objects.owners.read",
+}  # fmt: skip  # all else: crm.objects.contacts.read
 _WORKERS = 4  # batches in flight: enough to keep the rate limit busy at 200 ms an answer
 
 Page = tuple[bytes, dict[str, Any]]
@@ -91,7 +94,8 @@ class Portal:
 
     clock: the portal's own time, from its last answer; None when it never told. answer_seconds: how long the last answer took. sends_nulls: it has
     told of a property that it is empty, so one that is left out is not. calls_left: of this day; None when it does not tell. fallback: that another
-    version is spoken than the best, in words; None when it is that one.
+    version is spoken than the best, in words; None when it is that one. calls: that were made, without those that were made again. scopes_missing: those that
+    the key was found to lack.
     """
 
     def __init__(self, access: HubSpotAccess, settings: Pull) -> None:
@@ -114,6 +118,8 @@ class Portal:
         self.sends_nulls = False
         self.fallback: str | None = None
         self.calls_left: int | None = None
+        self.calls = 0
+        self.scopes_missing: dict[str, None] = {}
 
     @property
     def version(self) -> str:
@@ -161,6 +167,11 @@ class Portal:
 
     def try_the_way_in(self, list_id: str | None) -> None:
         """Makes one call for each scope that a run needs, so that those which are missing are told before anything is pulled. list_id: the inclusion list."""
+        if closed := self.closed_ways(list_id):
+            raise PullProblem("HubSpot", " ".join(one.what for one in closed), " ".join(one.remedy for one in closed)) from closed[0].__cause__
+
+    def closed_ways(self, list_id: str | None) -> list[PullProblem]:
+        """What the key may not see of all that a run needs. Raises PullProblem for anything else."""
         ways: list[Callable[[], Any]] = [self.properties, self.count]
         if list_id is not None:
             ways.append(partial(self.list_members_page, list_id, None, limit=1))
@@ -172,8 +183,7 @@ class Portal:
                 if _status_behind(problem) != _NO_SCOPE:
                     raise
                 closed.append(problem)
-        if closed:
-            raise PullProblem("HubSpot", " ".join(one.what for one in closed), " ".join(one.remedy for one in closed)) from closed[0].__cause__
+        return closed
 
     def read_id(self) -> str | None:
         """The id of the portal: from its account information, else from what HubSpot knows of the token; None when nobody tells."""
@@ -220,7 +230,15 @@ class Portal:
 
     def search_page(self, filters: list[dict[str, str]], limit: int) -> Page:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
-        body = {"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit}
+        return self._search({"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit})
+
+    def search_in_order(self, filters: list[dict[str, Any]], by: str, descending: bool, after: int, limit: int) -> Page:
+        """Contacts that pass all filters, in the order of a property, from the one with the number `after` on."""
+        order = {"propertyName": by, "direction": "DESCENDING" if descending else "ASCENDING"}
+        groups = [{"filters": filters}]
+        return self._search({"filterGroups": groups, "sorts": [order], "properties": ["hs_object_id"], "limit": limit, "after": str(after)})
+
+    def _search(self, body: dict[str, Any]) -> Page:
         answer, page = self._call("the contact search", "POST", self._path("objects", "contacts/search"), body=body, is_search=True)
         if not str(page.get("total", "")).isdecimal():
             raise PullProblem("HubSpot", f"{self.access.host} does not say how many contacts its search found.", "Run again; check HUBSPOT_BASE_URL.")
@@ -248,6 +266,24 @@ class Portal:
     def list_members_page(self, list_id: str, after: str | None, limit: int = PAGE) -> Page:
         return self._call("the inclusion list", "GET", self._path("lists", f"{quote(list_id, safe='')}/memberships"), [("limit", limit), *_behind(after)])
 
+    def lists(self) -> list[dict[str, Any]] | None:
+        """The lists of contacts that follow a filter, as HubSpot describes them; None where the key may not see them, or the portal does not tell."""
+        asked: tuple[tuple[str, str, Query, dict[str, Any] | None], ...] = (
+            ("POST", self._path("lists", "search"), (), {"query": "", "count": 250, "offset": 0, "processingTypes": ["DYNAMIC"]}),
+            ("GET", self._path("lists", "").rstrip("/"), [("limit", 250)], None),
+        )
+        for method, path, query, body in asked:
+            try:
+                answer = self._call("the lists", method, path, query, body, shape=dict)[1]
+            except PullProblem as problem:
+                if _status_behind(problem) not in (_NO_SCOPE, *_NOT_THERE):
+                    raise
+                continue
+            found = next((answer[name] for name in ("lists", "results") if isinstance(answer.get(name), list)), None)
+            if found is not None:
+                return [one for one in found if isinstance(one, dict)]
+        return None
+
     def owners_page(self, archived: bool, after: str | None) -> Page | None:
         """Owners of records, who are here or have left; None where the key may not see them, or the portal does not tell."""
         query = [("limit", OWNERS_PAGE), *_behind(after), ("archived", archived)]
@@ -262,9 +298,14 @@ class Portal:
         self, doing: str, method: str, path: str, query: Query = (), body: dict[str, Any] | None = None, is_search: bool = False, shape: type = list
     ) -> Page:
         """shape: a list where the answer has results, a dict where it is an object of its own."""
+        self.calls += 1
         with _problems_in_words(self.access, doing):
             try:
                 return with_patience(lambda: self._once(method, path, query, body, is_search, shape), self.access.patience_seconds, "HubSpot")
+            except Refusal as error:
+                if error.status == _NO_SCOPE:
+                    self.scopes_missing[scope_of(doing)] = None
+                raise
             except Unreadable as error:
                 page = split_page(error.body, "results")
                 if page is None:
@@ -328,6 +369,11 @@ class Portal:
             self._pace.tighten(int(most * 10_000 / interval))
         if left == 0:
             self._pace.hold(1.0)
+
+
+def scope_of(doing: str) -> str:
+    """The scope that a call needs, by what it is called in messages."""
+    return _SCOPES.get(doing, "crm.objects.contacts.read")
 
 
 def _listed(properties: Sequence[str], history: Sequence[str], archived: bool, after: str | None) -> list[tuple[str, Any]]:
@@ -404,7 +450,7 @@ def _problems_in_words(access: HubSpotAccess, doing: str) -> Iterator[None]:
             error.remedy or "Check HUBSPOT_BASE_URL and the network, then run again: what has arrived stays.",
         ) from error
     except Refusal as error:
-        remedy = error.remedy.replace("{scope}", _SCOPES.get(doing, "crm.objects.contacts.read"))
+        remedy = error.remedy.replace("{scope}", scope_of(doing))
         raise PullProblem("HubSpot", f"{host} answered {error.words} to {doing}.", remedy) from error
     except Redirected as error:
         raise PullProblem("HubSpot", f"{host} cannot be asked for {doing}: {error}.", "Check HUBSPOT_BASE_URL and what stands between.") from error

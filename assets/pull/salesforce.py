@@ -74,6 +74,11 @@ class FieldList:
         return [field for field in self.mapped if "." in field]
 
 
+def required_fields(object_type: str) -> list[str]:
+    """Fields of Lead or Contact without which a record cannot be placed."""
+    return _REQUIRED[object_type]
+
+
 def describe_fields(org: Org, policy: Policy) -> dict[str, FieldList]:
     """Reads describe of the objects that the policy names, and holds its fields against it.
 

@@ -66,7 +66,7 @@ class NoAnswer(Exception):
 class Org:
     """The calls that Bindwatch makes. Each raises PullProblem with a remedy when it fails for good; `job` and `download` may raise Refusal.
 
-    clock: the org's own time, from its last answer; None when it never told.
+    clock: the org's own time, from its last answer; None when it never told. calls: that were made, without those for a token or made again.
     """
 
     def __init__(self, access: SalesforceAccess) -> None:
@@ -107,6 +107,10 @@ class Org:
     def clock(self) -> Clock | None:
         return self._session.clock
 
+    @property
+    def calls(self) -> int:
+        return self._session.calls
+
     def read_id(self) -> str | None:
         """The id of the org: by a query; where the user may not see that, from the answer about the token, or about the user; None when nobody tells."""
         with problems_in_words(self.access, "the id of the org"):
@@ -123,8 +127,18 @@ class Org:
         return str(_part(records[0] if records else None, "Id", str))
 
     def _id_by_userinfo(self) -> str | None:
-        answer = self._session.get(f"https://{self._client.sf_instance}/services/oauth2/userinfo", headers=self._client.headers)
-        return str(_part(answer.json(), "organization_id", str))
+        return str(_part(self._userinfo(), "organization_id", str))
+
+    def _userinfo(self) -> Any:
+        return self._session.get(f"https://{self._client.sf_instance}/services/oauth2/userinfo", headers=self._client.headers).json()
+
+    def read_user(self) -> str | None:
+        """The id of the user that we are; None when the org does not tell."""
+        try:
+            with problems_in_words(self.access, "the user"):
+                return str(_part(self._userinfo(), "user_id", str))
+        except PullProblem:
+            return None
 
     def count(self, name: str) -> int:
         """How many live records of an object the user can see. Raises Refusal when the org does not tell."""
@@ -152,6 +166,15 @@ class Org:
     def query_all(self, soql: str) -> tuple[bytes, dict[str, Any]]:
         """First page of a query that also finds deleted and merged records: as received, and parsed. A record that is no JSON comes as its text."""
         return self._page(f"{self._client.base_url}queryAll/", {"q": soql})
+
+    def select(self, soql: str) -> Iterator[bytes]:
+        """The pages of a query that also finds deleted and merged records, as received. Raises Refusal where the org says no."""
+        with problems_of_a_query(self.access):
+            body, page = self.query_all(soql)
+            yield body
+            while not page["done"]:
+                body, page = self.next_page(page["nextRecordsUrl"])
+                yield body
 
     def next_page(self, url: str) -> tuple[bytes, dict[str, Any]]:
         """The page behind nextRecordsUrl. Raises Refusal when the org has forgotten the query, Redirected when that is no path of its own."""
@@ -219,6 +242,7 @@ class _Session(requests.Session):
         self._token = ""
         self._has_worked = False
         self.usage: tuple[int, int] | None = None
+        self.calls = 0
         self.clock: Clock | None = None
         self.org_id: str | None = None  # as the answer about the token names it
         for scheme in ("https://", "http://"):
@@ -230,6 +254,7 @@ class _Session(requests.Session):
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, patience: float | None = None, **kwargs: Any) -> requests.Response:
         """Raises Again when patience is over, Refusal when the org says no, PullProblem when too few of its daily calls are left."""
+        self.calls += "Authorization" in (kwargs.get("headers") or {})
         seconds = self._access.timeout_seconds
         kwargs.setdefault("timeout", (min(10.0, seconds), seconds))
         if proxy := proxy_for(str(url)):
@@ -399,6 +424,18 @@ def broken_answers_again(whose: str, url: str) -> Iterator[None]:
         raise Again(f"{whose} {'does not answer' if nobody else 'broke off'}", no_connection=nobody) from error
     except (requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
         raise Again(f"{whose} {'took too long' if isinstance(error, requests.exceptions.Timeout) else 'broke off'}") from error
+
+
+@contextmanager
+def problems_of_a_query(access: SalesforceAccess) -> Iterator[None]:
+    """What went wrong for good, in words; a refusal as it is, for whoever knows another way."""
+    try:
+        with problems_in_words(access, "a query"):
+            yield
+    except PullProblem as problem:
+        if isinstance(problem.__cause__, Refusal) and problem.__cause__.status not in (401, None):
+            raise problem.__cause__ from None
+        raise
 
 
 @contextmanager

@@ -1,0 +1,217 @@
+"""`bindwatch connect`: what a portal's own data tell of how it is set up, over real HTTP against the sandbox."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.connect.discover import sampled
+from assets.connect.sample import describe_all
+from assets.policy import Policy, read_policy
+from assets.problems import ConfigurationProblem
+from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.salesforce_org import Org
+from pipelines.connect import connect
+from sandbox.fields import MAPPING, SALESFORCE_TYPES
+from sandbox.integration import catch_up
+from sandbox.people import make_people
+from sandbox.portal import FieldRule, PortalSettings
+from sandbox.server import SandboxServer
+from sandbox.story import Story
+from sandbox.world import id18
+from tests.live import served, some_days_ago
+from tests.pulls import access_to
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RULES: dict[str, FieldRule] = {
+    "jobtitle": "prefer_salesforce",
+    "phone": "two_way",
+    "mobilephone": "always_salesforce",
+    "fax": "prefer_salesforce",
+    "salutation": "two_way",
+}
+FIELDS = {"jobtitle": "Title", "phone": "Phone", "mobilephone": "MobilePhone", "fax": "Fax"}
+
+
+def worked_in(settings: PortalSettings, people: int = 120, seed: int = 3) -> Story:
+    """A portal in which people edited HubSpot, on filled Salesforce fields and on blank ones; records carry a copy of the title that nobody maps."""
+    until = some_days_ago(3)
+    story = Story(make_people(people, seed, until - timedelta(days=2)), seed, until - timedelta(days=2), settings)
+    world, dice = story.world, random.Random(seed)
+    for record in world.records.values():
+        record.fields["Title_Old__c"] = record.fields.get("Title") if dice.random() < 0.9 else "Clerk"
+    pairs = [
+        (contact, bound)
+        for contact in world.contacts.values()
+        if contact.archived_at is None
+        and (bound := world.records.get(contact.bound_id or ""))
+        and bound.is_live
+        and len(world.live_records(contact.email)) == 1
+    ]
+    # each pair is edited once: its record tells then who wrote it last
+    cases = [(name, is_blank) for name in FIELDS for is_blank in (False, True) for _ in range(8)]
+    for name, is_blank in cases:
+        field = FIELDS[name]
+        found = next((pair for pair in pairs if bool(pair[1].fields.get(field)) is not is_blank and bool(pair[0].value(name)) is not is_blank), None)
+        if found is None:
+            continue
+        pairs.remove(found)
+        world.write(found[0], {name: f"+49 30 {dice.randrange(10**6, 10**7)}"}, "CRM_UI")
+        catch_up(world, settings, world.now + timedelta(minutes=20))
+    return story
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
+    patch = pytest.MonkeyPatch()
+    for name in ("Lead", "Contact"):
+        patch.setitem(SALESFORCE_TYPES[name], "Title_Old__c", "string")
+    story = worked_in(PortalSettings(field_rules=RULES, create_object="contact"))
+    with served(story, tmp_path_factory.mktemp("portal")) as server:
+        yield server
+    patch.undo()
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    return tmp_path / "bindwatch.toml"
+
+
+def environment(patch: pytest.MonkeyPatch, server: SandboxServer, policy: Path) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        patch.delenv(name, raising=False)
+    for name, value in {**server.environment, "BINDWATCH_HOME": str(policy.parent), "BINDWATCH_CONFIG": str(policy)}.items():
+        patch.setenv(name, value)
+
+
+def asked(policy: Path, code: int, write: bool = False, mappings: list[Path] | None = None, contacts: int = 1000) -> dict[str, Any]:
+    path = policy.parent / "answer.json"
+    assert connect(mappings or [], contacts, path, write) == code
+    answer: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return answer
+
+
+def test_a_portal_tells_what_is_mapped_and_nothing_certain_is_wrong(portal: SandboxServer, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, portal, policy)
+    lines: list[str] = []
+    monkeypatch.setattr(portal.faults, "on_request", lines.append)
+    answer = asked(policy, 0)
+    mapping = {entry["hubspot"]: entry for entry in answer["mapping"]}
+    for name, entry in mapping.items():
+        expected = ("Email", "Email") if name == "email" else MAPPING[name]
+        assert (entry["lead"], entry["contact"]) in {expected, (expected[0], None), (None, expected[1])}, name
+        if entry["rule"] is not None and name != "salesforceownerid":
+            assert entry["rule"] == RULES.get(name, "prefer_salesforce"), name
+    assert mapping["jobtitle"]["certain"] and (mapping["jobtitle"]["lead"], mapping["jobtitle"]["contact"]) == ("Title", "Title")
+    assert mapping["phone"]["rule"] == "two_way"
+    assert answer["integration"]["kind"] == "native"
+    assert answer["knobs"]["integration_user_id"] == {**answer["knobs"]["integration_user_id"], "value": id18("0055e000000Int1"), "certain": True}
+    assert set(answer["unknown"]) >= {name for name, knob in answer["knobs"].items() if not knob["certain"]}
+    # reads alone, and few of them
+    salesforce = [line for line in lines if line.startswith("GET /services/data")]
+    hubspot = [line for line in lines if "/crm/" in line or "/account-info/" in line]
+    assert len(salesforce) <= 150 and len(hubspot) <= 150
+    wrote = [
+        line for line in lines
+        if not line.startswith("GET ") and not any(part in line for part in ("/search", "/batch/read", "/oauth2/token", "/lists/search"))
+    ]  # fmt: skip
+    assert wrote == []
+
+
+def test_what_is_written_is_agreed_with_and_all_else_stays(portal: SandboxServer, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, portal, policy)
+    before = (
+        '# ours\n[policy]\nsettle_minutes = 25 # slow\ncreate_object = "lead"\n\n# the boss wants this\n[[mapping]]\nhubspot = "fax"\nsalesforce = "Fax"\n'
+        'rule = "two_way"\n\n[[mapping]]\nhubspot = "nickname__c"\nsalesforce = "Nickname__c"\n\n[gate]\nfail_on = "new"\n'
+    )
+    policy.write_text(before, "utf-8")
+    answer = asked(policy, 1)
+    assert {"setting": "integration_user_id", "file": None, "found": id18("0055e000000Int1")} in answer["contradictions"]
+    assert {"setting": "mapping.phone.rule", "file": "prefer_salesforce", "found": "two_way"} in answer["contradictions"]
+    assert policy.read_text("utf-8") == before
+    asked(policy, 0, write=True)
+    assert policy.with_name("bindwatch.toml.before").read_text("utf-8") == before
+    after = policy.read_text("utf-8")
+    for kept in ("# ours", "settle_minutes = 25 # slow", "# the boss wants this", 'fail_on = "new"'):
+        assert kept in after, after
+    written = {mapping.hubspot: mapping for mapping in read_policy(policy).mapped}
+    assert written["phone"].rule == "two_way"
+    assert written["nickname__c"].field_of("Lead") == "Nickname__c"  # nothing was found for or against it
+    assert len([line for line in after.splitlines() if line.startswith("  { hubspot")]) == len(written)
+    assert asked(policy, 0)["contradictions"] == []
+    asked(policy, 0, write=True)
+    assert policy.read_text("utf-8") == after
+
+
+def test_hubspots_export_outweighs_what_was_inferred_and_disagreements_are_named(
+    portal: SandboxServer, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(monkeypatch, portal, policy)
+    export = tmp_path / "mappings.csv"
+    export.write_text(
+        "HubSpot-Feldname;Salesforce-Feldname;Synchronisierungsregel\njobtitle;Title;Immer Salesforce verwenden\nphone;Phone;Zwei-Wege\n"
+        "mobilephone;Fax;Salesforce bevorzugen, wenn nicht leer\n", "utf-8",
+    )  # fmt: skip
+    answer = asked(policy, 0, mappings=[export], contacts=100)
+    mapping = {entry["hubspot"]: entry for entry in answer["mapping"]}
+    assert set(mapping) == {"jobtitle", "phone", "mobilephone"}
+    assert (mapping["jobtitle"]["rule"], mapping["phone"]["rule"], mapping["mobilephone"]["rule"]) == ("always_salesforce", "two_way", "prefer_salesforce")
+    assert all(entry["from"] == "file" and entry["certain"] for entry in mapping.values())
+    assert {"hubspot": "mobilephone", "file": "Fax", "found": "MobilePhone"} in answer["disagreements"]
+    export.write_text("a,b\n1,2\n", "utf-8")
+    with pytest.raises(ConfigurationProblem, match="no row names a property"):
+        connect([export], 50, None, False)
+
+
+def test_a_portal_that_a_middleware_keeps_is_said_first_and_nothing_is_written(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = worked_in(PortalSettings(), people=60)
+    for contact in story.world.contacts.values():
+        for versions in contact.history.values():
+            for version in versions:
+                version.source = "INTEGRATION" if version.source == "SALESFORCE" else version.source
+    with served(story, tmp_path / "crm") as server:
+        environment(monkeypatch, server, policy)
+        answer = asked(policy, 1, write=True)
+    assert (answer["integration"]["kind"], answer["mapping"]) == ("middleware", [])
+    assert all(knob["value"] is None for knob in answer["knobs"].values())
+    assert not policy.exists()
+    assert capsys.readouterr().out.startswith("A middleware keeps this portal")
+
+
+def test_a_portal_in_which_nothing_is_bound_says_so(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = worked_in(PortalSettings(), people=50)
+    for contact in story.world.contacts.values():
+        contact.history.pop("salesforceleadid", None)
+        contact.history.pop("salesforcecontactid", None)
+    with served(story, tmp_path / "crm") as server:
+        environment(monkeypatch, server, policy)
+        assert asked(policy, 0)["integration"]["kind"] == "none"
+
+
+@pytest.mark.parametrize(("hidden", "missing"), [("crm.objects.contacts.read", "crm.objects.contacts.read"), ("Contact", "Contact")])
+def test_what_is_missing_is_named_with_a_text_for_the_administrator(
+    hidden: str, missing: str, tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(Story(make_people(50, 1, some_days_ago(3)), 1, some_days_ago(3)), tmp_path / "crm", hidden=frozenset({hidden})) as server:
+        environment(monkeypatch, server, policy)
+        answer = asked(policy, 3)
+    assert missing in answer["salesforce"]["missing"] + answer["hubspot"]["missing"]
+    told = capsys.readouterr().out
+    assert f"Missing: {missing} (needed)" in told and "Please" in told
+
+
+def test_a_run_can_look_at_a_hundred_contacts_with_twenty_calls_to_each_crm(portal: SandboxServer) -> None:
+    org = Org(access_to(portal))
+    client = Portal(HubSpotAccess(portal.environment["HUBSPOT_ACCESS_TOKEN"], portal.environment["HUBSPOT_BASE_URL"]), Policy().pull)
+    described, _ = describe_all(org), client.properties()
+    before = (org.calls, client.calls)
+    with sampled(org, client, described, contacts=100, calls=20, before=before) as sample:
+        assert org.calls - before[0] <= 20 and client.calls - before[1] <= 20
+        assert sample.contacts == 100
