@@ -36,6 +36,7 @@ MOST_IN_A_SENTENCE = 2000  # of a text that Bindwatch wrote: it may name what so
 _LONGEST_EMAIL = 320
 # It begins where a word begins and gives nothing back, so that a long text is read once. Elsewhere it would be tried at every character.
 EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
+_COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
 _RECORD_ID = re.compile(r"\b(?:00Q|003|005)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
 
 
@@ -124,8 +125,8 @@ class Site:
 
     @pass_context
     def _linked(self, context: Context, text: object) -> Markup:
-        """A text with the Salesforce ids in it as links to the records and users, and e-mails masked where the policy says so."""
-        plain = str(escape(self._cut(context, str(text), None, MOST_IN_A_SENTENCE)))
+        """A text with the Salesforce ids in it as links to the records and users, commands set as such, and e-mails masked where the policy says so."""
+        plain = _COMMAND.sub(r"<code>\1</code>", str(escape(self._cut(context, str(text), None, MOST_IN_A_SENTENCE))))
         snapshot: Snapshot | None = context.get("snapshot")
         base = safe_url(snapshot.policy["salesforce_record_url"]) if snapshot else None
         if base is None:
