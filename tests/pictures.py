@@ -1,27 +1,47 @@
-"""Makes docs/images/dagster-lineage.png anew: `make dev` in one terminal, `.venv/bin/python -m tests.pictures` in another one. Needs Chromium."""
+"""Makes the pictures in docs/images anew. Needs Chromium, a demo (`make demo`), and one of its servers in another terminal:
+
+`make dev`, then `.venv/bin/python -m tests.pictures lineage`; `make review`, then `.venv/bin/python -m tests.pictures desk`.
+"""
 
 import sys
-from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tests.desk.test_browser import CHROMIUM, OPTIONS
 from tests.live import ROOT
 
-LINEAGE = ROOT / "docs" / "images" / "dagster-lineage.png"
+IMAGES = ROOT / "docs" / "images"
 
 
-def take_lineage(address: str, path: Path = LINEAGE) -> None:
+def take_lineage(page: Page, address: str = "http://127.0.0.1:3000") -> None:
     """The groups of all assets, closed, as Dagster lays them out. address: of its UI."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        page = browser.new_context(viewport={"width": 1500, "height": 800}).new_page()
-        page.goto(f"{address}/asset-groups", wait_until="domcontentloaded", timeout=120_000)
-        page.get_by_text("bindwatch_6_published").first.wait_for(timeout=120_000)
-        page.wait_for_timeout(5_000)  # the layout is worked out in a thread of the browser's
-        page.screenshot(path=path)
-        browser.close()
+    page.set_viewport_size({"width": 1500, "height": 800})
+    page.goto(f"{address}/asset-groups", wait_until="domcontentloaded", timeout=120_000)
+    page.get_by_text("bindwatch_6_published").first.wait_for(timeout=120_000)
+    page.wait_for_timeout(5_000)  # the layout is worked out in a thread of the browser's
+    page.screenshot(path=IMAGES / "dagster-lineage.png")
+
+
+def take_desk(page: Page, address: str = "http://127.0.0.1:8000") -> None:
+    """The overview, the damage report, a jump as a case and as a finding. address: of the desk."""
+
+    def take(name: str, path: str, height: int) -> None:
+        page.set_viewport_size({"width": 1280, "height": height})
+        page.goto(f"{address}{path}", timeout=120_000)
+        page.screenshot(path=IMAGES / f"{name}.png")
+
+    take("desk-overview", "/", 980)
+    take("desk-damage", "/damage", 1240)
+    page.goto(f"{address}/findings?check=switch_happened", timeout=120_000)
+    finding = page.locator("a[href*='/findings/']").first.get_attribute("href")
+    take("desk-finding", str(finding), 1290)
+    case = page.locator("a[href*='/cases/']").first.get_attribute("href")
+    take("desk-case", str(case), 1290)
 
 
 if __name__ == "__main__":
-    take_lineage(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:3000")
+    what, *address = sys.argv[1:]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        {"lineage": take_lineage, "desk": take_desk}[what](browser.new_page(locale="en"), *address)
+        browser.close()

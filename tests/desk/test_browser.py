@@ -211,7 +211,7 @@ def test_without_javascript_nothing_is_lost(home: Path, browse: Callable[[str], 
 def test_a_german_browser_reads_german_and_can_change_its_mind(home: Path, browse: Callable[[str], Open]) -> None:
     with served(home) as address:
         page = browse(address)("/findings", locale="de-DE")
-        expect(page.get_by_role("heading", level=1)).to_have_text("Arbeitsliste")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Befunde")
         page.locator(".main-cell a").first.click()
         expect(page.get_by_role("heading", name="Warum das unsicher ist")).to_be_visible()
         expect(page.locator(".compare")).to_contain_text("dieser Wert würde gewinnen")

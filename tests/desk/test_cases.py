@@ -11,6 +11,7 @@ from review.cases import CaseFilter
 from review.desk import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, jumped, lead_id
 from tests.desk.portal import Visitor, publish, served
+from tests.test_sources import created, typed
 
 
 def portal() -> Crm:
@@ -232,3 +233,11 @@ def test_every_page_says_the_same_number_of_people_and_of_jumps(home: Path, ann:
     assert len(names(listed)) == int(figures["people"]) + int(re.search(r"(\d+) matter", listed.text)[1])  # type: ignore[index]
     assert ann.open("/findings").texts("//p[@class='count']")[0].startswith(f"{figures['findings']} finding")
     assert f"{figures['jumped']} contact" in ann.open("/damage").texts("//div[@class='figure']")[0]
+
+
+def test_what_a_person_typed_is_no_step_to_put_back(home: Path, ann: Visitor) -> None:
+    for crm, step in ((typed(), "Leave jobtitle as it is: Buyer typed"), (created(), "Find out which jobtitle is right: Buyer → CEO")):
+        publish(crm, home)
+        steps = ann.open(f"/cases/{case_id(home)}").texts("//ol[@class='steps']/li")
+        assert any(text.startswith(step) for text in steps), steps
+        assert not any(text.startswith("Put jobtitle back") for text in steps)
