@@ -13,8 +13,7 @@
 -- Otherwise: the other record's values stay, and the contact jumps back with the next edit of the old one.
 -- Rests on: rule 11; F3, F4.
 -- Not: a history that the first run finds; an id that was cleared; one that somebody else than the integration wrote, or a merge of contacts.
--- Steward: put back what was lost, with the restore plan for this contact, or accept what is there; then merge the duplicates into the record that is
--- bound now.
+-- Steward: put back what was lost, with the restore plan for this contact, or accept what is there; then follow the run-book of its duplicates.
 --
 -- Auf Deutsch: Ein Kontakt ist zu einem anderen Salesforce-Datensatz gesprungen.
 -- Warum: Die Werte des Kontakts können jetzt die eines anderen Datensatzes sein. Mit der nächsten Bearbeitung des alten springt er zurück (Regel
@@ -58,8 +57,10 @@ select
         case when lost.changes is null then 'no mapped value was overwritten'
         else format('overwritten: {}{}', array_to_string(lost.changes[:3], '; '),
             case when len(lost.changes) > 3 then format('; and {} more', len(lost.changes) - 3) else '' end) end) as reason,
-    format('Put back what was lost: `bindwatch restore-plan --contact {}`, or accept what is there. Then merge the duplicates into {}.',
-        event.hubspot_contact_id, event.to_id) as action,
+    concat_ws(' ',
+        case when lost.changes is not null then
+            format('Put back what was lost: `bindwatch restore-plan --contact {}`, or accept what is there.', event.hubspot_contact_id) end,
+        coalesce(first_step.action, case when lost.changes is null then 'Nothing was lost, and no duplicate is left: accept it.' end)) as action,
     format('Am {} UTC ist die Verknüpfung von {} zu {} gesprungen{}; {}.', strftime(event.switched_at, '%d.%m.%Y %H:%M'), event.from_id, event.to_id,
         case event.by
             when 'edit' then format(', nachdem {} diesen bearbeitet hatte', coalesce(event.by_user_name, event.by_user_id))
@@ -69,8 +70,10 @@ select
         case when lost.changes_de is null then 'kein zugeordneter Wert wurde überschrieben'
         else format('überschrieben: {}{}', array_to_string(lost.changes_de[:3], '; '),
             case when len(lost.changes_de) > 3 then format('; und {} weitere', len(lost.changes_de) - 3) else '' end) end) as reason_de,
-    format('Verlorenes zurückholen: `bindwatch restore-plan --contact {}`, oder hinnehmen, was dort steht. Danach die Duplikate in {} zusammenführen.',
-        event.hubspot_contact_id, event.to_id) as action_de,
+    concat_ws(' ',
+        case when lost.changes is not null then
+            format('Verlorenes zurückholen: `bindwatch restore-plan --contact {}`, oder hinnehmen, was dort steht.', event.hubspot_contact_id) end,
+        coalesce(first_step.action_de, case when lost.changes is null then 'Nichts ging verloren, und kein Duplikat ist übrig: hinnehmen.' end)) as action_de,
     case
         when main.look_different(main.name_words(left_record.display_name), main.name_scripts(left_record.display_name),
                                  main.name_words(entered.display_name), main.name_scripts(entered.display_name),
@@ -84,6 +87,7 @@ inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot
 left join core.salesforce_person as left_record on left_record.record_id = event.from_id
 left join core.salesforce_person as entered on entered.record_id = event.to_id
 cross join main.policy as policy
+left join core.first_step as first_step on first_step.hubspot_contact_id = event.hubspot_contact_id
 left join lost on lost.hubspot_contact_id = event.hubspot_contact_id and lost.switched_at = event.switched_at
 where event.is_since_first_run and event.cause in ('duplicate_switch', 'unexplained')
   and (event.is_new or (lost.is_missing and contact.state = 'live'));

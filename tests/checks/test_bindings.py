@@ -148,6 +148,15 @@ def test_switch_happened_fires_for_a_jump_since_the_last_run_and_lists_what_it_o
     assert crm.rows("core.overwritten_value")[0]["value_before"] == "CEO"
 
 
+def test_after_a_jump_what_was_lost_is_put_back_and_the_duplicates_go_as_their_run_book_says() -> None:
+    crm = duplicates()
+    jumped(crm)
+    (first_step,) = crm.build().rows("core.first_step")
+    finding = one(crm, "switch_happened")
+    assert finding["action"].startswith("Put back what was lost: `bindwatch restore-plan --contact 101`")
+    assert finding["action"].endswith(first_step["action"]) and finding["action_de"].endswith(first_step["action_de"])
+
+
 def test_switch_happened_is_silent_on_the_first_run_and_stays_until_the_values_are_right() -> None:
     crm = duplicates()
     crm.contact(bound=RIVAL, since=day(20))
