@@ -36,6 +36,15 @@ def test_every_knob_is_told_by_a_few_cases_of_each() -> None:
 
 
 @pytest.mark.slow
+def test_opt_outs_that_stay_are_told_although_every_record_says_otherwise_by_now() -> None:
+    held = look("large", 3, contacts=120, mappings=30, properties=50, decoys=4, edits=0, cases=10)
+    check_nothing_is_wrong(held)
+    assert (held.answer["knobs"]["opt_out"]["value"], held.not_mapped, held.missed) == ("sticky", [], [])
+    (entry,) = [one for one in held.answer["mapping"] if one["hubspot"] == "hs_email_optout"]
+    assert (entry["lead"], entry["contact"]) == ("HasOptedOutOfEmail", "HasOptedOutOfEmail")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("kind", ["large", "lying"])
 def test_a_portal_of_many_mappings_tells_them_all(kind: str, seed: int) -> None:
