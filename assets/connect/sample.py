@@ -5,6 +5,7 @@ It lies in a folder of pages as received, and goes with it. Nothing here writes 
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ CONTACTS, CALLS = 1_000, 150  # of a whole look
 _HISTORIES = 10_000  # of one batch
 _BATCH = 50  # contacts
 _IDS = 200  # of one query
+_NEWEST = 6_000  # records of each object among which duplicates are looked for: three calls
 _ROOM = LONGEST_URL - 300
 _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types that no property can be mapped to
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
@@ -101,12 +103,16 @@ class Sampler:
         """Ids of bound contacts: half of them those that synced last, the rest old and new ones; of each object a half, as far as there are so many."""
         chosen: dict[str, None] = {}
         keys = [_KEYS[name] for name in ("Contact", "Lead") if _KEYS[name] in self.sample.properties]
-        if self._most >= CALLS:  # few contacts show what happens to these: one in five at most
+        if self._most >= CALLS:  # few contacts show what happens to these: two in five at most
             for name, condition in (("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_additional_emails", {"operator": "HAS_PROPERTY"})):
                 if name in self.sample.properties:
                     for key in keys:
                         goal = len(chosen) + self.wanted // 20
                         self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": name, **condition})
+            goal = len(chosen) + self.wanted // 5  # duplicates are what bindings jump between
+            for lot in _lots(self._shared_emails(self.wanted // 2), PAGE):
+                for key in keys:
+                    self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": "email", "operator": "IN", "values": lot})
         can_sort_by_sync = SYNC_TIME in self.sample.properties
         for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.75, "createdate", False), (1.0, "createdate", True)):
             for number, key in enumerate(keys, 1):
@@ -117,7 +123,7 @@ class Sampler:
         return list(chosen)[: self.wanted]
 
     def _search(
-        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, str] | None = None
+        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, Any] | None = None
     ) -> None:  # fmt: skip
         """Adds bound contacts to those chosen until there are as many as the goal. besides: what they must have besides an id."""
         after, total = 0, 1
@@ -132,6 +138,15 @@ class Sampler:
                 return
             chosen.update(dict.fromkeys(islice((str(one["id"]) for one in page["results"] if str(one["id"]) not in chosen), missing)))
             after += len(page["results"])
+
+    def _shared_emails(self, most: int) -> list[str]:
+        """E-mails of which Salesforce has several live records, the ones that were touched last first."""
+        counted: Counter[str] = Counter()
+        for name in self._objects():
+            with suppress(Refusal):
+                for body in self.org.select(f"SELECT Id, Email FROM {name} WHERE IsDeleted = false ORDER BY SystemModstamp DESC LIMIT {_NEWEST}"):
+                    counted.update(str(one["Email"]).strip().lower() for one in json.loads(body)["records"] if one.get("Email"))
+        return [email for email, records in counted.items() if records > 1][:most]
 
     def _read_contacts(self, ids: list[str]) -> Iterator[dict[str, Any]]:
         names = [name for name, entry in self.sample.properties.items() if not _is_reckoned(entry)]

@@ -119,6 +119,15 @@ from found.equal
 group by property, object_type, field
 qualify row_number() over (partition by property, object_type order by count(*) desc, field) <= 12;
 
+-- The opt-out is mapped in every portal, also where every record has it otherwise by now: it goes one way only.
+insert into found.likely
+select distinct held.property, held.object_type, standard.field, 0
+from found.held as held
+inner join connect.standard_mapping as standard on standard.property = held.property and standard.object_type = held.object_type
+semi join raw.salesforce_field as field on field.object_type = standard.object_type and field.field = standard.field
+anti join found.likely as likely on likely.property = held.property and likely.object_type = held.object_type and likely.field = standard.field
+where held.property = 'hs_email_optout';
+
 -- One row: a property and a likely field, and what the pairs say. pairs: both sides filled; equal: with the same value; telling: pairs that tell this field
 -- from others (not both with their usual value; also those where the integration wrote a value and the field is empty), equal_telling: of them with the same
 -- value; unfilled: the field is filled and the property is not; by_integration: the value was there

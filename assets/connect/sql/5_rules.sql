@@ -173,7 +173,7 @@ select
         when property = 'hs_email_optout' then 'opted_out'
         when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)|no_(marketing|mail|email|newsletter|contact|call)')
         then 'opted_out'
-        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?in|consent|einwilligung|subscribe|permission|newsletter|marketing_allowed')
+        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?in|consent|einwilligung|subscribe|permission|newsletter(__c)?( |$)|marketing_allowed')
         then 'opted_in'
     end as consent
 from ruled;

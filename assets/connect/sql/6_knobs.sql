@@ -1,20 +1,26 @@
 -- The knobs of [policy]: cases for each of their values.
 
--- One row: an additional e-mail of a contact that was never merged, and since when.
+-- One row: an additional e-mail of a contact that was never merged, and how long it was one: a binding by it makes it the primary one.
 create or replace table found.additional as
-select
-    value.contact_id, lower(trim(told.email)) as email,
-    coalesce((
-        select min(moment) from sample.version as version
-        where version.contact_id = value.contact_id and version.property = 'hs_additional_emails' and contains(lower(version.value), lower(trim(told.email)))
-    ), contact.created_at) as since
-from sample.value as value
-inner join sample.contact as contact on contact.contact_id = value.contact_id and contact.archived_at is null
-cross join lateral (select unnest(string_split(value.value, ';')) as email) as told
-where value.property = 'hs_additional_emails' and contains(told.email, '@')
+with listed as (
+    select contact_id, value, moment as since, coalesce(lead(moment) over (partition by contact_id order by number), timestamp '9999-01-01') as until
+    from sample.version
+    where property = 'hs_additional_emails'
+    union all
+    select value.contact_id, value.value, contact.created_at, timestamp '9999-01-01'
+    from sample.value as value
+    inner join sample.contact as contact on contact.contact_id = value.contact_id
+    where value.property = 'hs_additional_emails'
+      and not exists (from sample.version as version where version.contact_id = value.contact_id and version.property = 'hs_additional_emails')
+)
+select listed.contact_id, lower(trim(told.email)) as email, listed.since, listed.until
+from listed
+inner join sample.contact as contact on contact.contact_id = listed.contact_id and contact.archived_at is null
+cross join lateral (select unnest(string_split(listed.value, ';')) as email) as told
+where contains(told.email, '@')
   and not exists (
       from sample.value as merged
-      where merged.contact_id = value.contact_id and merged.property = 'hs_merged_object_ids' and not main.is_blank(merged.value));
+      where merged.contact_id = listed.contact_id and merged.property = 'hs_merged_object_ids' and not main.is_blank(merged.value));
 
 -- One row: a knob, one of its values, and how many cases speak for it.
 create or replace table found.knob_case as
@@ -53,10 +59,11 @@ union all
 select 'opt_out', 'sticky', count(*)
 from sample.pair as pair
 inner join found.held as held on held.contact_id = pair.contact_id and held.property = 'hs_email_optout' and main.is_true(held.value)
+-- where it is mapped: one that nobody maps stays as it is, too
+inner join found.side as side on side.property = held.property and side.object_type = pair.object_type and side.field = 'HasOptedOutOfEmail' and side.certain
 left join sample.field_value as value on value.record_id = pair.record_id and value.field = 'HasOptedOutOfEmail'
 where not coalesce(main.is_true(value.value), false) and pair.last_sync_at > held.moment and pair.last_sync_at > pair.last_modified_at - interval 10 second
   and pair.last_sync_at > pair.bound_since
-  and exists (from raw.salesforce_field as field where field.object_type = pair.object_type and field.field = 'HasOptedOutOfEmail')
 union all
 select 'opt_out', 'as_mapped', count(*)
 from (
@@ -64,7 +71,8 @@ from (
 )
 where source = 'SALESFORCE' and not main.is_true(value) and main.is_true(was)
 union all
--- on a jump the new record's field was blank: HubSpot's value stayed, or was emptied in the same sync
+-- on a jump the new record's field was blank: HubSpot's value stayed, or was emptied in the same sync. Where Salesforce is preferred the value is written to the
+-- new record under either setting, or cannot be, and tells nothing
 select 'blank_on_switch', case when emptied.contact_id is not null then 'clear' else 'keep' end, count(*)
 from (
     select contact_id, record_id, moment, lag(record_id) over (partition by contact_id order by place) as from_id from sample.binding_change where source = 'SALESFORCE'
@@ -74,6 +82,8 @@ inner join sample.record as record
    and (record.last_modified_at <= jump.moment + interval 10 second)
 inner join sample.pair as pair on pair.contact_id = jump.contact_id and pair.record_id = jump.record_id
 inner join found.side as side on side.object_type = record.object_type and side.certain and side.kind <> 'boolean'
+inner join found.mapping as mapping
+    on mapping.property = side.property and (mapping.rule in ('always_salesforce', 'two_way') or (mapping.rule is null and side.is_writable))
 inner join (
     select contact_id, property, moment, value, coalesce(lead(moment) over (partition by contact_id, property order by number), timestamp '9999-01-01') as until
     from sample.version
@@ -92,9 +102,15 @@ union all
 -- bound by the integration to a record whose e-mail is only an additional one; or such a record was edited, and the contact synced elsewhere
 select 'secondary_email_matches', 'true', count(distinct change.contact_id)
 from sample.binding_change as change
-inner join found.additional as additional on additional.contact_id = change.contact_id and additional.since <= change.moment
+inner join found.additional as additional on additional.contact_id = change.contact_id and change.moment between additional.since and additional.until
 inner join sample.record as record
-    on record.record_id = change.record_id and record.email = additional.email and record.last_modified_at <= change.moment + interval 10 second
+    on record.record_id = change.record_id and record.email = additional.email
+   -- its e-mail then is its e-mail now: nobody edited it since, or the contact took that e-mail over from it
+   and (record.last_modified_at <= change.moment + interval 10 second
+        or exists (
+            from sample.version as taken
+            where taken.contact_id = change.contact_id and taken.property = 'email' and taken.source = 'SALESFORCE' and lower(trim(taken.value)) = record.email
+              and taken.moment between change.moment - interval 5 second and change.moment + interval 5 second))
 where change.source = 'SALESFORCE'
 union all
 select 'secondary_email_matches', 'false', count(distinct pair.contact_id)
@@ -102,10 +118,20 @@ from sample.pair as pair
 inner join found.additional as additional on additional.contact_id = pair.contact_id
 inner join sample.record as record
     on record.email = additional.email and not record.is_deleted and not record.is_converted and record.record_id <> pair.record_id
-   and record.last_modified_at > greatest(additional.since, pair.bound_since, pair.last_modified_at) + interval 1 minute
-   and pair.last_sync_at > record.last_modified_at + interval 20 minute
+   and record.last_modified_at between greatest(additional.since, pair.bound_since) + interval 1 minute and additional.until
+   and record.last_modified_at < getvariable('clock') - interval 1 hour
 where record.last_modified_by not in (select user_id from found.integration_user)
+  and not exists (from sample.binding_change as other where other.record_id = record.record_id)
   and not exists (from sample.pair as other where other.record_id = record.record_id)
+  -- the integration was at work on this contact, in the day before or since, and did nothing when it must have heard of the record
+  and exists (
+      from sample.sync as sync
+      where sync.contact_id = pair.contact_id
+        and (sync.moment between record.last_modified_at - interval 1 day and record.last_modified_at or sync.moment > record.last_modified_at + interval 20 minute))
+  and exists (from sample.sync as sync where sync.contact_id = pair.contact_id and sync.moment <= record.last_modified_at)
+  and not exists (
+      from sample.sync as sync
+      where sync.contact_id = pair.contact_id and sync.moment between record.last_modified_at and record.last_modified_at + interval 20 minute)
 union all
 -- the back-test: moments at which two values of a knob foretell different records, and one of them was right
 select knob, value, count(*)
