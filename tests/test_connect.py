@@ -123,7 +123,6 @@ def test_a_portal_tells_what_is_mapped_and_nothing_certain_is_wrong(portal: Sand
     assert wrote == []
 
 
-@pytest.mark.slow  # several looks at one portal
 def test_what_is_written_is_agreed_with_and_all_else_stays(portal: SandboxServer, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(monkeypatch, portal, policy)
     before = (
@@ -149,7 +148,6 @@ def test_what_is_written_is_agreed_with_and_all_else_stays(portal: SandboxServer
     assert policy.read_text("utf-8") == after
 
 
-@pytest.mark.slow  # several looks at one portal
 def test_hubspots_export_outweighs_what_was_inferred_and_disagreements_are_named(
     portal: SandboxServer, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
