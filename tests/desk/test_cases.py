@@ -27,16 +27,11 @@ def portal() -> Crm:
 
 
 @pytest.fixture(scope="module")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Instead of the desk's usual portal."""
     home = tmp_path_factory.mktemp("cases") / "home"
     publish(portal(), home)
     return home
-
-
-@pytest.fixture
-def published(settled: Path) -> Path:
-    """Instead of the desk's usual portal."""
-    return settled
 
 
 def cases_of(home: Path, wanted: CaseFilter | None = None) -> list[dict[str, object]]:

@@ -106,11 +106,8 @@ merge as (
             min(version.pull_no) filter (where read_from_id = hubspot_contact_id)) as pull_no
     from staging.hubspot_property_version as version
     left join (
-        select id, min(pull_no) as pull_no
-        from raw.hubspot_contact
-        where id in (select merged_into_id from staging.hubspot_merge) and coalesce(properties['hs_merged_object_ids'], '') <> ''
-        group by id
-    ) as told on told.id = version.hubspot_contact_id
+        select merged_into_id, min(pull_no) as pull_no from staging.hubspot_merge group by merged_into_id
+    ) as told on told.merged_into_id = version.hubspot_contact_id
     left join (select pull_no as of_no, min(pull_no) over (partition by run_id) as pull_no from raw.pull) as run on run.of_no = version.pull_no
     where hubspot_contact_id in (
         select merged_into_id from staging.hubspot_merge
