@@ -308,7 +308,7 @@ class Batch:
             old, new = before[contact.id].get(name, ""), contact.value(name)
             if name in {mapping.hubspot for mapping in self.pulled.policy.mapped} and old.strip() != new.strip():
                 # an opt-out of somebody who said nothing is no gap that is filled
-                is_loss = bool(old) or (name == OPT_OUT and new == "true")
+                is_loss = bool(old) or (name == OPT_OUT and new.lower() == "true")
                 really.add((name, "clear" if not new else "overwrite" if is_loss else "fill"))
             field_name = names[place]
             if field_name and name != OWNER and record.fields.get(field_name) != records_before[record.id].get(field_name):
@@ -401,11 +401,18 @@ class Batch:
                     if source is None or since is None:
                         continue
                     tracked_name = "Owner" if field_name == "OwnerId" else field_name
-                    changes = [change for change in people if change.field == tracked_name]
+                    # another notation of the same value corrects nothing
+                    changes = [c for c in people if c.field == tracked_name and (c.old or "").strip() != (c.new or "").strip()]
                     was_typed = bool(changes) and record.created_at <= since
                     is_foreign = not changes and record.created_at <= since and field_name not in ("Account.Name", None)
                     self._count(f"{'typed' if was_typed else 'foreign' if is_foreign else 'other'} told {source['source']}")
-                    if (source["source"] == "foreign" and was_typed) or (source["source"] == "typed" and is_foreign):
+                    # without the field history, a change that no run saw before the last sync reads as one after it (pulls are a day apart)
+                    reads_as_typed = (
+                        self.tracking == "none"
+                        and since is not None
+                        and any(c.field == tracked_name and since - timedelta(days=1) < c.at <= since for c in record.history)
+                    )
+                    if (source["source"] == "foreign" and was_typed) or (source["source"] == "typed" and is_foreign and not reads_as_typed):
                         self._disagree(world_no, f"{told}{name} became {after!r}: SQL says {source['source']}, the changes since are {changes}")
                     if source["by_user_id"] is not None and source["by_user_id"] not in [id18(change.by) for change in changes]:
                         self._disagree(world_no, f"{told}{name} was typed by {source['by_user_id']}, says SQL; the changes since are {changes}")
