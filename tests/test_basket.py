@@ -16,6 +16,7 @@ from expectations.gate import checks
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates
 from tests.test_agreement import worlds
+from tests.test_causes import TOM, watched
 from tests.test_restore import jumped
 from tests.test_restored_worlds import DamagedPortal
 
@@ -50,7 +51,7 @@ def back(crm: Crm, value: str = "CEO", seen: str | None = "Buyer") -> Choice:
 
 
 def reasons(found: dict[str, list[dict[str, str]]]) -> list[str]:
-    return [row["reason"] for row in found[basket.LEFT_OUT]]
+    return [row["reason"] for row in found[basket.LEFT_OUT] if row["what"] != "finding"]
 
 
 # ── one thing at a time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -79,15 +80,16 @@ def test_what_is_there_by_now_is_done(tmp_path: Path) -> None:
     crm = jumped()
     snapshot = published(crm.build().connection)
     basket.fill(snapshot, [back(crm, value="Buyer")])
-    assert basket.count(snapshot) == {"values": 0, "conversions": 0, "merges": 0, "done": 1, "left_out": {}}
+    figures = basket.count(snapshot)
+    assert (figures["values"], figures["done"], figures["left_out"]) == (0, 1, {})
 
 
 def test_of_a_contact_that_is_gone_nothing_is_written(tmp_path: Path) -> None:
     crm = jumped()
     choice = back(crm)
-    crm.later()
+    crm.end_run()
     crm.contact(bound=RIVAL, since=None, synced=day(20), archived_at=day(29), properties={"jobtitle": "Buyer"})
-    assert reasons(files(crm, tmp_path, choice)) == ["contact_gone"]
+    assert "contact_gone" in reasons(files(crm, tmp_path, choice))
 
 
 def test_the_steps_of_a_case_are_merges_into_the_bound_record(tmp_path: Path) -> None:
@@ -140,6 +142,21 @@ def test_steps_that_people_must_decide_are_left_out_with_what_waits_for_them(tmp
     assert list(found) == [basket.EVIDENCE, basket.LEFT_OUT]
     assert set(reasons(found)) <= {"decision", "waits"}
     assert "decision" in reasons(found)
+
+
+def test_findings_that_stay_open_all_the_same_are_named(tmp_path: Path) -> None:
+    found = files(crm := watched({"modified": day(30.1), "by": TOM, "fields": {"Title": "Buyer", "Fax": "1"}}), tmp_path, Choice(case_of(crm)))
+    remaining = {(row["name"], row["reason"]) for row in found[basket.LEFT_OUT] if row["what"] == "finding"}
+    assert ("switch_happened", "not_chosen") in remaining
+    assert not any(name in ("unsafe_duplicate", "switchable_duplicate", "latent_duplicate") for name, _ in remaining)
+
+
+def test_checks_that_give_the_run_book_as_advice_are_ended_by_its_steps() -> None:
+    """The list in basket.sql is the one of checks that ask for core.first_step; of these, three are about more than duplicates."""
+    asking = {file.name for file in checks() if "core.first_step" in file.text}
+    sql = (Path(basket.__file__).parent / "basket.sql").read_text("utf-8")
+    listed = {name for name in asking if f"'{name}'" in sql.partition("answered as (")[2].partition(")")[0]}
+    assert asking - listed == {"switch_happened", "mislinked_email"}
 
 
 def test_a_case_that_ended_is_counted(tmp_path: Path) -> None:
@@ -209,10 +226,11 @@ def check_basket(policy: int, number: int, folder: Path) -> Counter[str]:
     basket.fill(snapshot, chosen)
     figures = basket.write(snapshot, folder)
     found = rows_of(folder)
-    left_out = {row["case_id"] for row in found[basket.LEFT_OUT]}
+    left_out = {row["case_id"] for row in found[basket.LEFT_OUT]}  # or something of it stays open, as is said beforehand
     seen = Counter({f"left out: {reason}": times for reason, times in figures["left_out"].items()})
-    seen.update({name: figures[name] for name in ("values", "conversions", "merges", "done")})
+    seen.update({name: figures[name] for name in ("values", "conversions", "merges", "done", "accepted", "remaining")})
     taken = {choice.case_id for choice in chosen} - left_out
+    snapshot.execute("insert into main.decision select fingerprint, 'accepted', null, null from basket_accepted")
     values = snapshot.execute("select hubspot_contact_id, property, value from basket_value where source = 'chosen'").fetchall()
     for world_no, portal in enumerate(portals):
         if portal.is_invalid:
@@ -246,5 +264,5 @@ def check_basket(policy: int, number: int, folder: Path) -> Counter[str]:
 @pytest.mark.parametrize("policy", range(5, 144, 48))
 def test_a_basket_of_everything_puts_back_what_was_lost_and_moves_no_binding(policy: int, tmp_path: Path) -> None:
     seen = check_basket(policy, 60, tmp_path)
-    print(dict(seen))
-    assert seen["values"] + seen["merges"] > 10
+    assert seen["values"] + seen["conversions"] + seen["merges"] > 10
+    assert not [name for name in seen if name.startswith("still: ")], seen

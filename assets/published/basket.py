@@ -44,7 +44,7 @@ class Choice:
 
 
 def fill(snapshot: duckdb.DuckDBPyConnection, choices: Sequence[Choice]) -> None:
-    """Works out what the files would hold: the temporary tables basket_value, basket_step and basket_left_out (their columns stand in basket.sql)."""
+    """Works out what the files would hold: the temporary tables of basket.sql, where their columns stand."""
     snapshot.execute(
         "create or replace temp table basket_choice as select unnest($cases::varchar[]) as case_id, unnest($contacts::varchar[]) as hubspot_contact_id, "
         'unnest($properties::varchar[]) as property, unnest($values::varchar[]) as "value", unnest($seen::varchar[]) as seen',
@@ -58,13 +58,15 @@ def fill(snapshot: duckdb.DuckDBPyConnection, choices: Sequence[Choice]) -> None
 
 
 def count(snapshot: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Of the basket that was filled: values, conversions and merges in the files, what is left out by reason, and how much of it is done already."""
+    """Of the basket that was filled: values, conversions and merges in the files, left_out (how many, by reason), done (choices that are true already),
+    accepted (findings that are accepted with the steps) and remaining (findings of its cases that stay open all the same)."""
     (row,) = _rows(
         snapshot,
         """select (select count(distinct (hubspot_contact_id, property)) from basket_value) as values,
                   (select count(*) from basket_step where action = 'convert') as conversions,
                   (select count(distinct (book, merge_no)) from basket_step where action = 'merge') as merges,
-                  (select count(*) from basket_done) as done""",
+                  (select count(*) from basket_done) as done, (select count(*) from basket_accepted) as accepted,
+                  (select count(*) from basket_remaining) as remaining""",
     )
     row["left_out"] = {found["reason"]: found["times"] for found in _rows(
         snapshot, "select reason, count(*) as times from basket_left_out group by reason order by times desc, reason")}  # fmt: skip
@@ -109,7 +111,11 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
            from basket_step where action = 'merge' group by book, merge_no, master_id order by min(case_rank), book, merge_no""",
         folder / STAGES["merge"],
     )
-    _copy(snapshot, safe_cells(snapshot, "from basket_left_out order by case_rank, case_id, step, what, name"), folder / LEFT_OUT)
+    _copy(
+        snapshot,
+        safe_cells(snapshot, "from (from basket_left_out union all by name from basket_remaining) order by case_rank, case_id, step, what, name"),
+        folder / LEFT_OUT,
+    )
     _copy(snapshot, safe_cells(snapshot, _EVIDENCE), folder / EVIDENCE)
     return count(snapshot)
 

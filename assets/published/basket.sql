@@ -7,12 +7,15 @@
 --   property, value, value_before (what stands there now), source (chosen; typed or hubspot: of the run-book), and whose it is
 -- basket_saved, one row: a bound record that is saved again (record_id, last_name), because something is entered in another one beside it
 -- basket_done, one row: a choice that is true by now (case_id, hubspot_contact_id, property)
--- basket_left_out, one row: what no file holds. case_id, case_rank, hubspot_contact_id, display_name, account_name, step, what (value, merge, convert, manual,
---   change_email, finding, case), name (the property, or the check of the finding), reason:
---   no_case (nothing about it is open any more), contact_gone, changed_since (the contact has another value than when it was chosen), of_account (nobody can
---   write it in the bound record, whose value would win), read_only (an opt-out that is to be taken back), decision (a step that people must do: who is who,
---   which e-mail), waits (for such a step), people (a finding of the case that neither steps nor values end), not_chosen (values that a jump took, and of
---   which nobody has chosen what is to be there)
+-- basket_left_out, one row: a value, a step or a case that no file holds. case_id, case_rank, hubspot_contact_id, display_name, account_name, step, what (value,
+--   merge, convert, manual, change_email, case), name (the property), reason: no_case (nothing about it is open any more), contact_gone, changed_since (the
+--   contact has another value than when it was chosen), of_account (nobody can write it in the bound record, whose value would win), read_only (an opt-out
+--   that is to be taken back), decision (a step that people must do: who is who, which e-mail), waits (for such a step)
+-- basket_remaining, one row: a finding of these cases that stays open when all files are carried out. case_id, case_rank, hubspot_contact_id, display_name,
+--   account_name, what (finding), name (the check), reason: not_chosen (a jump took values of which nobody has chosen what is to be there), steps (the steps of
+--   the case are not taken, or wait for people), people (neither steps nor values end it)
+-- basket_accepted, one row: a finding about values that spread from one record to another, which the steps make one: whoever takes them says that both are
+--   one person, so what spread may stay. case_id, fingerprint
 create or replace temp table basket_case as
 select
     chosen.case_id, any_value(person.rank) as case_rank, any_value(person.email) as email, any_value(person.hubspot_contact_ids) as hubspot_contact_ids,
@@ -140,19 +143,6 @@ create or replace temp table basket_done as
 select case_id, hubspot_contact_id, property from basket_judged where reason = 'done';
 
 create or replace temp table basket_left_out as
-with answered as (
-    -- checks whose advice is the run-book
-    select unnest([
-        'switch_imminent', 'ambiguous_first_binding', 'latent_duplicate', 'switchable_duplicate', 'unsafe_duplicate', 'consent_at_risk', 'opt_out_imminent'
-    ]) as check_name
-),
-held as (
-    select found.*, finding.fingerprint, finding.check_name, finding.hubspot_contact_id as contact_id, finding.fields_at_risk
-    from basket_case as found
-    inner join published.person_case as person on person.case_id = found.case_id
-    inner join published.finding as finding on list_contains(person.fingerprints, finding.fingerprint)
-    where finding.status <> 'waived'
-)
 select case_id, case_rank, hubspot_contact_id, display_name, account_name, cast(null as bigint) as step, 'value' as what, property as name, reason
 from basket_judged
 where reason <> 'done'
@@ -163,17 +153,51 @@ select
 from basket_advice
 where is_by_people
 union all by name
-select
-    case_id, case_rank, held.contact_id as hubspot_contact_id, display_name, account_name, 'finding' as what, check_name as name,
-    case when check_name = 'switch_happened' then 'not_chosen' else 'people' end as reason
-from held
-left join (select hubspot_contact_id, list(property) as properties from basket_choice group by hubspot_contact_id) as chosen
-    on chosen.hubspot_contact_id = held.contact_id
-where case check_name
-    when 'switch_happened' then not list_has_all(coalesce(chosen.properties, []), fields_at_risk)
-    else check_name not in (from answered) or not exists (from basket_book as book where book.case_id = held.case_id)
-end
-union all by name
 select case_id, case_rank, hubspot_contact_ids[1] as hubspot_contact_id, display_name, account_name, 'case' as what, 'no_case' as reason
 from basket_case
 where not is_open;
+
+create or replace temp table basket_accepted as
+select distinct found.case_id, finding.fingerprint
+from basket_case as found
+inner join published.person_case as person on person.case_id = found.case_id
+inner join published.finding as finding
+    on list_contains(person.fingerprints, finding.fingerprint) and finding.check_name = 'backfill_contamination' and finding.status <> 'waived'
+where exists (
+    from (select book, list_distinct(list(master_id) || list(loser_id)) as record_ids from basket_step group by book) as made_one
+    where list_contains(made_one.record_ids, finding.salesforce_id) and list_has_all(made_one.record_ids, finding.rival_ids)
+);
+
+create or replace temp table basket_remaining as
+with answered as (
+    -- checks whose advice is the run-book
+    select unnest([
+        'switch_imminent', 'ambiguous_first_binding', 'latent_duplicate', 'switchable_duplicate', 'unsafe_duplicate', 'consent_at_risk', 'opt_out_imminent'
+    ]) as check_name
+),
+held as (
+    select found.*, finding.fingerprint, finding.check_name, finding.hubspot_contact_id as contact_id, finding.email as finding_email, finding.fields_at_risk
+    from basket_case as found
+    inner join published.person_case as person on person.case_id = found.case_id
+    inner join published.finding as finding on list_contains(person.fingerprints, finding.fingerprint)
+    where finding.status <> 'waived'
+),
+missing as (
+    -- what a jump took, is not there again, and of which nobody chose
+    select value.hubspot_contact_id, list(value.property) as properties
+    from published.restorable_value as value
+    anti join basket_choice as chosen on chosen.hubspot_contact_id = value.hubspot_contact_id and chosen.property = value.property
+    where value.status in ('restore', 'unclear')
+    group by value.hubspot_contact_id
+)
+select
+    held.case_id, held.case_rank, held.contact_id as hubspot_contact_id, held.display_name, held.account_name, 'finding' as what, held.check_name as name,
+    case when held.check_name = 'switch_happened' then 'not_chosen' when held.check_name in (from answered) then 'steps' else 'people' end as reason
+from held
+left join missing on missing.hubspot_contact_id = held.contact_id
+left join (select case_id, bool_or(is_by_people) as is_by_people from basket_advice group by case_id) as steps on steps.case_id = held.case_id
+where case
+    when held.check_name = 'switch_happened' then list_has_any(coalesce(missing.properties, []), held.fields_at_risk)
+    when held.check_name in (from answered) then coalesce(steps.is_by_people, true)
+    else held.fingerprint not in (select fingerprint from basket_accepted)
+end;
