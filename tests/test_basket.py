@@ -3,21 +3,31 @@
 import csv
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from hubspot import HubSpot
+from hubspot.crm.contacts import BatchInputSimplePublicObjectBatchInput
+from simple_salesforce.api import Salesforce
 
 from assets.published import basket
 from assets.published.basket import Choice
 from assets.published.contract import TABLES
+from assets.published.decisions import Decision, DecisionStore
+from assets.published.snapshot import open_snapshot
+from assets.published.worklist import Filter, Worklist
 from expectations.gate import checks
+from sandbox.server import SandboxServer
+from sandbox.users import INTEGRATION_USER
+from tests import live
 from tests.agreement import FIELD_RULES, Pulled, policies, settings_for
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, duplicates
 from tests.test_agreement import worlds
 from tests.test_causes import TOM, watched
-from tests.test_restore import jumped
+from tests.test_restore import Damage, jumped
 from tests.test_restored_worlds import DamagedPortal
 
 
@@ -174,7 +184,7 @@ class BasketPortal(DamagedPortal):
             mine = [row for row in rows if self._is_mine(row)]
             if name.startswith(("1-", "2-", "5-")):
                 for row in mine:
-                    changes = {field: value for field, value in row.items() if field != "Id" and value}
+                    changes: dict[str, str | None] = {field: value for field, value in row.items() if field != "Id" and value}
                     self.world.edit_record(self.world.records[row["Id"]], changes)
             elif name.startswith("3-"):
                 for row in mine:
@@ -266,3 +276,104 @@ def test_a_basket_of_everything_puts_back_what_was_lost_and_moves_no_binding(pol
     seen = check_basket(policy, 60, tmp_path)
     assert seen["values"] + seen["conversions"] + seen["merges"] > 10
     assert not [name for name in seen if name.startswith("still: ")], seen
+
+
+# ── through both CRMs' own interfaces ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Tools:
+    """What a steward imports the files with: a data loader, HubSpot's import, tools that convert and merge by Salesforce's SOAP calls."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self.environment = server.environment
+        self.session = server.salesforce.issue_token()
+        self.salesforce = Salesforce(instance_url=self.environment["SALESFORCE_INSTANCE_URL"], session_id=self.session, version="64.0")
+        self.salesforce.session.verify = self.environment["SSL_CERT_FILE"]
+        self.hubspot = HubSpot(access_token=self.environment["HUBSPOT_ACCESS_TOKEN"], host=self.environment["HUBSPOT_BASE_URL"])
+
+    def carry_out(self, found: dict[str, list[dict[str, str]]], wait: Callable[[], None]) -> None:
+        for name, rows in found.items():
+            if name.startswith(("1-", "2-", "5-")):
+                for row in rows:
+                    records: Any = self.salesforce.Lead if row["Id"].startswith("00Q") else self.salesforce.Contact
+                    records.update(row["Id"], {field: value for field, value in row.items() if field != "Id" and value})
+            elif name.startswith("3-"):
+                inputs = [{"id": row["Record ID"], "properties": {key: value for key, value in row.items() if key != "Record ID" and value}} for row in rows]
+                self.hubspot.crm.contacts.batch_api.update(BatchInputSimplePublicObjectBatchInput(inputs=inputs))
+            elif name.startswith("4-"):
+                self.soap("convertLead", "leadConverts", [
+                    {"accountId": row["Account Id"], "contactId": row["Contact Id"], "convertedStatus": "Qualified",
+                     "doNotCreateOpportunity": row["Do Not Create Opportunity"], "leadId": row["Lead Id"]} for row in rows
+                ])  # fmt: skip
+            elif name.startswith("6-"):
+                self.soap("merge", "request", [
+                    {"masterRecord": f"<type>{row['object_type']}</type><Id>{row['master_id']}</Id>",
+                     "recordToMergeIds": [row["loser_id_1"], row["loser_id_2"]]} for row in rows
+                ])  # fmt: skip
+            if not name.startswith("1-"):
+                wait()
+
+    def soap(self, call: str, element: str, requests: list[dict[str, Any]]) -> str:
+        """Each request as the guide of the SOAP API has it. Raises AssertionError where Salesforce refuses one."""
+        body = ""
+        for request in requests:
+            fields = [(name, one) for name, values in request.items() for one in (values if isinstance(values, list) else [values]) if one]
+            body += f"<{element}>{''.join(f'<{name}>{value}</{name}>' for name, value in fields)}</{element}>"
+        envelope = (
+            '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns="urn:partner.soap.sforce.com"><soapenv:Header><SessionHeader>'
+            f"<sessionId>{self.session}</sessionId></SessionHeader></soapenv:Header><soapenv:Body><{call}>{body}</{call}></soapenv:Body></soapenv:Envelope>"
+        )
+        url = f"{self.environment['SALESFORCE_INSTANCE_URL']}/services/Soap/u/64.0"
+        answer = self.salesforce.session.post(url, data=envelope.encode(), verify=self.environment["SSL_CERT_FILE"])
+        assert answer.status_code == 200, answer.text
+        assert "<success>false</success>" not in answer.text, answer.text
+        return str(answer.text)
+
+
+def test_salesforce_refuses_a_merge_of_two_objects_and_without_a_session(tmp_path: Path) -> None:
+    damage = Damage(1)
+    contact = damage.world.create_record("Contact", {"LastName": "Lee"})
+    with live.served(damage.story, tmp_path) as server:
+        tools = Tools(server)
+        wrong = [{"masterRecord": f"<type>Contact</type><Id>{contact.id}</Id>", "recordToMergeIds": damage.rivals[0].id}]
+        with pytest.raises(AssertionError, match="INVALID_CROSS_REFERENCE_KEY"):
+            tools.soap("merge", "request", wrong)
+        tools.session = "another"
+        with pytest.raises(AssertionError, match="INVALID_SESSION_ID"):
+            tools.soap("merge", "request", wrong)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_basket_carried_out_over_http_leaves_nothing_of_its_cases_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody jumped to a rival; every second person is a Contact as well, into which the Leads are converted."""
+    damage, home = Damage(8), tmp_path / "home"
+    for number in range(0, 8, 2):
+        fields: dict[str, str | None] = {"FirstName": "Ann", "LastName": f"Lee {number}", "Email": f"p{number}@example.com", "Title": f"Third {number}"}
+        damage.world.create_record("Contact", fields, account_id=damage.world.create_account("Acme"), by=INTEGRATION_USER)
+    damage.wait()
+    run = live.runner(monkeypatch, home)
+    with live.served(damage.story, tmp_path / "sandbox") as server:
+        run(server)
+        bound = {contact.id: contact.bound_id for contact in damage.contacts}
+        for rival in damage.rivals:
+            if rival.is_live:
+                damage.world.edit_record(rival, {"Fax": "1"})
+        damage.wait()
+        assert all(contact.bound_id != bound[contact.id] for contact in damage.contacts), "everybody jumped"
+        run(server)
+        snapshot = open_snapshot(home)
+        chosen = everything(snapshot)
+        basket.fill(snapshot, chosen)
+        figures = basket.write(snapshot, tmp_path / "basket")
+        assert figures["left_out"] == {}
+        assert (figures["values"], figures["conversions"] > 0, figures["merges"] > 0) == (24, True, True)
+        found = rows_of(tmp_path / "basket")
+        Tools(server).carry_out({name: rows for name, rows in found.items() if name[0].isdigit()}, damage.wait)
+        store = DecisionStore(home)
+        accepted = Filter(fingerprints=tuple(row[0] for row in snapshot.execute("select fingerprint from basket_accepted").fetchall()))
+        store.record([Decision("accept", "Ann", finding, reason="one person") for finding in Worklist(home, store).find(accepted)])
+        damage.wait()
+        assert damage.values() == damage.before
+        run(server)
+        left = live.published(home, "person_case")
+        assert [case["case_id"] for case in left if case["case_id"] in {choice.case_id for choice in chosen}] == [], left
