@@ -139,6 +139,8 @@ def is_refuted(told: Told, name: str) -> bool:
         return False
     if any(entry["from"] == "file" for entry in told.mapping):
         return True
+    if told.found.is_refused or told.found.pairs < _ENOUGH:
+        return False  # whether a value went to Salesforce can only be told where its records were seen
     contacts, filled = told.found.written.get(name, (0, 0))
     return contacts == 0 and filled >= _ENOUGH and name not in told.found.carried
 

@@ -131,7 +131,7 @@ def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, ses
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
         changes = ingest_field_history(crms.org, ingest, crms.fields)
         yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, changes))
-        if is_look_due(ingest.connection, ingest.full):
+        if is_look_due(ingest.connection):
             doing("the settings were being looked at")
             look = take_look(crms.org, crms.portal, ingest.policy)
             if look.problem is None:

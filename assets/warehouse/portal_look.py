@@ -7,18 +7,16 @@ from typing import Any
 import duckdb
 
 from assets.moments import naive
-from assets.sql import transaction
+from assets.sql import count, transaction
 from assets.warehouse.watermark import current_run_id
 
+_WHOLE = "source = 'hubspot' and ((object = 'contact' and mode = 'full') or object = 'contact_ids')"
 _MAIN_PULL = {"salesforce": "Contact", "hubspot": "contact"}
 
 
-def is_look_due(connection: duckdb.DuckDBPyConnection, is_full: bool) -> bool:
-    """Does the run that is going on see everything? It was asked to, or it is the first one, or the mapping has changed since."""
-    (pulls_all,) = connection.execute(
-        "select count(*) > 0 from raw.pull where object = 'contact' and mode = 'full' and run_id = (select run_id from main.current_run)"
-    ).fetchall()[0]
-    return is_full or bool(pulls_all)
+def is_look_due(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Does the run that is going on see everything? It pulled all contacts, or compared all their ids."""
+    return count(connection, "select count(*) from raw.pull where run_id = (select run_id from main.current_run) and " + _WHOLE) > 0
 
 
 def note_look(connection: duckdb.DuckDBPyConnection, taken_at: datetime, kind: str, contacts: int, settings: Sequence[dict[str, Any]]) -> None:
