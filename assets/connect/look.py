@@ -39,6 +39,8 @@ def take_look(org: Org, portal: Portal, policy: Policy) -> Look:
     look = Look(max(clocks, default=datetime.now(UTC)))
     try:
         with sampled(org, portal, describe_all(org), CONTACTS, CALLS, before) as sample:
+            if sample.is_refused:
+                raise PullProblem("Salesforce", f"it refuses what the sample asks for: {'; '.join(sample.not_seen)}.", "")
             found = discover(sample, look.taken_at)
         look.kind, look.contacts, look.settings = found.kind, found.contacts, setting_rows(tell(found), policy)
     except Exception as error:

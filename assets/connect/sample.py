@@ -41,8 +41,8 @@ _PREFIXES: dict[str, ObjectType] = {"00Q": "Lead", "003": "Contact"}
 @dataclass
 class Sample:
     """What was read. folder: the pages; described: of Salesforce, the fields by object and API name, of related records as Account.Name; properties: as HubSpot
-    describes them; is_refused: the org said no to fields of the records themselves; lists: those that may be the inclusion list, each with how many of its members were read, None where nobody tells which lists there are;
-    not_seen: in words.
+    describes them; lists: those that may be the inclusion list, each with how many of its members were read, None where nobody tells which lists there are;
+    not_seen: in words; is_refused: the org said no to fields of the records themselves.
     """
 
     folder: Path

@@ -29,7 +29,7 @@ def test_what_is_configured_stands_beside_what_the_data_say_with_cases_and_what_
     page = ann.open("/settings")
     otherwise, agrees, untold = ([" | ".join(cells) for cells in _rows(page, place)] for place in (1, 2, 3))
     assert otherwise[0].startswith("Salesforce user that the integration writes as integration_user_id | not set | 0055e000000Int1AAC | 1,433 for, 2 against")
-    assert "jobtitle rule | two-way | prefer Salesforce unless blank | 17 for, 1 against | Seen for the first time" in otherwise[1]
+    assert "jobtitle rule | two-way | prefer Salesforce unless blank | 17 for, 1 against | wait: one full run alone saw it" in otherwise[1]
     assert "shoe_size__c mapped to | not listed | Shoe_Size__c" in otherwise[2]
     assert "fax mapped to | Fax | not mapped | 0 for, 31 against" in otherwise[3]
     assert "lead | lead | 31 for, 0 against" in agrees[0]
@@ -39,7 +39,7 @@ def test_what_is_configured_stands_beside_what_the_data_say_with_cases_and_what_
 
 def _rows(page: Page, place: int) -> list[list[str]]:
     rows = page.document.xpath(f"(//main//section)[{place}]//tbody/tr")
-    return [[" ".join(cell.text_content().split()) for cell in row.xpath("td")] for row in rows]
+    return [[" ".join(cell.text_content().split()) for cell in row.xpath("th|td")] for row in rows]
 
 
 def test_what_two_full_runs_saw_is_to_be_mended_now(home: Path, ann: Visitor) -> None:
@@ -48,7 +48,7 @@ def test_what_two_full_runs_saw_is_to_be_mended_now(home: Path, ann: Visitor) ->
     crm.end_run(day(31))
     looked(crm, 31, SETTINGS[3])
     publish(crm, home)
-    assert "bindwatch connect --write" in ann.open("/settings").text
+    assert "mend it" in ann.open("/settings").text
     assert "Regel" in ann.open("/settings", **{"Accept-Language": "de"}).text
 
 
