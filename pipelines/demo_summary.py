@@ -117,7 +117,7 @@ def _told_of_settings(worklist: Worklist) -> str:
     (found,) = worklist.query(
         "select count(*) filter (where certain) as told, count(*) filter (where is_contradiction) as otherwise from published.portal_setting"
     )
-    return f"{amount(found['told'] - found['otherwise'], 'setting')} confirmed by the data, {found['otherwise']:,} otherwise (bindwatch connect)."
+    return f"Settings: {found['otherwise']:,} of {found['told']:,} differ." if found["otherwise"] else f"Settings: {found['told']:,} confirmed."
 
 
 def _print_verdict(counts: Sequence[dict[str, Any]], manifest: dict[str, Any], settings: str) -> None:
@@ -130,8 +130,7 @@ def _print_verdict(counts: Sequence[dict[str, Any]], manifest: dict[str, Any], s
     else:
         stdout.print(f"[bold green]PASS[/]  {standing} No accident: more --people have some.")
     if "fields_compared" in manifest:
-        stdout.print(f"      {told_of_comparison(manifest)}")
-    stdout.print(f"      {settings}")
+        stdout.print(f"      {told_of_comparison(manifest)} {settings}")
     stdout.print()
 
 
