@@ -9,7 +9,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from assets.connect.discover import Discovery, discover, sampled
+from assets.connect.compare import Contradiction, Told, contradictions, fields_of, is_refuted, sure_sides, tell
+from assets.connect.discover import discover, sampled
 from assets.connect.exported import Exported, read_exports
 from assets.connect.policy_file import GROUPS, Entry, difference, rewritten
 from assets.files import replaced, write_whole
@@ -21,32 +22,30 @@ from pipelines.report import print_whole, stdout
 from pipelines.settings import read_connections, read_environment
 
 TEMPLATE = Path(__file__).parent.parent / "bindwatch.toml"
-_ENOUGH = 5  # contacts on which a property is filled, before it is said that the integration never wrote it
-Contradiction = dict[str, Any]
 
 
 @dataclass
 class Answer:
-    """All that is to be said. found: None where a CRM could not be read."""
+    """All that is to be said. told: None where a CRM could not be read."""
 
     org: OrgView | None
     portal: PortalView | None
     problems: list[PullProblem]
-    found: Discovery | None = None
-    mapping: list[dict[str, Any]] = field(default_factory=list)
-    knobs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
+    told: Told | None = None
     contradictions: list[Contradiction] = field(default_factory=list)
-    disagreements: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def cannot_read(self) -> bool:
-        return self.found is None
+        return self.told is None
+
+    @property
+    def kind(self) -> str:
+        return self.told.found.kind if self.told else "unknown"
 
     def as_json(self) -> dict[str, Any]:
-        org, portal, found = self.org, self.portal, self.found
+        org, portal, told = self.org, self.portal, self.told
         return {
-            "integration": {"kind": found.kind if found else "unknown", "cases": found.cases if found else 0},
+            "integration": {"kind": self.kind, "cases": told.found.cases if told else 0},
             "salesforce": {
                 "user": long_id(org.user) if org and org.user else None, "api_version": org.org.version if org else None,
                 "objects": {name: {"readable": bool(org and name in org.described), "rows": org.rows.get(name) if org else None} for name in OBJECTS},
@@ -57,8 +56,8 @@ class Answer:
                 "contacts": portal.contacts if portal else None,
                 "missing": portal.missing if portal else [problem.what for problem in self.problems if problem.source == "HubSpot"],
             },
-            "mapping": self.mapping, "knobs": self.knobs, "unknown": self.unknown, "contradictions": self.contradictions,
-            "disagreements": self.disagreements,
+            "mapping": told.mapping if told else [], "knobs": told.knobs if told else {}, "unknown": told.unknown if told else [],
+            "contradictions": self.contradictions, "disagreements": told.disagreements if told else [],
         }  # fmt: skip
 
 
@@ -79,8 +78,8 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
             _find_out(answer, org, portal, policy, exports, contacts)
         except PullProblem as problem:
             answer.problems.append(problem)
-            answer.found = None
-    if answer.found is not None and answer.found.kind not in ("middleware", "none"):
+            answer.told = None
+    if answer.told is not None and answer.kind not in ("middleware", "none"):
         after = _proposed(answer, before, policy)
     if as_json is not None:
         with replaced(as_json) as path:
@@ -88,8 +87,7 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
     _print(answer, policy, config)
     if answer.cannot_read:
         return 3
-    assert answer.found is not None
-    if answer.found.kind == "middleware":
+    if answer.kind == "middleware":
         return 1
     changes = difference(before, after, config.name)
     if write and changes:
@@ -120,120 +118,10 @@ def _find_out(answer: Answer, org: OrgView, portal: PortalView, policy: Policy |
     if "Lead" not in org.described and sample.bound.get("salesforceleadid"):
         org.needed.append("Lead")  # contacts are bound to Leads that nobody can see
         return
-    answer.found = found
-    if found.kind in ("middleware", "none"):
-        answer.knobs = {name: {"value": None, "certain": False, "cases_for": 0, "cases_against": 0} for name in KNOBS}
-        answer.knobs["inclusion_list_id"]["candidates"] = []
-        answer.unknown = list(answer.knobs)
-        return
-    answer.mapping, answer.disagreements = _mapping(found, exports)
-    answer.knobs = {name: _knob(found, name) for name in KNOBS}
-    answer.knobs["inclusion_list_id"]["candidates"] = found.lists
-    answer.unknown = [name for name, knob in answer.knobs.items() if not knob["certain"]]
-    answer.unknown += [f"mapping.{entry['hubspot']}" for entry in answer.mapping if not entry["certain"]]
-    answer.unknown += [f"mapping.{entry['hubspot']}.rule" for entry in answer.mapping if entry["rule"] is None]
-    answer.unknown += [f"mapping.{name}" for name in found.unmatched if name not in {entry["hubspot"] for entry in answer.mapping}]
-    if policy is not None:
-        answer.contradictions = _contradictions(answer, found, policy, portal)
-
-
-KNOBS = (
-    "first_sync", "follow_up", "recency", "integration_user_id", "create_object", "on_lead_deleted", "on_contact_deleted", "secondary_email_matches",
-    "blank_on_switch", "opt_out", "inclusion_list_id",
-)  # fmt: skip
-
-
-def _knob(found: Discovery, name: str) -> dict[str, Any]:
-    row = found.knobs.get(name, {"value": None, "certain": False, "cases_for": 0, "cases_against": 0})
-    value = row["value"] if row["certain"] else None
-    if name == "secondary_email_matches" and value is not None:
-        value = value == "true"
-    return {"value": value, "certain": bool(row["certain"]), "cases_for": int(row["cases_for"]), "cases_against": int(row["cases_against"])}
-
-
-def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The mapped fields, and where HubSpot's export says otherwise than the data: it outweighs them, and only its rows are mapped then."""
-    inferred = {
-        row["property"]: {
-            "hubspot": row["property"], "lead": row["lead"], "contact": row["contact"], "rule": row["rule"],
-            "consent": True if row["consent"] == "opted_out" else row["consent"] or False, "certain": bool(row["certain"]), "from": row["from"],
-            "pairs": int(row["pairs"]), "equal": int(row["equal"]), "cases_for": int(row["cases_for"]), "cases_against": int(row["cases_against"]),
-        }
-        for row in found.mapping
-    }  # fmt: skip
-    if not exports:
-        return list(inferred.values()), []
-    mapping, disagreements = [], []
-    for name, row in sorted(exports.items()):
-        known = inferred.get(name)
-        entry = {
-            "hubspot": name, "lead": row.lead, "contact": row.contact, "rule": row.rule if row.rule is not None else known and known["rule"],
-            "consent": known["consent"] if known else False, "certain": True, "from": "file",
-            **{key: known[key] if known else 0 for key in ("pairs", "equal", "cases_for", "cases_against")},
-        }  # fmt: skip
-        mapping.append(entry)
-        if known is not None and known["certain"]:
-            for key in ("lead", "contact", "rule"):
-                if known[key] is not None and entry[key] is not None and known[key] != entry[key]:
-                    disagreements.append({"hubspot": name, "file": entry[key], "found": known[key]})
-        elif known is None and found.written.get(name, (1, 0))[0] == 0 and found.written[name][1] >= _ENOUGH and row.rule != "none":
-            disagreements.append({"hubspot": name, "file": row.lead or row.contact, "found": None})
-    for name, known in inferred.items():
-        if name not in exports and known["certain"]:
-            disagreements.append({"hubspot": name, "file": None, "found": known["lead"] or known["contact"]})
-    return mapping, disagreements
-
-
-def _contradictions(answer: Answer, found: Discovery, policy: Policy, portal: PortalView) -> list[Contradiction]:
-    result: list[Contradiction] = []
-    for name, knob in answer.knobs.items():
-        configured = getattr(policy.policy, name)
-        if name == "integration_user_id" and configured:
-            configured = long_id(configured)
-        if knob["certain"] and configured != knob["value"]:
-            result.append({"setting": name, "file": configured, "found": knob["value"]})
-    if (list_id := policy.policy.inclusion_list_id) is not None and not _exists(portal, list_id):
-        result.append({"setting": "inclusion_list_id", "file": list_id, "found": None})
-    configured_mapping = {one.hubspot: one for one in policy.mapped}
-    sides = _sure_sides(found, answer)
-    for entry in answer.mapping:
-        name = entry["hubspot"]
-        if not entry["certain"] or name in NEVER_COMPARED:
-            continue
-        known = configured_mapping.get(name)
-        if known is None:
-            result.append({"setting": f"mapping.{name}", "file": None, "found": _fields(entry)})
-            continue
-        for object_type in policy.policy.objects:
-            side = object_type.lower()
-            if entry[side] is not None and side in sides[name] and known.field_of(object_type) != entry[side]:
-                result.append({"setting": f"mapping.{name}.{side}", "file": known.field_of(object_type), "found": entry[side]})
-        if entry["rule"] is not None and known.rule != entry["rule"]:
-            result.append({"setting": f"mapping.{name}.rule", "file": known.rule, "found": entry["rule"]})
-        elif entry["rule"] is None and known.rule == "none":
-            result.append({"setting": f"mapping.{name}", "file": "none", "found": _fields(entry)})
-    for name, known in configured_mapping.items():
-        if known.rule != "none" and name not in NEVER_COMPARED and _is_refuted(answer, found, name):
-            result.append({"setting": f"mapping.{name}", "file": _fields_of(known), "found": None})
-    return result
-
-
-def _sure_sides(found: Discovery, answer: Answer) -> dict[str, set[str]]:
-    """Of each mapped property, the objects whose field is certain."""
-    by_data = {row["property"]: {side for side in ("lead", "contact") if row[f"{side}_certain"]} for row in found.mapping}
-    return {
-        entry["hubspot"]: {"lead", "contact"} if entry["from"] == "file" else by_data.get(entry["hubspot"], set()) for entry in answer.mapping
-    }  # fmt: skip
-
-
-def _is_refuted(answer: Answer, found: Discovery, name: str) -> bool:
-    """Has the property values, and never one of the integration's? With an export, what it does not name is not mapped."""
-    if any(entry["hubspot"] == name for entry in answer.mapping):
-        return False
-    if any(entry["from"] == "file" for entry in answer.mapping):
-        return True
-    contacts, filled = found.written.get(name, (0, 0))
-    return contacts == 0 and filled >= _ENOUGH and name not in found.carried
+    answer.told = tell(found, exports)
+    if policy is not None and found.kind not in ("middleware", "none"):
+        list_id = policy.policy.inclusion_list_id
+        answer.contradictions = contradictions(answer.told, policy, list_id is None or _exists(portal, list_id))
 
 
 def _exists(portal: PortalView, list_id: str) -> bool:
@@ -245,48 +133,16 @@ def _exists(portal: PortalView, list_id: str) -> bool:
     return True
 
 
-def _fields_of(mapping: Mapping) -> Any:
-    return _fields({"lead": mapping.field_of("Lead"), "contact": mapping.field_of("Contact")})
-
-
-def _fields(entry: dict[str, Any]) -> Any:
-    lead, contact = entry["lead"], entry["contact"]
-    return lead if lead == contact else "; ".join(f"{name}: {value}" for name, value in (("Lead", lead), ("Contact", contact)) if value)
-
-
-def setting_rows(answer: Answer, policy: Policy) -> list[dict[str, Any]]:
-    """What the policy says beside what the data say, a row a setting: the columns of `portal_setting`, all values as text."""
-    known = {one.hubspot: one for one in policy.mapped}
-    rows = [
-        {"setting": name, "configured": getattr(policy.policy, name), "found": knob["value"], "certain": knob["certain"], "cases": knob}
-        for name, knob in answer.knobs.items()
-    ]
-    for entry in answer.mapping:
-        mapping = known.get(entry["hubspot"])
-        fields = {"configured": mapping and _fields_of(mapping), "found": _fields(entry), "certain": entry["certain"]}
-        rule = {"configured": mapping and mapping.rule, "found": entry["rule"], "certain": entry["rule"] is not None}
-        pairs = {"cases_for": entry["equal"], "cases_against": entry["pairs"] - entry["equal"]}
-        rows += [{"setting": f"mapping.{entry['hubspot']}", **fields, "cases": pairs}, {"setting": f"mapping.{entry['hubspot']}.rule", **rule, "cases": entry}]
-    return [
-        {
-            "setting": row["setting"], "configured": None if row["configured"] is None else str(row["configured"]),
-            "found": None if row["found"] is None else str(row["found"]), "certain": bool(row["certain"]), "cases_for": row["cases"]["cases_for"],
-            "cases_against": row["cases"]["cases_against"],
-        }
-        for row in rows
-    ]  # fmt: skip
-
-
 # ── the policy file ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _proposed(answer: Answer, before: str, policy: Policy | None) -> str:
     """The policy file as it should be: what is certain, and all that was not refuted."""
-    assert answer.found is not None and answer.org is not None and answer.portal is not None
+    assert answer.told is not None and answer.org is not None and answer.portal is not None
     known = policy or Policy()
     text = before if policy is not None else TEMPLATE.read_text("utf-8")
     knobs: dict[str, tuple[Any, str]] = {}
-    for name, knob in answer.knobs.items():
+    for name, knob in answer.told.knobs.items():
         configured = getattr(known.policy, name)
         if knob["certain"] and (long_id(configured) if name == "integration_user_id" and configured else configured) != knob["value"]:
             knobs[name] = (knob["value"], f"{knob['cases_for']:,} cases for, {knob['cases_against']:,} against")
@@ -295,7 +151,7 @@ def _proposed(answer: Answer, before: str, policy: Policy | None) -> str:
     removed = [one["setting"] for one in answer.contradictions if one["setting"] == "inclusion_list_id"]
     entries = None
     if policy is None or any(one["setting"].startswith("mapping.") for one in answer.contradictions):
-        entries = _entries(answer, known, answer.found, answer.org, answer.portal)
+        entries = _entries(answer.told, known, answer.org, answer.portal)
         if known.policy.mapping_defaults:
             knobs["mapping_defaults"] = (False, "the list stands above, in full")
     after = rewritten(text, knobs, removed, entries)
@@ -303,17 +159,17 @@ def _proposed(answer: Answer, before: str, policy: Policy | None) -> str:
     return after
 
 
-def _entries(answer: Answer, policy: Policy, found: Discovery, org: OrgView, portal: PortalView) -> list[Entry]:
+def _entries(told: Told, policy: Policy, org: OrgView, portal: PortalView) -> list[Entry]:
     """Every mapped field: as it was found, where that is certain; else as it is, where it was not refuted."""
     entries: list[Entry] = []
-    said = {entry["hubspot"]: entry for entry in answer.mapping if entry["certain"] and entry["hubspot"] not in NEVER_COMPARED}
-    sides = _sure_sides(found, answer)
+    said = {entry["hubspot"]: entry for entry in told.mapping if entry["certain"] and entry["hubspot"] not in NEVER_COMPARED}
+    sides = sure_sides(told)
     configured = {one.hubspot: one for one in policy.mapped}
     for name in dict.fromkeys([*configured, *said]):
         entry, kept = said.get(name), configured.get(name)
         if entry is None:
             assert kept is not None
-            if not _is_refuted(answer, found, name) and (existing := _existing(kept, policy, org, portal)) is not None:
+            if not is_refuted(told, name) and (existing := _existing(kept, policy, org, portal)) is not None:
                 entries.append(_entry(existing, "", kept))
             continue
         fields = {
@@ -375,11 +231,12 @@ _KINDS = {
 
 
 def _print(answer: Answer, policy: Policy | None, config: Path) -> None:
-    org, portal, found = answer.org, answer.portal, answer.found
+    org, portal, told = answer.org, answer.portal, answer.told
+    found = told.found if told else None
     if found is not None and found.kind != "native":
         stdout.print(_KINDS[found.kind].format(cases=found.cases), soft_wrap=True)
     _print_access(answer)
-    if found is None or org is None or portal is None or found.kind in ("middleware", "none"):
+    if told is None or found is None or org is None or portal is None or found.kind in ("middleware", "none"):
         return
     if found.kind == "native":
         stdout.print(_KINDS["native"].format(cases=found.cases), soft_wrap=True)
@@ -388,16 +245,16 @@ def _print(answer: Answer, policy: Policy | None, config: Path) -> None:
         stdout.print(f"[yellow]Not seen: {escape(text)}.[/]", soft_wrap=True)
     if found.is_shared:
         stdout.print("[yellow]The integration shares its Salesforce user with a person: who changed a record last proves nothing here.[/]", soft_wrap=True)
-    _print_knobs(answer, policy)
-    _print_mapping(answer, policy)
-    for one in answer.disagreements:
+    _print_knobs(told, policy)
+    _print_mapping(told, policy)
+    for one in told.disagreements:
         stdout.print(f"[yellow]HubSpot's export says {one['file']} for {one['hubspot']}, the data say {one['found']}: the export counts.[/]", soft_wrap=True)
     if answer.contradictions:
         stdout.print(f"\n{config.name} says otherwise than the data:")
         for one in answer.contradictions:
             stdout.print(f"  {escape(one['setting'])}: {escape(str(one['file']))}, found {escape(str(one['found']))}", soft_wrap=True)
-    if answer.unknown:
-        stdout.print(f"\nCannot be told from this sample: {escape(', '.join(answer.unknown))}.", soft_wrap=True)
+    if told.unknown:
+        stdout.print(f"\nCannot be told from this sample: {escape(', '.join(told.unknown))}.", soft_wrap=True)
         stdout.print("Where a rule is not told, Bindwatch assumes prefer_salesforce, HubSpot's default.", soft_wrap=True)
 
 
@@ -428,11 +285,11 @@ def _print_access(answer: Answer) -> None:
             stdout.print(f"[{'red' if needed == 'needed' else 'yellow'}]Missing: {what} ({needed}).[/] For the administrator:\n    {letter}", soft_wrap=True)
 
 
-def _print_knobs(answer: Answer, policy: Policy | None) -> None:
+def _print_knobs(told: Told, policy: Policy | None) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("setting", "found", "for", "against", "bindwatch.toml"):
         table.add_column(name, justify="right" if name in ("for", "against") else "left", no_wrap=True)
-    for name, knob in answer.knobs.items():
+    for name, knob in told.knobs.items():
         candidates = knob.get("candidates")
         found = str(knob["value"]) if knob["certain"] else f"candidates {', '.join(candidates)}" if candidates else "?"
         configured = "" if policy is None else str(getattr(policy.policy, name))
@@ -441,17 +298,17 @@ def _print_knobs(answer: Answer, policy: Policy | None) -> None:
     print_whole(table)
 
 
-def _print_mapping(answer: Answer, policy: Policy | None) -> None:
+def _print_mapping(told: Told, policy: Policy | None) -> None:
     known = {one.hubspot: one for one in policy.mapped} if policy else {}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("property", "Lead", "Contact", "rule", "equal", "of", "for", "against", "bindwatch.toml"):
         table.add_column(name, justify="right" if name in ("equal", "of", "for", "against") else "left", no_wrap=True)
-    for entry in answer.mapping:
+    for entry in told.mapping:
         configured = known.get(entry["hubspot"])
         table.add_row(
             ("" if entry["certain"] else "? ") + entry["hubspot"], entry["lead"] or "–", entry["contact"] or "–", entry["rule"] or "?", f"{entry['equal']:,}",
             f"{entry['pairs']:,}", f"{entry['cases_for']:,}", f"{entry['cases_against']:,}",
-            "" if policy is None else "–" if configured is None else f"{_fields_of(configured)}, {configured.rule}",
+            "" if policy is None else "–" if configured is None else f"{fields_of(configured)}, {configured.rule}",
         )  # fmt: skip
     stdout.print()
     print_whole(table)

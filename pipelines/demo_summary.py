@@ -94,7 +94,7 @@ def print_summary(home: Path, days: int) -> None:
     counts = worklist.query(_COUNTS)
     _print_damage(worklist, days)
     folder = current_folder(home)
-    _print_verdict(counts, read_manifest(folder) if folder else {})
+    _print_verdict(counts, read_manifest(folder) if folder else {}, _told_of_settings(worklist))
     stories = _stories(worklist)
     for number, (about, finding) in enumerate(stories, 1):
         _print_story(worklist, number, about, finding)
@@ -112,7 +112,15 @@ def _print_damage(worklist: Worklist, days: int) -> None:
     )
 
 
-def _print_verdict(counts: Sequence[dict[str, Any]], manifest: dict[str, Any]) -> None:
+def _told_of_settings(worklist: Worklist) -> str:
+    """What the first run's look at the settings says: `bindwatch connect` asks more contacts the same."""
+    (found,) = worklist.query(
+        "select count(*) filter (where certain) as told, count(*) filter (where is_contradiction) as otherwise from published.portal_setting"
+    )
+    return f"Settings: {found['otherwise']:,} of {found['told']:,} differ." if found["otherwise"] else f"Settings: {found['told']:,} confirmed."
+
+
+def _print_verdict(counts: Sequence[dict[str, Any]], manifest: dict[str, Any], settings: str) -> None:
     blocking = sum(count["now"] for count in counts if count["severity"] == "block" and not count["holds"])
     warning = sum(count["now"] for count in counts if count["severity"] == "warn" and not count["holds"])
     holding = sum(count["holds"] for count in counts)
@@ -122,7 +130,7 @@ def _print_verdict(counts: Sequence[dict[str, Any]], manifest: dict[str, Any]) -
     else:
         stdout.print(f"[bold green]PASS[/]  {standing} No accident: more --people have some.")
     if "fields_compared" in manifest:
-        stdout.print(f"      {told_of_comparison(manifest)}")
+        stdout.print(f"      {told_of_comparison(manifest)} {settings}")
     stdout.print()
 
 

@@ -24,6 +24,7 @@ from review.exports import Exports
 from review.guesses import COME_AGAIN_SECONDS
 from review.pages import Pages
 from review.planned import Plans
+from review.portal_settings import PortalSettings
 from review.prefix import Prefix, prefix_of
 from review.site import EMAIL, FOLDER, Settings, Site, local_path
 from review.visitors import Visitors
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/export/planned-merges.csv", exports.planned_merges),
         Route("/export/restore.zip", exports.restore_plan),
         Route("/rules", pages.show_rules),
+        Route("/settings", PortalSettings(site).show),
         Route("/name", visitors.show_name, methods=["GET"]),
         Route("/name", visitors.take_name, methods=["POST"]),
         Route("/language", visitors.take_language, methods=["POST"]),

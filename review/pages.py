@@ -22,6 +22,7 @@ from review.filters import chosen, read_case_filter, read_filter, write_case_fil
 from review.finding import compare, contacts_beside, read_contact, read_jump, same_person, sentences, timeline
 from review.health import Health
 from review.language import Language
+from review.portal_settings import summary
 from review.rules import group_rules, named_rules, read_rules
 from review.run_book import read_steps
 from review.site import FOLDER, PAGE_SIZE, Site, flash, language_of, number_of
@@ -49,7 +50,7 @@ class Pages:
         facts["chart"] = draw_runs(facts["runs"], language)
         today = snapshot.cases.find(CaseFilter({"status": ("open", "acknowledged")}), IN_AN_HOUR)
         return self.site.page(
-            request, "overview.html", snapshot=snapshot, today=today, place_of=place_of, figures=figures(snapshot), **facts
+            request, "overview.html", snapshot=snapshot, today=today, place_of=place_of, figures=figures(snapshot), settings=summary(snapshot), **facts
         )  # fmt: skip
 
     def show_cases(self, request: Request) -> Response:

@@ -43,6 +43,14 @@ MAPPING_RULE = {
     "none": N_("do not sync"),
 }  # fmt: skip
 MAPPING_RULE_NUMBER = {"always_salesforce": 24, "prefer_salesforce": 25, "two_way": 26, "none": 27}
+SETTING = {
+    "first_sync": N_("Which of several records a first sync takes"), "follow_up": N_("Whether the binding follows the record updated last"),
+    "recency": N_("Which stamp counts as updated last"), "integration_user_id": N_("Salesforce user that the integration writes as"),
+    "create_object": N_("What it creates for a contact without a match"), "on_lead_deleted": N_("The contact, when its Lead is deleted"),
+    "on_contact_deleted": N_("The contact, when its Salesforce Contact is deleted"), "secondary_email_matches": N_("Whether additional e-mails match"),
+    "blank_on_switch": N_("A value in HubSpot, when the new record has none"), "opt_out": N_("Whether an opt-out stays for good"),
+    "inclusion_list_id": N_("Inclusion list"),
+}  # fmt: skip
 EFFECT = {
     "overwrite": N_("this value would win"),
     "clear": N_("HubSpot's value would be cleared"),

@@ -24,6 +24,7 @@ def as_it_stays(lines: list[str]) -> None:
     assert len(lines) <= 40, "\n".join(lines)
     text = "\n".join(lines)
     assert re.search(r"^FAIL  \d+ findings? blocks?, \d+ warn; \d+ of \d+ checks hold\. Red is right here\.$", text, re.MULTILINE), text
+    assert re.search(r"^      Compared: \d+ fields, .* Settings: \d+ confirmed\.$", text, re.MULTILINE), text
     assert re.search(r'Taken: \w+ ("[^"]+"|empty) is now ("[^"]+"|empty)', " ".join(text.split())), text
     assert re.search(r"^before +now  findings of which kind", text, re.MULTILINE), text
     for beginning in (*STORIES, *NEXT):

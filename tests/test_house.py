@@ -32,8 +32,8 @@ MAY_LOAD = {
     "assets.models": "assets",
     "assets.published": "assets",
     "assets.connect": "assets assets.pull assets.warehouse assets.models",
-    "assets.dagster": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published",
-    "expectations": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.dagster",
+    "assets.dagster": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.connect",
+    "expectations": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.connect assets.dagster",
     "pipelines": "assets assets.pull assets.warehouse assets.ingest assets.models assets.published assets.connect assets.dagster expectations review",
     "review": "assets assets.published",
     "sandbox": "",
@@ -66,6 +66,7 @@ CONTRACT = {
     "merge_event": "loser_id winner_id survivor_id object_type merged_at hubspot_contact_id loser_was_bound outcome",
     "merge_advice": "email hubspot_contact_id step action master_id loser_id reason",
     "prediction_score": "policy source predictions hits ambiguous hit_rate low high",
+    "portal_setting": "setting configured found certain cases_for cases_against",
     "finding": "fingerprint suite check_name severity basis hubspot_contact_id salesforce_id rival_ids email reason fields_at_risk action blast_radius status "
     "owner waived_until first_seen_at last_seen_at resolved_at hubspot_url salesforce_url",
 }

@@ -25,6 +25,7 @@ from assets.warehouse.policy_tables import write_policy
 
 log = logging.getLogger("bindwatch.pull")
 _SQL = Path(__file__).parent / "sql"
+_FEW = 200  # contacts
 Row = dict[str, Any]
 
 
@@ -43,6 +44,7 @@ class Discovery:
     carried: set[str] = field(default_factory=set)  # properties of which some value may have come to Salesforce by the integration
     unmatched: list[str] = field(default_factory=list)  # properties that the integration writes, and no field fits
     is_shared: bool = False  # somebody works as the integration user
+    is_refused: bool = False  # the org did not show all fields of the records: what was not seen there may be mapped all the same
     contacts: int = 0
     pairs: int = 0
     known_lists: list[str] | None = None  # ids of all lists that could be read; None: nobody tells
@@ -64,6 +66,8 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
     """Finds out how the portal is set up. as_of: what the CRMs' clocks say."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false")
+        if sample.contacts <= _FEW:
+            connection.execute("set threads = 1")  # half the time: there is little to share out
         prepare(connection)
         write_policy(connection, Policy(), "https://org", [])
         begin_run(connection, "sample", datetime.now(UTC))
@@ -74,7 +78,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         for name in ("1_sample", "2_integration"):
             _run(connection, name)
         ((kind, cases),) = connection.execute("select kind, cases from found.integration").fetchall()
-        found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen))
+        found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen), is_refused=sample.is_refused)
         found.known_lists = None if sample.lists is None else [one["id"] for one in sample.lists]
         if kind in ("middleware", "none"):
             return found

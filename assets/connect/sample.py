@@ -42,7 +42,7 @@ _PREFIXES: dict[str, ObjectType] = {"00Q": "Lead", "003": "Contact"}
 class Sample:
     """What was read. folder: the pages; described: of Salesforce, the fields by object and API name, of related records as Account.Name; properties: as HubSpot
     describes them; lists: those that may be the inclusion list, each with how many of its members were read, None where nobody tells which lists there are;
-    not_seen: in words.
+    not_seen: in words; is_refused: the org said no to fields of the records themselves.
     """
 
     folder: Path
@@ -52,6 +52,7 @@ class Sample:
     bound: dict[str, int] = field(default_factory=dict)  # live contacts that carry an id, by object
     lists: list[dict[str, Any]] | None = None
     not_seen: list[str] = field(default_factory=list)
+    is_refused: bool = False
     _pages: int = 0
 
     def keep(self, kind: str, page: bytes) -> None:
@@ -225,6 +226,7 @@ class Sampler:
         for group, size in zip(groups, per_query, strict=True):
             for lot in _lots(ids, size):
                 if not self._keep(name, group, f"Id IN ({_literals(lot)})"):
+                    self.sample.is_refused = True
                     self.sample.not_seen.append(f"the fields {', '.join(group[:5])} … of {name}")
                     break
 

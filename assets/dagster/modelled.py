@@ -44,7 +44,7 @@ from assets.warehouse.watermark import loaded_pulls
 _GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}  # core has one for each subject: 4_core_people
 PULLED = [
     "raw.salesforce_lead", "raw.salesforce_contact", "raw.salesforce_user", "raw.salesforce_field_history", "raw.hubspot_contact", "raw.hubspot_owner",
-    "raw.hubspot_property_version", "raw.hubspot_history_read",
+    "raw.hubspot_property_version", "raw.hubspot_history_read", "raw.portal_setting",
 ]  # fmt: skip
 OWNERS = ["team:data-quality"]
 SNAPSHOT = key("published.snapshot")

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from assets.connect.look import take_look
 from assets.dagster.keys import key, named
 from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
@@ -18,6 +20,7 @@ from assets.progress import doing
 from assets.pull.landing import LandedPull
 from assets.sql import count_rows
 from assets.warehouse.coverage import read_coverage
+from assets.warehouse.portal_look import is_look_due, note_look, note_no_look
 
 SOURCES = [
     dg.AssetSpec(key("salesforce.Lead"), group_name=named("1_crm"), kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
@@ -114,16 +117,28 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
             description="One row: a contact whose history of mapped properties was read, because its binding changed or its e-mail has several records in "
             "Salesforce. Read when both CRMs were pulled; the entries are in raw/hubspot_property_version.",
         ),
+        _spec("portal_setting", "salesforce.Lead salesforce.Contact hubspot.contact", "One row: a setting of the policy, and what a small sample says of it. "
+              "Asked for by full runs alone.", is_extra=True),
     ],
 )  # fmt: skip
 def mapped_histories(context: dg.AssetExecutionContext, config: PullOptions, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
-    """Pulls the history of mapped properties where it is needed and was not read since the contact changed, and of Salesforce's fields likewise."""
+    """Pulls the history of mapped properties where it is needed and was not read since the contact changed, and of Salesforce's fields likewise. A full run
+    asks both CRMs how the portal is set up, too.
+    """
     with _portal(context, config, session) as (crms, ingest):
         pulls = ingest_histories(crms.portal, ingest, crms.properties)
         yield _result(ingest.connection, "raw.hubspot_property_version", read_coverage(ingest.connection)["hubspot"])
         yield _result(ingest.connection, "raw.hubspot_history_read", _covered(ingest.connection, pulls))
         changes = ingest_field_history(crms.org, ingest, crms.fields)
         yield _result(ingest.connection, "raw.salesforce_field_history", _covered(ingest.connection, changes))
+        if is_look_due(ingest.connection):
+            doing("the settings were being looked at")
+            look = take_look(crms.org, crms.portal, ingest.policy)
+            if look.problem is None:
+                note_look(ingest.connection, look.taken_at, look.kind, look.contacts, [asdict(one) for one in look.settings])
+            else:
+                note_no_look(ingest.connection, look.source, look.problem)
+        yield _result(ingest.connection, "raw.portal_setting", [])
 
 
 @contextmanager

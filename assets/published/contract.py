@@ -26,6 +26,7 @@ TABLES = {
     "policy_variant": "core.policy_variant",
     "policy_prediction": "core.policy_prediction",
     "prediction_score": "core.prediction_score",
+    "portal_setting": "core.portal_setting",
     "finding": "review.finding",
     "person_case": "review.person_case",
     "finding_event": "review.finding_event",

@@ -64,6 +64,9 @@ select * from policy_prediction where not is_hit limit 20;
 -- prediction_score: Which policy describes this portal best?
 select policy, source, predictions, hits, hit_rate, low, high from prediction_score order by low desc nulls last;
 
+-- portal_setting: Where does the portal work otherwise than the policy says, and how sure is that?
+select setting, configured, found, cases_for, cases_against, is_repeated from portal_setting where is_contradiction order by position;
+
 -- finding: What is to be done first?
 select check_name, urgency, deadline_at, hubspot_contact_id, reason, action from finding
 where status in ('open', 'acknowledged')

@@ -30,13 +30,8 @@ with holding as (
     group by hubspot_contact_id, property
 ),
 kept_by_others as (
-    select count(*) >= 20 and count(*) filter (where source_type not in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION')) > count(*) / 2 as is_so
-    from (
-        select hubspot_contact_id, max_by(source_type, changed_at) as source_type
-        from holding
-        where value <> '' and hubspot_contact_id in (select contact_id from core.hubspot_contact where state = 'live')
-        group by hubspot_contact_id
-    )
+    -- as not_native has it
+    select coalesce(sum(contacts) >= 20 and sum(contacts) filter (where not is_native) > sum(contacts) / 2, false) as is_so from core.id_source
 ),
 written as (
     select

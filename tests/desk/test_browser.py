@@ -36,7 +36,19 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATHS = ("/", "/cases", "/cases?urgency=later&sort=-name", "/findings", "/findings?status=all&text=share", "/plans", "/damage", "/rules", "/name", "/nothing")
+PATHS = (
+    "/",
+    "/cases",
+    "/cases?urgency=later&sort=-name",
+    "/findings",
+    "/findings?status=all&text=share",
+    "/plans",
+    "/damage",
+    "/settings",
+    "/rules",
+    "/name",
+    "/nothing",
+)
 
 
 @pytest.fixture(scope="module")

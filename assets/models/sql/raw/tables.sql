@@ -172,6 +172,20 @@ create table if not exists main.accepted_record (
     accepted_at timestamp not null, accepted_by varchar not null
 );
 
+-- One row: a run that asked both CRMs how the portal is set up. Kept: the one that is going on, and the last two proven ones before it.
+create table if not exists raw.portal_look (
+    run_id varchar not null, taken_at timestamp not null,
+    kind varchar not null,          -- native, middleware, none, unknown: who keeps this portal, as the sample says
+    contacts bigint not null        -- that were read
+);
+
+-- One row: a setting in such a look, in words: as the policy had it then, and as the data show it.
+create table if not exists raw.portal_setting (
+    run_id varchar not null, position bigint not null, setting varchar not null, configured varchar, found varchar, certain boolean not null,
+    cases_for bigint not null, cases_against bigint not null,
+    is_contradiction boolean not null   -- what was found is certain, and the policy has it otherwise
+);
+
 -- One row: a guarded run that ended with a verdict.
 create table if not exists main.run (
     run_id varchar primary key, started_at timestamp not null, finished_at timestamp not null,

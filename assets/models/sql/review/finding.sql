@@ -123,7 +123,7 @@ timed as (
         case
             when is_of_switch and is_predicted then 'now'
             when deadline_at between run_clock.as_of and run_clock.as_of + interval 24 hour then 'now'
-            when check_name = 'deletion_setting_dangerous' and is_deleting then 'now'
+            when check_name = 'not_native' or (check_name = 'deletion_setting_dangerous' and is_deleting) then 'now'
             when deadline_at between run_clock.as_of and run_clock.as_of + interval 15 day or harm = 'mixed_people' or was_edited_lately then 'soon'
             else 'later'
         end as urgency
