@@ -131,6 +131,10 @@ class Handler(BaseHTTPRequestHandler):
         elif self._may_answer():
             if "/properties/" in url.path:
                 self._json({"results": [{"name": name} for name in PROPERTIES]})
+            elif "/account-info/" in url.path:
+                self._json({"portalId": 1})
+            elif "/owners" in url.path:
+                self._json({"results": []})
             else:
                 self._list(asked)
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.dagster.certified_binding import red
 from assets.dagster.keys import VERDICT_TAG, key
 from assets.dagster.modelled import PULLED
 from assets.dagster.session import Session, is_guarded
 from assets.moments import utc_text
 from assets.policy import Policy, masked_email
 from assets.progress import doing
-from assets.published.publish import publish_verdict, read_certificate
+from assets.published.publish import publish_verdict
 from assets.verdict import Verdict
 from assets.warehouse.damage import note_end_of_run
 from assets.warehouse.ledger import (
@@ -96,9 +97,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
             description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False
         )
     if verdict != "pass":
-        certificate = read_certificate(session.warehouse.home)
-        kept = f"The bindings certified at {certificate['certified_at'][:16]}Z stay." if certificate else "No bindings were ever certified."
-        raise dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}. {kept}", allow_retries=False)
+        raise red(verdict, violated, session.warehouse.home)
 
 
 def judge(outcomes: list[Outcome]) -> Verdict:

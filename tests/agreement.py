@@ -113,13 +113,22 @@ class Pulled:
         prepare(self.connection)
         self.connection.executemany("insert into raw.salesforce_field values (?, ?, ?, ?, null)", _described_fields())
         self.connection.executemany("insert into raw.hubspot_property values (?, ?, ?, null)", _described_properties())
-        self.pull_no = 0
+        self.pull_no = self.run_no = 0
 
     def pull(self, worlds: Sequence[World], at: datetime) -> "Pulled":
         """Loads what an integration user sees of each world, builds every model, and ends the run."""
-        run_id = f"run {self.pull_no // 3 + 1}"
+        self.load(worlds, at)
+        write_policy(self.connection, self.policy, "https://org.example", [check.as_row for check in self.checks])
+        build_models(self.connection, self.checks)
+        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
+        return self
+
+    def load(self, worlds: Sequence[World], at: datetime) -> None:
+        """Begins a run, and loads what an integration user sees of each world. No world: the pulls bring nothing."""
+        self.run_no += 1
+        run_id = f"run {self.run_no}"
         begin_run(self.connection, run_id, at)
-        for source, name in (("salesforce", "Lead"), ("salesforce", "Contact"), ("hubspot", "contact")):
+        for source, name in (("salesforce", "Lead"), ("salesforce", "Contact"), ("hubspot", "contact"), ("hubspot", "contact_archived")):
             self.pull_no += 1
             self.connection.execute(
                 """insert into raw.pull by name select
@@ -127,6 +136,8 @@ class Pulled:
                     $at as started_at, $at as finished_at, $at as watermark_to, 1 as landed_rows, 1 as new_versions, true as complete""",
                 {"no": self.pull_no, "run": run_id, "source": source, "object": name, "at": at.replace(tzinfo=None)},
             )
+        if not worlds:
+            return
         for pull_no, object_type in enumerate(("Lead", "Contact"), self.pull_no - 2):
             rows = [_record_row(world, r) for world in worlds for r in world.records.values() if r.type == object_type and r.is_visible]
             self._insert(f"raw.salesforce_{object_type.lower()}", [row | {"pull_no": pull_no} for row in rows])
@@ -140,10 +151,6 @@ class Pulled:
             self._insert("raw.salesforce_history_read", [{"record_id": record.id, "object_type": record.type} for record in seen])
         self.connection.execute("delete from raw.hubspot_list_member")
         self._insert("raw.hubspot_list_member", [{"contact_id": member} for world in worlds for member in world.lists.get(LIST, [])])
-        write_policy(self.connection, self.policy, "https://org.example", [check.as_row for check in self.checks])
-        build_models(self.connection, self.checks)
-        close_run(self.connection, summarise_run(self.connection, "fail", [], []))
-        return self
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         relation = self.connection.execute(f"from {table}")

@@ -1,16 +1,21 @@
 """The table that other systems may trust: who is bound to what, written only when every blocking check holds."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import duckdb
 
 from assets.dagster.keys import JOB, key, named
 from assets.dagster.session import Session
 from assets.files import sealed, share_like_parent, sync_file, write_whole
 from assets.moments import utc_text
 from assets.progress import doing
-from assets.published.publish import describe_file, publish_verdict
+from assets.published.publish import describe_file, publish_verdict, read_certificate
+from assets.verdict import Verdict
 
 
 @dg.asset(
@@ -28,31 +33,44 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
     In $BINDWATCH_HOME/certified/binding.parquet, with the run and the time it was certified in each row; certificate.json beside it says the
     same of the whole file. The published manifest and the verdict in the terminal say how old it is.
     """
-    folder = session.warehouse.home / "certified"
     with session.step(context) as connection:
         doing("the certified bindings were being written")
-        folder.mkdir(exist_ok=True)
-        green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [context.run_id]).fetchone()
-        if green is None:
-            raise dg.Failure(f"Bindings are certified by a guarded run whose gate is green. Start the job {JOB}.", allow_retries=False)
-        temporary = folder / ".binding.parquet"
-        connection.execute(
-            """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
-                      from core.binding as binding, main.run as run where run.run_id = ? and not binding.rests_on_set_aside)
-                to ? (format parquet, compression zstd)""",
-            [context.run_id, str(temporary)],
-        )
-        certificate = {"run_id": context.run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
-        sync_file(temporary)
-        share_like_parent(temporary)
-        temporary.replace(folder / "binding.parquet")
-        write_whole(folder / "certificate.json", json.dumps(sealed(certificate)))
-        share_like_parent(folder / "certificate.json")
-        publish_verdict(connection, session.warehouse.home, {}, {})
+        certificate = certify(connection, session.warehouse.home, context.run_id)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": certificate["rows"],
-            "path": dg.MetadataValue.path(str(folder / "binding.parquet")),
+            "path": dg.MetadataValue.path(str(session.warehouse.home / "certified" / "binding.parquet")),
             "certified at": certificate["certified_at"],
         }
     )
+
+
+def certify(connection: duckdb.DuckDBPyConnection, home: Path, run_id: str) -> dict[str, Any]:
+    """Writes the certified bindings, and says so in the published manifest. Returns the certificate. Raises dg.Failure when the run is not green."""
+    folder = home / "certified"
+    folder.mkdir(exist_ok=True)
+    green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [run_id]).fetchone()
+    if green is None:
+        raise dg.Failure(f"Bindings are certified by a guarded run whose gate is green. Start the job {JOB}.", allow_retries=False)
+    temporary = folder / ".binding.parquet"
+    connection.execute(
+        """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
+                  from core.binding as binding, main.run as run where run.run_id = ? and not binding.rests_on_set_aside)
+            to ? (format parquet, compression zstd)""",
+        [run_id, str(temporary)],
+    )
+    certificate = {"run_id": run_id, "certified_at": utc_text(green[0]), **describe_file(connection, temporary)}
+    sync_file(temporary)
+    share_like_parent(temporary)
+    temporary.replace(folder / "binding.parquet")
+    write_whole(folder / "certificate.json", json.dumps(sealed(certificate)))
+    share_like_parent(folder / "certificate.json")
+    publish_verdict(connection, home, {}, {})
+    return certificate
+
+
+def red(verdict: Verdict, violated: Sequence[str], home: Path) -> dg.Failure:
+    """How a run ends whose gate is not green: with which checks, and what is certified still."""
+    certificate = read_certificate(home)
+    kept = f"The bindings certified at {certificate['certified_at'][:16]}Z stay." if certificate else "No bindings were ever certified."
+    return dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}. {kept}", allow_retries=False)

@@ -4,6 +4,7 @@ Descriptions, dependencies, columns and column lineage are read from the SQL fil
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -13,33 +14,43 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from assets.dagster.keys import key, named
+from assets.dagster.certified_binding import certify, red
+from assets.dagster.keys import VERDICT_TAG, key, named
 from assets.dagster.session import Session, is_guarded
 from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.models.build import BuiltTable, build_models, describe_tables
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.models.stale import forget, last_build, stand
 from assets.moments import utc_text
 from assets.progress import doing
+from assets.published.contract import TABLES
 from assets.published.decisions import DecisionStore, note_decisions, write_decisions
 from assets.published.merge_plan import load_merge_plans
 from assets.published.publish import publish_tables, publish_verdict
-from assets.published.snapshot import read_manifest
+from assets.published.snapshot import current_folder, parse_manifest, read_manifest
 from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
+from assets.warehouse.damage import note_end_of_run
 from assets.warehouse.file import Warehouse
 from assets.warehouse.identity import name_home, read_identity
 from assets.warehouse.ledger import (
     RunRecord,
+    close_run,
     count_allowed_switches,
     describe_comparison,
+    last_judgement,
     list_text_fallbacks,
     machine_ahead,
     memory_with,
+    note_unchanged,
+    read_baseline,
     set_baseline,
     summarise_run,
 )
 from assets.warehouse.policy_tables import write_policy
-from assets.warehouse.watermark import loaded_pulls
+from assets.warehouse.watermark import has_compared_ids, loaded_pulls
+
+log = logging.getLogger("bindwatch.models")
 
 _GROUPS = {"staging": "3_staging", "core": "4_core", "review": "5_review"}  # core has one for each subject: 4_core_people
 PULLED = [
@@ -56,7 +67,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
     known = {file.table for file in files} | set(PULLED)
     specs = [
         dg.AssetSpec(key("raw.pull"), deps=[key(table) for table in PULLED], group_name=named("2_raw"), kinds={"duckdb"},
-                     description="One row: a pull. From which stamp to which, how many rows, complete or not."),
+                     description="One row: a pull. From which stamp to which, how many rows, complete or not.", skippable=True),
         *(_spec(file, _reads(file, checks) & known) for file in files),
         dg.AssetSpec(
             SNAPSHOT,
@@ -71,7 +82,8 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
 
     @dg.multi_asset(name="models", specs=specs)
     def models(context: dg.AssetExecutionContext, session: dg.ResourceParam[Session]) -> Iterator[dg.MaterializeResult[None]]:
-        """Builds every SQL table from raw, runs every check, and publishes the snapshot.
+        """Builds every SQL table from raw that is not as it was, runs every check, and publishes the snapshot. Where nothing changed and nothing is due, it
+        judges and ends the run: gate and certified_binding have nothing to do then.
 
         Alone, without the pull before and the gate after, it proves nothing: then the last proof stays published, verdict and tables.
         """
@@ -87,24 +99,71 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
                 note_decisions(connection, len(decisions))
             write_decisions(connection, decisions)
             load_merge_plans(connection, session.warehouse.home)
-            seconds = build_models(connection, checks)
             home = session.warehouse.home
+            standing = stand(connection, checks, everything=not guarded or has_compared_ids(connection))
+            former = _built_by(home) if guarded else None
+            is_current = former is not None and former["run_id"] == last_build(connection)  # what is published is what stands in the warehouse
+            if standing.because is None and is_current and former is not None:
+                note_unchanged(connection)
+                session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
+                record = _judge_unchanged(connection, home, former)
+                context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: record.verdict})
+                if record.verdict == "fail":
+                    raise red(record.verdict, record.checks_violated, home)
+                certify(connection, home, context.run_id)
+                return
+            seconds = build_models(connection, checks, standing=standing)
             doing("the snapshot was being published")
             if guarded:
                 record = summarise_run(connection, "unproven", [], [])
-                publish_tables(connection, home, memory_with(record), _manifest(connection, record))
+                built = {"run_id": record.run_id, "as_of": utc_text(record.as_of), "tables": len(seconds), "because": standing.because, "seen_until": None}
+                publish_tables(connection, home, memory_with(record), {**_manifest(connection, record), "built": built}, standing.fresh if is_current else ())
             else:
+                forget(connection)
                 rebuilt = _note_rebuild(connection, home, context.run_id)
             doing("what was built was being told to Dagster")
             session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
             yield dg.MaterializeResult(asset_key=key("raw.pull"), metadata={"dagster/row_count": count_rows(connection, "raw.pull"), **rebuilt})
             lineage = _cached_lineage(session.warehouse, files, lambda: read_schema(connection))
-            for table in describe_tables(connection, seconds):
+            for table in describe_tables(connection, {file.table: seconds.get(file.table) for file in files}):
                 yield _result(table, next(file for file in files if file.table == table.table), lineage.get(table.table, {}), rebuilt)
             if guarded:
                 yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})
 
     return models
+
+
+def _built_by(home: Path) -> dict[str, Any] | None:
+    """Of the run that built what is published: run_id, as_of. None where nothing is published that could stay."""
+    folder = current_folder(home)
+    manifest = parse_manifest(folder) if folder else None
+    is_whole = folder is not None and all((folder / f"{name}.parquet").exists() for name in TABLES)
+    return manifest.get("built") if manifest and is_whole else None
+
+
+def _judge_unchanged(connection: duckdb.DuckDBPyConnection, home: Path, built: dict[str, Any]) -> RunRecord:
+    """Ends a run to which nothing is new: the tables are those that the last proven run judged, so its judgement holds (docs/decisions/0040). What speaks of
+    this run itself, its pulls and its clocks, was asked anew.
+    """
+    doing("the verdict was being published")
+    verdict, checks = last_judgement(connection)
+    violated = [check.check_name for check in checks if check.state == "violated" and check.severity == "block"]
+    record = summarise_run(connection, verdict, violated, [])
+    said = {
+        **_manifest(connection, record), "verdict": verdict, "finished_at": utc_text(record.finished_at),
+        "built": {**built, "seen_until": utc_text(record.as_of)},
+        "checks": [
+            {"suite": check.suite, "check": check.check_name, "state": check.state, "severity": check.severity, "findings": check.findings, "findings_new": 0,
+             "problem": None}
+            for check in checks
+        ],
+        "waivers_lapsed": {"date": 0, "facts": 0}, "old_jumps": 0, "baseline": read_baseline(connection),
+    }  # fmt: skip
+    publish_verdict(connection, home, memory_with(record, checks), said)
+    close_run(connection, record, checks, is_unchanged=True)
+    note_end_of_run(home)
+    log.info("Nothing changed since %s UTC, and nothing is due: the tables stay as they are", built["as_of"][:16].replace("T", " "))
+    return record
 
 
 def _name_decisions(connection: duckdb.DuckDBPyConnection, store: DecisionStore) -> None:
@@ -126,7 +185,7 @@ def _spec(file: SqlFile, reads: set[str]) -> dg.AssetSpec:
     return dg.AssetSpec(
         key(file.table), deps=[key(table) for table in sorted(reads)], group_name=named("_".join(filter(None, (_GROUPS[layer], file.subject)))),
         kinds={"duckdb", "sql"}, description=file.description, code_version=sha256(file.text.encode()).hexdigest()[:12], owners=OWNERS,
-        tags={"layer": layer, **({"subject": file.subject} if file.subject else {})},
+        tags={"layer": layer, **({"subject": file.subject} if file.subject else {})}, skippable=True,  # where nothing changed, nothing is built
     )  # fmt: skip
 
 
@@ -168,7 +227,7 @@ def _result(table: BuiltTable, file: SqlFile, lineage: dict[str, list[list[str]]
             "dagster/table_name": table.table,
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps),
-            "seconds": round(table.seconds, 3),
+            **({"seconds": round(table.seconds, 3)} if table.seconds is not None else {"unchanged": True}),
             **rebuilt,
         },
     )

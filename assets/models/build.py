@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.models.stale import Standing
 from assets.problems import UnexpectedProblem, said
 from assets.progress import counted, told_to_end
 from assets.sql import SQL_FOLDER, transaction
@@ -20,13 +21,13 @@ log = logging.getLogger("bindwatch.models")
 @dataclass(frozen=True)
 class BuiltTable:
     """A table after its build: how many rows (None for a view, which nobody has read yet), which columns (name to type), how long it took in
-    seconds.
+    seconds (None where it stayed as it was).
     """
 
     table: str
     rows: int | None
     columns: dict[str, str]
-    seconds: float
+    seconds: float | None
 
 
 def build_models(
@@ -35,11 +36,12 @@ def build_models(
     sql_folder: Path = SQL_FOLDER,
     until: Iterable[str] | None = None,
     without: Collection[str] = (),
+    standing: Standing | None = None,
 ) -> dict[str, float]:
     """Rebuilds staging, core and review from raw, and runs every check into review.violation.
 
-    until: build these tables and what they read, and nothing else; without: those that are there already. Returns the tables in build order, and
-    how many seconds each took. An error in a file rolls everything back and is raised with the file's name.
+    until: build these tables and what they read, and nothing else; without: those that are there already; standing: build what is stale, and remember it.
+    Returns the tables in build order, and how many seconds each took. An error in a file rolls everything back and is raised with the file's name.
     """
     seconds: dict[str, float] = {}
     with transaction(connection):
@@ -47,7 +49,8 @@ def build_models(
         # (docs/decisions/0009).
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
-        files = [file for file in model_files(sql_folder, checks, until) if file.table not in without]
+        fresh = {*without, *(standing.fresh if standing else ())}
+        files = [file for file in model_files(sql_folder, checks, until) if file.table not in fresh]
         for number, file in enumerate(files, 1):
             counted("table", number, len(files))
             started = time.perf_counter()
@@ -58,6 +61,8 @@ def build_models(
                     named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
                     _execute(connection, check, f"insert into review.violation by name {named}")
             seconds[file.table] = time.perf_counter() - started
+        if standing:
+            standing.note(connection, seconds.keys())
     log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))
     connection.execute("reset disabled_compression_methods")
     return seconds
@@ -79,8 +84,10 @@ def _parsed(statement: str) -> duckdb.Statement:
     return parsed
 
 
-def describe_tables(connection: duckdb.DuckDBPyConnection, seconds: dict[str, float]) -> list[BuiltTable]:
-    """What build_models built, in that order. Asked in one query each: to describe and to count each table alone takes as long as to build an empty one."""
+def describe_tables(connection: duckdb.DuckDBPyConnection, seconds: Mapping[str, float | None]) -> list[BuiltTable]:
+    """What build_models built or left as it was, in that order. Asked in one query each: to describe and to count each table alone takes as long as to build
+    an empty one.
+    """
     columns: dict[str, dict[str, str]] = {}
     for table, name, kind in connection.execute(
         "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns() where not internal order by column_index"

@@ -8,6 +8,9 @@
 
 A check is a bare query under expectations/<suite>/; its header carries `severity:`, `basis:`, `harm:` (what it does to people, in the words of
 main.harm_rank) and `on:` (the table it speaks about); `about: switch` marks a check of what an edit of a rival would do.
+
+What compares with now, or with what former runs left, says from when on it may be another although nothing came (assets/models/stale.py):
+`due:` and a query for that moment (too early costs a build, too late is a fault); `always`; or `never` and why.
 """
 
 import re
@@ -63,7 +66,16 @@ class SqlFile:
 
     @cached_property
     def entries(self) -> dict[str, list[str]]:
-        """`name: text` lines of the header, continuation lines joined."""
+        """`name: text` lines of the header but `due:`, continuation lines joined."""
+        return {name: texts for name, texts in self._entries.items() if name != "due"}
+
+    @property
+    def due(self) -> list[str]:
+        """`always`, `never, …`, or queries for the moment from which on it may be another."""
+        return self._entries.get("due", [])
+
+    @cached_property
+    def _entries(self) -> dict[str, list[str]]:
         entries: dict[str, list[str]] = {}
         name = None
         for line in self.header:
@@ -151,7 +163,7 @@ class CheckFile(SqlFile):
 
     @cached_property
     def _all_paragraphs(self) -> list[str]:
-        text = "\n".join(line for line in self.header if line and not _ENTRY.match(line))
+        text = "\n".join(line for line in self.header if line and not _ENTRY.match(line) and not line.startswith("  "))
         title, _, rest = text.partition("\n")
         return [title, *(part.replace("\n", " ") for part in re.split(rf"\n(?={_PARTS})", rest))]
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -22,18 +22,29 @@ _INTERNAL_COLUMNS = {"pull_no"}
 _KEEP = 3
 
 
-def publish_tables(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], manifest: dict[str, Any]) -> Path:
+def publish_tables(
+    connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], manifest: dict[str, Any], unchanged: Collection[str] = ()
+) -> Path:
     """Writes every table to a new snapshot and makes it the current one. Returns its folder.
 
-    memory: queries for `run` and `check_run`; manifest: what else the manifest says (run id, times, verdict, coverage).
+    memory: queries for `run` and `check_run`; manifest: what else the manifest says (run id, times, verdict, coverage); unchanged: tables of the warehouse
+    that are in the current snapshot as they are now: their files stay, as hard links.
     """
     folder = _new_folder(home)
+    current = current_folder(home) if unchanged else None
+    former = parse_manifest(current) if current else None
+    known: dict[str, dict[str, Any]] = {}
     for name, table in TABLES.items():
+        file = f"{name}.parquet"
+        if current and former and table in unchanged and file in former["files"] and (current / file).exists():
+            os.link(current / file, folder / file)
+            known[file] = former["files"][file]
+            continue
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
         order = f"order by {ORDER[name]}" if name in ORDER else ""
         _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet")
     _write_all(connection, memory, folder)
-    return _switch(connection, home, folder, manifest)
+    return _switch(connection, home, folder, manifest, known)
 
 
 def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], changes: dict[str, Any]) -> Path | None:

@@ -63,9 +63,10 @@ def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("set timezone = 'UTC'")
     connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
     connection.execute("create schema published")
+    seen = _seen_since(folder)
     for path in folder.glob("*.parquet"):
         try:
-            connection.execute(f"create view published.{path.stem} as from read_parquet({literal(str(path))})")
+            connection.execute(f"create view published.{path.stem} as {seen.get(path.stem, 'from')} read_parquet({literal(str(path))})")
         except duckdb.InvalidInputException as error:
             raise WarehouseProblem(f"The snapshot in {folder} is damaged: {path.name} cannot be read. `bindwatch run` publishes a new one.") from error
     missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
@@ -74,3 +75,12 @@ def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
     if missing:
         raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")
     return connection
+
+
+def _seen_since(folder: Path) -> dict[str, str]:
+    """How a table is read whose file a later run found to be as it is: that one saw its findings, too, and nothing of them was new to it."""
+    built = (parse_manifest(folder) or {}).get("built") or {}
+    if not built.get("seen_until"):
+        return {}
+    last_seen = f"case when resolved_at is null then cast({literal(built['seen_until'])} as timestamp) else last_seen_at end"
+    return {"finding": f"select * replace ({last_seen} as last_seen_at, cast(null as varchar) as change) from"}

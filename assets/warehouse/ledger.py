@@ -168,6 +168,18 @@ def built_models_in(connection: duckdb.DuckDBPyConnection) -> bool:
     return last_pull_no is not None
 
 
+def last_judgement(connection: duckdb.DuckDBPyConnection) -> tuple[Verdict, list[CheckRecord]]:
+    """What the last proven run said, as one says it that finds nothing else: none of it is new."""
+    (run_id, verdict) = _one(connection, "select run_id, verdict from main.run where verdict in ('pass', 'fail') order by run_no desc limit 1")
+    rows = connection.execute("select suite, check_name, state, severity, findings, 0 from main.check_run where run_id = ? order by rowid", [run_id]).fetchall()
+    return verdict, [CheckRecord(*row) for row in rows]
+
+
+def note_unchanged(connection: duckdb.DuckDBPyConnection) -> None:
+    """The run that is going on knows all that was pulled, and what the tables say of it stands."""
+    connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
+
+
 def set_baseline(connection: duckdb.DuckDBPyConnection, fail_on: str) -> None:
     """With fail_on = "new", remembers what may stay open: all that the last proven run before knew, or, without one, all that this run finds.
 
@@ -208,8 +220,8 @@ def _checks_with(record: RunRecord, checks: Sequence[CheckRecord]) -> str:
     return f"select {CHECK_COLUMNS} from main.check_run where run_id <> {literal(record.run_id)}{here}"
 
 
-def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: Sequence[CheckRecord] = ()) -> None:
-    """Ends the run: its row in `run`, and, when it proved something, what it saw in the ledger."""
+def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: Sequence[CheckRecord] = (), is_unchanged: bool = False) -> None:
+    """Ends the run: its row in `run`, and, when it proved something, what it saw in the ledger. is_unchanged: the ledger says so already."""
     with transaction(connection):
         row = asdict(record)
         connection.execute(f"insert or replace into main.run ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
@@ -217,7 +229,7 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: 
         if checks:
             marks = ", ".join("?" for _ in CHECK_COLUMNS.split())
             connection.executemany(f"insert into main.check_run ({CHECK_COLUMNS}) values ({marks})", [[record.run_id, *astuple(check)] for check in checks])
-        if record.verdict != "unproven":
+        if record.verdict != "unproven" and not is_unchanged:
             # the events first: they are what differs from the ledger as it is
             connection.execute("insert into main.finding_event by name from review.finding_event where run_id = ?", [record.run_id])
             connection.execute("insert into main.planned_merge_event by name from review.planned_merge_event where run_id = ?", [record.run_id])

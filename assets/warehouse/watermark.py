@@ -41,6 +41,11 @@ def increment_from(connection: duckdb.DuckDBPyConnection, source: str, object_na
     return before[0].replace(tzinfo=UTC) - timedelta(minutes=overlap_minutes)
 
 
+def has_compared_ids(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Is this the run of a full comparison?"""
+    return bool(count(connection, "select count(*) from raw.pull where mode = 'ids' and run_id = (select run_id from main.current_run)"))
+
+
 def loaded_pulls(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in connection.execute("select pull_id from raw.pull").fetchall()}
 

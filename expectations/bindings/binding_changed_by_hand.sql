@@ -4,6 +4,9 @@
 -- basis: observed
 -- harm: drift
 -- on: core/binding_history
+-- due: select min(changed_at) + interval 30 day from staging.hubspot_property_version
+--   where property in ('salesforceleadid', 'salesforcecontactid') and changed_at > (select as_of from staging.clock) - interval 30 day
+--   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_changed_by_hand')
 --
 -- Fails when one of the two ids of a contact was written by an import, a user, a workflow or the API, for 30 days, or until the integration
 -- wrote it again.

@@ -4,6 +4,9 @@
 -- basis: observed
 -- harm: drift
 -- on: core/switch_event
+-- due: select min(switched_at) + interval 30 day from core.switch_event
+--   where switched_at > (select as_of from staging.clock) - interval 30 day
+--   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_flaps')
 --
 -- Fails when a contact changed from one record to another three times or more within the last 30 days, or went back to the record it came from.
 -- Why: each jump writes the other record's values over HubSpot's (F3). What the contact says depends on who edited last; workflows,

@@ -4,6 +4,8 @@
 -- basis: documented
 -- harm: cut_off
 -- on: core/binding
+-- due: select min(departed_at) + interval 15 day from core.departure
+--   where departed_at + interval 15 day >= (select as_of from staging.clock)
 --
 -- Fails when a live HubSpot contact is bound to a record that lost a merge longer ago than the settle time. Names the survivor at the end of the merge
 -- chain.

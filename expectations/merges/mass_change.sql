@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: deleted
 -- on: core/departure
+-- due: select as_of from staging.clock where exists (select 1 from review.violation where check_name = 'mass_change')
 --
 -- Fails when, between two proven runs, more Salesforce records were deleted, merged or vanished than max(50, 1 % of the live ones), or when the
 -- integration archived more than 10 HubSpot contacts. The three numbers are settings of the policy (mass_…). It stays until 15 days after the last of

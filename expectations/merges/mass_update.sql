@@ -4,6 +4,9 @@
 -- basis: observed
 -- harm: drift
 -- on: core/binding
+-- due: select min(last_modified_at) + interval 30 day from staging.salesforce_version cross join staging.clock
+--   where exists (select 1 from review.violation where check_name = 'mass_update')
+--   and pull_no > first_run_pull_no and last_modified_at > as_of - interval 30 day
 --
 -- Fails when, between two proven runs, one user other than the integration edited more than max(50, 1 % of the live records) within an hour, of those
 -- that HubSpot contacts are bound to. The two numbers are settings of the policy (mass_change_…). It stays for 30 days, or until somebody accepts it.

@@ -5,6 +5,9 @@
 -- harm: consent
 -- about: switch
 -- on: core/overwrite
+-- due: select min(recency_at) + interval 30 day from core.salesforce_person
+--   where recency_at > (select as_of from staging.clock) - interval 30 day
+--   and record_id in (select unnest(rival_ids) from review.violation where check_name = 'opt_out_imminent')
 --
 -- Fails when the switch of a contact bound to a live record to a rival is likely (it is predicted, or the rival was updated in the last 30 days), the rival
 -- is opted out of e-mail, and the contact is not.

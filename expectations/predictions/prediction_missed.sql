@@ -4,6 +4,9 @@
 -- basis: inferred
 -- harm: drift
 -- on: core/binding
+-- due: select as_of from staging.clock where exists (select 1 from review.violation where check_name = 'prediction_missed')
+-- due: select as_of from staging.clock
+--   where greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history)) > latest_stamp
 --
 -- Fails when the last proven run predicted a switch or a first binding, the contact has synced since, and it is bound to something else; or
 -- when it predicted that the contact stays, and it switched without an edit after the prediction.

@@ -4,6 +4,7 @@
 -- basis: documented
 -- harm: none
 -- on: raw/pull
+-- due: always
 --
 -- Fails when two complete pulls of an object lie more than 15 days apart, by the clock of the org, and all ids have not been compared since.
 -- Why: deleted and merged records leave the recycle bin after 15 days, and increments never hear of them again. A record that is gone still

@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: none
 -- on: raw/pull
+-- due: always
 --
 -- Fails when an object was not pulled in this run, or when rows or ids do not reconcile: a bulk job delivered fewer rows than it
 -- processed, HubSpot's paging ended before the last contact. Also when a record arrived that cannot be read: the rest of the pull goes on, and its

@@ -201,6 +201,15 @@ create table if not exists main.run (
 -- One row: the run that is going on.
 create table if not exists main.current_run (run_id varchar not null, started_at timestamp not null, last_pull_no bigint);
 
+-- One row: a table that the models built, or read and do not build, as it was when they built last (assets/models/stale.py). The row without a name stands for
+-- all of them.
+create table if not exists main.built (
+    name varchar primary key,
+    digest varchar not null,        -- of its SQL; of its contents where it is only read
+    due_at timestamp,               -- from when on it may be another although nothing came
+    run_id varchar not null         -- the run that built it; of all: the last one that built any
+);
+
 -- One row: a finding that a proven run has seen, with what it said last. Nothing is ever removed.
 create table if not exists main.ledger (
     fingerprint varchar, suite varchar, check_name varchar, severity varchar, basis varchar,

@@ -11,6 +11,7 @@
 -- value_before: the value until then; null when blank
 -- value_after: the value from then on; null when cleared
 -- source: who wrote it: HubSpot's source type, or the id of a Salesforce user; null where nobody can say
+-- due: never, of the pulls it reads only those that brought a version
 create or replace view review.edit as
 with property_version as (
     select

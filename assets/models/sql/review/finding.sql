@@ -38,6 +38,10 @@
 -- waiver_lapsed: why a waiver no longer covers it: date or facts; null otherwise
 -- reason_de: the reason in German; null where nobody wrote one
 -- action_de: the action in German
+-- due: select min(moment) from (
+--   select unnest([deadline_at - interval 15 day, deadline_at - interval 24 hour, deadline_at, waived_until]) as moment
+--   from review.finding where resolved_at is null and coalesce(deadline_at, waived_until) is not null)
+--   where moment >= (select as_of from staging.clock)
 create or replace table review.finding as
 with weight as (
     select property, max(case when consent then 10 when property = 'salesforceownerid' then 5 else 1 end) as weight
@@ -240,7 +244,11 @@ union all
 select
     l.fingerprint, l.suite, l.check_name, l.severity, l.basis, l.hubspot_contact_id, l.salesforce_id, l.rival_ids, l.email, l.reason,
     l.fields_at_risk, l.action, l.blast_radius, 'resolved' as status, assignment.owner, decision.waived_until,
-    l.first_seen_at, l.last_seen_at, coalesce(l.resolved_at, run.as_of) as resolved_at, l.hubspot_url, l.salesforce_url, l.subject, l.open_since,
+    l.first_seen_at,
+    -- a run in which nothing changed saw what stood open, and did not write so to the ledger
+    case when l.resolved_at is null then coalesce((select max_by(as_of, run_no) from main.run where verdict in ('pass', 'fail')), l.last_seen_at)
+    else l.last_seen_at end as last_seen_at,
+    coalesce(l.resolved_at, run.as_of) as resolved_at, l.hubspot_url, l.salesforce_url, l.subject, l.open_since,
     case
         when l.resolved_at is not null then null
         when l.fingerprint in (select predecessor_fingerprint from compared where predecessor_fingerprint is not null) then 'replaced'

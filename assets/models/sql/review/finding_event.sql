@@ -6,6 +6,7 @@
 -- check_name: its check
 -- event: new, reopened, worsened, changed, resolved, replaced (see review.finding), waiver_lapsed
 -- detail: for a waiver that lapsed why: date or facts; otherwise the severity at that moment
+-- due: never, a run that builds anything builds review.finding
 create or replace table review.finding_event as
 select run_id, happened_at, fingerprint, check_name, event, detail
 from main.finding_event

@@ -12,6 +12,7 @@
 -- hubspot_contact_id: the contact at stake then
 -- bound_id: the record it was bound to then
 -- lost_fields: the properties whose value the merge replaced
+-- due: never, what a run remembers of it is what it said itself
 create or replace table review.planned_merge_event as
 with remembered as (
     select event.*, run.run_no

@@ -19,6 +19,11 @@
 -- event: of something that happened once: what tells it, with check and contact, from others. Then it stays this finding whatever fields, other
 --   records or facts it names; null: these make it what it is
 -- is_known: the last proven run knew that it had happened
+-- due: select min(moment) + to_minutes(any_value(settle_minutes)) from (
+--   select modified_at as moment from core.salesforce_person union all
+--   select unnest([bound_since, email_changed_at]) from core.hubspot_contact union all
+--   select departed_at from core.departure)
+--   cross join main.policy cross join staging.clock where moment >= as_of - to_minutes(settle_minutes)
 create or replace table review.violation (
     suite varchar not null,
     check_name varchar not null,

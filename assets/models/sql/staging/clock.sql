@@ -6,6 +6,7 @@
 -- latest_stamp: the latest modified stamp pulled, by the clocks of the CRMs
 -- first_run_pull_no: last pull of the first proven run; null on the first run
 -- last_run_pull_no: last pull of the last proven run; what came with a later pull is new. Null on the first run
+-- due: always
 create or replace table staging.clock as
 with stamp as (
     select greatest(

@@ -17,6 +17,8 @@
 -- archived_at: when
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with contact_id the key of its properties in raw
+-- due: select as_of from staging.clock where exists (
+--   select 1 from staging.hubspot_contact where as_of in (created_at, modified_at, archived_at, last_sync_at))
 create or replace table staging.hubspot_contact as
 with renewed as (
     -- most contacts have one version: only the others need looking for their latest, and so little is joined

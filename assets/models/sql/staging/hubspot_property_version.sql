@@ -8,6 +8,7 @@
 -- changed_at: when
 -- source_type: who wrote it, in HubSpot's words (SALESFORCE is the integration)
 -- pull_no: the first pull that had it
+-- due: select as_of from staging.clock where exists (select 1 from staging.hubspot_property_version where changed_at = as_of)
 create or replace table staging.hubspot_property_version as
 select
     coalesce(merged.merged_into_id, v.contact_id) as hubspot_contact_id,

@@ -22,6 +22,12 @@
 -- id_is_malformed: the id cannot be brought to 18 characters, or its checksum is wrong
 -- fields: the mapped fields by their API names, as text
 -- pull_no: the pull of this version
+-- due: select as_of from staging.clock where exists (
+--   select 1 from (
+--   select unnest([created_date, system_modstamp, last_modified_date]) as stamp from raw.salesforce_lead union all
+--   select unnest([created_date, system_modstamp, last_modified_date]) from raw.salesforce_contact)
+--   where case when stamp like '____-__-__T__:__:__.___Z' then stamp > strftime(as_of + interval 1 day, '%Y-%m-%dT%H:%M:%S')
+--   else main.utc(stamp) > as_of + interval 1 day end)
 create or replace view staging.salesforce_version as
 select
     object_type,

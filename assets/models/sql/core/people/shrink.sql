@@ -7,6 +7,7 @@
 -- known: so many there should be
 -- counted: so many there are
 -- is_accepted: a person said with --accept-shrink that it is so
+-- due: always
 create or replace table core.shrink as
 with live as (
     select 'salesforce.' || object_type as name, count(*) as known from core.salesforce_person where state in ('live', 'converted') group by object_type

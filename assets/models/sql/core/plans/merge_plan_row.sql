@@ -14,6 +14,10 @@
 -- master_fault: what is wrong with the id of the master (main.id_fault); null: nothing
 -- loser_fault: likewise
 -- is_taken_away: its plan is in the folder no more
+-- due: select min(happened_at) + interval 90 day from main.planned_merge_event
+--   where happened_at + interval 90 day >= (select as_of from staging.clock)
+-- due: select as_of from staging.clock where exists (
+--   select 1 from review.planned_merge_event where run_id in (select run_id from main.current_run))
 create or replace table core.merge_plan_row as
 with listed as (
     select *, main.id_fault(master_id) as master_fault, main.id_fault(loser_id) as loser_fault from main.merge_plan

@@ -17,6 +17,10 @@
 -- oldest_contact_first_id: the Contact created first, else the Lead
 -- newest_by_modstamp: the candidates with the latest SystemModstamp since the binding before; more than one is a tie
 -- newest_by_modified: the same by LastModifiedDate
+-- due: select as_of from staging.clock where exists (select 1 from core.judged_prediction where source = 'runs')
+-- due: select as_of from staging.clock
+--   where greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history))
+--   > least(latest_stamp, (select max(watermark_to) from raw.pull where complete and object <> 'User'))
 create or replace table core.judged_prediction as
 with synced as (
     -- stored predictions of contacts that have synced since

@@ -8,6 +8,7 @@
 -- hit_rate: hits of predictions; null without any
 -- low: lower end of the 95 % Wilson interval of the hit rate
 -- high: its upper end
+-- due: never, what a run adds to the tally was in its own score
 create or replace table core.prediction_score as
 with judged as (
     select policy, source, count(is_hit) as predictions, count(*) filter (where is_hit) as hits, count(*) filter (where is_hit is null) as ambiguous

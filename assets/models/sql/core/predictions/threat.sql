@@ -5,6 +5,14 @@
 -- switch_by: the edit that causes it, plus the 15 minutes between two polls (rule 16); null where none is predicted
 -- was_edited_lately: somebody else than the integration edited a rival in the last 30 days
 -- stranger_ids: the rivals that look like somebody else
+-- due: select min(recency_at) + interval 30 day from (
+--   select max(person.recency_at) as recency_at
+--   from core.threat as threat inner join core.rival as rival on rival.hubspot_contact_id = threat.hubspot_contact_id
+--   inner join core.salesforce_person as person on person.record_id = rival.rival_id
+--   cross join main.policy as policy
+--   where threat.was_edited_lately
+--   and (policy.integration_user_id is null or person.last_modified_by_id is distinct from policy.integration_user_id)
+--   group by threat.hubspot_contact_id)
 create or replace table core.threat as
 select
     rival.hubspot_contact_id,

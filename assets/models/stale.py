@@ -1,0 +1,177 @@
+"""Which tables a run has to build: those that read what is another than when they were built last, those whose time has come, and what reads these.
+
+`main.built` remembers, of every table that models and checks read and do not build, a digest of what it held; of every one that they build, a digest of
+its SQL, and the moment from which on it may be another although nothing came (`due:` in its header). What runs themselves leave behind (_OF_RUNS)
+has no digest: it grows with every run, so whoever reads it says when that matters. A test holds every file to that.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.sql import SQL_FOLDER, count
+
+VIOLATION, FINDING = "review.violation", "review.finding"
+OF_RUNS = frozenset({
+    "main.run", "main.current_run", "main.run_clock", "main.crm_clock", "main.clock_went_back", "main.object_count", "main.shrink_in_force", "main.ledger",
+    "main.finding_event", "main.planned_merge_event", "main.prediction", "main.prediction_tally", "raw.pull",
+})  # fmt: skip
+_GROWING = {
+    "raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version", "raw.presence", "raw.hubspot_history_read",
+    "raw.salesforce_history_read",
+}  # fmt: skip
+# columns that say which pull told it last, not what it told
+_NOT_TOLD = {"raw.salesforce_user": "pull", "raw.hubspot_owner": "pull", "raw.hubspot_list_member": "pull_no", "raw.set_aside": "pull_no"}
+_ALL = ""
+_CODE = (Path(__file__).parent, Path(__file__).parent.parent / "published", Path(__file__).parent.parent.parent / "expectations")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What has to be built, and why.
+
+    digests: of everything that is read or built, as it is now; stale: the tables to be built; because: the reason, in words; None when nothing has to be
+    built.
+    """
+
+    files: Sequence[SqlFile]
+    checks: Sequence[CheckFile]
+    digests: dict[str, str]
+    stale: frozenset[str]
+    because: str | None
+
+    @property
+    def fresh(self) -> frozenset[str]:
+        return frozenset(file.table for file in self.files) - self.stale
+
+    def note(self, connection: duckdb.DuckDBPyConnection, built: Collection[str]) -> None:
+        """Remembers what was built. In the transaction of the build."""
+        rows: list[list[Any]] = []
+        for file in self.files:
+            if file.table in built:
+                files = [file, *self.checks] if file.table == VIOLATION else [file]
+                moments = [moment for one in files for query in queries(one) if (moment := _moment(connection, query)) is not None]
+                rows.append([file.table, self.digests[file.table], min(moments, default=None)])
+        rows += [[name, digest, None] for name, digest in self.digests.items() if name not in {file.table for file in self.files}]
+        connection.execute("delete from main.built where name in (select unnest(?::varchar[]))", [[row[0] for row in rows]])
+        connection.executemany("insert into main.built select ?, ?, ?, run_id from main.current_run", rows)
+
+
+def stand(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sql_folder: Path = SQL_FOLDER, everything: bool = False) -> Standing:
+    """What the run that is going on has to build. everything: whatever stands there."""
+    files = model_files(sql_folder, checks)
+    digests = _digests(connection, files, checks)
+    stale, because = _stale(connection, files, checks, digests)
+    if everything:
+        stale, because = frozenset(file.table for file in files), because or "all ids were compared"
+    return Standing(files, checks, digests, stale, because)
+
+
+def forget(connection: duckdb.DuckDBPyConnection) -> None:
+    """The next run builds everything."""
+    connection.execute("delete from main.built")
+
+
+def last_build(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The run that built last, when it was proven: what it left behind in the memory is what its tables say."""
+    row = connection.execute(
+        "select run_id from main.built inner join main.run using (run_id) where name = ? and verdict in ('pass', 'fail')", [_ALL]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def queries(file: SqlFile) -> list[str]:
+    """The queries for the moment from which on it may be another."""
+    return [text for text in file.due if text != "always" and not text.startswith("never")]
+
+
+def _stale(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], checks: Sequence[CheckFile], digests: dict[str, str]
+) -> tuple[frozenset[str], str | None]:
+    every = frozenset(file.table for file in files)
+    known = {name: (digest, due_at) for name, digest, due_at in connection.execute("select name, digest, due_at from main.built").fetchall()}
+    built_by = last_build(connection)
+    if built_by is None:
+        return every, "no proven run has built before"
+    if known[_ALL][0] != digests[_ALL]:
+        return every, "another version of Bindwatch built before"
+    row = connection.execute(
+        "select clock.as_of, built.as_of from main.run_clock as clock cross join main.run as built where built.run_id = ?", [built_by]
+    ).fetchone()
+    assert row is not None  # a run is going on, and that one was proven
+    if row[0] < row[1]:
+        return every, "the clocks went back"
+    changed = {name for name, digest in digests.items() if known.get(name, ("", None))[0] != digest}
+    due = {name for name, (_, due_at) in known.items() if due_at is not None and due_at <= row[0]}
+    reads = {file.table: _reads(file, checks) for file in files}
+    # what is made in every run tells nobody by that alone that it is another
+    always = {file.table for file in files if "always" in file.due}
+    asked = {check.name for check in checks if "always" in check.due and _finds(connection, check, [file for file in files if file.table in always])}
+
+    def with_readers(stale: set[str]) -> set[str]:
+        while more := {table for table in every - stale if reads[table] & (stale - always)}:
+            stale |= more
+        return stale
+
+    stale = with_readers({table for table in every if table in changed | due or reads[table] & changed} | ({VIOLATION} if asked else set())) - always
+    if not stale:
+        return frozenset(), None
+    because = {"changed": changed, "due": due, "found": asked}
+    # what a finding says of the run before is said anew whenever anything is
+    return frozenset(with_readers(stale | always | {FINDING})), "; ".join(f"{why}: {', '.join(sorted(names))}" for why, names in because.items() if names)
+
+
+def _finds(connection: duckdb.DuckDBPyConnection, check: CheckFile, always: Iterable[SqlFile]) -> bool:
+    """Does a check that speaks of the run itself find anything? Nothing of it was found by the proven run before."""
+    for file in always:
+        if file.table in check.reads:
+            connection.execute(file.text)
+    return bool(count(connection, f"select count(*) from ({check.text.rstrip().removesuffix(';')})"))
+
+
+def _reads(file: SqlFile, checks: Sequence[CheckFile]) -> frozenset[str]:
+    return file.reads.union(*(check.reads for check in checks)) if file.table == VIOLATION else file.reads
+
+
+def _moment(connection: duckdb.DuckDBPyConnection, query: str) -> datetime | None:
+    row = connection.execute(f"select min(moment) from ({query}) as due(moment)").fetchone()
+    return row[0] if row else None
+
+
+def _digests(connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], checks: Sequence[CheckFile]) -> dict[str, str]:
+    built = {file.table for file in files}
+    digests = {file.table: _sha([file.text]) for file in files}
+    if VIOLATION in digests:
+        digests[VIOLATION] = _sha([digests[VIOLATION], *(check.text for check in checks)])
+    sources = frozenset().union(*(_reads(file, checks) for file in files)) - built - OF_RUNS
+    return {_ALL: _code(), **digests, **{table: _contents(connection, table) for table in sorted(sources)}}
+
+
+def _contents(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """What a table holds, in few words."""
+    if table in _GROWING:
+        row = connection.execute(f"select count(*), max(pull_no) from {table}").fetchone()
+    elif table == "raw.salesforce_field_history":  # grows, too, and each row once
+        row = connection.execute(f"select count(*) from {table}").fetchone()
+    else:
+        told = f"select * exclude ({_NOT_TOLD[table]}) from {table}" if table in _NOT_TOLD else f"from {table}"
+        row = connection.execute(f"select count(*), sum(cast(hash(told) as hugeint)) from ({told}) as told").fetchone()
+    return repr(row)
+
+
+@cache
+def _code() -> str:
+    """Of all that makes and judges tables, DuckDB too, whose digests of rows are its own."""
+    paths = sorted(path for folder in _CODE for pattern in ("*.py", "*.sql", "*.json") for path in folder.rglob(pattern))
+    return _sha([duckdb.__version__, *(path.read_text("utf-8") for path in paths)])
+
+
+def _sha(texts: Iterable[str]) -> str:
+    return sha256("\0".join(texts).encode()).hexdigest()[:24]

@@ -1,0 +1,152 @@
+"""A run that builds less publishes what a run that builds everything would: nothing that time or memory changes is left as it was."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+
+from assets.models.build import build_models
+from assets.models.sqlfile import SqlFile, model_files
+from assets.models.stale import OF_RUNS, queries, stand
+from assets.published.contract import TABLES
+from assets.sql import SQL_FOLDER
+from assets.warehouse.ledger import close_run, note_unchanged, set_baseline, summarise_run
+from assets.warehouse.policy_tables import write_policy
+from expectations.gate import checks
+from sandbox.events import Event, Play
+from sandbox.world import World
+from tests.agreement import FIELD_RULES, ROUND, START, Pulled, policies, settings_for
+from tests.crm import Crm
+from tests.test_agreement import worlds
+
+FILES: list[SqlFile] = [*model_files(SQL_FOLDER, checks()), *checks()]
+CLOCK = "staging.clock"
+_NOW = re.compile(r"\b(now\(\)|current_(date|timestamp)|as_of|run_clock)", re.IGNORECASE)
+
+
+def _code(file: SqlFile) -> str:
+    return "\n".join(line.partition("--")[0] for line in file.text.splitlines())
+
+
+# ── what says so ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.path.stem)
+def test_what_compares_with_now_or_with_former_runs_says_when_it_may_be_another(file: SqlFile) -> None:
+    speaks_of_runs = bool(file.reads & (OF_RUNS | {CLOCK}) or _NOW.search(_code(file)))
+    assert bool(file.due) == speaks_of_runs or file.table == "review.violation"
+    for entry in file.due:
+        assert entry == "always" or entry.startswith(("never, ", "select ")), entry
+
+
+def test_no_macro_knows_what_time_it_is() -> None:
+    macros = (SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8")
+    assert not re.search(r"\b(now\(\)|current_(date|timestamp)|staging\.clock|run_clock|from main\.run)\b", macros)
+
+
+def test_each_moment_can_be_asked_for() -> None:
+    connection = Crm().build().connection
+    asked = [query for file in FILES for query in queries(file)]
+    assert len(asked) > 20
+    for query in asked:
+        assert connection.execute(f"select min(moment) from ({query}) as due(moment)").fetchone() == (None,), query
+
+
+# ── and is it true? ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Home:
+    """A warehouse, and what its readers see. builds: everything in every run, or what is stale."""
+
+    def __init__(self, knobs: dict[str, Any], builds: str) -> None:
+        self.pulled = Pulled(knobs, FIELD_RULES, checks(), is_tracked=True)
+        self.connection = self.pulled.connection
+        self.builds = builds
+        self.seen_until: datetime | None = None
+        self.built: set[str] = set()
+
+    def run(self, played: list[World], at: datetime, waived: list[tuple[str, datetime]], settle_minutes: int) -> None:
+        self.pulled.load(played, at)
+        policy = self.pulled.policy
+        policy = policy.model_copy(update={"policy": policy.policy.model_copy(update={"settle_minutes": settle_minutes})})
+        write_policy(self.connection, policy, "https://org.example", [check.as_row for check in checks()])
+        set_baseline(self.connection, "all")
+        self.connection.execute("delete from main.decision")
+        if waived:
+            self.connection.executemany("insert into main.decision values (?, 'waived', ?, null)", [[name, until] for name, until in waived])
+        standing = stand(self.connection, checks(), everything=self.builds == "everything")
+        self.seen_until = None
+        if standing.because is None:
+            note_unchanged(self.connection)
+            self.seen_until, self.built = at.replace(tzinfo=None), set()
+        else:
+            self.built = set(build_models(self.connection, checks(), standing=standing))
+        close_run(self.connection, summarise_run(self.connection, "fail", [], []), is_unchanged=standing.because is None)
+
+    def published(self, name: str) -> str:
+        table = TABLES[name]
+        if name == "finding" and self.seen_until is not None:  # as assets/published/snapshot.py reads it
+            query = (
+                """select * replace (case when resolved_at is null then ? else last_seen_at end as last_seen_at, null::varchar as change) from review.finding"""
+            )
+            return _sorted(self.connection, query, [self.seen_until])
+        return _sorted(self.connection, f"from {table}")
+
+    def due(self) -> Iterator[datetime]:
+        for (moment,) in self.connection.execute("select distinct due_at from main.built where due_at is not null").fetchall():
+            yield moment
+
+
+def _sorted(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any] | None = None) -> str:
+    rows = connection.execute(query, values or []).fetchall()
+    return "\n".join(sorted(map(repr, rows)))
+
+
+STEPS = [timedelta(seconds=1), timedelta(minutes=5), timedelta(minutes=21), timedelta(hours=5), timedelta(hours=25), timedelta(days=9), timedelta(days=31)]
+
+
+def check_that_a_quiet_run_is_as_good_as_a_full_one(policy: int, number: int, quiet: int, seed: int) -> tuple[int, int]:
+    """Plays worlds, with quiet runs between their days, in two homes. Returns how many runs built nothing, and how many a part."""
+    knobs, random = policies()[policy], Random(seed)
+    homes = [Home(knobs, "what is stale"), Home(knobs, "everything")]
+    tales = worlds(policy, number)
+    plays = [Play(World(START, place * 10_000, "all"), settings_for(knobs)) for place in range(number)]
+    nothing = part = 0
+    waived: list[tuple[str, datetime]] = []
+    settle = 20
+    now = START
+    for day in range(max(map(len, tales))):
+        began = max(START + day * ROUND, now)
+        for place, (play, tale) in enumerate(zip(plays, tales, strict=True)):
+            at = began
+            for step in tale[day] if day < len(tale) else ():
+                at += timedelta(minutes=step.minutes)
+                play.act(Event(at, step.act, step.who, step.other, step.name, step.value.replace("@", f"@w{place}.example")))
+        now = max([began, *(play.world.now for play in plays)])
+        for quiet_no in range(quiet + 1):
+            if quiet_no == 2 and random.random() < 0.5:
+                names = [row[0] for row in homes[1].connection.execute("select fingerprint from review.finding where status = 'open' order by 1").fetchall()]
+                waived = [(name, now.replace(tzinfo=None) + random.choice(STEPS)) for name in random.sample(names, min(3, len(names)))]
+            if quiet_no == 3 and random.random() < 0.2:
+                settle = random.choice([5, 20, 60])
+            for home in homes:
+                home.run([play.world for play in plays] if quiet_no == 0 else [], now, waived, settle)
+            for name in TABLES:
+                assert homes[0].published(name) == homes[1].published(name), f"{name} after {quiet_no} quiet runs on day {day}, built {sorted(homes[0].built)}"
+            nothing += not homes[0].built
+            part += bool(homes[0].built) and len(homes[0].built) < len(FILES) - len(checks())
+            near = [moment + timedelta(seconds=random.choice([-1, 0, 1])) for moment in homes[0].due()]
+            later = [moment.replace(tzinfo=now.tzinfo) for moment in near if moment > now.replace(tzinfo=None)]
+            now = random.choice(later) if later and random.random() < 0.6 else now + random.choice(STEPS)
+    return nothing, part
+
+
+@pytest.mark.parametrize("policy", [0, 41])
+def test_a_quiet_run_publishes_what_a_full_one_would(policy: int) -> None:
+    nothing, part = check_that_a_quiet_run_is_as_good_as_a_full_one(policy, number=10, quiet=4, seed=policy)
+    assert nothing > 0
+    assert part > 0
