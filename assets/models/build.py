@@ -12,6 +12,7 @@ import duckdb
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
 from assets.problems import UnexpectedProblem, said
 from assets.progress import counted, told_to_end
+from assets.sentences import write_sentences
 from assets.sql import SQL_FOLDER, transaction
 
 log = logging.getLogger("bindwatch.models")
@@ -47,7 +48,9 @@ def build_models(
         # (docs/decisions/0009).
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
-        files = [file for file in model_files(sql_folder, checks, until) if file.table not in without]
+        models = model_files(sql_folder, checks, until)
+        write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
+        files = [file for file in models if file.table not in without]
         for number, file in enumerate(files, 1):
             counted("table", number, len(files))
             started = time.perf_counter()
