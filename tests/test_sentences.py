@@ -36,11 +36,11 @@ def selects_of(file: SqlFile) -> list[exp.Select]:
     """The queries whose columns the file returns: one, or the branches of a union."""
     tree = sqlglot.parse_one(file.text, read="duckdb")
     query = tree.expression if isinstance(tree, exp.Create) else tree
-    return [query] if isinstance(query, exp.Select) else [branch for branch in (query.left, query.right) for branch in _branches(branch)]
+    return _branches(query)
 
 
 def _branches(query: exp.Expr) -> list[exp.Select]:
-    return [query] if isinstance(query, exp.Select) else [branch for side in (query.left, query.right) for branch in _branches(side)]
+    return [query] if isinstance(query, exp.Select) else [branch for side in ("this", "expression") for branch in _branches(query.args[side])]
 
 
 @pytest.mark.parametrize("file", SPEAKING, ids=lambda file: file.path.stem)

@@ -24,10 +24,10 @@
 --   [overwritten: {changes:words}[; and {more:number} more]|no mapped value was overwritten].
 -- says.de jumped: Am {at:moment} UTC ist die Verknüpfung von {from} zu {to} gesprungen{by|edit: , nachdem {who} diesen bearbeitet hatte|creation: ,
 --   nachdem {who} diesen angelegt hatte|}; [überschrieben: {changes:words}[; und {more:number} weitere]|kein zugeordneter Wert wurde überschrieben].
--- do jumped: [?changes Put back what was lost: `bindwatch restore-plan --contact {contact}`, or accept what is there.][ {quoted}|[?changes |Nothing was
+-- do jumped: [?changes Put back what was lost: `bindwatch restore-plan --contact {contact}`, or accept what is there.[ {quoted}]|[{quoted}|Nothing was
 --   lost, and no duplicate is left: accept it.]]
--- do.de jumped: [?changes Verlorenes zurückholen: `bindwatch restore-plan --contact {contact}`, oder hinnehmen, was dort steht.][ {quoted}|[?changes
---   |Nichts ging verloren, und kein Duplikat ist übrig: hinnehmen.]]
+-- do.de jumped: [?changes Verlorenes zurückholen: `bindwatch restore-plan --contact {contact}`, oder hinnehmen, was dort steht.[
+--   {quoted}]|[{quoted}|Nichts ging verloren, und kein Duplikat ist übrig: hinnehmen.]]
 with lost as (
     select
         value.hubspot_contact_id, value.switched_at,

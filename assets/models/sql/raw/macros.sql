@@ -368,10 +368,10 @@ create or replace macro main.written(fact, form, style, words) as
 
 -- A sentence of its parts: each a text and the fact behind it. gates: which parts are said; written: facts as the language writes them.
 create or replace macro main.put_together(parts, facts, written, gates) as
-    trim(array_to_string(list_transform(parts, lambda part: case
+    array_to_string(list_transform(parts, lambda part: case
         when part.gate is null or gates[part.gate]
         then part.lead || coalesce(case when part.form is null then facts[part.fact] else written[part.form] end, part.unknown, '')
-        else '' end), ''));
+        else '' end), '');
 
 -- The rows of a table, with what they say. source: the name of the table; it has says (the case), facts and quoted (what another table says, by
 -- language); who: the name of the file in whose header the sentences stand, for all rows or of each. A case without a sentence is an error; a row
