@@ -13,6 +13,7 @@ from assets.models.sqlfile import CheckFile, SqlFile, model_files
 from assets.models.stale import Standing
 from assets.problems import UnexpectedProblem, said
 from assets.progress import counted, told_to_end
+from assets.sentences import write_sentences
 from assets.sql import SQL_FOLDER, transaction
 
 log = logging.getLogger("bindwatch.models")
@@ -49,8 +50,10 @@ def build_models(
         # (docs/decisions/0009).
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
+        models = model_files(sql_folder, checks, until)
+        write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
         fresh = {*without, *(standing.fresh if standing else ())}
-        files = [file for file in model_files(sql_folder, checks, until) if file.table not in fresh]
+        files = [file for file in models if file.table not in fresh]
         for number, file in enumerate(files, 1):
             counted("table", number, len(files))
             started = time.perf_counter()

@@ -27,6 +27,8 @@ from sqlglot.lineage import lineage
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import build_scope
 
+from assets.sentences import is_sentence
+
 # The parts of a check's header: each begins a paragraph. The last three are for people who read German; without them they read English.
 _PARTS = "Fails when|Why:|Otherwise:|Rests on:|Not:|Steward:|Auf Deutsch:|Warum:|Sonst:"
 _GERMAN = ("Auf Deutsch:", "Warum:", "Sonst:")
@@ -36,7 +38,15 @@ _ENTRY = re.compile(r"^([a-z_]+): (.+)$")
 
 @lru_cache(maxsize=256)
 def _parse(text: str) -> exp.Expr:
-    return sqlglot.parse_one(text, read="duckdb")
+    """main.said('core.x', …) reads core.x: for dependencies and lineage it is that table."""
+    return sqlglot.parse_one(text, read="duckdb").transform(_source_of_sentences)
+
+
+def _source_of_sentences(node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.Table) and isinstance(node.this, exp.Anonymous) and node.this.name == "said":
+        schema, name = node.this.expressions[0].name.split(".")
+        return exp.Table(this=exp.to_identifier(name), db=exp.to_identifier(schema), alias=node.args.get("alias"))
+    return node
 
 
 @lru_cache(maxsize=256)
@@ -45,6 +55,14 @@ def _tables_in(text: str) -> frozenset[str]:
     statement = _parse(text)
     target = statement.this if isinstance(statement, exp.Create) else None
     return frozenset(f"{table.db}.{table.name}" for table in statement.find_all(exp.Table) if table is not target and table.db)
+
+
+_SAID = ("says_en", "does_en", "says_de", "does_de", "says_further")  # what main.said adds to a table
+
+
+def _column_of(table: str, column: str) -> tuple[str, str]:
+    """What is said comes from the column that names the case."""
+    return table, "says" if column in _SAID else column
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,7 @@ class SqlFile:
 
     @cached_property
     def description(self) -> str:
-        return "\n".join(line for line in self.header if not _ENTRY.match(line) and not line.startswith("  ")).strip()
+        return "\n".join(line for line in self.header if not _ENTRY.match(line) and not is_sentence(line) and not line.startswith("  ")).strip()
 
     @cached_property
     def statement(self) -> exp.Expr:
@@ -127,7 +145,7 @@ class SqlFile:
         nested: dict[str, dict[str, dict[str, str]]] = {}
         for table, columns in schema.items():
             database, name = table.split(".")
-            nested.setdefault(database, {})[name] = columns
+            nested.setdefault(database, {})[name] = columns | (dict.fromkeys(_SAID, "VARCHAR") if "says" in columns else {})
         if not isinstance(self.statement, exp.Create) or not isinstance(self.statement.expression, exp.Query):
             return {}
         query = qualify(self.statement.expression.copy(), schema=dict(nested), dialect="duckdb", validate_qualify_columns=False, identify=False)
@@ -136,7 +154,7 @@ class SqlFile:
         for column in schema.get(self.table, {}):
             root = lineage(column, query, scope=scope, schema=nested, dialect="duckdb")
             sources = {
-                (f"{node.source.db}.{node.source.name}", node.name.rsplit(".", 1)[-1])
+                _column_of(f"{node.source.db}.{node.source.name}", node.name.rsplit(".", 1)[-1])
                 for node in root.walk()
                 if isinstance(node.source, exp.Table) and node.source.db and not node.downstream
             }
@@ -163,7 +181,7 @@ class CheckFile(SqlFile):
 
     @cached_property
     def _all_paragraphs(self) -> list[str]:
-        text = "\n".join(line for line in self.header if line and not _ENTRY.match(line) and not line.startswith("  "))
+        text = "\n".join(line for line in self.header if line and not _ENTRY.match(line) and not is_sentence(line) and not line.startswith("  "))
         title, _, rest = text.partition("\n")
         return [title, *(part.replace("\n", " ") for part in re.split(rf"\n(?={_PARTS})", rest))]
 

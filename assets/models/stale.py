@@ -30,7 +30,9 @@ _GROWING = {
 # columns that say which pull told it last, not what it told
 _NOT_TOLD = {"raw.salesforce_user": "pull", "raw.hubspot_owner": "pull", "raw.hubspot_list_member": "pull_no", "raw.set_aside": "pull_no"}
 _ALL = ""
-_CODE = (Path(__file__).parent, Path(__file__).parent.parent / "published", Path(__file__).parent.parent.parent / "expectations")
+_ASSETS = Path(__file__).parent.parent
+_CODE = (_ASSETS / "models", _ASSETS / "published", _ASSETS.parent / "expectations")
+_SPOKEN = (_ASSETS / "sentences.py", _ASSETS / "languages.toml")
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _contents(connection: duckdb.DuckDBPyConnection, table: str) -> str:
 @cache
 def _code() -> str:
     """Of all that makes and judges tables, DuckDB too, whose digests of rows are its own."""
-    paths = sorted(path for folder in _CODE for pattern in ("*.py", "*.sql", "*.json") for path in folder.rglob(pattern))
+    paths = [*sorted(path for folder in _CODE for pattern in ("*.py", "*.sql", "*.json") for path in folder.rglob(pattern)), *_SPOKEN]
     return _sha([duckdb.__version__, *(path.read_text("utf-8") for path in paths)])
 
 

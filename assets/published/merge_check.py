@@ -23,6 +23,7 @@ from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
 from assets.published.merge_plan import ANSWERS, FOLDER, MergePlan, PlanProblem, dropped_files, load_merge_plan, read_dropped_file, read_merge_plan, shown_name
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
+from assets.sentences import write_sentences
 from assets.sql import SQL_FOLDER
 
 log = logging.getLogger("bindwatch")
@@ -155,6 +156,7 @@ def _answer_to(answers: Path, name: str) -> Iterator[Path]:
 def _build(connection: duckdb.DuckDBPyConnection) -> None:
     """Builds what is said of plans, on what the snapshot has of the other tables. A model comes after those that it reads."""
     files = {f"core.{path.stem}": path.read_text("utf-8") for path in _MODELS.glob("*.sql")}
+    write_sentences(connection, [(table.removeprefix("core."), text) for table, text in files.items()])
     reads = {table: set(_TABLE.findall(text)) - {table} for table, text in files.items()}
     for name, table in TABLES.items():
         if table not in files and any(table in read for read in reads.values()):

@@ -74,7 +74,7 @@ class Manifest(BaseModel):
 class Aside:
     """A record that arrived and cannot be read. It costs no other record.
 
-    id: of the record; "unnamed-…" where it has none. version: changes when the record does. reason: a word that main.why_unreadable explains.
+    id: of the record; "unnamed-…" where it has none. version: changes when the record does. reason: a word that assets/languages.toml explains.
     """
 
     id: str

@@ -21,6 +21,11 @@
 -- Warum: Die Integration führt ihre Verknüpfung neben diesen Eigenschaften. Sie kann der neuen ID folgen oder sie mit der nächsten
 -- Synchronisierung überschreiben; bis dahin sagt der Kontakt etwas anderes, als synchronisiert wird.
 -- Sonst: Der Kontakt wird womöglich mit einem anderen Datensatz synchronisiert als dem, den er nennt.
+--
+-- says written: On {at:moment} UTC {source} wrote [{record}|an empty id] into it, not the integration[, in place of {before}].
+-- says.de written: Am {at:moment} UTC hat {source} [{record}|eine leere ID] hineingeschrieben, nicht die Integration[, an Stelle von {before}].
+-- do written: Ask who did it, and why. If the id is right, accept it; if not, set the old one back, or sync the contact by hand.
+-- do.de written: Klären, wer es war und warum. Ist die ID richtig, sie hinnehmen; sonst die alte zurücksetzen oder den Kontakt von Hand synchronisieren.
 with holding as (
     -- the version that holds, of each of the two ids
     select
@@ -54,13 +59,10 @@ select
     written.record_id as salesforce_id,
     case when history.last_id <> written.record_id then [history.last_id] end as rival_ids,
     contact.email,
-    format('On {} UTC {} wrote {} into it, not the integration{}.', strftime(written.changed_at, '%Y-%m-%d %H:%M'), written.source_type,
-        coalesce(written.record_id, 'an empty id'), case when history.last_id <> written.record_id then ', in place of ' || history.last_id else '' end) as reason,
-    'Ask who did it, and why. If the id is right, accept it; if not, set the old one back, or sync the contact by hand.' as action,
-    format('Am {} UTC hat {} {} hineingeschrieben, nicht die Integration{}.', strftime(written.changed_at, '%d.%m.%Y %H:%M'), written.source_type,
-        coalesce(written.record_id, 'eine leere ID'),
-        case when history.last_id <> written.record_id then ', an Stelle von ' || history.last_id else '' end) as reason_de,
-    'Klären, wer es war und warum. Ist die ID richtig, sie hinnehmen; sonst die alte zurücksetzen oder den Kontakt von Hand synchronisieren.' as action_de,
+    'written' as says,
+    map {
+        'at': cast(written.changed_at as varchar), 'source': written.source_type, 'record': written.record_id,
+        'before': case when history.last_id <> written.record_id then history.last_id end} as facts,
     main.event_moment(written.changed_at) as event,
     written.is_known
 from written

@@ -20,6 +20,11 @@
 -- Warum: Bei jedem Sprung überschreiben die Werte des anderen Datensatzes die von HubSpot (F3). Was im Kontakt steht, hängt davon ab, wer zuletzt
 -- etwas bearbeitet hat; Workflows, Listen und E-Mails folgen dem Zufall.
 -- Sonst: Der Kontakt springt mit jeder Bearbeitung eines dieser Datensätze weiter, und seine Werte mit ihm.
+--
+-- says jumped: Its binding jumped {jumps:number} times in 30 days between {records:number} records, last on {last_at:moment} UTC.
+-- says.de jumped: Die Verknüpfung ist in 30 Tagen {jumps:number} Mal zwischen {records:number} Datensätzen gesprungen, zuletzt am {last_at:moment} UTC.
+-- do jumped: Merge the records that take turns into the one that should stay, then compare the contact's values.
+-- do.de jumped: Die Datensätze, die sich abwechseln, in den zusammenführen, der bleiben soll. Danach die Werte des Kontakts vergleichen.
 with jump as (
     select
         event.hubspot_contact_id,
@@ -37,13 +42,11 @@ select
     contact.bound_id as salesforce_id,
     list_filter(list_sort(list_distinct(list_concat(jump.from_ids, jump.to_ids))), lambda id: id is distinct from contact.bound_id) as rival_ids,
     contact.email,
-    format('Its binding jumped {} times in 30 days between {} records, last on {} UTC.',
-        jump.jumps, len(list_distinct(list_concat(jump.from_ids, jump.to_ids))), strftime(jump.last_at, '%Y-%m-%d %H:%M')) as reason,
-    'Merge the records that take turns into the one that should stay, then compare the contact''s values.' as action,
-    format('Die Verknüpfung ist in 30 Tagen {} Mal zwischen {} Datensätzen gesprungen, zuletzt am {} UTC.',
-        jump.jumps, len(list_distinct(list_concat(jump.from_ids, jump.to_ids))), strftime(jump.last_at, '%d.%m.%Y %H:%M')) as reason_de,
-    'Die Datensätze, die sich abwechseln, in den zusammenführen, der bleiben soll. Danach die Werte des Kontakts vergleichen.' as action_de,
-    strftime(jump.last_at, '%Y-%m-%dT%H:%M:%S.%f') as facts
+    'jumped' as says,
+    map {
+        'jumps': cast(jump.jumps as varchar), 'records': cast(len(list_distinct(list_concat(jump.from_ids, jump.to_ids))) as varchar),
+        'last_at': cast(jump.last_at as varchar)} as facts,
+    strftime(jump.last_at, '%Y-%m-%dT%H:%M:%S.%f') as identity
 from jump
 inner join core.hubspot_contact as contact on contact.contact_id = jump.hubspot_contact_id and contact.state = 'live'
 where jump.jumps >= 3 or (jump.jumps = 2 and jump.to_ids[2] = jump.from_ids[1]);

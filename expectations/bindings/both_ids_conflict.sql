@@ -15,17 +15,18 @@
 -- Auf Deutsch: Ein Kontakt trägt eine Lead-ID und eine Contact-ID, die nicht dieselbe Person sind.
 -- Warum: Der Kontakt hat zwei Anker. Welchem die Integration folgt, ist nicht dokumentiert; Werte kommen von beiden.
 -- Sonst: Die Integration folgt einem der beiden Datensätze, und welchem, kann sich mit jeder Synchronisierung ändern.
+--
+-- says two_people: It carries Lead id {lead} and Contact id {contact}, and that Lead was not converted into that Contact.
+-- says.de two_people: Er trägt die Lead-ID {lead} und die Contact-ID {contact}, und dieser Lead wurde nicht in diesen Contact konvertiert.
+-- do two_people: Keep the id of the right record and clear the other property.
+-- do.de two_people: Die ID des richtigen Datensatzes behalten. Die andere Eigenschaft leeren.
 select
     contact.contact_id as hubspot_contact_id,
     contact.bound_id as salesforce_id,
     [case when contact.bound_id = contact.salesforce_lead_id then contact.salesforce_contact_id else contact.salesforce_lead_id end] as rival_ids,
     contact.email,
-    format('It carries Lead id {} and Contact id {}, and that Lead was not converted into that Contact.',
-        contact.salesforce_lead_id, contact.salesforce_contact_id) as reason,
-    'Keep the id of the right record and clear the other property.' as action,
-    format('Er trägt die Lead-ID {} und die Contact-ID {}, und dieser Lead wurde nicht in diesen Contact konvertiert.',
-        contact.salesforce_lead_id, contact.salesforce_contact_id) as reason_de,
-    'Die ID des richtigen Datensatzes behalten. Die andere Eigenschaft leeren.' as action_de
+    'two_people' as says,
+    map {'lead': contact.salesforce_lead_id, 'contact': contact.salesforce_contact_id} as facts
 from core.hubspot_contact as contact
 left join core.salesforce_person as lead_record on lead_record.record_id = contact.salesforce_lead_id
 left join core.merge_chain as chain

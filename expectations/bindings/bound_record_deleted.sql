@@ -19,21 +19,23 @@
 -- oder scheitert mit einem Fehler; was davon, ist nicht dokumentiert (Regel 33).
 -- Sonst: Der Kontakt wird nicht synchronisiert. Der nächste Auslöser verknüpft ihn mit einem anderen Datensatz, legt den gelöschten neu an oder
 -- scheitert.
+--
+-- says deleted: It is bound to {record}, a {object} deleted in Salesforce.
+-- says.de deleted: Er ist mit {record} verknüpft, einem in Salesforce gelöschten {object}.
+-- do deleted: Undelete the record in Salesforce (15 days), or resync the contact after checking which record it should be bound to.
+-- do.de deleted: Den Datensatz in Salesforce wiederherstellen (15 Tage), oder klären, zu welchem Datensatz der Kontakt gehört. Danach den Kontakt neu
+--   synchronisieren.
+-- says vanished: It is bound to {record}, a {object} that is in neither the live nor the deleted records any more.
+-- says.de vanished: Er ist mit {record} verknüpft, einem {object}, der weder unter den lebenden noch unter den gelöschten Datensätzen ist.
+-- do vanished: <deleted>
+-- do.de vanished: <deleted>
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     binding.email,
     list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
-    case binding.bound_state
-        when 'deleted' then format('It is bound to {}, a {} deleted in Salesforce.', binding.bound_id, person.object_type)
-        else format('It is bound to {}, a {} that is in neither the live nor the deleted records any more.', binding.bound_id, person.object_type)
-    end as reason,
-    'Undelete the record in Salesforce (15 days), or resync the contact after checking which record it should be bound to.' as action,
-    case binding.bound_state
-        when 'deleted' then format('Er ist mit {} verknüpft, einem in Salesforce gelöschten {}.', binding.bound_id, person.object_type)
-        else format('Er ist mit {} verknüpft, einem {}, der weder unter den lebenden noch unter den gelöschten Datensätzen ist.', binding.bound_id, person.object_type)
-    end as reason_de,
-    'Den Datensatz in Salesforce wiederherstellen (15 Tage), oder klären, zu welchem Datensatz der Kontakt gehört. Danach den Kontakt neu synchronisieren.' as action_de,
+    binding.bound_state as says,
+    map {'record': binding.bound_id, 'object': person.object_type} as facts,
     case binding.bound_state when 'deleted' then main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) end as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id

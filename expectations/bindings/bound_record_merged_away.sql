@@ -19,21 +19,19 @@
 -- Warum: Die Zusammenführung ging in die falsche Richtung. Die Synchronisierung des Kontakts ist unterbrochen, seine Änderungen erreichen
 -- Salesforce nicht mehr (F6, Regel 36).
 -- Sonst: Änderungen am Kontakt erreichen Salesforce nicht, Änderungen in Salesforce erreichen den Kontakt nicht; beide laufen auseinander.
+--
+-- says merged: It is bound to {record}, which was merged[ into {survivor}|; the merge chain runs in a circle and has no survivor].
+-- says.de merged: Er ist mit {record} verknüpft, das [in {survivor} zusammengeführt wurde|zusammengeführt wurde; die Kette läuft im Kreis und hat keinen
+--   verbleibenden Datensatz].
+-- do merged: Resync the contact so that it binds to the surviving record, then compare its values.
+-- do.de merged: Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     case when person.survivor_id is not null then [person.survivor_id] else cast([] as varchar[]) end as rival_ids,
     binding.email,
-    case
-        when person.survivor_id is not null then format('It is bound to {}, which was merged into {}.', binding.bound_id, person.survivor_id)
-        else format('It is bound to {}, which was merged; the merge chain runs in a circle and has no survivor.', binding.bound_id)
-    end as reason,
-    'Resync the contact so that it binds to the surviving record, then compare its values.' as action,
-    case
-        when person.survivor_id is not null then format('Er ist mit {} verknüpft, das in {} zusammengeführt wurde.', binding.bound_id, person.survivor_id)
-        else format('Er ist mit {} verknüpft, das zusammengeführt wurde; die Kette läuft im Kreis und hat keinen verbleibenden Datensatz.', binding.bound_id)
-    end as reason_de,
-    'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.' as action_de,
+    'merged' as says,
+    map {'record': binding.bound_id, 'survivor': person.survivor_id} as facts,
     main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id

@@ -17,15 +17,19 @@
 -- Warum: Der Datensatz wurde endgültig gelöscht, gehört zu einer anderen Org (einer Sandbox, einer früheren) oder ist für den Integrationsbenutzer
 -- unsichtbar (Regel 18). Der Kontakt wird mit nichts synchronisiert.
 -- Sonst: Der Kontakt wird mit nichts synchronisiert, und niemand bemerkt es.
+--
+-- says unknown: It is bound to {record}, which is in no complete pull of this Salesforce org.
+-- says.de unknown: Er ist mit {record} verknüpft; diese ID ist in keinem vollständigen Abruf dieser Salesforce-Org.
+-- do unknown: Open the id in Salesforce as an administrator. If it exists, share it with the integration user; if not, resync the contact.
+-- do.de unknown: Die ID in Salesforce als Administrator öffnen. Gibt es sie, den Datensatz für den Integrationsbenutzer freigeben; gibt es sie nicht, den
+--   Kontakt neu synchronisieren.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     binding.candidate_ids as rival_ids,
     binding.email,
-    format('It is bound to {}, which is in no complete pull of this Salesforce org.', binding.bound_id) as reason,
-    'Open the id in Salesforce as an administrator. If it exists, share it with the integration user; if not, resync the contact.' as action,
-    format('Er ist mit {} verknüpft; diese ID ist in keinem vollständigen Abruf dieser Salesforce-Org.', binding.bound_id) as reason_de,
-    'Die ID in Salesforce als Administrator öffnen. Gibt es sie, den Datensatz für den Integrationsbenutzer freigeben; gibt es sie nicht, den Kontakt neu synchronisieren.' as action_de
+    'unknown' as says,
+    map {'record': binding.bound_id} as facts
 from core.binding as binding
 where binding.bound_state = 'unknown' and binding.bound_id is not null
   and binding.bound_id not in (select record_id from core.record_set_aside);

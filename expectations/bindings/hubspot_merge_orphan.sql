@@ -17,6 +17,13 @@
 -- Warum: Nach einer Zusammenführung in HubSpot wird nur der primäre Kontakt synchronisiert (Regel 42). Dieser Datensatz bekommt keine
 -- Aktualisierung mehr, und eine Bearbeitung endet mit dem Fehler „E-Mail wird bereits verwendet“ (Regel 43).
 -- Sonst: Der Datensatz veraltet, und wer ihn in Salesforce bearbeitet, stößt auf einen Fehler.
+--
+-- says orphan: Nobody is bound to {record}. Its e-mail is a secondary one of contact {contact}, which is bound to [{bound}|nothing].
+-- says.de orphan: Niemand ist mit {record} verknüpft. Die E-Mail ist eine Zweitadresse von Kontakt {contact}, der mit [{bound}|nichts] verknüpft ist.
+-- do orphan: [Merge it into {bound}, the record that the contact is bound to; a Lead is converted into it.|Decide whether it is the same person; then make
+--   its e-mail the contact's primary one, or split the contact.]
+-- do.de orphan: [In {bound} zusammenführen, den Datensatz, mit dem der Kontakt verknüpft ist; ein Lead wird dorthin konvertiert.|Klären, ob es dieselbe
+--   Person ist. Dann die E-Mail zur Hauptadresse des Kontakts machen oder den Kontakt teilen.]
 with secondary as (
     select
         address.email,
@@ -32,18 +39,8 @@ select
     person.record_id as salesforce_id,
     case when secondary.bound_id is not null then [secondary.bound_id] end as rival_ids,
     person.email,
-    format('Nobody is bound to {}. Its e-mail is a secondary one of contact {}, which is bound to {}.',
-        person.record_id, secondary.hubspot_contact_id, coalesce(secondary.bound_id, 'nothing')) as reason,
-    case
-        when secondary.bound_id is not null then format('Merge it into {}, the record that the contact is bound to; a Lead is converted into it.', secondary.bound_id)
-        else 'Decide whether it is the same person; then make its e-mail the contact''s primary one, or split the contact.'
-    end as action,
-    format('Niemand ist mit {} verknüpft. Die E-Mail ist eine Zweitadresse von Kontakt {}, der mit {} verknüpft ist.',
-        person.record_id, secondary.hubspot_contact_id, coalesce(secondary.bound_id, 'nichts')) as reason_de,
-    case
-        when secondary.bound_id is not null then format('In {} zusammenführen, den Datensatz, mit dem der Kontakt verknüpft ist; ein Lead wird dorthin konvertiert.', secondary.bound_id)
-        else 'Klären, ob es dieselbe Person ist. Dann die E-Mail zur Hauptadresse des Kontakts machen oder den Kontakt teilen.'
-    end as action_de
+    'orphan' as says,
+    map {'record': person.record_id, 'contact': secondary.hubspot_contact_id, 'bound': secondary.bound_id} as facts
 from core.salesforce_person as person
 inner join secondary on secondary.email = person.email
 left join core.hubspot_contact as holder on holder.email = person.email and holder.state = 'live'

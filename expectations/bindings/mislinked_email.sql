@@ -19,6 +19,14 @@
 -- Warum: Die Integration ordnet allein nach der E-Mail zu. Eine Verknüpfung über verschiedene E-Mails hinweg schickt die Daten einer Person zu
 -- einer anderen (Regeln 4, 20, 30).
 -- Sonst: Die Werte der einen Person fließen bei jeder Synchronisierung weiter in den Datensatz der anderen.
+--
+-- says mislinked: It is bound to {record}, whose e-mail is none of this contact's.
+-- says.de mislinked: Er ist mit {record} verknüpft, dessen E-Mail keine dieses Kontakts ist.
+-- do mislinked: [{quoted}|[?own Check whose record {record} is. {own} has this contact's own e-mail: if that is the right one, entering the contact's
+--   values there moves the binding, on purpose; {record} stays.|Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.]]
+-- do.de mislinked: [{quoted}|[?own Klären, wessen Datensatz {record} ist. {own} hat die eigene E-Mail dieses Kontakts: ist das der richtige, die Werte des
+--   Kontakts dort eintragen; die Verknüpfung wandert dann dorthin, mit Absicht, und {record} bleibt.|Klären, wessen Datensatz es ist. Die E-Mail
+--   berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.]]
 with own as (
     -- live records with the contact's own e-mail
     select email, list(record_id order by record_id) as record_ids from core.salesforce_person where state = 'live' and email is not null group by email
@@ -28,19 +36,10 @@ select
     binding.bound_id as salesforce_id,
     list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
     binding.email,
-    format('It is bound to {}, whose e-mail is none of this contact''s.', binding.bound_id) as reason,
-    coalesce(
-        first_step.action,
-        case when own.record_ids is not null then format('Check whose record {} is. {} has this contact''s own e-mail: if that is the right one, entering the contact''s values there moves the binding, on purpose; {} stays.',
-            binding.bound_id, array_to_string(own.record_ids[:3], ', '), binding.bound_id) end,
-        'Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.') as action,
-    format('Er ist mit {} verknüpft, dessen E-Mail keine dieses Kontakts ist.', binding.bound_id) as reason_de,
-    coalesce(
-        first_step.action_de,
-        case when own.record_ids is not null then format('Klären, wessen Datensatz {} ist. {} hat die eigene E-Mail dieses Kontakts: ist das der richtige, die Werte des Kontakts dort eintragen; die Verknüpfung wandert dann dorthin, mit Absicht, und {} bleibt.',
-            binding.bound_id, array_to_string(own.record_ids[:3], ', '), binding.bound_id) end,
-        'Klären, wessen Datensatz es ist. Die E-Mail berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.') as action_de,
-    md5(person.email) as facts
+    'mislinked' as says,
+    map {'record': binding.bound_id, 'own': array_to_string(own.record_ids[:3], ', ')} as facts,
+    first_step.quoted,
+    md5(person.email) as identity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = binding.bound_id

@@ -19,14 +19,17 @@
 -- Warum: Die Integration schreibt die E-Mail aus HubSpot in den verknüpften Datensatz zurück (Regel 23). Bleibt er leer, kann sie dort nicht
 -- schreiben oder synchronisiert nicht mehr; geht die Verknüpfung verloren, führt nichts mehr zu ihm.
 -- Sonst: Geht die Verknüpfung verloren, sind Kontakt und Datensatz einander fremd.
+--
+-- says no_email: It is bound to {record}, which has no usable e-mail; the integration should have written it back.
+-- says.de no_email: Er ist mit {record} verknüpft, das keine brauchbare E-Mail hat; die Integration hätte sie zurückschreiben müssen.
+-- do no_email: Look for an error on the contact's Salesforce Sync card, then enter the e-mail in Salesforce.
+-- do.de no_email: Auf der Karte „Salesforce-Synchronisierung“ des Kontakts nach einem Fehler sehen. Danach die E-Mail in Salesforce eintragen.
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     binding.email,
-    format('It is bound to {}, which has no usable e-mail; the integration should have written it back.', binding.bound_id) as reason,
-    'Look for an error on the contact''s Salesforce Sync card, then enter the e-mail in Salesforce.' as action,
-    format('Er ist mit {} verknüpft, das keine brauchbare E-Mail hat; die Integration hätte sie zurückschreiben müssen.', binding.bound_id) as reason_de,
-    'Auf der Karte „Salesforce-Synchronisierung“ des Kontakts nach einem Fehler sehen. Danach die E-Mail in Salesforce eintragen.' as action_de
+    'no_email' as says,
+    map {'record': binding.bound_id} as facts
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = binding.bound_id

@@ -20,6 +20,13 @@
 -- Warum: Nach der Hauptadresse ordnet die Integration zu. Der Kontakt gehört jetzt zu anderen Salesforce-Datensätzen als zuvor, obwohl niemand
 -- etwas bearbeitet hat (Regel 44).
 -- Sonst: Mit der nächsten Synchronisierung kann der Kontakt mit einem anderen Datensatz verknüpft werden und dessen Werte übernehmen.
+--
+-- says flipped: On {at:moment} UTC a form or conversation made a secondary e-mail its primary one; {others|1: one other live Salesforce record
+--   has|{others:number} other live Salesforce records have} it.
+-- says.de flipped: Am {at:moment} UTC machte ein Formular oder eine Unterhaltung eine Zweitadresse zur Hauptadresse; {others|1: ein anderer lebender
+--   Salesforce-Datensatz hat|{others:number} andere lebende Salesforce-Datensätze haben} sie.
+-- do flipped: Decide which e-mail is right; set the old one back in HubSpot before the next sync if it is.
+-- do.de flipped: Entscheiden, welche E-Mail richtig ist. Ist es die alte, sie vor der nächsten Synchronisierung in HubSpot zurücksetzen.
 with flip as (
     select
         hubspot_contact_id, changed_at, pull_no, main.matching_email(value) as email, pull_no <= clock.last_run_pull_no as is_known,
@@ -44,12 +51,8 @@ select
     contact.bound_id as salesforce_id,
     case when count(person.record_id) > 0 then list(person.record_id order by person.record_id) end as rival_ids,
     contact.email,
-    format('On {} UTC a form or conversation made a secondary e-mail its primary one; {} other live Salesforce records have it.',
-        strftime(max(flip.changed_at), '%Y-%m-%d %H:%M'), count(person.record_id)) as reason,
-    'Decide which e-mail is right; set the old one back in HubSpot before the next sync if it is.' as action,
-    format('Am {} UTC machte ein Formular oder eine Unterhaltung eine Zweitadresse zur Hauptadresse; {} andere lebende Salesforce-Datensätze haben sie.',
-        strftime(max(flip.changed_at), '%d.%m.%Y %H:%M'), count(person.record_id)) as reason_de,
-    'Entscheiden, welche E-Mail richtig ist. Ist es die alte, sie vor der nächsten Synchronisierung in HubSpot zurücksetzen.' as action_de,
+    'flipped' as says,
+    map {'at': cast(max(flip.changed_at) as varchar), 'others': cast(count(person.record_id) as varchar)} as facts,
     main.event_moment(max(flip.changed_at)) as event,
     bool_and(flip.is_known) as is_known
 from flip

@@ -16,23 +16,19 @@
 -- Warum: Die Integration hat den Datensatz verloren und synchronisiert nicht mehr. Die Angabe kann auch veraltet sein; dann verdeckt sie, dass
 -- alles in Ordnung ist.
 -- Sonst: Der Kontakt bleibt ohne Synchronisierung, oder eine veraltete Angabe verdeckt, dass alles in Ordnung ist.
+--
+-- says marked: HubSpot marks its Salesforce record as deleted; [in the pull {record} is {state}|it carries no Salesforce id].
+-- says.de marked: HubSpot hält seinen Salesforce-Datensatz für gelöscht; [im Abruf ist {record} {state|live: vorhanden|converted: konvertiert|merged:
+--   zusammengeführt|deleted: gelöscht|vanished: verschwunden|unbekannt}|er trägt keine Salesforce-ID].
+-- do marked: Check whether the record still exists in Salesforce, then resync the contact.
+-- do.de marked: Prüfen, ob es den Datensatz in Salesforce noch gibt. Danach den Kontakt neu synchronisieren.
 select
     contact.contact_id as hubspot_contact_id,
     contact.bound_id as salesforce_id,
     contact.email,
-    case
-        when contact.bound_id is null then 'HubSpot marks its Salesforce record as deleted; it carries no Salesforce id.'
-        else format('HubSpot marks its Salesforce record as deleted; in the pull {} is {}.', contact.bound_id, coalesce(person.state, 'unknown'))
-    end as reason,
-    'Check whether the record still exists in Salesforce, then resync the contact.' as action,
-    case
-        when contact.bound_id is null then 'HubSpot hält seinen Salesforce-Datensatz für gelöscht; er trägt keine Salesforce-ID.'
-        else format('HubSpot hält seinen Salesforce-Datensatz für gelöscht; im Abruf ist {} {}.', contact.bound_id,
-            case person.state when 'live' then 'vorhanden' when 'converted' then 'konvertiert' when 'merged' then 'zusammengeführt' when 'deleted' then 'gelöscht'
-                when 'vanished' then 'verschwunden' else 'unbekannt' end)
-    end as reason_de,
-    'Prüfen, ob es den Datensatz in Salesforce noch gibt. Danach den Kontakt neu synchronisieren.' as action_de,
-    coalesce(person.state, 'unknown') as facts
+    'marked' as says,
+    map {'record': contact.bound_id, 'state': coalesce(person.state, 'unknown')} as facts,
+    coalesce(person.state, 'unknown') as identity
 from core.hubspot_contact as contact
 left join core.salesforce_person as person on person.record_id = contact.bound_id
 where contact.state = 'live' and contact.says_deleted;

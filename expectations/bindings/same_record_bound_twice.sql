@@ -16,15 +16,18 @@
 -- Auf Deutsch: Zwei HubSpot-Kontakte sind mit einem Salesforce-Datensatz verknüpft.
 -- Warum: Beide schreiben in den Datensatz, und er schreibt in beide: Aus zwei Personen wird eine (Regel 48 nennt das einen ungültigen Zustand).
 -- Sonst: Die Kontakte überschreiben einander weiter über den Datensatz.
+--
+-- says twice: {contacts:number} HubSpot contacts are bound to {record}.
+-- says.de twice: {contacts:number} HubSpot-Kontakte sind mit {record} verknüpft.
+-- do twice: Merge the contacts in HubSpot if they are one person; otherwise bind each to its own record.
+-- do.de twice: Sind die Kontakte eine Person, sie in HubSpot zusammenführen. Sonst jeden mit seinem eigenen Datensatz verknüpfen.
 select
     list(contact.contact_id order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[1] as hubspot_contact_id,
     contact.bound_id as salesforce_id,
     list(contact.contact_id order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[2:] as rival_ids,
     list(contact.email order by contact.bound_since desc nulls last, length(contact.contact_id) desc, contact.contact_id desc)[1] as email,
-    format('{} HubSpot contacts are bound to {}.', count(*), contact.bound_id) as reason,
-    'Merge the contacts in HubSpot if they are one person; otherwise bind each to its own record.' as action,
-    format('{} HubSpot-Kontakte sind mit {} verknüpft.', count(*), contact.bound_id) as reason_de,
-    'Sind die Kontakte eine Person, sie in HubSpot zusammenführen. Sonst jeden mit seinem eigenen Datensatz verknüpfen.' as action_de
+    'twice' as says,
+    map {'contacts': cast(count(*) as varchar), 'record': contact.bound_id} as facts
 from core.hubspot_contact as contact
 where contact.state = 'live'
   and contact.bound_id in (select bound_id from core.hubspot_contact where state = 'live' group by bound_id having count(*) > 1)

@@ -21,6 +21,11 @@
 -- Warum: Ein konvertierter Lead ist eingefroren: Nichts wird mehr mit ihm synchronisiert. Salesforce arbeitet mit dem Contact weiter, HubSpot mit
 -- Werten von vorher.
 -- Sonst: Der Vertrieb arbeitet mit dem Contact weiter, das Marketing mit Werten aus der Zeit vor der Konvertierung.
+--
+-- says converted: It is bound to {record}, a Lead that was converted[ into Contact {heir}].
+-- says.de converted: Er ist mit {record} verknüpft, einem [?heir Lead, der in den Contact {heir} konvertiert wurde|konvertierten Lead].
+-- do converted: Check that HubSpot may sync Contacts (Salesforce settings, Contacts tab), then resync this contact.
+-- do.de converted: Prüfen, ob HubSpot Contacts synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt neu synchronisieren.
 with converted as (
     -- Salesforce gives the day of a conversion, no time; the stamp of the first version seen converted has one
     select record_id, min_by(modified_at, pull_no) as converted_at
@@ -33,18 +38,8 @@ select
     binding.bound_id as salesforce_id,
     case when lead_record.converted_contact_id is not null then [coalesce(heir.survivor_id, lead_record.converted_contact_id)] end as rival_ids,
     binding.email,
-    case
-        when lead_record.converted_contact_id is null then format('It is bound to {}, a Lead that was converted.', binding.bound_id)
-        else format('It is bound to {}, a Lead that was converted into Contact {}.',
-            binding.bound_id, coalesce(heir.survivor_id, lead_record.converted_contact_id))
-    end as reason,
-    'Check that HubSpot may sync Contacts (Salesforce settings, Contacts tab), then resync this contact.' as action,
-    case
-        when lead_record.converted_contact_id is null then format('Er ist mit {} verknüpft, einem konvertierten Lead.', binding.bound_id)
-        else format('Er ist mit {} verknüpft, einem Lead, der in den Contact {} konvertiert wurde.',
-            binding.bound_id, coalesce(heir.survivor_id, lead_record.converted_contact_id))
-    end as reason_de,
-    'Prüfen, ob HubSpot Contacts synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt neu synchronisieren.' as action_de,
+    'converted' as says,
+    map {'record': binding.bound_id, 'heir': coalesce(heir.survivor_id, lead_record.converted_contact_id)} as facts,
     case when clock.as_of - converted.converted_at > interval 24 hour then 'block' else 'warn' end as severity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id

@@ -19,16 +19,23 @@
 -- Warum: Die Werte des Kontakts können jetzt die eines anderen Datensatzes sein. Mit der nächsten Bearbeitung des alten springt er zurück (Regel
 -- 11).
 -- Sonst: Die Werte des anderen Datensatzes bleiben stehen, und mit der nächsten Bearbeitung des alten springt der Kontakt zurück.
+--
+-- says jumped: On {at:moment} UTC its binding jumped from {from} to {to}{by|edit: , which {who} had edited|creation: , which {who} had created|};
+--   [overwritten: {changes:words}[; and {more:number} more]|no mapped value was overwritten].
+-- says.de jumped: Am {at:moment} UTC ist die Verknüpfung von {from} zu {to} gesprungen{by|edit: , nachdem {who} diesen bearbeitet hatte|creation: ,
+--   nachdem {who} diesen angelegt hatte|}; [überschrieben: {changes:words}[; und {more:number} weitere]|kein zugeordneter Wert wurde überschrieben].
+-- do jumped: [?changes Put back what was lost: `bindwatch restore-plan --contact {contact}`, or accept what is there.[ {quoted}]|[{quoted}|Nothing was
+--   lost, and no duplicate is left: accept it.]]
+-- do.de jumped: [?changes Verlorenes zurückholen: `bindwatch restore-plan --contact {contact}`, oder hinnehmen, was dort steht.[
+--   {quoted}]|[{quoted}|Nichts ging verloren, und kein Duplikat ist übrig: hinnehmen.]]
 with lost as (
     select
         value.hubspot_contact_id, value.switched_at,
         list(value.property order by value.property) filter (where value.is_missing or event.is_new) as properties,
         bool_or(mapped.consent) filter (where value.is_missing or event.is_new) as has_consent,
         bool_or(value.is_missing) as is_missing,
-        list(format('{}: {} → {} ({})', value.property, main.quoted_value(value.value_before), coalesce(main.quoted_value(value.value_after), 'blank'), value.source)
-            order by value.property) as changes,
-        list(format('{}: {} → {} ({})', value.property, main.quoted_value(value.value_before), coalesce(main.quoted_value(value.value_after), 'leer'),
-            case value.source when 'typed' then 'eingegeben' when 'foreign' then 'fremd' else 'unklar' end) order by value.property) as changes_de
+        list(format('{}: {} → {} (⟨{}⟩)', value.property, main.quoted_value(value.value_before), coalesce(main.quoted_value(value.value_after), '⟨blank⟩'),
+            value.source) order by value.property) as changes
     from (
         select
             source.*,
@@ -48,32 +55,12 @@ select
     [event.from_id] as rival_ids,
     contact.email,
     coalesce(lost.properties, cast([] as varchar[])) as fields_at_risk,
-    format('On {} UTC its binding jumped from {} to {}{}; {}.', strftime(event.switched_at, '%Y-%m-%d %H:%M'), event.from_id, event.to_id,
-        case event.by
-            when 'edit' then format(', which {} had edited', coalesce(event.by_user_name, event.by_user_id))
-            when 'creation' then format(', which {} had created', coalesce(event.by_user_name, event.by_user_id))
-            else ''
-        end,
-        case when lost.changes is null then 'no mapped value was overwritten'
-        else format('overwritten: {}{}', array_to_string(lost.changes[:3], '; '),
-            case when len(lost.changes) > 3 then format('; and {} more', len(lost.changes) - 3) else '' end) end) as reason,
-    concat_ws(' ',
-        case when lost.changes is not null then
-            format('Put back what was lost: `bindwatch restore-plan --contact {}`, or accept what is there.', event.hubspot_contact_id) end,
-        coalesce(first_step.action, case when lost.changes is null then 'Nothing was lost, and no duplicate is left: accept it.' end)) as action,
-    format('Am {} UTC ist die Verknüpfung von {} zu {} gesprungen{}; {}.', strftime(event.switched_at, '%d.%m.%Y %H:%M'), event.from_id, event.to_id,
-        case event.by
-            when 'edit' then format(', nachdem {} diesen bearbeitet hatte', coalesce(event.by_user_name, event.by_user_id))
-            when 'creation' then format(', nachdem {} diesen angelegt hatte', coalesce(event.by_user_name, event.by_user_id))
-            else ''
-        end,
-        case when lost.changes_de is null then 'kein zugeordneter Wert wurde überschrieben'
-        else format('überschrieben: {}{}', array_to_string(lost.changes_de[:3], '; '),
-            case when len(lost.changes_de) > 3 then format('; und {} weitere', len(lost.changes_de) - 3) else '' end) end) as reason_de,
-    concat_ws(' ',
-        case when lost.changes is not null then
-            format('Verlorenes zurückholen: `bindwatch restore-plan --contact {}`, oder hinnehmen, was dort steht.', event.hubspot_contact_id) end,
-        coalesce(first_step.action_de, case when lost.changes is null then 'Nichts ging verloren, und kein Duplikat ist übrig: hinnehmen.' end)) as action_de,
+    'jumped' as says,
+    map {
+        'contact': event.hubspot_contact_id, 'at': cast(event.switched_at as varchar), 'from': event.from_id, 'to': event.to_id, 'by': event.by,
+        'who': coalesce(event.by_user_name, event.by_user_id), 'changes': array_to_string(lost.changes[:3], '; '),
+        'more': case when len(lost.changes) > 3 then cast(len(lost.changes) - 3 as varchar) end} as facts,
+    first_step.quoted,
     case
         when main.look_different(main.name_words(left_record.display_name), main.name_scripts(left_record.display_name),
                                  main.name_words(entered.display_name), main.name_scripts(entered.display_name),

@@ -16,21 +16,22 @@
 -- Auf Deutsch: Ein Kontakt wird gleich zu einem anderen Salesforce-Datensatz springen.
 -- Warum: Mit der nächsten Synchronisierung wandert die Verknüpfung, und mit ihr die zugeordneten Felder.
 -- Sonst: Die nächste Synchronisierung, in etwa 15 Minuten, verschiebt die Verknüpfung und schreibt die Werte des anderen Datensatzes nach HubSpot.
+--
+-- says imminent: {rival} was updated after the contact's last sync. The next sync moves the binding there from {record}; HubSpot loses [{changes:words}|no
+--   value].
+-- says.de imminent: {rival} wurde nach der letzten Synchronisierung des Kontakts bearbeitet. Die nächste verschiebt die Verknüpfung von {record} dorthin;
+--   HubSpot verliert [{changes:words}|keinen Wert].
+-- do imminent: Save a harmless edit of {record} now, so that it is the record updated last.[ {quoted}]
+-- do.de imminent: {record} jetzt mit einer harmlosen Bearbeitung speichern, damit es der zuletzt geänderte Datensatz ist.[ {quoted}]
 select
     binding.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     [binding.predicted_id] as rival_ids,
     binding.email,
     coalesce(at_risk.properties, cast([] as varchar[])) as fields_at_risk,
-    format('{} was updated after the contact''s last sync. The next sync moves the binding there from {}; {}.',
-        binding.predicted_id, binding.bound_id,
-        case when at_risk.properties is null then 'HubSpot loses no value' else 'HubSpot loses ' || at_risk.changes end) as reason,
-    format('Save a harmless edit of {} now, so that it is the record updated last. ', binding.bound_id) || coalesce(first_step.action, '') as action,
-    format('{} wurde nach der letzten Synchronisierung des Kontakts bearbeitet. Die nächste verschiebt die Verknüpfung von {} dorthin; {}.',
-        binding.predicted_id, binding.bound_id,
-        case when at_risk.properties is null then 'HubSpot verliert keinen Wert' else 'HubSpot verliert ' || at_risk.changes_de end) as reason_de,
-    format('{} jetzt mit einer harmlosen Bearbeitung speichern, damit es der zuletzt geänderte Datensatz ist. ', binding.bound_id)
-        || coalesce(first_step.action_de, '') as action_de
+    'imminent' as says,
+    map {'record': binding.bound_id, 'rival': binding.predicted_id, 'changes': at_risk.changes} as facts,
+    first_step.quoted
 from core.binding as binding
 left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
 left join (
@@ -38,10 +39,8 @@ left join (
         hubspot_contact_id,
         rival_id,
         list(property order by property) as properties,
-        array_to_string(list(format('{}: {} → {}', property, main.value_or(hubspot_value, 'blank'),
-            main.value_or(salesforce_value, 'blank')) order by consent desc, property), '; ') as changes,
-        array_to_string(list(format('{}: {} → {}', property, main.value_or(hubspot_value, 'leer'),
-            main.value_or(salesforce_value, 'leer')) order by consent desc, property), '; ') as changes_de
+        array_to_string(list(format('{}: {} → {}', property, main.value_or(hubspot_value), main.value_or(salesforce_value))
+            order by consent desc, property), '; ') as changes
     from core.overwrite
     where is_at_risk
     group by hubspot_contact_id, rival_id

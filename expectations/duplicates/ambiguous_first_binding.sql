@@ -18,21 +18,28 @@
 -- Warum: Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert (Regel 7: meist den ältesten). Bei verschiedenen Accounts oder Inhabern
 -- schickt die falsche Wahl die Daten einer Person in den Datensatz eines anderen Kunden.
 -- Sonst: Die erste Synchronisierung nimmt einen davon, und niemand kann sagen, welchen.
+--
+-- says ambiguous: The contact is not bound yet and {records:number} Salesforce records have its e-mail (accounts: {accounts:number}, owners:
+--   {owners:number}). Which one the first sync takes is not documented.
+-- says.de ambiguous: Der Kontakt ist noch nicht verknüpft, und {records:number} Salesforce-Datensätze haben seine E-Mail (Accounts: {accounts:number},
+--   Inhaber: {owners:number}). Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert.
+-- do ambiguous: [{quoted}|Find out which of the records is this person's, and merge the others into it before the first sync.]
+-- do.de ambiguous: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen vor der ersten Synchronisierung in ihn
+--   zusammenführen.]
 select
     binding.hubspot_contact_id,
     binding.predicted_id as salesforce_id,
     list(person.record_id order by person.record_id) as rival_ids,
     binding.email,
-    format('The contact is not bound yet and {} Salesforce records have its e-mail (accounts: {}, owners: {}). Which one the first sync takes is not documented.',
-        count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason,
-    any_value(first_step.action) as action,
-    format('Der Kontakt ist noch nicht verknüpft, und {} Salesforce-Datensätze haben seine E-Mail (Accounts: {}, Inhaber: {}). Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert.',
-        count(*), count(distinct person.account_id), count(distinct person.owner_id)) as reason_de,
-    any_value(first_step.action_de) as action_de,
+    'ambiguous' as says,
+    map {
+        'records': cast(count(*) as varchar), 'accounts': cast(count(distinct person.account_id) as varchar),
+        'owners': cast(count(distinct person.owner_id) as varchar)} as facts,
+    any_value(first_step.quoted) as quoted,
     case when count(distinct person.account_id) > 1 or count(distinct person.owner_id) > 1 then 'block' else 'warn' end as severity
 from core.binding as binding
 inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
-inner join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
+left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
 inner join core.salesforce_person as person on person.email = binding.email and person.state = 'live'
 where binding.bound_state = 'none' and contact.is_in_scope
 group by binding.hubspot_contact_id, binding.predicted_id, binding.email

@@ -16,6 +16,12 @@
 -- Auf Deutsch: Mehrere Adressen führen zu einem Postfach, und HubSpot hält sie für verschiedene Personen.
 -- Warum: Eine Person hat zwei Kontakte, zwei Einwilligungen und zwei Inhaber; was einer davon abbestellt hat, erreicht den anderen weiter.
 -- Sonst: Die Person behält zwei Kontakte; nichts geht kaputt, aber eine Abmeldung beim einen erreicht den anderen nicht.
+--
+-- says one_mailbox: {records:number} records have {addresses:number} different e-mails that reach one mailbox; HubSpot takes them for different people.
+-- says.de one_mailbox: {records:number} Datensätze haben {addresses:number} verschiedene E-Mails, die zu einem Postfach führen; HubSpot hält sie für
+--   verschiedene Personen.
+-- do one_mailbox: Find out which address the person uses. If it is one person, give the records that e-mail and merge them.
+-- do.de one_mailbox: Klären, welche Adresse die Person benutzt. Ist es eine Person, den Datensätzen diese E-Mail geben und sie zusammenführen.
 with address as (
     select
         record_id, email, created_at,
@@ -39,12 +45,8 @@ select
     arg_min(record_id, (created_at, record_id)) as salesforce_id,
     list_filter(list(record_id order by record_id), lambda id: id <> arg_min(record_id, (created_at, record_id))) as rival_ids,
     mailbox as email,
-    format('{} records have {} different e-mails that reach one mailbox; HubSpot takes them for different people.',
-        count(*), count(distinct email)) as reason,
-    'Find out which address the person uses. If it is one person, give the records that e-mail and merge them.' as action,
-    format('{} Datensätze haben {} verschiedene E-Mails, die zu einem Postfach führen; HubSpot hält sie für verschiedene Personen.',
-        count(*), count(distinct email)) as reason_de,
-    'Klären, welche Adresse die Person benutzt. Ist es eine Person, den Datensätzen diese E-Mail geben und sie zusammenführen.' as action_de
+    'one_mailbox' as says,
+    map {'records': cast(count(*) as varchar), 'addresses': cast(count(distinct email) as varchar)} as facts
 from mailbox
 group by mailbox
 having count(distinct email) > 1;

@@ -16,16 +16,21 @@
 -- Auf Deutsch: Salesforce enthält ein Duplikat, von dem noch kein HubSpot-Kontakt abhängt.
 -- Warum: An dem Tag, an dem ein Kontakt mit dieser E-Mail auftaucht, nimmt die Integration einen der Datensätze (Regel 7).
 -- Sonst: Nichts, bis ein Kontakt mit dieser E-Mail in HubSpot auftaucht; dann wird einer der Datensätze genommen.
+--
+-- says latent: {records:number} Salesforce records share one e-mail ({leads|1: 1 Lead|{leads:number} Leads}, {contacts|1: 1 Contact|{contacts:number}
+--   Contacts}); no HubSpot contact has it.
+-- says.de latent: {records:number} Salesforce-Datensätze teilen sich eine E-Mail ({leads|1: 1 Lead|{leads:number} Leads}, {contacts|1: 1
+--   Contact|{contacts:number} Contacts}); kein HubSpot-Kontakt hat sie.
+-- do latent: {quoted}
+-- do.de latent: {quoted}
 select
     cluster.oldest_id as salesforce_id,
     list(member.record_id order by member.record_id) filter (where member.record_id <> cluster.oldest_id) as rival_ids,
     cluster.email,
-    format('{} Salesforce records share one e-mail ({} Leads, {} Contacts); no HubSpot contact has it.',
-        cluster.size, cluster.lead_count, cluster.contact_count) as reason,
-    any_value(first_step.reason) as action,
-    format('{} Salesforce-Datensätze teilen sich eine E-Mail ({} Leads, {} Contacts); kein HubSpot-Kontakt hat sie.',
-        cluster.size, cluster.lead_count, cluster.contact_count) as reason_de,
-    any_value(first_step.reason_de) as action_de
+    'latent' as says,
+    map {
+        'records': cast(cluster.size as varchar), 'leads': cast(cluster.lead_count as varchar), 'contacts': cast(cluster.contact_count as varchar)} as facts,
+    main.quotable(any_value(first_step.reason), any_value(first_step.reason_de), any_value(first_step.words)) as quoted
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
 inner join core.merge_advice as first_step on first_step.book = cluster.email and first_step.step = 1

@@ -19,15 +19,19 @@
 -- einen würden die der anderen, und eine Zusammenführung lässt sich nicht ganz rückgängig machen.
 -- Sonst: Der Kontakt in HubSpot ist heute die eine Person und morgen die andere, und ein Werkzeug zum Zusammenführen macht vielleicht eine aus
 -- allen.
+--
+-- says shared: {records:number} Salesforce records with different names share one e-mail.
+-- says.de shared: {records:number} Salesforce-Datensätze mit verschiedenen Namen teilen sich eine E-Mail.
+-- do shared: {quoted}
+-- do.de shared: {quoted}
 select
     cluster.hubspot_contact_id,
     case when bound.record_id is not null then bound.record_id else cluster.oldest_id end as salesforce_id,
     list(member.record_id order by member.record_id) filter (where member.record_id <> coalesce(bound.record_id, cluster.oldest_id)) as rival_ids,
     cluster.email,
-    format('{} Salesforce records with different names share one e-mail.', cluster.size) as reason,
-    any_value(first_step.reason) as action,
-    format('{} Salesforce-Datensätze mit verschiedenen Namen teilen sich eine E-Mail.', cluster.size) as reason_de,
-    any_value(first_step.reason_de) as action_de
+    'shared' as says,
+    map {'records': cast(cluster.size as varchar)} as facts,
+    main.quotable(any_value(first_step.reason), any_value(first_step.reason_de), any_value(first_step.words)) as quoted
 from core.duplicate_cluster as cluster
 inner join core.cluster_member as member on member.email = cluster.email
 left join core.cluster_member as bound on bound.email = cluster.email and bound.record_id = cluster.bound_id

@@ -18,6 +18,14 @@
 -- Warum: Die Verknüpfung würde springen (Regel 11). Inhaber, Kampagnen und spätere Änderungen gehen zu einem anderen Datensatz; die erste Änderung
 -- macht es unsicher.
 -- Sonst: Eine Bearbeitung eines anderen Datensatzes verschiebt die Verknüpfung; die Werte sind heute gleich und müssen es morgen nicht sein.
+--
+-- says switchable: An edit of [{rival}|any of {rivals:number} records] would move the binding there; HubSpot would lose no value.[ Blanks in HubSpot would
+--   be filled: {filled}.]
+-- says.de switchable: Eine Bearbeitung von [{rival}|einem von {rivals:number} Datensätzen] würde die Verknüpfung dorthin verschieben; HubSpot verlöre
+--   keinen Wert.[ Lücken in HubSpot würden gefüllt: {filled}.]
+-- do switchable: [{quoted}|Find out which of the records is this person's, and merge the others into the one that the contact is bound to.]
+-- do.de switchable: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen in den zusammenführen, mit dem der Kontakt verknüpft
+--   ist.]
 with rivals as (
     select hubspot_contact_id, list(rival_id order by rival_id) as rival_ids from core.rival group by hubspot_contact_id
 ),
@@ -34,16 +42,11 @@ select
     case when binding.bound_state = 'live' then binding.bound_id else binding.predicted_id end as salesforce_id,
     rivals.rival_ids,
     binding.email,
-    format('An edit of {} would move the binding there; HubSpot would lose no value.',
-        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('any of {} records', len(rivals.rival_ids)) end)
-    || case when effect.filled is null then ''
-       else format(' Blanks in HubSpot would be filled: {}.', array_to_string(effect.filled, ', ')) end as reason,
-    first_step.action,
-    format('Eine Bearbeitung von {} würde die Verknüpfung dorthin verschieben; HubSpot verlöre keinen Wert.',
-        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('einem von {} Datensätzen', len(rivals.rival_ids)) end)
-    || case when effect.filled is null then ''
-       else format(' Lücken in HubSpot würden gefüllt: {}.', array_to_string(effect.filled, ', ')) end as reason_de,
-    first_step.action_de
+    'switchable' as says,
+    map {
+        'rival': case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] end, 'rivals': cast(len(rivals.rival_ids) as varchar),
+        'filled': array_to_string(effect.filled, ', ')} as facts,
+    first_step.quoted
 from core.binding as binding
 inner join rivals on rivals.hubspot_contact_id = binding.hubspot_contact_id
 left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id

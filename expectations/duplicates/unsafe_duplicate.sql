@@ -20,6 +20,16 @@
 -- Warum: Jede Bearbeitung einer Dublette lässt die Verknüpfung zu ihr springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28):
 -- HubSpots Werte werden ersetzt, oder die Werte des alten Datensatzes gelangen in den einer anderen Person. Niemand sieht es geschehen.
 -- Sonst: Die erste Bearbeitung einer Dublette, durch wen auch immer, verschiebt die Verknüpfung und überschreibt diese Felder in HubSpot.
+--
+-- says unsafe: An edit of [{rival}|any of {rivals:number} records] moves the binding there. HubSpot loses [{changes:words}[; and {more:number}
+--   more]|nothing].[ {fills|1: One blank|{fills:number} blanks} of [{filled}|these records] {fills|1: is|are} filled from HubSpot{stranger|yes: , though
+--   it looks like another person|}.]
+-- says.de unsafe: Eine Bearbeitung von [{rival}|einem von {rivals:number} Datensätzen] verschiebt die Verknüpfung dorthin. HubSpot verliert
+--   [{changes:words}[; und {more:number} weitere]|nichts].[ {fills|1: Ein leeres Feld|{fills:number} leere Felder} von [{filled}|diesen Datensätzen]
+--   {fills|1: wird|werden} aus HubSpot gefüllt{stranger|yes: , obwohl das nach einer anderen Person aussieht|}.]
+-- do unsafe: [{quoted}|Find out which of the records is this person's, and merge the others into the one that the contact is bound to.]
+-- do.de unsafe: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen in den zusammenführen, mit dem der Kontakt verknüpft
+--   ist.]
 with at_risk as (
     -- a property, with what each rival would bring; what the person agreed to is named first, then the owner
     select
@@ -44,10 +54,8 @@ lost as (
     select
         hubspot_contact_id,
         properties,
-        list_transform(said, lambda one: format('{}: {} → {}', one.property, main.value_or(one.old, 'blank'),
-            array_to_string(list_distinct(list_transform(one.new, lambda new: main.value_or(new, 'blank')))[:3], ' or '))) as changes,
-        list_transform(said, lambda one: format('{}: {} → {}', one.property, main.value_or(one.old, 'leer'),
-            array_to_string(list_distinct(list_transform(one.new, lambda new: main.value_or(new, 'leer')))[:3], ' oder '))) as changes_de
+        list_transform(said, lambda one: format('{}: {} → {}', one.property, main.value_or(one.old),
+            array_to_string(list_distinct(list_transform(one.new, lambda new: main.value_or(new)))[:3], ' ⟨or⟩ '))) as changes
     from listed
 ),
 spread as (
@@ -69,38 +77,13 @@ select
     rivals.rival_ids,
     binding.email,
     coalesce(lost.properties, cast([] as varchar[])) as fields_at_risk,
-    format('An edit of {} moves the binding there.',
-        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('any of {} records', len(rivals.rival_ids)) end)
-    || case
-        when lost.properties is null then ' HubSpot loses nothing.'
-        else format(' HubSpot loses {}{}.', array_to_string(lost.changes, '; '),
-            case when len(lost.properties) > 10 then format('; and {} more', len(lost.properties) - 10) else '' end)
-    end
-    || case
-        when spread.properties is null then ''
-        else format(' {} of {} {} filled from HubSpot{}.',
-            case when spread.properties = 1 then 'One blank' else format('{} blanks', spread.properties) end,
-            coalesce(spread.rival_id, 'these records'),
-            case when spread.properties = 1 then 'is' else 'are' end,
-            case when spread.to_stranger then ', though it looks like another person' else '' end)
-    end as reason,
-    first_step.action,
-    format('Eine Bearbeitung von {} verschiebt die Verknüpfung dorthin.',
-        case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] else format('einem von {} Datensätzen', len(rivals.rival_ids)) end)
-    || case
-        when lost.properties is null then ' HubSpot verliert nichts.'
-        else format(' HubSpot verliert {}{}.', array_to_string(lost.changes_de, '; '),
-            case when len(lost.properties) > 10 then format('; und {} weitere', len(lost.properties) - 10) else '' end)
-    end
-    || case
-        when spread.properties is null then ''
-        else format(' {} von {} {} aus HubSpot gefüllt{}.',
-            case when spread.properties = 1 then 'Ein leeres Feld' else format('{} leere Felder', spread.properties) end,
-            coalesce(spread.rival_id, 'diesen Datensätzen'),
-            case when spread.properties = 1 then 'wird' else 'werden' end,
-            case when spread.to_stranger then ', obwohl das nach einer anderen Person aussieht' else '' end)
-    end as reason_de,
-    first_step.action_de,
+    'unsafe' as says,
+    map {
+        'rival': case when len(rivals.rival_ids) = 1 then rivals.rival_ids[1] end, 'rivals': cast(len(rivals.rival_ids) as varchar),
+        'changes': array_to_string(lost.changes, '; '),
+        'more': case when len(lost.properties) > 10 then cast(len(lost.properties) - 10 as varchar) end,
+        'fills': cast(spread.properties as varchar), 'filled': spread.rival_id, 'stranger': case when spread.to_stranger then 'yes' end} as facts,
+    first_step.quoted,
     case when lost.properties is null and not spread.to_stranger then 'warn' else 'block' end as severity
 from core.binding as binding
 inner join rivals on rivals.hubspot_contact_id = binding.hubspot_contact_id

@@ -16,19 +16,24 @@
 -- Auf Deutsch: Ein HubSpot-Kontakt wurde zusammen mit seinem Salesforce-Datensatz gelöscht.
 -- Warum: Mit dem Kontakt gehen Verlauf, Einwilligung, Listen und Aktivitäten. Nach 90 Tagen ist er endgültig weg.
 -- Sonst: Sind die 90 Tage vorüber, sind der Kontakt und alles, was an ihm hing, endgültig weg.
+--
+-- says deleted: The contact was deleted after its record {record} was {state|merged: merged away|deleted}. It can be restored for another {days|1:
+--   day|{days:number} days}, until {until:day}.
+-- says.de deleted: Der Kontakt wurde gelöscht, nachdem sein Datensatz {record} {state|merged: in einen anderen zusammengeführt|gelöscht} wurde. Er lässt
+--   sich noch {days|1: einen Tag|{days:number} Tage} wiederherstellen, bis {until:day}.
+-- do deleted: Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot's recycle bin, and
+--   decide which record it belongs to.
+-- do.de deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht wieder.
+--   Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.
 select
     gone.hubspot_contact_id,
     gone.bound_id as salesforce_id,
     case when gone.survivor_id is not null then [gone.survivor_id] else cast([] as varchar[]) end as rival_ids,
     contact.email,
-    format('The contact was deleted after its record {} was {}. It can be restored for another {} days, until {}.',
-        gone.bound_id, case gone.record_state when 'merged' then 'merged away' else 'deleted' end, gone.days_left,
-        strftime(gone.restorable_until, '%Y-%m-%d')) as reason,
-    'Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot''s recycle bin, and decide which record it belongs to.' as action,
-    format('Der Kontakt wurde gelöscht, nachdem sein Datensatz {} {} wurde. Er lässt sich noch {} Tage wiederherstellen, bis {}.',
-        gone.bound_id, case gone.record_state when 'merged' then 'in einen anderen zusammengeführt' else 'gelöscht' end, gone.days_left,
-        strftime(gone.restorable_until, '%d.%m.%Y')) as reason_de,
-    'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.' as action_de,
+    'deleted' as says,
+    map {
+        'record': gone.bound_id, 'state': gone.record_state, 'days': cast(gone.days_left as varchar),
+        'until': cast(gone.restorable_until as varchar)} as facts,
     gone.restorable_until as deadline_at
 from core.restorable_contact as gone
 inner join core.hubspot_contact as contact on contact.contact_id = gone.hubspot_contact_id;

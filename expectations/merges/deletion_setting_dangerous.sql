@@ -17,14 +17,15 @@
 -- Warum: Eine Zusammenführung löscht den unterlegenen Datensatz. Mit dieser Einstellung löscht eine in falscher Richtung den HubSpot-Kontakt samt
 -- Verlauf, Einwilligung und Aktivitäten (F6).
 -- Sonst: Die nächste Zusammenführung in falscher Richtung löscht einen Kontakt, statt nur seine Synchronisierung zu unterbrechen.
+--
+-- says deletes: The policy says that HubSpot contacts are deleted with their Salesforce {object}.
+-- says.de deletes: Die Policy sagt, dass HubSpot-Kontakte mit ihrem Salesforce-{object} gelöscht werden.
+-- do deletes: Set "When a Salesforce {object|Lead: lead|contact} is deleted" to "Do nothing" in HubSpot, and {knob} = "keep" in bindwatch.toml.
+-- do.de deletes: In HubSpot bei „Wenn ein Salesforce-{object} gelöscht wird“ die Option „Nichts tun“ wählen. In bindwatch.toml {knob} = "keep" setzen.
 select
-    format('The policy says that HubSpot contacts are deleted with their Salesforce {}.', setting.object_type) as reason,
-    format('Set "When a Salesforce {} is deleted" to "Do nothing" in HubSpot, and {} = "keep" in bindwatch.toml.',
-        lower(setting.object_type), setting.knob) as action,
-    format('Die Policy sagt, dass HubSpot-Kontakte mit ihrem Salesforce-{} gelöscht werden.', setting.object_type) as reason_de,
-    format('In HubSpot bei „Wenn ein Salesforce-{} gelöscht wird“ die Option „Nichts tun“ wählen. In bindwatch.toml {} = "keep" setzen.',
-        setting.object_type, setting.knob) as action_de,
-    setting.knob as facts
+    'deletes' as says,
+    map {'object': setting.object_type, 'knob': setting.knob} as facts,
+    setting.knob as identity
 from (
     select 'Lead' as object_type, 'on_lead_deleted' as knob, on_lead_deleted as chosen from main.policy
     union all

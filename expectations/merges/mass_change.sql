@@ -20,6 +20,21 @@
 -- Warum: Massenhaftes Zusammenführen und Löschen vervielfacht jeden Schaden, den eine einzelne Zusammenführung anrichten kann (F7). Das meiste
 -- lässt sich nur 15 Tage in Salesforce und 90 Tage in HubSpot rückgängig machen.
 -- Sonst: Der Vorgang läuft vielleicht weiter, und nach 15 Tagen (Salesforce) oder 90 Tagen (HubSpot) lässt sich nichts zurückholen.
+--
+-- says contacts: {departed:number} HubSpot contacts were archived{recent|yes:  since the last run|} after their Salesforce records went, from
+--   {first_at:moment} to {last_at:moment} UTC.
+-- says.de contacts: {departed:number} HubSpot-Kontakte wurden{recent|yes:  seit dem letzten Lauf|} archiviert, nachdem ihre Salesforce-Datensätze
+--   verschwunden waren, vom {first_at:moment} bis zum {last_at:moment} UTC.
+-- do contacts: Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).
+-- do.de contacts: Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb
+--   wiederherstellen (90 Tage).
+-- says records: {departed:number} Salesforce records were deleted or merged, or vanished{recent|yes:  since the last run|}, from {first_at:moment} to
+--   {last_at:moment} UTC; {live:number} are live.
+-- says.de records: {departed:number} Salesforce-Datensätze wurden{recent|yes:  seit dem letzten Lauf|} gelöscht oder zusammengeführt oder sind
+--   verschwunden, vom {first_at:moment} bis zum {last_at:moment} UTC; {live:number} leben.
+-- do records: Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.
+-- do.de records: Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage
+--   wiederherstellen.
 with proven as (
     select last_pull_no from main.run where verdict in ('pass', 'fail')
 ),
@@ -51,8 +66,7 @@ total as (
         min(gone.departed_at) as first_at,
         max(gone.departed_at) as last_at,
         coalesce(max(gone.pull_no) <= any_value(clock.last_run_pull_no), false) as is_known,
-        case when gone.since_no = any_value(clock.last_run_pull_no) then ' since the last run' else '' end as since,
-        case when gone.since_no = any_value(clock.last_run_pull_no) then ' seit dem letzten Lauf' else '' end as since_de
+        coalesce(gone.since_no = any_value(clock.last_run_pull_no), false) as is_recent
     from gone
     cross join staging.clock as clock
     group by gone.since_no, gone.is_contact
@@ -61,30 +75,10 @@ live as (
     select count(*) as records from core.salesforce_person where state = 'live'
 )
 select
-    case
-        when total.is_contact
-        then format('{} HubSpot contacts were archived{} after their Salesforce records went, from {} to {} UTC.', total.departed, total.since,
-            strftime(total.first_at, '%Y-%m-%d %H:%M'), strftime(total.last_at, '%Y-%m-%d %H:%M'))
-        else format('{} Salesforce records were deleted or merged, or vanished{}, from {} to {} UTC; {} are live.', total.departed, total.since,
-            strftime(total.first_at, '%Y-%m-%d %H:%M'), strftime(total.last_at, '%Y-%m-%d %H:%M'), live.records)
-    end as reason,
-    case
-        when total.is_contact
-        then 'Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).'
-        else 'Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.'
-    end as action,
-    case
-        when total.is_contact
-        then format('{} HubSpot-Kontakte wurden{} archiviert, nachdem ihre Salesforce-Datensätze verschwunden waren, vom {} bis zum {} UTC.', total.departed,
-            total.since_de, strftime(total.first_at, '%d.%m.%Y %H:%M'), strftime(total.last_at, '%d.%m.%Y %H:%M'))
-        else format('{} Salesforce-Datensätze wurden{} gelöscht oder zusammengeführt oder sind verschwunden, vom {} bis zum {} UTC; {} leben.', total.departed,
-            total.since_de, strftime(total.first_at, '%d.%m.%Y %H:%M'), strftime(total.last_at, '%d.%m.%Y %H:%M'), live.records)
-    end as reason_de,
-    case
-        when total.is_contact
-        then 'Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb wiederherstellen (90 Tage).'
-        else 'Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage wiederherstellen.'
-    end as action_de,
+    case when total.is_contact then 'contacts' else 'records' end as says,
+    map {
+        'departed': cast(total.departed as varchar), 'recent': case when total.is_recent then 'yes' end, 'first_at': cast(total.first_at as varchar),
+        'last_at': cast(total.last_at as varchar), 'live': cast(live.records as varchar)} as facts,
     main.still_ahead(total.first_at + interval 15 day, clock.as_of) as deadline_at,
     case when total.is_contact then 'contacts' else 'records' end || ' since pull ' || total.since_no as event,
     total.is_known

@@ -19,6 +19,11 @@
 -- Auf Deutsch: Ein Benutzer hat binnen einer Stunde sehr viele verknüpfte Datensätze bearbeitet.
 -- Warum: Eine Massenänderung schreibt ihre Werte in jeden verknüpften HubSpot-Kontakt und macht jedes Duplikat, das sie berührt, zum neuesten (F7).
 -- Sonst: Was falsch geändert wurde, steht auch in HubSpot, und die nächste Massenänderung kommt wieder ungesehen.
+--
+-- says mass: {user} edited {edits:number} bound records within the hour before {at:moment} UTC.
+-- says.de mass: {user} hat in der Stunde vor dem {at:moment} UTC {edits:number} verknüpfte Datensätze bearbeitet.
+-- do mass: Ask what it was: an import, a flow, a tool. Before the next one, let `bindwatch what-if` say which contacts would jump.
+-- do.de mass: Klären, was es war: ein Import, ein Flow, ein Werkzeug. Vor dem nächsten Mal `bindwatch what-if` fragen, welche Kontakte springen würden.
 with proven as (
     select last_pull_no from main.run where verdict in ('pass', 'fail')
 ),
@@ -58,12 +63,8 @@ busy as (
     group by crowded.user_id, proven.last_pull_no
 )
 select
-    format('{} edited {} bound records within the hour before {} UTC.', coalesce(users.name, busy.user_id), busy.edits,
-        strftime(busy.worst_at, '%Y-%m-%d %H:%M')) as reason,
-    'Ask what it was: an import, a flow, a tool. Before the next one, let `bindwatch what-if` say which contacts would jump.' as action,
-    format('{} hat in der Stunde vor dem {} UTC {} verknüpfte Datensätze bearbeitet.', coalesce(users.name, busy.user_id),
-        strftime(busy.worst_at, '%d.%m.%Y %H:%M'), busy.edits) as reason_de,
-    'Klären, was es war: ein Import, ein Flow, ein Werkzeug. Vor dem nächsten Mal `bindwatch what-if` fragen, welche Kontakte springen würden.' as action_de,
+    'mass' as says,
+    map {'user': coalesce(users.name, busy.user_id), 'edits': cast(busy.edits as varchar), 'at': cast(busy.worst_at as varchar)} as facts,
     busy.user_id || ' since pull ' || busy.since_no as event,
     busy.is_known
 from busy

@@ -19,30 +19,26 @@
 -- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung ab, oder der Kontakt wird mit seinem Datensatz gelöscht
 -- (F6).
 -- Sonst: Der Kontakt entfernt sich von Salesforce; wurde er gelöscht, ist er nach 90 Tagen endgültig weg.
+--
+-- says sync_broken: {record} was merged into {winner} although this contact was bound to it. Its sync is broken.
+-- says.de sync_broken: {record} wurde in {winner} zusammengeführt, obwohl dieser Kontakt damit verknüpft war. Seine Synchronisierung ist unterbrochen.
+-- do sync_broken: Resync the contact so that it binds to the survivor, then compare its values.
+-- do.de sync_broken: Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.
+-- says contact_deleted: {record} was merged into {winner} although this contact was bound to it, and the contact was deleted.[ Restorable until
+--   {until:day}.]
+-- says.de contact_deleted: {record} wurde in {winner} zusammengeführt, obwohl dieser Kontakt damit verknüpft war, und der Kontakt wurde gelöscht.[
+--   Wiederherstellbar bis {until:day}.]
+-- do contact_deleted: Set HubSpot to keep contacts whose record is deleted, restore the contact from its recycle bin, then resync it.
+-- do.de contact_deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält. Den Kontakt aus dem Papierkorb wiederherstellen, danach neu
+--   synchronisieren.
 select
     event.hubspot_contact_id,
     event.loser_id as salesforce_id,
     [coalesce(event.survivor_id, event.winner_id)] as rival_ids,
     contact.email,
-    case event.outcome
-        when 'sync_broken' then format('{} was merged into {} although this contact was bound to it. Its sync is broken.', event.loser_id, event.winner_id)
-        else format('{} was merged into {} although this contact was bound to it, and the contact was deleted. Restorable until {}.',
-            event.loser_id, event.winner_id, strftime(event.archived_at + interval 90 day, '%Y-%m-%d'))
-    end as reason,
-    case event.outcome
-        when 'sync_broken' then 'Resync the contact so that it binds to the survivor, then compare its values.'
-        else 'Set HubSpot to keep contacts whose record is deleted, restore the contact from its recycle bin, then resync it.'
-    end as action,
-    case event.outcome
-        when 'sync_broken' then format('{} wurde in {} zusammengeführt, obwohl dieser Kontakt damit verknüpft war. Seine Synchronisierung ist unterbrochen.', event.loser_id, event.winner_id)
-        else format('{} wurde in {} zusammengeführt, obwohl dieser Kontakt damit verknüpft war, und der Kontakt wurde gelöscht. Wiederherstellbar bis {}.',
-            event.loser_id, event.winner_id, strftime(event.archived_at + interval 90 day, '%d.%m.%Y'))
-    end as reason_de,
-    case event.outcome
-        when 'sync_broken' then 'Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.'
-        else 'HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält. Den Kontakt aus dem Papierkorb wiederherstellen, danach neu synchronisieren.'
-    end as action_de,
-    event.outcome as facts,
+    event.outcome as says,
+    map {'record': event.loser_id, 'winner': event.winner_id, 'until': cast(event.archived_at + interval 90 day as varchar)} as facts,
+    event.outcome as identity,
     case event.outcome when 'sync_broken' then 'cut_off' end as harm,
     case event.outcome when 'sync_broken' then main.still_ahead(event.merged_at + interval 15 day, clock.as_of)
     else main.still_ahead(event.archived_at + interval 90 day, clock.as_of) end as deadline_at

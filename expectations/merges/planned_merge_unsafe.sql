@@ -23,6 +23,18 @@
 -- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48). Werden Dubletten neben dem verknüpften Datensatz zusammengeführt, ist ihr Master
 -- danach der zuletzt geänderte (Regel 11).
 -- Sonst: Wer den Plan so ausführt, unterbricht die Synchronisierung dieses Kontakts oder lässt ihn löschen.
+--
+-- says planned: [Row {row} of ]{plan}: {quoted}
+-- says.de planned: [Zeile {row} von ]{plan}: {quoted}
+-- do planned: {advice|master: Make {loser} the master.|values: Compare these values of the contact, and put back what should have stayed, in Salesforce
+--   first.|restore: Restore the contact if it was deleted, resync it, and compare its values with the surviving record.|run_book: Follow the run-book of
+--   the cluster instead.|master_of_all: Make {bound} the master of all of them.|contacts: Merge the two contacts in HubSpot first, or leave the records
+--   apart.|file: Mend the file, or take it out of merge-plans.|Correct the row or take it out.}
+-- do.de planned: {advice|master: {loser} zum Master machen.|values: Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst in
+--   Salesforce.|restore: Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz
+--   vergleichen.|run_book: Stattdessen den Schritten für die Gruppe folgen.|master_of_all: {bound} zum Master von allen machen.|contacts: Zuerst die
+--   beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.|file: Die Datei berichtigen oder aus merge-plans herausnehmen.|Die
+--   Zeile berichtigen oder herausnehmen.}
 select
     planned.hubspot_contact_id,
     case when planned.could_be_plan then 'block' else 'warn' end as severity,
@@ -30,30 +42,23 @@ select
     case when planned.master_id is not null then [planned.master_id] end as rival_ids,
     contact.email,
     planned.lost_fields || planned.fields_at_risk as fields_at_risk,
-    case when planned.row_no > 0 then format('Row {} of ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason as reason,
-    case
-        when planned.recommended_master_id = planned.loser_id then format('Make {} the master.', planned.loser_id)
-        when planned.result = 'values_lost' then 'Compare these values of the contact, and put back what should have stayed, in Salesforce first.'
-        when planned.verdict = 'done' then 'Restore the contact if it was deleted, resync it, and compare its values with the surviving record.'
-        when planned.consequence = 'switch' and planned.recommended_master_id is null then 'Follow the run-book of the cluster instead.'
-        when planned.consequence = 'switch' then format('Make {} the master of all of them.', planned.bound_id)
-        when planned.verdict = 'unsafe' then 'Merge the two contacts in HubSpot first, or leave the records apart.'
-        when planned.row_no = 0 then 'Mend the file, or take it out of merge-plans.'
-        else 'Correct the row or take it out.'
-    end as action,
-    case when planned.row_no > 0 then format('Zeile {} von ', planned.row_no) else '' end || planned.plan || ': ' || planned.reason_de as reason_de,
-    case
-        when planned.recommended_master_id = planned.loser_id then format('{} zum Master machen.', planned.loser_id)
-        when planned.result = 'values_lost' then 'Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst in Salesforce.'
-        when planned.verdict = 'done'
-        then 'Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz vergleichen.'
-        when planned.consequence = 'switch' and planned.recommended_master_id is null then 'Stattdessen den Schritten für die Gruppe folgen.'
-        when planned.consequence = 'switch' then format('{} zum Master von allen machen.', planned.bound_id)
-        when planned.verdict = 'unsafe' then 'Zuerst die beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.'
-        when planned.row_no = 0 then 'Die Datei berichtigen oder aus merge-plans herausnehmen.'
-        else 'Die Zeile berichtigen oder herausnehmen.'
-    end as action_de,
-    planned.plan || ' ' || planned.verdict as facts
+    'planned' as says,
+    map {
+        'row': case when planned.row_no > 0 then cast(planned.row_no as varchar) end, 'plan': planned.plan,
+        'loser': case when regexp_full_match(planned.loser_id, '[A-Za-z0-9]{15,18}') then planned.loser_id end,
+        'bound': planned.bound_id,
+        'advice': case
+            when planned.recommended_master_id = planned.loser_id then 'master'
+            when planned.result = 'values_lost' then 'values'
+            when planned.verdict = 'done' then 'restore'
+            when planned.consequence = 'switch' and planned.recommended_master_id is null then 'run_book'
+            when planned.consequence = 'switch' then 'master_of_all'
+            when planned.verdict = 'unsafe' then 'contacts'
+            when planned.row_no = 0 then 'file'
+            else 'row'
+        end} as facts,
+    main.quotable(planned.reason, planned.reason_de, planned.words) as quoted,
+    planned.plan || ' ' || planned.verdict as identity
 from core.planned_merge as planned
 left join core.hubspot_contact as contact on contact.contact_id = planned.hubspot_contact_id
 where planned.verdict in ('unsafe', 'invalid', 'unknown') or planned.result in ('sync_broken', 'contact_deleted', 'values_lost');

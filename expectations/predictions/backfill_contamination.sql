@@ -18,18 +18,21 @@
 -- Warum: Trifft ein leeres Salesforce-Feld auf einen Wert in HubSpot, füllt die Integration das Feld (Regel 25). Nach einem Wechsel gehört dieser
 -- Wert zum anderen Datensatz (Regel 28): der Datensatz eines zweiten Kunden trägt nun die Telefonnummer des ersten.
 -- Sonst: Die falschen Werte bleiben im Datensatz und gelangen zurück nach HubSpot, zu wem auch immer er verknüpft ist.
+--
+-- says filled: The switch from {from} filled blank fields of {to} with values of the old record: {properties}.
+-- says.de filled: Der Wechsel von {from} hat leere Felder von {to} mit Werten des alten Datensatzes gefüllt: {properties}.
+-- do filled: If both are one person, merge them. If not, correct these fields in {to}.
+-- do.de filled: Sind beide eine Person, sie zusammenführen. Sonst diese Felder in {to} berichtigen.
 select
     filled.hubspot_contact_id,
     filled.to_id as salesforce_id,
     [filled.from_id] as rival_ids,
     contact.email,
     list(distinct filled.property order by filled.property) as fields_at_risk,
-    format('The switch from {} filled blank fields of {} with values of the old record: {}.',
-        filled.from_id, filled.to_id, array_to_string(list(distinct filled.property order by filled.property), ', ')) as reason,
-    format('If both are one person, merge them. If not, correct these fields in {}.', filled.to_id) as action,
-    format('Der Wechsel von {} hat leere Felder von {} mit Werten des alten Datensatzes gefüllt: {}.',
-        filled.from_id, filled.to_id, array_to_string(list(distinct filled.property order by filled.property), ', ')) as reason_de,
-    format('Sind beide eine Person, sie zusammenführen. Sonst diese Felder in {} berichtigen.', filled.to_id) as action_de
+    'filled' as says,
+    map {
+        'from': filled.from_id, 'to': filled.to_id,
+        'properties': array_to_string(list(distinct filled.property order by filled.property), ', ')} as facts
 from core.backfilled_value as filled
 inner join core.hubspot_contact as contact on contact.contact_id = filled.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = filled.to_id and person.state = 'live'

@@ -25,13 +25,18 @@
 -- Warum: Nach dem Wechsel kann der Person gegen ihren Willen geschrieben werden. Das verstößt in vielen Ländern gegen das Gesetz, und niemand hat
 -- etwas dafür getan.
 -- Sonst: Mit dem Wechsel gilt der Kontakt als einer, dem geschrieben werden darf, und die nächste Mail geht an jemanden, der keine wollte.
+--
+-- says at_risk: A switch to [{rival}|any of {count:number} records] would change what the person agreed to: {changes:words}. {likely|predicted: The next
+--   sync moves the binding there|It was updated in the last 30 days}.
+-- says.de at_risk: Ein Wechsel zu [{rival}|einem von {count:number} Datensätzen] würde ändern, wozu die Person zugestimmt hat: {changes:words}.
+--   {likely|predicted: Die nächste Synchronisierung verschiebt die Verknüpfung dorthin|Der Datensatz wurde in den letzten 30 Tagen bearbeitet}.
+-- do at_risk: Enter HubSpot's value in {rivals} now, and save a harmless edit of {record} right after it, so that the binding stays.[ {quoted}]
+-- do.de at_risk: Jetzt den Wert aus HubSpot in {rivals} eintragen und gleich danach {record} mit einer harmlosen Bearbeitung speichern, damit die
+--   Verknüpfung bleibt.[ {quoted}]
 with change as (
     select
         overwrite.hubspot_contact_id, overwrite.rival_id, overwrite.property,
-        format('{}: {} → {}', overwrite.property, main.value_or(overwrite.hubspot_value, 'blank'),
-            main.value_or(overwrite.salesforce_value, 'blank')) as change,
-        format('{}: {} → {}', overwrite.property, main.value_or(overwrite.hubspot_value, 'leer'),
-            main.value_or(overwrite.salesforce_value, 'leer')) as change_de
+        format('{}: {} → {}', overwrite.property, main.value_or(overwrite.hubspot_value), main.value_or(overwrite.salesforce_value)) as change
     from core.overwrite as overwrite
     inner join core.salesforce_person as rival on rival.record_id = overwrite.rival_id
     inner join core.mapped_field as field on field.property = overwrite.property and field.object_type = rival.object_type
@@ -45,20 +50,15 @@ select
     list(distinct change.rival_id order by change.rival_id) as rival_ids,
     binding.email,
     list(distinct change.property order by change.property) as fields_at_risk,
-    format('A switch to {} would change what the person agreed to: {}. {}.',
-        case when count(distinct change.rival_id) = 1 then min(change.rival_id) else format('any of {} records', count(distinct change.rival_id)) end,
-        array_to_string((list(distinct change.change order by change.change))[:3], '; '),
-        case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = change.rival_id, false)) then 'The next sync moves the binding there'
-        else 'It was updated in the last 30 days' end) as reason,
-    format('Enter HubSpot''s value in {} now, and save a harmless edit of {} right after it, so that the binding stays. ',
-        array_to_string(list(distinct change.rival_id order by change.rival_id), ', '), binding.bound_id) || coalesce(any_value(first_step.action), '') as action,
-    format('Ein Wechsel zu {} würde ändern, wozu die Person zugestimmt hat: {}. {}.',
-        case when count(distinct change.rival_id) = 1 then min(change.rival_id) else format('einem von {} Datensätzen', count(distinct change.rival_id)) end,
-        array_to_string((list(distinct change.change_de order by change.change_de))[:3], '; '),
-        case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = change.rival_id, false)) then 'Die nächste Synchronisierung verschiebt die Verknüpfung dorthin'
-        else 'Der Datensatz wurde in den letzten 30 Tagen bearbeitet' end) as reason_de,
-    format('Jetzt den Wert aus HubSpot in {} eintragen und gleich danach {} mit einer harmlosen Bearbeitung speichern, damit die Verknüpfung bleibt. ',
-        array_to_string(list(distinct change.rival_id order by change.rival_id), ', '), binding.bound_id) || coalesce(any_value(first_step.action_de), '') as action_de
+    'at_risk' as says,
+    map {
+        'record': binding.bound_id, 'rival': case when count(distinct change.rival_id) = 1 then min(change.rival_id) end,
+        'count': cast(count(distinct change.rival_id) as varchar),
+        'rivals': array_to_string(list(distinct change.rival_id order by change.rival_id), ', '),
+        'changes': array_to_string((list(distinct change.change order by change.change))[:3], '; '),
+        'likely': case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = change.rival_id, false)) then 'predicted'
+        else 'edited' end} as facts,
+    any_value(first_step.quoted) as quoted
 from change
 inner join core.binding as binding on binding.hubspot_contact_id = change.hubspot_contact_id
 inner join core.salesforce_person as rival on rival.record_id = change.rival_id

@@ -18,6 +18,13 @@
 -- Warum: Eine Abmeldung gehört zur Adresse, auf welchem Datensatz sie auch steht. HubSpot erfährt sie nur von dem Datensatz, mit dem der Kontakt
 -- verknüpft ist.
 -- Sonst: Die Person bekommt weiter E-Mails, von denen sie sich abgemeldet hat.
+--
+-- says conflict: {records} {count|1: has this contact's e-mail and is|have this contact's e-mail and are} opted out of e-mail; the contact is not.
+-- says.de conflict: {records} {count|1: hat die E-Mail dieses Kontakts und ist|haben die E-Mail dieses Kontakts und sind} von E-Mails abgemeldet; der
+--   Kontakt nicht.
+-- do conflict: Find out whether the person opted out. If so, unsubscribe the contact in HubSpot. If not, correct HasOptedOutOfEmail in Salesforce.
+-- do.de conflict: Klären, ob sich die Person abgemeldet hat. Wenn ja, den Kontakt in HubSpot abmelden. Wenn nein, HasOptedOutOfEmail in Salesforce
+--   berichtigen.
 with opted_out as (
     select version.record_id, version.pull_no
     from staging.salesforce_version as version
@@ -41,10 +48,8 @@ select
         lambda id: id <> arg_min(told.record_id, (told.record_id is distinct from told.bound_id, told.record_id))) as rival_ids,
     told.email,
     ['hs_email_optout'] as fields_at_risk,
-    format('{} has this contact''s e-mail and is opted out of e-mail; the contact is not.', array_to_string(list(told.record_id order by told.record_id), ', ')) as reason,
-    'Find out whether the person opted out. If so, unsubscribe the contact in HubSpot. If not, correct HasOptedOutOfEmail in Salesforce.' as action,
-    format('{} hat die E-Mail dieses Kontakts und ist von E-Mails abgemeldet; der Kontakt nicht.', array_to_string(list(told.record_id order by told.record_id), ', ')) as reason_de,
-    'Klären, ob sich die Person abgemeldet hat. Wenn ja, den Kontakt in HubSpot abmelden. Wenn nein, HasOptedOutOfEmail in Salesforce berichtigen.' as action_de
+    'conflict' as says,
+    map {'records': array_to_string(list(told.record_id order by told.record_id), ', '), 'count': cast(count(*) as varchar)} as facts
 from told
 inner join latest on latest.id = told.contact_id and latest.pull_no = told.pull_no
 cross join staging.clock as clock

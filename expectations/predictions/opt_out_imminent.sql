@@ -22,24 +22,29 @@
 -- Warum: HubSpot übernimmt die Abmeldung für die Adresse und nimmt sie nie zurück, was immer Salesforce später sagt; keine Schnittstelle macht sie
 -- rückgängig.
 -- Sonst: Mit dem Wechsel bekommt die Person keine E-Mails mehr, und nur ihre eigene neue Zustimmung ändert das.
+--
+-- says opts_out: {rivals} {count|1: is|are} opted out of e-mail, the contact is not. {likely|predicted: The next sync moves the binding there|An edit in
+--   the last 30 days makes a switch likely}, and with it the opt-out comes to HubSpot for good.
+-- says.de opts_out: {rivals} {count|1: ist|sind} von E-Mails abgemeldet, der Kontakt nicht. {likely|predicted: Die nächste Synchronisierung verschiebt die
+--   Verknüpfung dorthin|Eine Bearbeitung in den letzten 30 Tagen macht einen Wechsel der Verknüpfung wahrscheinlich}, und mit ihr kommt die Abmeldung
+--   endgültig nach HubSpot.
+-- do opts_out: Find out whether the person opted out. If so, unsubscribe the contact in HubSpot. If not, correct HasOptedOutOfEmail in {rivals}, and save
+--   a harmless edit of {record} right after it, so that the binding stays.[ {quoted}]
+-- do.de opts_out: Klären, ob sich die Person abgemeldet hat. Wenn ja, den Kontakt in HubSpot abmelden. Wenn nein, HasOptedOutOfEmail in {rivals}
+--   berichtigen und gleich danach {record} mit einer harmlosen Bearbeitung speichern, damit die Verknüpfung bleibt.[ {quoted}]
 select
     overwrite.hubspot_contact_id,
     binding.bound_id as salesforce_id,
     list(distinct overwrite.rival_id order by overwrite.rival_id) as rival_ids,
     binding.email,
     ['hs_email_optout'] as fields_at_risk,
-    format('{} is opted out of e-mail, the contact is not. {}, and with it the opt-out comes to HubSpot for good.',
-        array_to_string(list(distinct overwrite.rival_id order by overwrite.rival_id), ', '),
-        case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = overwrite.rival_id, false)) then 'The next sync moves the binding there'
-        else 'An edit in the last 30 days makes a switch likely' end) as reason,
-    format('Find out whether the person opted out. If so, unsubscribe the contact in HubSpot. If not, correct HasOptedOutOfEmail in {}, and save a harmless edit of {} right after it, so that the binding stays. ',
-        array_to_string(list(distinct overwrite.rival_id order by overwrite.rival_id), ', '), binding.bound_id) || coalesce(any_value(first_step.action), '') as action,
-    format('{} ist von E-Mails abgemeldet, der Kontakt nicht. {}, und mit ihr kommt die Abmeldung endgültig nach HubSpot.',
-        array_to_string(list(distinct overwrite.rival_id order by overwrite.rival_id), ', '),
-        case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = overwrite.rival_id, false)) then 'Die nächste Synchronisierung verschiebt die Verknüpfung dorthin'
-        else 'Eine Bearbeitung in den letzten 30 Tagen macht einen Wechsel der Verknüpfung wahrscheinlich' end) as reason_de,
-    format('Klären, ob sich die Person abgemeldet hat. Wenn ja, den Kontakt in HubSpot abmelden. Wenn nein, HasOptedOutOfEmail in {} berichtigen und gleich danach {} mit einer harmlosen Bearbeitung speichern, damit die Verknüpfung bleibt. ',
-        array_to_string(list(distinct overwrite.rival_id order by overwrite.rival_id), ', '), binding.bound_id) || coalesce(any_value(first_step.action_de), '') as action_de
+    'opts_out' as says,
+    map {
+        'record': binding.bound_id, 'rivals': array_to_string(list(distinct overwrite.rival_id order by overwrite.rival_id), ', '),
+        'count': cast(count(distinct overwrite.rival_id) as varchar),
+        'likely': case when bool_or(coalesce(binding.prediction = 'switch' and binding.predicted_id = overwrite.rival_id, false)) then 'predicted'
+        else 'edited' end} as facts,
+    any_value(first_step.quoted) as quoted
 from core.overwrite as overwrite
 inner join core.binding as binding on binding.hubspot_contact_id = overwrite.hubspot_contact_id
 inner join core.salesforce_person as rival on rival.record_id = overwrite.rival_id

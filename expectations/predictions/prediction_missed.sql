@@ -21,6 +21,18 @@
 -- Warum: Jeder andere Befund über das, was kommen wird, beruht auf derselben Policy. Fehltreffer sagen, dass die Policy dieses Portal nicht
 -- beschreibt.
 -- Sonst: Nichts geht kaputt, aber alles, was Bindwatch über die Zukunft anderer Kontakte sagt, kann ebenso falsch sein.
+--
+-- says jumped: It was predicted to stay with {record} (rule {rule}), and jumped to {jumped_to} although that record was not edited.
+-- says.de jumped: Vorhergesagt war, dass er bei {record} bleibt (Regel {rule}), und er ist zu {jumped_to} gesprungen, obwohl dieser Datensatz nicht
+--   bearbeitet wurde.
+-- do jumped: Look at the edits of both records around the sync. Where misses repeat, compare the policies with `bindwatch backtest`.
+-- do.de jumped: Die Bearbeitungen beider Datensätze rund um die Synchronisierung ansehen. Wo sich Fehltreffer häufen, die Policies mit `bindwatch
+--   backtest` vergleichen.
+-- says elsewhere: It was predicted to be bound to {predicted} (rule {rule}), has synced since, and is bound to [{bound_now}|nothing].
+-- says.de elsewhere: Vorhergesagt war die Verknüpfung mit {predicted} (Regel {rule}); er wurde seither synchronisiert und ist mit [{bound_now}|nichts]
+--   verknüpft.
+-- do elsewhere: <jumped>
+-- do.de elsewhere: <jumped>
 with synced as (
     select
         prediction.*,
@@ -55,21 +67,11 @@ select
     synced.bound_now as salesforce_id,
     case when synced.predicted_id is not null then [synced.predicted_id] end as rival_ids,
     synced.email,
-    case synced.prediction
-        when 'keep' then format('It was predicted to stay with {} (rule {}), and jumped to {} although that record was not edited.',
-            synced.bound_id, synced.rule, first_change.to_id)
-        else format('It was predicted to be bound to {} (rule {}), has synced since, and is bound to {}.',
-            synced.predicted_id, synced.rule, coalesce(synced.bound_now, 'nothing'))
-    end as reason,
-    'Look at the edits of both records around the sync. Where misses repeat, compare the policies with `bindwatch backtest`.' as action,
-    case synced.prediction
-        when 'keep' then format('Vorhergesagt war, dass er bei {} bleibt (Regel {}), und er ist zu {} gesprungen, obwohl dieser Datensatz nicht bearbeitet wurde.',
-            synced.bound_id, synced.rule, first_change.to_id)
-        else format('Vorhergesagt war die Verknüpfung mit {} (Regel {}); er wurde seither synchronisiert und ist mit {} verknüpft.',
-            synced.predicted_id, synced.rule, coalesce(synced.bound_now, 'nichts'))
-    end as reason_de,
-    'Die Bearbeitungen beider Datensätze rund um die Synchronisierung ansehen. Wo sich Fehltreffer häufen, die Policies mit `bindwatch backtest` vergleichen.' as action_de,
-    strftime(synced.predicted_at, '%Y-%m-%dT%H:%M:%S') as facts
+    case synced.prediction when 'keep' then 'jumped' else 'elsewhere' end as says,
+    map {
+        'record': synced.bound_id, 'rule': cast(synced.rule as varchar), 'jumped_to': first_change.to_id, 'predicted': synced.predicted_id,
+        'bound_now': synced.bound_now} as facts,
+    strftime(synced.predicted_at, '%Y-%m-%dT%H:%M:%S') as identity
 from synced
 left join first_change on first_change.hubspot_contact_id = synced.hubspot_contact_id
 left join core.salesforce_person as jumped_to on jumped_to.record_id = first_change.to_id

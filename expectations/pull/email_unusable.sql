@@ -18,16 +18,26 @@
 -- Warum: Die Integration ordnet nach der E-Mail zu. Mit einer unbrauchbaren wird die Person nie verknüpft oder bekommt einen zweiten Datensatz; ein
 -- Platzhalter, den viele teilen, macht Duplikate aus ihnen.
 -- Sonst: Die Person bleibt ohne Verknüpfung, oder teilt eine mit Fremden.
+--
+-- says unusable: {object|contact: HubSpot contact|{object}} {record} has an e-mail that can never match: it is no single address.
+-- says.de unusable: {object|contact: HubSpot-Kontakt|{object}} {record} hat eine E-Mail, die nie passen kann: sie ist keine einzelne Adresse.
+-- do unusable: Correct the e-mail; until then the integration cannot bind this person.
+-- do.de unusable: Die E-Mail berichtigen; bis dahin kann die Integration diese Person nicht verknüpfen.
+-- says placeholder: {object|contact: HubSpot contact|{object}} {record} has a placeholder instead of an e-mail; all who share it look like one person.
+-- says.de placeholder: {object|contact: HubSpot-Kontakt|{object}} {record} hat einen Platzhalter statt einer E-Mail; alle, die ihn teilen, sehen wie eine
+--   Person aus.
+-- do placeholder: Clear the e-mail, or enter the real one.
+-- do.de placeholder: Die E-Mail leeren oder die wirkliche eintragen.
 with placeholder as (
     select distinct main.matching_email(address) as email
     from (select unnest(placeholder_emails) as address from main.policy) as listed
 ),
 person as (
-    select null as hubspot_contact_id, record_id as salesforce_id, object_type || ' ' || record_id as who, email_raw, email
+    select null as hubspot_contact_id, record_id as salesforce_id, object_type, email_raw, email
     from core.salesforce_person
     where state = 'live' and not main.is_blank(email_raw)
     union all
-    select contact_id, null, 'HubSpot contact ' || contact_id, email_raw, email
+    select contact_id, null, 'contact', email_raw, email
     from core.hubspot_contact
     where state = 'live' and not main.is_blank(email_raw)
 )
@@ -35,23 +45,9 @@ select
     person.hubspot_contact_id,
     person.salesforce_id,
     person.email,
-    case
-        when person.email is null then person.who || ' has an e-mail that can never match: it is no single address.'
-        else person.who || ' has a placeholder instead of an e-mail; all who share it look like one person.'
-    end as reason,
-    case
-        when person.email is null then 'Correct the e-mail; until then the integration cannot bind this person.'
-        else 'Clear the e-mail, or enter the real one.'
-    end as action,
-    replace(person.who, 'HubSpot contact', 'HubSpot-Kontakt') || case
-        when person.email is null then ' hat eine E-Mail, die nie passen kann: sie ist keine einzelne Adresse.'
-        else ' hat einen Platzhalter statt einer E-Mail; alle, die ihn teilen, sehen wie eine Person aus.'
-    end as reason_de,
-    case
-        when person.email is null then 'Die E-Mail berichtigen; bis dahin kann die Integration diese Person nicht verknüpfen.'
-        else 'Die E-Mail leeren oder die wirkliche eintragen.'
-    end as action_de,
-    person.email_raw as facts
+    case when person.email is null then 'unusable' else 'placeholder' end as says,
+    map {'object': person.object_type, 'record': coalesce(person.hubspot_contact_id, person.salesforce_id)} as facts,
+    person.email_raw as identity
 from person
 left join placeholder on placeholder.email = person.email
 where person.email is null or placeholder.email is not null;

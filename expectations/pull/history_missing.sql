@@ -17,16 +17,20 @@
 -- Warum: Wechsel werden aus diesem Verlauf gelesen. Für diesen Kontakt kann niemand sagen, ob die Verknüpfung gesprungen ist; switch_happened und
 -- binding_flaps sind für ihn blind, und Vorhersagen lassen sich nicht an ihm prüfen.
 -- Sonst: Ein Sprung dieses Kontakts bleibt unbemerkt, und seine Werte lassen sich nicht aus dem Verlauf wiederherstellen.
+--
+-- says no_history: It is bound to {record}, and HubSpot gives no history of {property}: whether the binding ever jumped cannot be told.
+-- says.de no_history: Er ist mit {record} verknüpft, und HubSpot liefert keinen Verlauf von {property}: ob die Verknüpfung je gesprungen ist, lässt sich
+--   nicht sagen.
+-- do no_history: Check that the Service Key may read property history, or wait for the next sync of the contact.
+-- do.de no_history: Prüfen, ob der Service Key den Verlauf von Eigenschaften lesen darf, oder die nächste Synchronisierung des Kontakts abwarten.
 select
     contact.contact_id as hubspot_contact_id,
     contact.bound_id as salesforce_id,
     contact.email,
-    format('It is bound to {}, and HubSpot gives no history of {}: whether the binding ever jumped cannot be told.',
-        contact.bound_id, case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end) as reason,
-    'Check that the Service Key may read property history, or wait for the next sync of the contact.' as action,
-    format('Er ist mit {} verknüpft, und HubSpot liefert keinen Verlauf von {}: ob die Verknüpfung je gesprungen ist, lässt sich nicht sagen.',
-        contact.bound_id, case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end) as reason_de,
-    'Prüfen, ob der Service Key den Verlauf von Eigenschaften lesen darf, oder die nächste Synchronisierung des Kontakts abwarten.' as action_de
+    'no_history' as says,
+    map {
+        'record': contact.bound_id,
+        'property': case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end} as facts
 from core.hubspot_contact as contact
 left join (
     select distinct hubspot_contact_id, property

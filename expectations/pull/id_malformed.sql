@@ -18,6 +18,17 @@
 -- Warum: Eine beschädigte ID verknüpft mit nichts und gilt als „nicht verknüpft“; eine ID in der falschen Eigenschaft verdeckt, womit ein Kontakt
 -- verknüpft ist.
 -- Sonst: Der Kontakt gilt als nicht verknüpft, und die nächste Synchronisierung kann ihn mit einem anderen Datensatz verknüpfen.
+--
+-- says broken: {place} holds [?typed "{typed}"|a text], which is no Salesforce id: {length|15: its checksum or a character is wrong|18: its checksum or a
+--   character is wrong|it has {length:number} characters}[. It means {meant}]
+-- says.de broken: {place} enthält [?typed „{typed}“|einen Text]; das ist keine Salesforce-ID: {length|15: die Prüfzeichen oder ein Zeichen sind falsch|18:
+--   die Prüfzeichen oder ein Zeichen sind falsch|sie hat {length:number} Zeichen}[. Gemeint ist {meant}]
+-- do broken: Correct the id, or resync the contact so that the integration writes it again.
+-- do.de broken: Die ID berichtigen, oder den Kontakt neu synchronisieren, damit die Integration sie neu schreibt.
+-- says misplaced: {place} holds {record}, whose prefix {prefix} does not belong there (expected {expected})
+-- says.de misplaced: {place} enthält {record}, dessen Präfix {prefix} nicht dorthin gehört (erwartet: {expected})
+-- do misplaced: <broken>
+-- do.de misplaced: <broken>
 with stored as (
     select
         contact_id as hubspot_contact_id, null as record_id, email, 'salesforceleadid' as place, lead_id_raw as raw_id,
@@ -53,24 +64,12 @@ select
     hubspot_contact_id,
     coalesce(stored.record_id, id, meant.record_id) as salesforce_id,
     email,
-    case
-        when id is null then format('{} holds {}, which is no Salesforce id: {}', place,
-            -- whatever somebody typed there must not be carried on: it may be an e-mail
-            case when regexp_full_match(stored.raw_id, '[A-Za-z0-9]{1,20}') then '"' || stored.raw_id || '"' else 'a text' end,
-            case when length(stored.raw_id) in (15, 18) then 'its checksum or a character is wrong' else format('it has {} characters', length(stored.raw_id)) end)
-            || case when meant.record_id is null then '' else format('. It means {}', meant.record_id) end
-        else format('{} holds {}, whose prefix {} does not belong there (expected {})', place, id, left(id, 3), prefix)
-    end as reason,
-    'Correct the id, or resync the contact so that the integration writes it again.' as action,
-    case
-        when id is null then format('{} enthält {}; das ist keine Salesforce-ID: {}', place,
-            case when regexp_full_match(stored.raw_id, '[A-Za-z0-9]{1,20}') then '„' || stored.raw_id || '“' else 'einen Text' end,
-            case when length(stored.raw_id) in (15, 18) then 'die Prüfzeichen oder ein Zeichen sind falsch' else format('sie hat {} Zeichen', length(stored.raw_id)) end)
-            || case when meant.record_id is null then '' else format('. Gemeint ist {}', meant.record_id) end
-        else format('{} enthält {}, dessen Präfix {} nicht dorthin gehört (erwartet: {})', place, id, left(id, 3), prefix)
-    end as reason_de,
-    'Die ID berichtigen, oder den Kontakt neu synchronisieren, damit die Integration sie neu schreibt.' as action_de,
-    place || ' ' || stored.raw_id as facts
+    case when id is null then 'broken' else 'misplaced' end as says,
+    map {
+        'place': place, 'record': id, 'meant': meant.record_id, 'length': cast(length(stored.raw_id) as varchar), 'prefix': left(id, 3), 'expected': prefix,
+        -- whatever somebody typed there must not be carried on: it may be an e-mail
+        'typed': case when id is null and regexp_full_match(stored.raw_id, '[A-Za-z0-9]{1,20}') then stored.raw_id end} as facts,
+    place || ' ' || stored.raw_id as identity
 from stored
 left join meant on meant.raw_id = stored.raw_id and id is null
 where id is null or left(id, 3) <> prefix;

@@ -18,6 +18,12 @@
 -- Warum: Gelöschte und zusammengeführte Datensätze verlassen den Papierkorb nach 15 Tagen, und spätere Abrufe hören nie mehr von ihnen. Ein
 -- Datensatz, den es nicht mehr gibt, zählt hier noch als vorhanden; „in Ordnung“ wäre geraten.
 -- Sonst: Die Läufe beweisen nichts, bis alle IDs einmal verglichen wurden.
+--
+-- says gap: Between {from:day} and {to:day} no {object} was pulled; what was deleted meanwhile may be out of the recycle bin by now.
+-- says.de gap: Zwischen {from:day} und {to:day} wurde kein {object} abgerufen; was inzwischen gelöscht wurde, kann schon aus dem Papierkorb verschwunden
+--   sein.
+-- do gap: Run once with --full: it compares all ids. Until then this run proves nothing.
+-- do.de gap: Einmal mit --full laufen lassen: Das vergleicht alle IDs. Bis dahin beweist dieser Lauf nichts.
 with pulled as (
     select object, pull_no, coalesce(crm_time, started_at) as pulled_at from raw.pull where complete and object in ('Lead', 'Contact')
 ),
@@ -37,13 +43,10 @@ compared as (
     group by all
 )
 select
-    format('Between {} and {} no {} was pulled; what was deleted meanwhile may be out of the recycle bin by now.',
-        strftime(max(gap.pulled_before_at), '%Y-%m-%d'), strftime(max(gap.pulled_at), '%Y-%m-%d'), gap.object) as reason,
-    'Run once with --full: it compares all ids. Until then this run proves nothing.' as action,
-    format('Zwischen {} und {} wurde kein {} abgerufen; was inzwischen gelöscht wurde, kann schon aus dem Papierkorb verschwunden sein.',
-        strftime(max(gap.pulled_before_at), '%d.%m.%Y'), strftime(max(gap.pulled_at), '%d.%m.%Y'), gap.object) as reason_de,
-    'Einmal mit --full laufen lassen: Das vergleicht alle IDs. Bis dahin beweist dieser Lauf nichts.' as action_de,
-    gap.object || ' ' || cast(max(gap.pull_no) as varchar) as facts
+    'gap' as says,
+    map {
+        'object': gap.object, 'from': cast(max(gap.pulled_before_at) as varchar), 'to': cast(max(gap.pulled_at) as varchar)} as facts,
+    gap.object || ' ' || cast(max(gap.pull_no) as varchar) as identity
 from delete_aware as gap
 left join compared on compared.object = gap.object
 where gap.pulled_at > gap.pulled_before_at + interval 15 day and coalesce(compared.pull_no < gap.pull_no, true)

@@ -21,6 +21,41 @@
 -- Auf Deutsch: Ein Abruf dieses Laufs fehlt oder hat nicht alles gebracht.
 -- Warum: Jede andere Prüfung spricht über das, was abgerufen wurde. Fehlt ein Teil, kann keine von ihnen „in Ordnung“ sagen.
 -- Sonst: Die Läufe beweisen nichts; was inzwischen kaputtgeht, bleibt unbemerkt.
+--
+-- says incomplete: {source} {object} is incomplete: [{problem}|it was not pulled in this run]
+-- says.de incomplete: {source} {object} ist unvollständig: [{problem}|in diesem Lauf nicht abgerufen]
+-- do incomplete: Find out why, then run again. Until then this run proves nothing.
+-- do.de incomplete: Die Ursache finden. Danach erneut laufen lassen. Bis dahin beweist dieser Lauf nichts.
+-- says nothing: No run was proven yet, and this one sees {name|hubspot.contact: no bound contact|no record in Salesforce}: there is nothing to guard, or
+--   it may not be seen.
+-- says.de nothing: Noch kein Lauf hat etwas bewiesen, und dieser sieht {name|hubspot.contact: keinen verknüpften Kontakt|keinen Datensatz in Salesforce}:
+--   es gibt nichts zu bewachen, oder es ist nicht sichtbar.
+-- do nothing: Look whether the integration user still sees everything (View All, scopes, filters). If it is right: bindwatch run --accept-shrink {name}
+-- do.de nothing: Nachsehen, ob der Integrationsbenutzer noch alles sieht (Alle anzeigen, Scopes, Filter). Stimmt die Zahl: bindwatch run --accept-shrink
+--   {name}
+-- says archived: HubSpot lists no archived contact any more; {known:number} are known, and none of them came back.
+-- says.de archived: HubSpot nennt keinen archivierten Kontakt mehr; {known:number} sind bekannt, und keiner davon kam zurück.
+-- do archived: <nothing>
+-- do.de archived: <nothing>
+-- says too_few: {name}: {counted:number} are there, and {known:number} should be. Nothing explains why the others are not seen.
+-- says.de too_few: {name}: {counted:number} sind da, {known:number} müssten es sein. Nichts erklärt, warum die übrigen nicht zu sehen sind.
+-- do too_few: <nothing>
+-- do.de too_few: <nothing>
+-- says clocks_apart: The clocks of Salesforce and HubSpot are {minutes:number} minutes apart.
+-- says.de clocks_apart: Die Uhren von Salesforce und HubSpot gehen {minutes:number} Minuten auseinander.
+-- do clocks_apart: One of the two CRMs, or what stands between, tells a wrong time: find out which, then run again.
+-- do.de clocks_apart: Einer der beiden, oder etwas dazwischen, nennt eine falsche Zeit: Herausfinden, was, und danach erneut laufen lassen.
+-- says clock_back: The clock of {source|hubspot: HubSpot|Salesforce} says {theirs:moment}, and the last proven run was as of {as_of:moment}.
+-- says.de clock_back: Die Uhr von {source|hubspot: HubSpot|Salesforce} sagt {theirs:moment}; der letzte bewiesene Lauf hatte den Stand {as_of:moment}.
+-- do clock_back: Find out why its time went back. If it is right now, and was wrong at the last proven run: bindwatch run --accept-clock
+-- do.de clock_back: Herausfinden, warum ihre Zeit zurückging. Stimmt sie jetzt, und war sie beim letzten bewiesenen Lauf falsch: bindwatch run
+--   --accept-clock
+-- says unreadable: {object|contact: HubSpot contact|{object}} {record} arrived and cannot be read: {why:words}. What was known of it before, if anything,
+--   stays in force.
+-- says.de unreadable: {object|contact: HubSpot-Kontakt|{object}} {record} kam an und ist nicht lesbar: {why:words}. Was vorher über ihn bekannt war, falls
+--   etwas, gilt weiter.
+-- do unreadable: Correct it in its CRM, then run again. If runs shall go on without it: bindwatch run --accept-record {record}
+-- do.de unreadable: Im CRM korrigieren, danach erneut laufen lassen. Sollen die Läufe ohne ihn weitergehen: bindwatch run --accept-record {record}
 with expected(source, object) as (
     select 'salesforce', unnest(objects) from main.policy
     union all
@@ -36,75 +71,48 @@ pulled as (
     group by pull.source, pull.object
 )
 select
-    format('{} {} is incomplete: {}', expected.source, expected.object, coalesce(pulled.problem, 'it was not pulled in this run')) as reason,
-    'Find out why, then run again. Until then this run proves nothing.' as action,
-    format('{} {} ist unvollständig: {}', expected.source, expected.object, coalesce(pulled.problem, 'in diesem Lauf nicht abgerufen')) as reason_de,
-    'Die Ursache finden. Danach erneut laufen lassen. Bis dahin beweist dieser Lauf nichts.' as action_de,
-    expected.source || ' ' || expected.object as facts
+    'incomplete' as says,
+    map {'source': expected.source, 'object': expected.object, 'problem': pulled.problem} as facts,
+    expected.source || ' ' || expected.object as identity
 from expected
 left join pulled on pulled.source = expected.source and pulled.object = expected.object
 where not coalesce(pulled.complete, false)
 union all by name
 select
-    format('{} {} is incomplete: {}', source, object, problem) as reason,
-    'Find out why, then run again. Until then this run proves nothing.' as action,
-    format('{} {} ist unvollständig: {}', source, object, problem) as reason_de,
-    'Die Ursache finden. Danach erneut laufen lassen. Bis dahin beweist dieser Lauf nichts.' as action_de,
-    source || ' ' || object as facts
+    'incomplete' as says,
+    map {'source': source, 'object': object, 'problem': problem} as facts,
+    source || ' ' || object as identity
 from pulled
 where not complete and object not in (select object from expected)
 union all by name
 select
-    case kind
-        when 'nothing' then format('No run was proven yet, and this one sees {}: there is nothing to guard, or it may not be seen.',
-            case name when 'hubspot.contact' then 'no bound contact' else 'no record in Salesforce' end)
-        when 'archived' then format('HubSpot lists no archived contact any more; {} are known, and none of them came back.', max(known))
-        else format('{}: {} are there, and {} should be. Nothing explains why the others are not seen.', name, min(counted), max(known))
-    end as reason,
-    format('Look whether the integration user still sees everything (View All, scopes, filters). If it is right: bindwatch run --accept-shrink {}', name) as action,
-    case kind
-        when 'nothing' then format('Noch kein Lauf hat etwas bewiesen, und dieser sieht {}: es gibt nichts zu bewachen, oder es ist nicht sichtbar.',
-            case name when 'hubspot.contact' then 'keinen verknüpften Kontakt' else 'keinen Datensatz in Salesforce' end)
-        when 'archived' then format('HubSpot nennt keinen archivierten Kontakt mehr; {} sind bekannt, und keiner davon kam zurück.', max(known))
-        else format('{}: {} sind da, {} müssten es sein. Nichts erklärt, warum die übrigen nicht zu sehen sind.', name, min(counted), max(known))
-    end as reason_de,
-    format('Nachsehen, ob der Integrationsbenutzer noch alles sieht (Alle anzeigen, Scopes, Filter). Stimmt die Zahl: bindwatch run --accept-shrink {}', name)
-        as action_de,
-    name || ' ' || kind as facts
+    case when kind in ('nothing', 'archived') then kind else 'too_few' end as says,
+    map {'name': name, 'known': cast(max(known) as varchar), 'counted': cast(min(counted) as varchar)} as facts,
+    name || ' ' || kind as identity
 from core.shrink
 where not is_accepted
 group by name, kind
 union all by name
 select
-    format('The clocks of Salesforce and HubSpot are {} minutes apart.',
-        cast(abs(epoch(salesforce.theirs - salesforce.ours) - epoch(hubspot.theirs - hubspot.ours)) / 60 as bigint)) as reason,
-    'One of the two CRMs, or what stands between, tells a wrong time: find out which, then run again.' as action,
-    'Die Uhren von Salesforce und HubSpot gehen auseinander.' as reason_de,
-    'Einer der beiden, oder etwas dazwischen, nennt eine falsche Zeit: Herausfinden, was, und danach erneut laufen lassen.' as action_de,
-    'clocks apart' as facts
+    'clocks_apart' as says,
+    map {
+        'minutes': cast(cast(abs(epoch(salesforce.theirs - salesforce.ours) - epoch(hubspot.theirs - hubspot.ours)) / 60 as bigint) as varchar)} as facts,
+    'clocks apart' as identity
 from clock as salesforce
 inner join clock as hubspot on salesforce.source = 'salesforce' and hubspot.source = 'hubspot'
 where abs(epoch(salesforce.theirs - salesforce.ours) - epoch(hubspot.theirs - hubspot.ours)) > 300
 union all by name
 select
-    format('The clock of {} says {}, and the last proven run was as of {}.', case source when 'hubspot' then 'HubSpot' else 'Salesforce' end,
-        strftime(theirs, '%Y-%m-%d %H:%M'), strftime(as_of, '%Y-%m-%d %H:%M')) as reason,
-    'Find out why its time went back. If it is right now, and was wrong at the last proven run: bindwatch run --accept-clock' as action,
-    format('Die Uhr von {} sagt {}; der letzte bewiesene Lauf hatte den Stand {}.', case source when 'hubspot' then 'HubSpot' else 'Salesforce' end,
-        strftime(theirs, '%d.%m.%Y %H:%M'), strftime(as_of, '%d.%m.%Y %H:%M')) as reason_de,
-    'Herausfinden, warum ihre Zeit zurückging. Stimmt sie jetzt, und war sie beim letzten bewiesenen Lauf falsch: bindwatch run --accept-clock' as action_de,
-    source || ' clock went back' as facts
+    'clock_back' as says,
+    map {'source': source, 'theirs': cast(theirs as varchar), 'as_of': cast(as_of as varchar)} as facts,
+    source || ' clock went back' as identity
 from main.clock_went_back
 union all by name
 select
     case object_type when 'contact' then record_id end as hubspot_contact_id,
     case when object_type <> 'contact' then record_id end as salesforce_id,
-    format('{} arrived and cannot be read: {}. What was known of it before, if anything, stays in force.',
-        main.name_of_record(object_type, record_id), main.why_unreadable(reason)) as reason,
-    format('Correct it in its CRM, then run again. If runs shall go on without it: bindwatch run --accept-record {}', record_id) as action,
-    format('{} kam an und ist nicht lesbar: {}. Was vorher über ihn bekannt war, falls etwas, gilt weiter.',
-        main.name_of_record_de(object_type, record_id), main.why_unreadable_de(reason)) as reason_de,
-    format('Im CRM korrigieren, danach erneut laufen lassen. Sollen die Läufe ohne ihn weitergehen: bindwatch run --accept-record {}', record_id) as action_de,
-    reason as facts
+    'unreadable' as says,
+    map {'object': object_type, 'record': record_id, 'why': reason} as facts,
+    reason as identity
 from core.record_set_aside
 where not is_accepted;

@@ -17,15 +17,16 @@
 -- Warum: Was Bindwatch über ihn sagt, ist seine letzte lesbare Fassung, oder nichts. Für Kontakte, die mit ihm verknüpft sind oder es sein könnten, ist
 -- nichts sicher: ihre Vorhersage ist mehrdeutig, und in den bestätigten Verknüpfungen fehlen sie.
 -- Sonst: Der Kontakt kann ohne ein Wort springen oder abreißen. Die Hinnahme endet, wenn sich der Datensatz ändert.
+--
+-- says accepted: {object|contact: HubSpot contact|{object}} {record} cannot be read: {why:words}. {who} accepted that on {at:day}.
+-- says.de accepted: {object|contact: HubSpot-Kontakt|{object}} {record} ist nicht lesbar: {why:words}. {who} hat das am {at:day} hingenommen.
+-- do accepted: Correct the record in its CRM. The next run reads it again by itself.
+-- do.de accepted: Den Datensatz in seinem CRM korrigieren. Der nächste Lauf liest ihn von selbst wieder.
 select
     case object_type when 'contact' then record_id end as hubspot_contact_id,
     case when object_type <> 'contact' then record_id end as salesforce_id,
-    format('{} cannot be read: {}. {} accepted that on {}.',
-        main.name_of_record(object_type, record_id), main.why_unreadable(reason), accepted_by, strftime(accepted_at, '%Y-%m-%d')) as reason,
-    'Correct the record in its CRM. The next run reads it again by itself.' as action,
-    format('{} ist nicht lesbar: {}. {} hat das am {} hingenommen.',
-        main.name_of_record_de(object_type, record_id), main.why_unreadable_de(reason), accepted_by, strftime(accepted_at, '%d.%m.%Y')) as reason_de,
-    'Den Datensatz in seinem CRM korrigieren. Der nächste Lauf liest ihn von selbst wieder.' as action_de,
-    reason as facts
+    'accepted' as says,
+    map {'object': object_type, 'record': record_id, 'why': reason, 'who': accepted_by, 'at': cast(accepted_at as varchar)} as facts,
+    reason as identity
 from core.record_set_aside
 where is_accepted;

@@ -19,20 +19,23 @@
 -- Warum: Er wurde endgültig gelöscht, aus dem Papierkorb entfernt, bevor jemand ihn dort sah, oder der Integrationsbenutzer darf ihn nicht mehr
 -- sehen. Im letzten Fall ist alles veraltet, was Bindwatch über ihn sagt.
 -- Sonst: Was Bindwatch über ihn sagt, bleibt, wie es war, als er zuletzt gesehen wurde.
+--
+-- says record: {object} {record} was there before, and a full run found it neither live nor deleted.
+-- says.de record: {object} {record} war zuvor da, und ein voller Lauf fand ihn weder lebend noch gelöscht.
+-- do record: Open it in Salesforce: gone for good, or hidden from the integration user?
+-- do.de record: In Salesforce öffnen: endgültig gelöscht, oder vor dem Integrationsbenutzer verborgen?
+-- says contact: HubSpot contact {record} was there before, and a full run found it neither live nor archived, nor merged into another.
+-- says.de contact: HubSpot-Kontakt {record} war zuvor da, und ein voller Lauf fand ihn weder lebend noch archiviert, noch in einen anderen zusammengeführt.
+-- do contact: Open it in HubSpot: deleted for good, or hidden from the Service Key?
+-- do.de contact: In HubSpot öffnen: endgültig gelöscht, oder vor dem Service Key verborgen?
 select
     null as hubspot_contact_id, record_id as salesforce_id, email,
-    format('{} {} was there before, and a full run found it neither live nor deleted.', object_type, record_id) as reason,
-    'Open it in Salesforce: gone for good, or hidden from the integration user?' as action,
-    format('{} {} war zuvor da, und ein voller Lauf fand ihn weder lebend noch gelöscht.', object_type, record_id) as reason_de,
-    'In Salesforce öffnen: endgültig gelöscht, oder vor dem Integrationsbenutzer verborgen?' as action_de
+    'record' as says, map {'object': object_type, 'record': record_id} as facts
 from core.salesforce_person
 where state = 'vanished'
 union all
 select
     contact_id, null, email,
-    format('HubSpot contact {} was there before, and a full run found it neither live nor archived, nor merged into another.', contact_id),
-    'Open it in HubSpot: deleted for good, or hidden from the Service Key?',
-    format('HubSpot-Kontakt {} war zuvor da, und ein voller Lauf fand ihn weder lebend noch archiviert, noch in einen anderen zusammengeführt.', contact_id),
-    'In HubSpot öffnen: endgültig gelöscht, oder vor dem Service Key verborgen?'
+    'contact', map {'object': 'contact', 'record': contact_id}
 from core.hubspot_contact
 where state = 'vanished';

@@ -18,6 +18,11 @@
 -- Warum: Zeitstempel entscheiden, welches Duplikat das älteste ist und welches zuletzt geändert wurde. Einer, den ein Import oder eine falsch gehende Uhr
 -- geschrieben hat, würde gewinnen, solange er vorausliegt.
 -- Sonst: Er zählt in jedem Vergleich als jetzt; was Bindwatch für den Kontakt vorhersagt, kann bis dahin falsch sein.
+--
+-- says ahead: {object|contact: HubSpot contact|{object}} {record} has a stamp of {stamp:moment}, which is still to come.
+-- says.de ahead: {object|contact: HubSpot-Kontakt|{object}} {record} hat einen Zeitstempel vom {stamp:moment}; der liegt in der Zukunft.
+-- do ahead: Find out what wrote it, and correct the record. Until then it counts as changed just now.
+-- do.de ahead: Herausfinden, was ihn geschrieben hat, und den Datensatz berichtigen. Bis dahin zählt er als gerade eben geändert.
 with latest as (
     select
         person.record_id, person.object_type, person.email,
@@ -30,10 +35,10 @@ with latest as (
     inner join core.salesforce_person as person on person.record_id = version.record_id and person.pull_no = version.pull_no
 ),
 stamped as (
-    select cast(null as varchar) as hubspot_contact_id, record_id as salesforce_id, email, object_type || ' ' || record_id as named, stamp from latest
+    select cast(null as varchar) as hubspot_contact_id, record_id as salesforce_id, email, object_type, stamp from latest
     union all
     select
-        contact.contact_id, null, contact.email, 'HubSpot contact ' || contact.contact_id,
+        contact.contact_id, null, contact.email, 'contact',
         greatest(main.utc(version.created_at), main.utc(version.updated_at), main.utc(version.properties['lastmodifieddate']))
     from raw.hubspot_contact as version
     inner join core.hubspot_contact as contact on contact.contact_id = version.id and contact.pull_no = version.pull_no
@@ -42,11 +47,11 @@ select
     stamped.hubspot_contact_id,
     stamped.salesforce_id,
     stamped.email,
-    format('{} has a stamp of {}, which is still to come.', stamped.named, strftime(stamped.stamp, '%Y-%m-%d %H:%M')) as reason,
-    'Find out what wrote it, and correct the record. Until then it counts as changed just now.' as action,
-    format('{} hat einen Zeitstempel vom {}; der liegt in der Zukunft.', stamped.named, strftime(stamped.stamp, '%d.%m.%Y %H:%M')) as reason_de,
-    'Herausfinden, was ihn geschrieben hat, und den Datensatz berichtigen. Bis dahin zählt er als gerade eben geändert.' as action_de,
-    strftime(stamped.stamp, '%Y-%m-%d %H:%M:%S') as facts
+    'ahead' as says,
+    map {
+        'object': stamped.object_type, 'record': coalesce(stamped.hubspot_contact_id, stamped.salesforce_id),
+        'stamp': cast(stamped.stamp as varchar)} as facts,
+    strftime(stamped.stamp, '%Y-%m-%d %H:%M:%S') as identity
 from stamped
 cross join staging.clock as clock
 where stamped.stamp > clock.as_of + interval 1 day;

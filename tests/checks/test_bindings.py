@@ -154,7 +154,7 @@ def test_after_a_jump_what_was_lost_is_put_back_and_the_duplicates_go_as_their_r
     (first_step,) = crm.build().rows("core.first_step")
     finding = one(crm, "switch_happened")
     assert finding["action"].startswith("Put back what was lost: `bindwatch restore-plan --contact 101`")
-    assert finding["action"].endswith(first_step["action"]) and finding["action_de"].endswith(first_step["action_de"])
+    assert finding["action"].endswith(first_step["quoted"]["en"]) and finding["action_de"].endswith(first_step["quoted"]["de"])
 
 
 def test_switch_happened_is_silent_on_the_first_run_and_stays_until_the_values_are_right() -> None:

@@ -50,15 +50,6 @@ create or replace macro main.id_fault_text(id, fault) as
         when 'check' then ' is mistyped: its last three characters do not fit the others.'
     end;
 
-create or replace macro main.id_fault_text_de(id, fault) as
-    main.named_id(id) || case fault
-        when 'empty' then ' fehlt.'
-        when 'hubspot' then ' ist eine Datensatz-ID von HubSpot; nötig sind die IDs von Leads oder Contacts in Salesforce.'
-        when 'shape' then format(' ist keine Salesforce-ID: {} Zeichen, nötig sind 15 oder 18 Buchstaben und Ziffern.', length(id))
-        when 'capitals' then ': Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.'
-        when 'check' then ' ist falsch geschrieben: die letzten drei Zeichen passen nicht zu den anderen.'
-    end;
-
 -- A reference to another record as 18 characters; as received where it is no 15-character id. Cheap: most are 18 already.
 create or replace macro main.long_id(id) as
     case when length(id) = 15 and regexp_full_match(id, '[A-Za-z0-9]{15}') then id || main.checksum(id) else nullif(id, '') end;
@@ -350,43 +341,71 @@ create or replace macro main.safe_cell(text_value) as
         else ''
     end || regexp_replace(text_value, '([;\t\r\n][' || main.unseen_characters() || ']*)([=@+＝＠＋－-])', '\1''\2', 'g');
 
--- Why a record that arrived cannot be read, as the end of a sentence.
-create or replace macro main.why_unreadable(reason) as
-    case reason
-        when 'without_id' then 'it came without an id'
-        when 'without_properties' then 'it came without properties'
-        when 'no_json' then 'the answer about it is no valid JSON'
-        when 'unanswered' then 'it was asked for, and the answer does not hold it'
-        when 'modified_stamp' then 'its modified stamp is no time'
-        when 'created_stamp' then 'its creation stamp is no time'
-        when 'columns' then 'its row has too few or too many columns'
-        else 'one of its values does not load'
-    end;
-
-create or replace macro main.why_unreadable_de(reason) as
-    case reason
-        when 'without_id' then 'er kam ohne ID'
-        when 'without_properties' then 'er kam ohne Eigenschaften'
-        when 'no_json' then 'die Antwort zu ihm ist kein gültiges JSON'
-        when 'unanswered' then 'er wurde angefragt, und die Antwort enthält ihn nicht'
-        when 'modified_stamp' then 'sein Änderungszeitpunkt ist keiner'
-        when 'created_stamp' then 'sein Anlagezeitpunkt ist keiner'
-        when 'columns' then 'seine Zeile hat zu wenige oder zu viele Spalten'
-        else 'einer seiner Werte lässt sich nicht laden'
-    end;
-
 -- A value in a sentence: in quotes, on one line, and short; an e-mail as it is shown to people.
 create or replace macro main.quoted_value(text_value) as
     list_transform(
         [trim(regexp_replace(regexp_replace(left(text_value, 200), '\s+', ' ', 'g'), '([^\s@])[^\s@]*@', '\1***@', 'g'))],
         lambda line: '"' || left(line, 60) || case when length(line) > 60 or length(text_value) > 200 then '…' else '' end || '"')[1];
 
--- A value in a sentence that says how it changes. blank: the word for none.
-create or replace macro main.value_or(text_value, blank) as case when main.is_blank(text_value) then blank else main.quoted_value(text_value) end;
+-- A value in a sentence that says how it changes; ⟨blank⟩ becomes the word for none.
+create or replace macro main.value_or(text_value) as case when main.is_blank(text_value) then '⟨blank⟩' else main.quoted_value(text_value) end;
 
--- A set-aside record as people call it.
-create or replace macro main.name_of_record(object_type, record_id) as
-    case object_type when 'contact' then 'HubSpot contact ' else object_type || ' ' end || record_id;
+-- What a step of a run-book says, for a sentence that ends in it: by language.
+create or replace macro main.quotable(reason, reason_de, words) as
+    map(['en', 'de'] || list_transform(words, lambda one: one.language), [reason, reason_de] || list_transform(words, lambda one: one.reason));
 
-create or replace macro main.name_of_record_de(object_type, record_id) as
-    case object_type when 'contact' then 'HubSpot-Kontakt ' else object_type || ' ' end || record_id;
+-- ── sentences: a query names a case and its facts, assets/sentences.py takes apart what the header says of it (main.sentence) ──
+
+-- A fact as a language writes it: a day or moment, a number, words of the language in it.
+create or replace macro main.written(fact, form, style, words) as
+    case form
+        when 'moment' then replace(replace(replace(replace(replace(style, 'YYYY', substr(fact, 1, 4)), 'MM', substr(fact, 6, 2)), 'DD', substr(fact, 9, 2)),
+            'hh', substr(fact, 12, 2)), 'mm', substr(fact, 15, 2))
+        when 'number' then coalesce(replace(format('{:,}', try_cast(fact as bigint)), ',', style), fact)
+        when 'words' then coalesce(words[fact], replace(replace(replace(replace(replace(fact, '⟨blank⟩', words['blank']), '⟨or⟩', words['or']), '⟨typed⟩', words['typed']),
+            '⟨foreign⟩', words['foreign']), '⟨unclear⟩', words['unclear']))
+    end;
+
+-- A sentence of its parts: each a text and the fact behind it. gates: which parts are said; written: facts as the language writes them.
+create or replace macro main.put_together(parts, facts, written, gates) as
+    array_to_string(list_transform(parts, lambda part: case
+        when part.gate is null or gates[part.gate]
+        then part.lead || coalesce(case when part.form is null then facts[part.fact] else written[part.form] end, part.unknown, '')
+        else '' end), '');
+
+-- The rows of a table, with what they say. source: the name of the table; it has says (the case), facts and quoted (what another table says, by
+-- language); who: the name of the file in whose header the sentences stand, for all rows or of each. A case without a sentence is an error; a row
+-- without a case says nothing. Lists are taken apart in steps, because what stands in a lambda is worked out for each of its elements.
+create or replace macro main.said(source, who) as table
+    with asked as (
+        select
+            asked.*, sentence.gates, sentence.en_says, sentence.en_does, sentence.de_says, sentence.de_does, sentence.further,
+            case when asked.says is not null and sentence.name is null
+                then error(format('{} says {}, and its header has no such sentence', coalesce(who, 'nobody'), asked.says)) else true end as is_worded,
+            list_transform(sentence.tests, lambda test: test.holds = case
+                when test.fact = 'quoted' then asked.quoted is not null
+                when test.value is null then asked.facts[test.fact] is not null
+                else coalesce(asked.facts[test.fact] = test.value, false) end) as held,
+            list_transform(sentence.forms, lambda one: case
+                when one.form = 'quoted' then asked.quoted[one.style] else main.written(asked.facts[one.fact], one.form, one.style, one.words) end) as written
+        from query_table(source) as asked
+        left join main.sentence as sentence on sentence.owner = who and sentence.name = asked.says
+    ),
+    opened as (
+        select
+            asked.* exclude (gates, held),
+            list_transform(gates, lambda places: list_aggregate(list_transform(places, lambda place: held[place]), 'bool_and')) as gates
+        from asked
+        where is_worded
+    )
+    select
+        opened.* exclude (gates, written, en_says, en_does, de_says, de_does, further, is_worded),
+        main.put_together(en_says, facts, written, gates) as says_en,
+        main.put_together(en_does, facts, written, gates) as does_en,
+        main.put_together(de_says, facts, written, gates) as says_de,
+        main.put_together(de_does, facts, written, gates) as does_de,
+        list_transform(further, lambda one: {
+            'language': one.language,
+            'reason': main.put_together(one.says, facts, written, gates),
+            'action': main.put_together(one.does, facts, written, gates)}) as says_further
+    from opened;

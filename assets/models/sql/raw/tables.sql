@@ -218,7 +218,7 @@ create table if not exists main.ledger (
     first_seen_at timestamp not null, last_seen_at timestamp not null, resolved_at timestamp,
     hubspot_url varchar, salesforce_url varchar,
     subject varchar, status varchar, open_since timestamp, waiver_lapsed varchar, reason_de varchar, action_de varchar, open_run_no bigint,
-    harm varchar, deadline_at timestamp, urgency varchar, resolved_by varchar
+    harm varchar, deadline_at timestamp, urgency varchar, resolved_by varchar, facts map(varchar, varchar)
 );
 
 -- One row: something that happened to a finding in a proven run (the columns of review.finding_event). Nothing is ever removed.

@@ -36,6 +36,8 @@
 -- open_run_no: the number of that run
 -- in_baseline: it was open when fail_on = "new" came into force, and has not become worse since
 -- waiver_lapsed: why a waiver no longer covers it: date or facts; null otherwise
+-- facts: what the reason and the action are filled with, by name: ids, counts, moments; never an e-mail
+-- words: what it says in languages beside English and German (language, reason, action)
 -- reason_de: the reason in German; null where nobody wrote one
 -- action_de: the action in German
 -- due: select min(moment) from (
@@ -54,10 +56,10 @@ found as (
             when v.event is not null then main.event_fingerprint(v.check_name, v.hubspot_contact_id, v.event)
             else md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
                 array_to_string(list_sort(coalesce(v.rival_ids, [])), ','), array_to_string(list_sort(coalesce(v.fields_at_risk, [])), ','),
-                coalesce(v.facts, ''), case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, '') else '' end))
+                coalesce(v.identity, ''), case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, '') else '' end))
         end as fingerprint,
         md5(concat_ws('|', v.check_name, coalesce(v.hubspot_contact_id, ''), coalesce(v.salesforce_id, ''),
-            case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, v.facts, '') else '' end)) as subject,
+            case when v.hubspot_contact_id is null and v.salesforce_id is null then coalesce(v.email, v.identity, '') else '' end)) as subject,
         v.event is not null as is_event,
         coalesce(v.is_known, false) as is_known,
         v.suite,
@@ -69,15 +71,17 @@ found as (
         v.salesforce_id,
         coalesce(v.rival_ids, cast([] as varchar[])) as rival_ids,
         v.email,
-        v.reason,
+        v.says_en as reason,
+        coalesce(v.facts, cast(map {} as map(varchar, varchar))) as facts,
         coalesce(v.fields_at_risk, cast([] as varchar[])) as fields_at_risk,
-        v.action,
-        v.reason_de,
-        v.action_de,
+        v.does_en as action,
+        v.says_de as reason_de,
+        v.does_de as action_de,
+        v.says_further as words,
         check_policy.about,
         coalesce(v.harm, case when v.check_name = 'unsafe_duplicate' and v.severity = 'warn' then 'spread' else check_policy.default_harm end) as own_harm,
         v.deadline_at as own_deadline
-    from review.violation as v
+    from main.said('review.violation', check_name) as v
     inner join main.check_policy as check_policy on check_policy.check_name = v.check_name
     where coalesce(check_policy.severity, '') <> 'off'
 ),
@@ -232,7 +236,9 @@ select
     f.harm,
     f.deadline_at,
     f.urgency,
-    cast(null as varchar) as resolved_by
+    cast(null as varchar) as resolved_by,
+    f.facts,
+    f.words
 from dated as f
 left join main.decision as decision on decision.fingerprint = f.fingerprint
 left join main.assignment as assignment on assignment.subject = f.subject
@@ -272,7 +278,9 @@ select
         when l.check_name = 'switch_happened' and len(l.fields_at_risk) = 0 then 'gone'
         when l.check_name in ('binding_changed_by_hand', 'primary_email_flipped') and l.first_seen_at <= run.as_of - interval 29 day then 'gone'
         else 'repaired'
-    end as resolved_by
+    end as resolved_by,
+    coalesce(l.facts, map {}) as facts,
+    [] as words
 from gone as l
 left join core.hubspot_contact as contact on contact.contact_id = l.hubspot_contact_id
 left join core.salesforce_person as record on record.record_id = l.salesforce_id

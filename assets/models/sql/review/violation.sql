@@ -8,12 +8,11 @@
 -- salesforce_id: the Salesforce record it speaks about
 -- rival_ids: the other records (or contacts) involved
 -- email: the e-mail as compared
--- reason: what is wrong, in words; never an e-mail
+-- says: the case: which of the sentences in the header of the check is true of it
+-- facts: what the sentences are filled with, and what other tools may read; never an e-mail
+-- quoted: what another table says of it, by language: the first step of a run-book, a merge verdict
 -- fields_at_risk: HubSpot properties that may be lost
--- action: what the steward does next
--- reason_de: the reason in German; null where nobody wrote one
--- action_de: the action in German
--- facts: what else makes it this finding and not another one
+-- identity: what else makes it this finding and not another one
 -- harm: what it does to people, where the check decides it itself; null: the check's default
 -- deadline_at: until when something can be done about it; null: no such moment, or it is past
 -- event: of something that happened once: what tells it, with check and contact, from others. Then it stays this finding whatever fields, other
@@ -33,12 +32,11 @@ create or replace table review.violation (
     salesforce_id varchar,
     rival_ids varchar[],
     email varchar,
-    reason varchar not null,
+    says varchar not null,
+    facts map(varchar, varchar),
+    quoted map(varchar, varchar),
     fields_at_risk varchar[],
-    action varchar not null,
-    reason_de varchar,
-    action_de varchar,
-    facts varchar,
+    identity varchar,
     harm varchar,
     deadline_at timestamp,
     event varchar,

@@ -2,10 +2,9 @@
 --
 -- hubspot_contact_id: the contact
 -- email: its primary e-mail as compared
--- action: the first step, in words
--- action_de: the same in German
+-- quoted: the first step, in words, by language
 create or replace table core.first_step as
-select binding.hubspot_contact_id, binding.email, advice.reason as action, advice.reason_de as action_de
+select binding.hubspot_contact_id, binding.email, main.quotable(advice.reason, advice.reason_de, advice.words) as quoted
 from core.binding as binding
 inner join core.run_book as run_book
     on run_book.email = binding.email and (run_book.is_of_cluster or run_book.hubspot_contact_id = binding.hubspot_contact_id)

@@ -3,7 +3,7 @@
 --
 -- object_type: Lead, Contact, or contact (of HubSpot)
 -- record_id: its id; unnamed-… where it came without one
--- reason: why it cannot be read; main.why_unreadable says it in words
+-- reason: why it cannot be read; assets/languages.toml says it in words
 -- is_accepted: a person said that runs may go on without it, and it is still as it was then
 -- accepted_by: who
 -- accepted_at: when
