@@ -18,6 +18,13 @@
 -- Warum: Alles, was Bindwatch über die nächste Synchronisierung sagt, beruht auf den Regeln von HubSpots eigener Integration. Was dieses Portal pflegt,
 -- folgt anderen.
 -- Sonst: Was Bindwatch vorhersagt, tritt nicht ein, und was eintritt, sagt es nicht vorher.
+--
+-- says others: {others:number} of {contacts:number} contacts got the id of their Salesforce record from somebody else than the native integration, most of
+--   them from {source}.
+-- says.de others: {others:number} von {contacts:number} Kontakten haben die ID ihres Salesforce-Datensatzes nicht von der nativen Integration, die meisten von
+--   {source}.
+-- do others: Ask the administrator what writes these ids, and whether the native integration still runs. `bindwatch connect` says more.
+-- do.de others: Den Administrator fragen, was diese IDs schreibt und ob die native Integration noch läuft. `bindwatch connect` sagt mehr.
 with counted as (
     select
         sum(contacts) as contacts,
@@ -26,12 +33,8 @@ with counted as (
     from core.id_source
 )
 select
-    format('{} of {} contacts got the id of their Salesforce record from somebody else than the native integration, most of them from {}.',
-        cast(by_others as bigint), cast(contacts as bigint), source_type) as reason,
-    'Ask the administrator what writes these ids, and whether the native integration still runs. `bindwatch connect` says more.' as action,
-    format('{} von {} Kontakten haben die ID ihres Salesforce-Datensatzes nicht von der nativen Integration, die meisten von {}.',
-        cast(by_others as bigint), cast(contacts as bigint), source_type) as reason_de,
-    'Den Administrator fragen, was diese IDs schreibt und ob die native Integration noch läuft. `bindwatch connect` sagt mehr.' as action_de,
-    source_type as facts
+    'others' as says,
+    map {'others': cast(cast(by_others as bigint) as varchar), 'contacts': cast(cast(contacts as bigint) as varchar), 'source': source_type} as facts,
+    source_type as identity
 from counted
 where contacts >= 20 and by_others > contacts / 2;

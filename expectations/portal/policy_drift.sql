@@ -18,6 +18,42 @@
 -- Auf Deutsch: Das Portal ist anders eingerichtet, als bindwatch.toml sagt.
 -- Warum: Wer in HubSpot eine Zuordnung ändert, sagt es niemandem. Von da an vergleicht Bindwatch die falschen Felder und sagt nach der falschen Regel vorher.
 -- Sonst: In Feldern, auf die niemand achtet, gehen Werte verloren, und gewarnt wird vor Feldern, denen nichts droht.
+--
+-- says unlisted: HubSpot maps {name} to {found} ({for:number} of {cases:number} pairs hold the same value). bindwatch.toml does not compare it.
+-- says.de unlisted: HubSpot ordnet {name} dem Feld {found} zu (in {for:number} von {cases:number} Paaren steht derselbe Wert). In bindwatch.toml wird sie nicht
+--   verglichen.
+-- do unlisted: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
+--   back in HubSpot.
+-- do.de unlisted: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
+--   HubSpot zurückstellen.
+-- says unmapped: bindwatch.toml maps {name} to {configured}. On {against:number} contacts that have a value none ever came from Salesforce or went there.
+-- says.de unmapped: bindwatch.toml ordnet {name} dem Feld {configured} zu. Bei {against:number} Kontakten mit einem Wert kam nie einer aus Salesforce oder ging
+--   dorthin.
+-- do unmapped: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
+--   back in HubSpot.
+-- do.de unmapped: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
+--   HubSpot zurückstellen.
+-- says fields: bindwatch.toml maps {name} to {configured}, the data say {found} ({for:number} of {cases:number} pairs hold the same value).
+-- says.de fields: bindwatch.toml ordnet {name} dem Feld {configured} zu, die Daten sagen {found} (in {for:number} von {cases:number} Paaren steht derselbe
+--   Wert).
+-- do fields: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
+--   back in HubSpot.
+-- do.de fields: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
+--   HubSpot zurückstellen.
+-- says rule: The rule of {name} is [{configured}|not there] in bindwatch.toml, the data say {found} ({for:number} cases for it, {against:number} against).
+-- says.de rule: Die Regel von {name} ist in bindwatch.toml [{configured}|nicht da], die Daten sagen {found} ({for:number} Fälle dafür, {against:number}
+--   dagegen).
+-- do rule: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
+--   back in HubSpot.
+-- do.de rule: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
+--   HubSpot zurückstellen.
+-- says knob: {name} is [{configured}|not set] in bindwatch.toml, the data say [{found}|nothing] ({for:number} cases for it, {against:number} against).
+-- says.de knob: {name} ist in bindwatch.toml [{configured}|nicht gesetzt], die Daten sagen [{found}|nichts] ({for:number} Fälle dafür, {against:number}
+--   dagegen).
+-- do knob: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
+--   back in HubSpot.
+-- do.de knob: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
+--   HubSpot zurückstellen.
 with drifted as (
     select
         *,
@@ -33,31 +69,10 @@ with drifted as (
     where is_repeated
 )
 select
-    case kind
-        when 'unlisted' then format('HubSpot maps {} to {} ({} of {} pairs hold the same value). bindwatch.toml does not compare it.',
-            name, found, cases_for, cases_for + cases_against)
-        when 'unmapped' then format('bindwatch.toml maps {} to {}. On {} contacts that have a value none ever came from Salesforce or went there.',
-            name, configured, cases_against)
-        when 'fields' then format('bindwatch.toml maps {} to {}, the data say {} ({} of {} pairs hold the same value).',
-            name, configured, found, cases_for, cases_for + cases_against)
-        when 'rule' then format('The rule of {} is {} in bindwatch.toml, the data say {} ({} cases for it, {} against).',
-            name, coalesce(configured, 'not there'), found, cases_for, cases_against)
-        else format('{} is {} in bindwatch.toml, the data say {} ({} cases for it, {} against).',
-            name, coalesce(configured, 'not set'), coalesce(found, 'nothing'), cases_for, cases_against)
-    end as reason,
-    'Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it back in HubSpot.' as action,
-    case kind
-        when 'unlisted' then format('HubSpot ordnet {} dem Feld {} zu (in {} von {} Paaren steht derselbe Wert). In bindwatch.toml wird sie nicht verglichen.',
-            name, found, cases_for, cases_for + cases_against)
-        when 'unmapped' then format('bindwatch.toml ordnet {} dem Feld {} zu. Bei {} Kontakten mit einem Wert kam nie einer aus Salesforce oder ging dorthin.',
-            name, configured, cases_against)
-        when 'fields' then format('bindwatch.toml ordnet {} dem Feld {} zu, die Daten sagen {} (in {} von {} Paaren steht derselbe Wert).',
-            name, configured, found, cases_for, cases_for + cases_against)
-        when 'rule' then format('Die Regel von {} ist in bindwatch.toml {}, die Daten sagen {} ({} Fälle dafür, {} dagegen).',
-            name, coalesce(configured, 'nicht da'), found, cases_for, cases_against)
-        else format('{} ist in bindwatch.toml {}, die Daten sagen {} ({} Fälle dafür, {} dagegen).',
-            name, coalesce(configured, 'nicht gesetzt'), coalesce(found, 'nichts'), cases_for, cases_against)
-    end as reason_de,
-    'Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in HubSpot zurückstellen.' as action_de,
-    setting || '|' || coalesce(configured, '') || '|' || coalesce(found, '') as facts
+    kind as says,
+    map {
+        'name': name, 'configured': configured, 'found': found, 'for': cast(cases_for as varchar), 'against': cast(cases_against as varchar),
+        'cases': cast(cases_for + cases_against as varchar)
+    } as facts,
+    setting || '|' || coalesce(configured, '') || '|' || coalesce(found, '') as identity
 from drifted;
