@@ -332,8 +332,10 @@ def masked_email(email: str) -> str:
     return f"{name[:1]}***{at}{domain}"
 
 
-def _text_of(path: Path) -> str:
-    """The text of a policy file, UTF-8 with or without the mark that Windows editors put before it. Raises UnicodeError in words for any other encoding."""
+def policy_text(path: Path) -> str:
+    """The text of a policy file, UTF-8 with or without the mark that Windows editors put before it, its lines ended as ours. Raises UnicodeError in words for
+    any other encoding.
+    """
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:100]:
         raise UnicodeError("it is saved as UTF-16, which some editors call Unicode; save it as UTF-8")
@@ -347,7 +349,7 @@ def _text_of(path: Path) -> str:
 def read_policy(path: Path) -> Policy:
     """Reads `bindwatch.toml`. Raises ConfigurationProblem when it is not there, or with every wrong entry at once."""
     try:
-        return Policy.model_validate(tomllib.loads(_text_of(path)))
+        return Policy.model_validate(tomllib.loads(policy_text(path)))
     except FileNotFoundError as error:
         raise ConfigurationProblem(
             f"There is no policy file {path.absolute()}. It says how your portal is set up: copy bindwatch.toml from the checkout, go through it, and start "
@@ -367,7 +369,7 @@ def read_policy(path: Path) -> Policy:
 def read_dagster_section(path: Path) -> Dagster:
     """The section [dagster] alone. What is wrong elsewhere in the file changes no name in Dagster; what cannot be read here is the default."""
     try:
-        section = tomllib.loads(_text_of(path)).get("dagster")
+        section = tomllib.loads(policy_text(path)).get("dagster")
     except (OSError, ValueError):
         return Dagster()
     if isinstance(section, dict):
@@ -384,7 +386,7 @@ def locate(path: Path, place: Sequence[str | int]) -> str:
 
     place: keys, and the number of an entry of a list. Of an entry that is missing, or stands inside a value, the line of what surrounds it.
     """
-    lines = _lines_of_entries(_text_of(path))
+    lines = _lines_of_entries(policy_text(path))
     known = next((lines[tuple(place[:length])] for length in range(len(place), 0, -1) if tuple(place[:length]) in lines), None)
     name = ".".join(map(str, place)) or "the file"
     return f"{path}, line {known}: {name}" if known else f"{path}: {name}"
