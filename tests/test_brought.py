@@ -288,7 +288,8 @@ def test_check_characters_that_name_a_digit_prove_nothing() -> None:
     ("cell", "found"),
     [
         ("", []), ("\u200b", []), ("Ann Lee", ["Ann Lee"]), ("ann@example.com", ["ann@example.com"]), ("30935;41351", ["30935", "41351"]),
-        (f"{LOSER}; {LOSER[:15]}", [LOSER]), (f"{LOSER[:17]}, {THIRD}", [LOSER[:17], THIRD]), (f"{LOSER}{THIRD}", [f"{LOSER}{THIRD}"]),
+        (f"{LOSER}; {LOSER[:15]}", [LOSER]), (f"{LOSER[:17]}, {THIRD}", [LOSER[:17], THIRD]), (f"{LOSER}{THIRD}", [LOSER, THIRD]),
+        (f"{LOSER[:17]}X{THIRD}", [f"{LOSER[:17]}X{THIRD}"]),
     ],
 )  # fmt: skip
 def test_what_may_be_a_spoilt_id_is_kept_and_told(cell: str, found: list[str]) -> None:
