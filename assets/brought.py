@@ -2,7 +2,7 @@
 
 Text as spreadsheets, CRMs and merge tools write it: UTF-8, UTF-16, Windows-1252 or Mac Roman; commas, semicolons, tabs, pipes, carets or tildes; any line
 end, also inside a cell and returns alone; a line `sep=` in front; a row in one cell; the lines at the end of a Salesforce report. And workbooks, a table for
-each visible sheet.
+each visible sheet; and pages (HTML, the XML of old spreadsheets), which often call themselves .xls.
 What the columns mean is the reader's business: assets/published/merge_plan.py, pipelines/what_if.py.
 """
 
@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from assets.markup import BEGINNING, write_tables
 from assets.record_ids import has_id, may_hold_id
 from assets.workbook import BEGINNINGS, read_workbook
 
@@ -41,9 +42,10 @@ _COPYRIGHT = re.compile(
     re.IGNORECASE,
 )
 _END_OF_REPORT = re.compile(
-    rf"{_COPYRIGHT.pattern}|^(?:grand |sub)?totals?\b|^(?:gesamt|zwischen)?summe\b|^(?:record )?count\b|^anzahl\b",
+    rf"{_COPYRIGHT.pattern}|^(?:grand |sub)?totals?\b|^(?:gesamt|zwischen)?summe\b|^(?:record )?count\b|^anzahl\b|^\([0-9,.]+ (?:rows?|records?|zeilen?)\)$",
     re.IGNORECASE,
 )
+_RULE = re.compile(r"[-+=|:_─━═┼╪│\s]{3,}")  # drawn between the rows of a table
 # Letters of Western Europe, by how often they are what was meant: those in small, then capitals and what few names have.
 _OFTEN, _SELDOM = set("äöüßéèêáàâåãíóôõñçúøæëïî’"), set("ÄÖÜÉÈÊÁÀÂÅÃÍÓÔÕÑÇÚØÆËÏÎšŠžŽœŒìòùûýÿŸ°«»·“”")
 _UNUSED = b"\x81\x8d\x8f\x90\x9d"  # in Windows-1252
@@ -94,9 +96,11 @@ class Table:
         beginning = self._text().read(_PIECE >> 3)
         if sheet is None:
             self._delimiter = self._inner = _find_delimiter(beginning)
+            self._has_blanks = f'{self._delimiter} "' in beginning.replace("\t", " ")
         else:  # a cell of it may hold a row
             self._delimiter = ","
             self._inner = _find_delimiter("\n".join(row[0] for row in csv.reader(io.StringIO(beginning, newline="")) if row))
+            self._has_blanks = False
 
     def chunks(self) -> Iterator[list[list[str]]]:
         """The rows, some thousands at a time. Raises FileProblem where they cannot be read or are too many."""
@@ -138,7 +142,7 @@ class Table:
 
     def _checked_chunks(self) -> Iterator[list[list[str]]]:
         """All rows, also blank ones, for as long as there are not too many."""
-        reader = csv.reader(self._text(), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(self._text(), delimiter=self._delimiter, strict=True, skipinitialspace=self._has_blanks)
         rows = _unfolded(reader, self._inner)
         filled, widest, is_first = 0, 1, True
         while True:
@@ -183,7 +187,7 @@ class Table:
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """Each row with the line that it begins in; of a sheet, with its number. Slow: for what goes wrong."""
-        reader = csv.reader(self._text(), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(self._text(), delimiter=self._delimiter, strict=True, skipinitialspace=self._has_blanks)
         line = 1
         for number, cells in enumerate(_unfolded(reader, self._inner), 1):
             yield (line if self.sheet is None else number), cells
@@ -192,7 +196,7 @@ class Table:
     def _line_of(self, row: int) -> int:
         seen = -1
         for number, (line, cells) in enumerate(self._lines()):
-            seen += bool("".join(cells).strip()) and not (number == 0 and self.sheet is None and _is_hint(cells))
+            seen += _is_filled(cells) and not (number == 0 and self.sheet is None and _is_hint(cells))
             if seen == row:
                 return line
         return 1
@@ -273,13 +277,24 @@ def open_tables(path: Path, limits: Limits) -> Iterator[list[Table]]:
     """
     with tempfile.TemporaryDirectory(prefix="bindwatch-") as name, _opened(path, Path(name), limits) as file, ExitStack() as stack:
         if not file.read(8).startswith(BEGINNINGS):
-            tables = [Table(file, _encoding_of(file), limits)]
+            tables = _of_a_page(file, encoding := _encoding_of(file), Path(name), limits, stack) or [Table(file, encoding, limits)]
         else:
             found = read_workbook(Path(file.name), Path(name), limits.bytes)
             if isinstance(found, str):
                 raise FileProblem(*_WORKBOOK_PROBLEMS[found], could_be_table={"unreadable": False, "burst": True}.get(found))
             tables = [Table(stack.enter_context(sheet.path.open("rb")), "utf-8", limits, sheet.name, sheet.first_column) for sheet in found]
         yield tables
+
+
+def _of_a_page(file: BinaryIO, encoding: str, folder: Path, limits: Limits, stack: ExitStack) -> list[Table]:
+    """The tables of a page, each as a sheet; none when the file is no page, or one without."""
+    with io.TextIOWrapper(io.BufferedReader(io.FileIO(file.fileno(), closefd=False)), encoding) as text:
+        text.seek(0)
+        if not text.read(1_000).lstrip("\ufeff \t\r\n").startswith(BEGINNING):
+            return []
+        text.seek(0)
+        paths = write_tables(text, folder)
+    return [Table(stack.enter_context(path.open("rb")), "utf-8", limits, str(number)) for number, path in enumerate(paths, 1) if path.stat().st_size]
 
 
 @contextmanager
@@ -385,7 +400,15 @@ def _likelihood(text: str) -> int:
 
 
 def _filled(rows: list[list[str]]) -> list[list[str]]:
-    return [row for row in rows if row and (row[0].strip() or "".join(row).strip())]
+    return [row for row in rows if _is_filled(row)]
+
+
+def _is_filled(row: list[str]) -> bool:
+    """Neither blank nor a line that is drawn."""
+    if row and row[0][:1].isalnum():  # nearly all
+        return True
+    text = "".join(row).strip()
+    return bool(text) and not _RULE.fullmatch(text)
 
 
 def _without_end(rows: list[list[str]], is_whole: bool) -> list[list[str]]:
@@ -397,7 +420,8 @@ def _without_end(rows: list[list[str]], is_whole: bool) -> list[list[str]]:
     first = next((number for number, row in enumerate(rows) if "".join(row).strip()), len(rows)) if is_whole else -1
     is_wide = not rows or any(len(row) > 1 for row in rows)
     begin = len(rows)
-    while begin - 1 > first and _may_end(rows[begin - 1]):
+    said_so = max((number for number in range(max(first + 1, begin - _TAIL), begin) if any(map(_COPYRIGHT.search, rows[number]))), default=begin)
+    while begin - 1 > first and _may_end(rows[begin - 1], begin - 1 > said_so):
         begin -= 1
     block = rows[begin:]
     blank = next((number for number, row in enumerate(block) if not "".join(row).strip()), None)
@@ -407,8 +431,9 @@ def _without_end(rows: list[list[str]], is_whole: bool) -> list[list[str]]:
     return rows[: begin + blank] if blank is not None and (said is not None or is_wide) else rows
 
 
-def _may_end(cells: list[str]) -> bool:
+def _may_end(cells: list[str], is_behind_copyright: bool) -> bool:
+    """is_behind_copyright: what stands there is the name of a company, which may look like a spoilt id."""
     filled = [cell.strip() for cell in cells if cell.strip()]
-    if any(may_hold_id(cell) or (cell.isdigit() and len(cell) > 4) for cell in filled):
+    if any(map(has_id, filled)) or (not is_behind_copyright and any(may_hold_id(cell) or (cell.isdigit() and len(cell) > 4) for cell in filled)):
         return False
     return not filled or bool(cells[0].strip() and (len(filled) == 1 or any(_END_OF_REPORT.search(cell) for cell in filled)))

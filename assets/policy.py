@@ -332,13 +332,21 @@ def masked_email(email: str) -> str:
     return f"{name[:1]}***{at}{domain}"
 
 
-def _text_of(path: Path) -> str:
-    """The text of a policy file, UTF-8 with or without the mark that Windows editors put before it. Raises UnicodeError in words for any other encoding."""
+_OF_PROGRAMS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf")
+_LOOKS_LIKE_ANOTHER = re.compile("[\u00a0\u200b\u2018-\u201f\u2028\u2029]")  # blanks, quotation marks and line ends that programs for letters put there
+
+
+def policy_text(path: Path) -> str:
+    """The text of a policy file, UTF-8 with or without the mark that Windows editors put before it, its lines ended as ours. Raises UnicodeError in words for
+    any other encoding.
+    """
     data = path.read_bytes()
+    if data.startswith(_OF_PROGRAMS):
+        raise UnicodeError("it is a document of a word processor; save it as plain text, UTF-8")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:100]:
         raise UnicodeError("it is saved as UTF-16, which some editors call Unicode; save it as UTF-8")
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        return data.decode("utf-8").lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnicodeError(f"line {line} holds a character that is not saved as UTF-8; save the file as UTF-8") from error
@@ -347,7 +355,7 @@ def _text_of(path: Path) -> str:
 def read_policy(path: Path) -> Policy:
     """Reads `bindwatch.toml`. Raises ConfigurationProblem when it is not there, or with every wrong entry at once."""
     try:
-        return Policy.model_validate(tomllib.loads(_text_of(path)))
+        return Policy.model_validate(tomllib.loads(policy_text(path)))
     except FileNotFoundError as error:
         raise ConfigurationProblem(
             f"There is no policy file {path.absolute()}. It says how your portal is set up: copy bindwatch.toml from the checkout, go through it, and start "
@@ -358,16 +366,28 @@ def read_policy(path: Path) -> Policy:
     except UnicodeError as error:
         raise ConfigurationProblem(f"{path} cannot be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationProblem(f"{path} is not a readable TOML file: {error}") from error
+        raise ConfigurationProblem(f"{path} is not a readable TOML file: {error}{_hint(policy_text(path), str(error))}") from error
     except ValidationError as error:
         lines = [f"{locate(path, problem['loc'])}: {problem['msg']}" for problem in error.errors()]
         raise ConfigurationProblem("\n".join(lines)) from error
 
 
+def _hint(text: str, told: str) -> str:
+    """What no eye tells from what should stand there, in the line that TOML's reader names."""
+    lines = text.split("\n")
+    place = re.search(r"at line (\d+)", told)
+    line = lines[min(int(place[1]), len(lines)) - 1] if place else ""
+    found = _LOOKS_LIKE_ANOTHER.search(line.partition("#")[0])
+    if found is None:
+        return ""
+    what = "a quotation mark that is none of TOML's" if "\u2018" <= found[0] <= "\u201f" else "a blank or a line end that is none"
+    return f"; {what} stands there (U+{ord(found[0]):04X}): write the line anew in a plain text editor"
+
+
 def read_dagster_section(path: Path) -> Dagster:
     """The section [dagster] alone. What is wrong elsewhere in the file changes no name in Dagster; what cannot be read here is the default."""
     try:
-        section = tomllib.loads(_text_of(path)).get("dagster")
+        section = tomllib.loads(policy_text(path)).get("dagster")
     except (OSError, ValueError):
         return Dagster()
     if isinstance(section, dict):
@@ -384,7 +404,7 @@ def locate(path: Path, place: Sequence[str | int]) -> str:
 
     place: keys, and the number of an entry of a list. Of an entry that is missing, or stands inside a value, the line of what surrounds it.
     """
-    lines = _lines_of_entries(_text_of(path))
+    lines = _lines_of_entries(policy_text(path))
     known = next((lines[tuple(place[:length])] for length in range(len(place), 0, -1) if tuple(place[:length]) in lines), None)
     name = ".".join(map(str, place)) or "the file"
     return f"{path}, line {known}: {name}" if known else f"{path}: {name}"

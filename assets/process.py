@@ -5,8 +5,10 @@ import pwd
 
 _OURS = ("BINDWATCH_", "SALESFORCE_", "HUBSPOT_")
 _SHARED = {"DAGSTER_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
-# what comes along from an editor, a web page, or a file with Windows line ends; the last ones are seen by nobody
-_BLANKS = " \t\r\n\v\f\u00a0\u2028\u2029\u3000\u200b\u200c\u200d\u2060\ufeff"
+# what comes along from an editor, a web page, a dialog of Windows, or a file with Windows line ends and encoding (\udc85, \udca0); many are seen by nobody
+_BLANKS = " \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\u00a0\u00ad\u1680\u180e\u2028\u2029\u202f\u205f\u2060\u3000\ufeff\udc85\udca0" + "".join(
+    map(chr, (*range(0x2000, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+)
 
 
 def settle() -> None:
@@ -23,10 +25,16 @@ def settle() -> None:
 
 
 def tidy_environment() -> None:
-    """Takes white space and line ends off both ends of every setting. One that holds nothing else is not set."""
+    """Takes white space and line ends off both ends of every setting. One that holds nothing else is not set.
+
+    NO_PROXY is written as all libraries read it: some programs also take blanks between its hosts, *.example.com, and a * among others.
+    """
     for name, value in list(os.environ.items()):
         if name.startswith(_OURS) or name.upper() in _SHARED:
             tidy = value.strip(_BLANKS)
+            if name.upper() == "NO_PROXY":
+                hosts = tidy.replace(",", " ").replace(";", " ").split()
+                tidy = "*" if "*" in hosts else ",".join(host.removeprefix("*") for host in hosts)
             if tidy != value:
                 os.environ[name] = tidy
                 if not tidy and not name.upper().endswith("_PROXY"):  # an empty NO_PROXY says something

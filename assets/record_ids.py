@@ -23,7 +23,8 @@ _AROUND = "'\"`´‘’“”„«»()[]{}<>."
 # What no eye sees is dropped, and every kind of blank is one: no-break, thin and wide ones, marks of order and direction, soft hyphens.
 _UNSEEN = {
     code: None if unicodedata.category(chr(code)) == "Cf" else " " for code in range(0x80, 0xFFFF) if unicodedata.category(chr(code)) in ("Cf", "Zs", "Cc")
-}
+} | {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # letters and digits as wide as those of Asia
+_TOGETHER = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{18}){2,}(?![A-Za-z0-9])")
 
 
 def has_id(text: str) -> bool:
@@ -58,7 +59,7 @@ def ids_in(cell: str) -> list[str]:
     """
     if _CLEAN.fullmatch(cell):
         return [cell]
-    text = cell.translate(_UNSEEN).strip()
+    text = _TOGETHER.sub(_taken_apart, cell.translate(_UNSEEN).strip())
     if not text:
         return []
     plain, linked = text, []
@@ -76,6 +77,12 @@ def ids_in(cell: str) -> list[str]:
             return [" ".join(text.split())]
         parts = [part for part in (part.strip(_AROUND) for part in pieces) if part]
     return list({part[:15]: _with_capitals(part) for part in reversed(parts)}.values())[::-1]
+
+
+def _taken_apart(found: re.Match[str]) -> str:
+    """Ids between which somebody took out the line ends, where the check characters of each prove it."""
+    pieces = [found[0][begin : begin + 18] for begin in range(0, len(found[0]), 18)]
+    return " ".join(pieces) if all(piece[15:] == checksum(piece[:15]) for piece in pieces) else found[0]
 
 
 def _is_email(word: str) -> bool:

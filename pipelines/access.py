@@ -76,7 +76,8 @@ def look_at_org(connections: Connections) -> OrgView:
     view.described = describe_all(view.org)
     for name in OBJECTS:
         if name not in view.described:
-            view.missing.append(name)
+            if name in connections.policy.policy.objects:
+                view.missing.append(name)
             continue
         lacking = [f"{name}.{one}" for one in required_fields(name) if one not in view.described[name]]
         view.missing += lacking

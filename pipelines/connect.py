@@ -12,9 +12,9 @@ from rich.table import Table
 from assets.connect.compare import Contradiction, Told, contradictions, fields_of, is_refuted, sure_sides, tell
 from assets.connect.discover import discover, sampled
 from assets.connect.exported import Exported, read_exports
-from assets.connect.policy_file import GROUPS, Entry, difference, rewritten
+from assets.connect.policy_file import GROUPS, Entry, as_in, difference, rewritten
 from assets.files import replaced, write_whole
-from assets.policy import DEFAULT_MAPPING, NEVER_COMPARED, OBJECTS, Mapping, MappingRule, Policy, read_policy
+from assets.policy import DEFAULT_MAPPING, NEVER_COMPARED, OBJECTS, Mapping, MappingRule, Policy, policy_text, read_policy
 from assets.problems import ConfigurationProblem, PullProblem
 from assets.record_ids import long_id
 from pipelines.access import OrgView, PortalView, age_of_version, first_pull, look_at_org, look_at_portal, or_problem
@@ -71,7 +71,7 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
     org, of_salesforce = or_problem(lambda: look_at_org(connections))
     portal, of_hubspot = or_problem(lambda: look_at_portal(connections))
     answer = Answer(org, portal, [problem for problem in (of_salesforce, of_hubspot) if problem is not None])
-    before = after = config.read_text("utf-8") if policy is not None else ""
+    before = after = policy_text(config) if policy is not None else ""
     if org is not None and portal is not None and not org.needed and not portal.needed:
         exports = read_exports(mappings, portal.properties, org.described)
         try:
@@ -92,8 +92,11 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
     changes = difference(before, after, config.name)
     if write and changes:
         if policy is not None:
-            write_whole(config.with_name(f"{config.name}.before"), before)
-        write_whole(config, after)
+            original = config.read_bytes()
+            write_whole(config.with_name(f"{config.name}.before"), original)
+            write_whole(config, as_in(original, after))
+        else:
+            write_whole(config, after)
         stdout.print(f"\n{config} is written" + (f"; what it was is {config.name}.before." if policy is not None else "."), soft_wrap=True)
         return 0
     if changes:
@@ -115,7 +118,8 @@ def _find_out(answer: Answer, org: OrgView, portal: PortalView, policy: Policy |
         clocks = [one.theirs for one in (org.org.clock, portal.portal.clock) if one is not None]
         found = discover(sample, max(clocks, default=None))
     portal.missing = list(portal.portal.scopes_missing)
-    if "Lead" not in org.described and sample.bound.get("salesforceleadid"):
+    has_leads = policy is None or "Lead" in policy.policy.objects
+    if has_leads and "Lead" not in org.described and sample.bound.get("salesforceleadid"):
         org.needed.append("Lead")  # contacts are bound to Leads that nobody can see
         return
     answer.told = tell(found, exports)

@@ -27,12 +27,17 @@ from expectations.gate import checks
 log = logging.getLogger("bindwatch")
 
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
-_IN_ONE_LINE = ("BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER")
+_IN_ONE_LINE = (
+    "BINDWATCH_HOME", "BINDWATCH_CONFIG", "BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER",
+    "BINDWATCH_DESK_PROXIES", "SALESFORCE_PRIVATE_KEY_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "DAGSTER_HOME",
+)  # fmt: skip  # the others are looked at one by one, but for BINDWATCH_ALERT_URLS, which may have one address a line
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9a-f:.%]+")  # a name, or an IPv6 address
 _OF_A_BROWSER = {  # hosts of the pages for people: where the programs' API is instead
     r".*\.lightning\.force\.com|.*\.salesforce-setup\.com|.*\.(?:vf|visualforce|file)\.force\.com": "https://<your domain>.my.salesforce.com",
     r"app(?:-[a-z0-9]+)?\.hubspot\.com": "https://api.hubapi.com",
 }
+_OF_NO_ORG = {"login.salesforce.com", "test.salesforce.com"}  # all orgs' people log in there
+_WITHOUT_PATH = (".salesforce.com", ".hubapi.com", "api.hubspot.com")
 
 _WHERE_FROM = {
     "SALESFORCE_INSTANCE_URL": "the org's own address, https://<your domain>.my.salesforce.com (Salesforce: Setup → My Domain)",
@@ -282,6 +287,8 @@ def wrong_settings(env: Environment) -> list[str]:
             continue
         if objection := _objection_to_url(value, schemes):
             problems.append(f"{name} {objection}")
+        elif name == "SALESFORCE_INSTANCE_URL" and urlsplit(value).hostname in _OF_NO_ORG:
+            problems.append(f"{name} is {value!r}: that is where people of all orgs log in; it must be {_WHERE_FROM[name]}")
         elif (proxy := proxy_for(value)) and proxy.objection:
             problems.append(f"{proxy.variable} cannot be right: {proxy.objection}")
     for name, secret in (
@@ -321,7 +328,7 @@ def _objection_to_url(value: str, schemes: tuple[str, ...]) -> str | None:
         return f"is {value!r}: that is the address of the pages for people; the one for programs is {right}"
     if parts.query or parts.fragment:
         return f"is {value!r}: it must end before the {'?' if parts.query else '#'}"
-    if host.endswith(".salesforce.com") and parts.path.strip("/"):
+    if host.endswith(_WITHOUT_PATH) and parts.path.strip("/"):
         return f"is {value!r}: it must end after {host}"
     return None
 

@@ -71,8 +71,8 @@ REFUSALS: dict[str, tuple[Crm, int, str, str]] = {
     **{f"salesforce_{status}": ("salesforce", status, "", "") for status in (414, 423, 429, 431, 500, 502, 503, 504, 521, 522, 523, 524)},
     "no_scope": ("hubspot", 403, "MISSING_SCOPES", "This app hasn't been granted all required scopes to make this call."),
     "no_key": ("hubspot", 401, "INVALID_AUTHENTICATION", "Authentication credentials not found."),
-    "daily": ("hubspot", 429, "RATE_LIMITS", "You have reached your daily limit."),
-    "ten_secondly": ("hubspot", 429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit."),
+    "daily": ("hubspot", 429, "RATE_LIMIT", "You have reached your daily limit."),
+    "ten_secondly": ("hubspot", 429, "RATE_LIMIT", "You have reached your ten_secondly_rolling limit."),
     "migration": ("hubspot", 477, "MIGRATION", "This account is being migrated."),
     "locked": ("hubspot", 423, "LOCKED", "The resource is locked."),
     "not_there": ("hubspot", 404, "OBJECT_NOT_FOUND", "List does not exist with ID 7."),
@@ -227,7 +227,7 @@ def _refused(name: str, retry_after: float | None) -> Response:
     if code and crm == "salesforce":
         answer = JsonAnswer([{"message": message, "errorCode": code}], status)
     elif code:
-        answer = JsonAnswer({"status": "error", "message": message, "category": code, "correlationId": "sandbox"}, status)
+        answer = JsonAnswer({"status": "error", "message": message, "errorType" if status == 429 else "category": code, "correlationId": "sandbox"}, status)
     if retry_after is not None:
         answer.headers["Retry-After"] = f"{retry_after:g}"
     return answer

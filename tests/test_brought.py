@@ -88,6 +88,24 @@ SHAPES: dict[str, bytes] = {
     "ids with soft hyphens": written([PLAN[0], *([m[:9] + "\u00ad" + m[9:], x, c] for m, x, c in PLAN[1:])]),
     "ids in lower case": written([PLAN[0], *([m.lower(), x.lower(), c] for m, x, c in PLAN[1:])]),
     "ids whose last three alone are in lower case": written([PLAN[0], *([m[:15] + m[15:].lower(), x, c] for m, x, c in PLAN[1:])]),
+    "losers with commas that nobody quoted": f"master_id,loser_ids\n{MASTER},{LOSER},{THIRD}\n".encode(),
+    "losers with nothing between": written([["master_id", "loser_ids"], [MASTER, f"{LOSER}{THIRD}"]]),
+    "quotation marks behind blanks": f'"master_id", "loser_ids"\n"{MASTER}", "{LOSER}, {THIRD}"\n'.encode(),
+    "apostrophes for quotation marks": f"'master_id','loser_id'\n'{MASTER}','{LOSER}'\n'{MASTER}','{THIRD}'\n".encode(),
+    "a table of a wiki": f"| master_id | loser_id |\n|---|:-:|\n| {MASTER} | {LOSER} |\n| {MASTER} | {THIRD} |\n".encode(),
+    "a table of a terminal": f" master_id | loser_id\n-----------+---------\n {MASTER} | {LOSER}\n {MASTER} | {THIRD}\n(2 rows)\n".encode(),
+    "a table in a box": f"+---+---+\n| master_id | loser_id |\n+---+---+\n| {MASTER} | {LOSER} |\n| {MASTER} | {THIRD} |\n+---+---+\n".encode(),
+    "a page that calls itself a workbook": (
+        "<html><head><meta charset=utf-8><style>td { color: red }</style></head><table border=1><tr><th>Master ID<th>Loser&nbsp;ID<th>Company</tr>"
+        f"<tr><td>{MASTER}</td><td><a href='/x'>{LOSER}</a></td><td>Müller &amp; Söhne<br>Köln</td></tr><tr><td>{MASTER}<td>{THIRD}<td></table></html>"
+    ).encode(),
+    "a workbook in XML": (
+        '<?xml version="1.0"?>\n<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"><Worksheet><Table>'
+        + "".join(f"<Row>{''.join(f'<Cell><Data>{x}</Data></Cell>' for x in r)}</Row>" for r in (PLAN[0][:2], [MASTER, LOSER], [MASTER, THIRD]))
+        + "</Table></Worksheet></Workbook>"
+    ).encode(),
+    "a report of a company with a number": written(PLAN, quoted=True, footer=[*FOOTER, "Acme1234567890123"]),
+    "ids as wide as the letters of Asia": written([PLAN[0], *(["".join(chr(ord(one) + 0xFEE0) for one in m), x, c] for m, x, c in PLAN[1:])]),
     "a row a record, the master among them": written([["Id", "Master Id"], [MASTER, MASTER], [LOSER, MASTER], [THIRD, MASTER]]),
     "a row a record, the master's own without one": written([["Lead ID", "Master Lead ID", "N"], [LOSER, MASTER, ""], [MASTER, "", ""], [THIRD, MASTER, ""]]),
     "a row a record, without the master's": written([["Record ID", "Surviving Record ID"], [LOSER, MASTER], [THIRD, MASTER]]),
@@ -270,7 +288,8 @@ def test_check_characters_that_name_a_digit_prove_nothing() -> None:
     ("cell", "found"),
     [
         ("", []), ("\u200b", []), ("Ann Lee", ["Ann Lee"]), ("ann@example.com", ["ann@example.com"]), ("30935;41351", ["30935", "41351"]),
-        (f"{LOSER}; {LOSER[:15]}", [LOSER]), (f"{LOSER[:17]}, {THIRD}", [LOSER[:17], THIRD]), (f"{LOSER}{THIRD}", [f"{LOSER}{THIRD}"]),
+        (f"{LOSER}; {LOSER[:15]}", [LOSER]), (f"{LOSER[:17]}, {THIRD}", [LOSER[:17], THIRD]), (f"{LOSER}{THIRD}", [LOSER, THIRD]),
+        (f"{LOSER[:17]}X{THIRD}", [f"{LOSER[:17]}X{THIRD}"]),
     ],
 )  # fmt: skip
 def test_what_may_be_a_spoilt_id_is_kept_and_told(cell: str, found: list[str]) -> None:

@@ -195,6 +195,32 @@ def test_a_portal_in_which_nothing_is_bound_says_so(tmp_path: Path, policy: Path
         assert asked(policy, 0)["integration"]["kind"] == "none"
 
 
+@pytest.mark.parametrize(("mark", "line_end"), [(b"\xef\xbb\xbf", "\r\n"), (b"\xef\xbb\xbf", "\n"), (b"", "\r\n")])
+def test_a_file_of_a_windows_editor_is_changed_and_stays_one(
+    portal: SandboxServer, policy: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes, line_end: str
+) -> None:
+    environment(monkeypatch, portal, policy)
+    before = mark + "[policy]\nsettle_minutes = 25 # für Ann\n".replace("\n", line_end).encode()
+    policy.write_bytes(before)
+    asked(policy, 0, write=True)
+    assert policy.with_name("bindwatch.toml.before").read_bytes() == before
+    after = policy.read_bytes()
+    assert after.startswith(mark) and "# für Ann".encode() in after and b"integration_user_id" in after
+    assert after.count(b"\r\n") == (after.count(b"\n") if line_end == "\r\n" else 0)
+    asked(policy, 0, write=True)
+    assert policy.read_bytes() == after
+
+
+def test_where_the_policy_says_that_there_are_no_leads_none_is_missed(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contacts may hold the ids of Leads that were there once."""
+    policy.write_text('[policy]\nobjects = ["Contact"]\n')
+    with served(Story(make_people(50, 1, some_days_ago(3)), 1, some_days_ago(3)), tmp_path / "crm", hidden=frozenset({"Lead"})) as server:
+        environment(monkeypatch, server, policy)
+        assert asked(policy, 0)["salesforce"]["missing"] == []
+        policy.unlink()
+        assert "Lead" in asked(policy, 3)["salesforce"]["missing"]
+
+
 @pytest.mark.parametrize(("hidden", "missing"), [("crm.objects.contacts.read", "crm.objects.contacts.read"), ("Contact", "Contact")])
 def test_what_is_missing_is_named_with_a_text_for_the_administrator(
     hidden: str, missing: str, tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -151,6 +151,8 @@ def test_what_the_crms_lack_of_the_defaults_is_left_out_and_named(server: Sandbo
         (entry("company", '{ contact = "Account.Nickname" }'), ["Salesforce's Contact has no field Account.Nickname"]),
         (entry("company", '{ contact = "Household.Name" }'), ["Salesforce's Contact has no field Household.Name"]),
         (entry("phone", '"phone"'), ["Salesforce's Lead has no field phone", "it is spelled Phone"]),
+        (entry("phone", '"Contact.Phone"'), ["Salesforce's Lead has no field Contact.Phone", "write Phone alone, without the object"]),
+        (entry(" Phone ", '"Phone"'), ["no contact property  Phone ", "its name is phone"]),
         (entry("jobtitle", '"Title"'), ["the HubSpot portal has no contact property jobtitle"]),
         (entry("nickname", '"Nick__c"'), ["no contact property nickname", "Lead has no field Nick__c", "Contact has no field Nick__c"]),
     ],

@@ -77,7 +77,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict
     assert "pat-t0ken" not in text
 
 
-LINE_ENDS = ["{}\r", "{}\n", " {} ", "\t{}\r\n", "\ufeff{}", "{}\u00a0", "\u200b{}"]
+LINE_ENDS = ["{}\r", "{}\n", " {} ", "\t{}\r\n", "\ufeff{}", "{}\u00a0", "\u200b{}", "\u202a{}\u202c", "{}\u200e", "\u2003{}\u202f", "{}\x85", "{}\udca0"]
 
 
 @pytest.mark.parametrize("written", LINE_ENDS, ids=ascii)
@@ -130,6 +130,12 @@ def test_a_setting_of_white_space_alone_is_not_set(monkeypatch: pytest.MonkeyPat
         ({"SSL_CERT_FILE": __file__}, "it holds no certificates"),
         ({"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_USERNAME": "u", "SALESFORCE_PRIVATE_KEY_FILE": certifi.where()}, "holds the certificate; the key is"),
         ({"SALESFORCE_CLIENT_SECRET": "", "SALESFORCE_USERNAME": "u", "SALESFORCE_PRIVATE_KEY_FILE": __file__}, "holds no private key"),
+        ({"HUBSPOT_BASE_URL": "https://api.hubapi.com/crm/v3"}, "it must end after api.hubapi.com"),
+        ({"SALESFORCE_INSTANCE_URL": "https://login.salesforce.com"}, "is where people of all orgs log in"),
+        ({"HTTPS_PROXY": '"http://proxy.example:3128"'}, "HTTPS_PROXY cannot be right: it is in quotation marks"),
+        ({"HTTPS_PROXY": "http://ann:s3#cret@proxy.example:3128"}, "%23 for #"),
+        ({"BINDWATCH_HOME": "/srv/bindwatch\nHUBSPOT"}, "BINDWATCH_HOME has a line end inside"),
+        ({"SSL_CERT_FILE": "/etc/ca\n.pem"}, "SSL_CERT_FILE has a line end inside"),
         ({"BINDWATCH_DECISIONS_URL": "postgresql://ann:s3cret@host/\ndb"}, "BINDWATCH_DECISIONS_URL has a line end inside"),
         ({"BINDWATCH_DESK_TOKEN": "s3\ncret"}, "BINDWATCH_DESK_TOKEN has a line end inside"),
     ],
@@ -146,7 +152,8 @@ def test_a_setting_that_cannot_be_right_is_named_and_not_tried(monkeypatch: pyte
         {"HUBSPOT_BASE_URL": "http://127.0.0.1:8080/"}, {"HUBSPOT_BASE_URL": "http://[::1]:8080"}, {"HUBSPOT_BASE_URL": "https://gateway.example/hubspot"},
         {"SALESFORCE_INSTANCE_URL": "https://our_org--uat.sandbox.my.salesforce.com"}, {"HTTPS_PROXY": "proxy.example:3128"},
         {"HTTPS_PROXY": "http://a%40b:p%20w@proxy.example:3128"}, {"HTTPS_PROXY": "http://proxy.example:3128", "ALL_PROXY": "socks5://proxy.example:1080"},
-        {"HTTPS_PROXY": "socks5://proxy.example:1080", "NO_PROXY": "*"}, {"SALESFORCE_USERNAME": "sync@org.example.uat"},
+        {"HTTPS_PROXY": "socks5://proxy.example:1080", "NO_PROXY": "*"}, {"SALESFORCE_LOGIN_URL": "https://login.salesforce.com"},
+        {"HTTPS_PROXY": "http://o'hara:p@proxy.example:3128"}, {"SALESFORCE_USERNAME": "sync@org.example.uat"},
     ],
     ids=str,
 )  # fmt: skip
@@ -188,6 +195,9 @@ def test_a_policy_is_read_as_windows_editors_save_it(tmp_path: Path, encoding: s
     ("content", "words"),
     [
         *((saved("[gate]\n", encoding), "saved as UTF-16") for encoding in ("utf-16", "utf-16-le", "utf-16-be")),
+        (b"PK\x03\x04" + bytes(60), "a document of a word processor"),
+        (saved("[gate]\nfail_on = “new”\n", "utf-8"), "a quotation mark that is none of TOML's stands there (U+201C)"),
+        (saved('[gate]\nfail_on\u00a0= "new"\n', "utf-8"), "a blank or a line end that is none stands there (U+00A0)"),
         (saved("[gate]\n# für Größeres\n", "cp1252"), "line 2 holds a character that is not saved as UTF-8"),
     ],
 )  # fmt: skip

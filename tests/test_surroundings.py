@@ -167,6 +167,15 @@ def test_the_proxy_of_an_address_follows_the_rules_that_other_programs_follow(
     assert (proxy and (proxy.variable, proxy.url)) == expected
 
 
+@pytest.mark.parametrize("written", ["*.x.example", "y.example *.x.example", "y.example;api.x.example", "y.example, *", " .x.example\r\n", "*.X.example"])
+def test_no_proxy_is_read_as_other_programs_write_it(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://a:1")
+    monkeypatch.setenv("NO_PROXY", written)
+    settle()
+    assert proxy_for("https://api.x.example") is None
+    assert written.endswith("*") or proxy_for("https://apix.example") is not None
+
+
 # ── .netrc, and alerts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

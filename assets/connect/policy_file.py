@@ -1,5 +1,6 @@
 """bindwatch.toml changed so that it says what was found: comments, order and all else stay, each line that is written says on what it rests."""
 
+import codecs
 import difflib
 import re
 import tomllib
@@ -43,7 +44,6 @@ class Entry:
 
 def rewritten(text: str, knobs: Mapping[str, tuple[Any, str]], removed: Sequence[str], entries: Sequence[Entry] | None) -> str:
     """The file with these knobs (each with on what it rests), without those that are removed, and with these mapped fields; None: they stay as they are."""
-    text = text.replace("\r\n", "\n")
     if entries is not None:
         text = _with_entries(text, entries)
     for name, (value, why) in knobs.items():
@@ -54,6 +54,12 @@ def rewritten(text: str, knobs: Mapping[str, tuple[Any, str]], removed: Sequence
         if isinstance(section, dict) and name in section:
             del section[name]
     return tomlkit.dumps(document)
+
+
+def as_in(original: bytes, text: str) -> bytes:
+    """The text as the file had its own: with the mark and the line ends of a Windows editor, where they were there."""
+    text = text.replace("\n", "\r\n") if b"\r\n" in original else text
+    return (codecs.BOM_UTF8 if original.startswith(codecs.BOM_UTF8) else b"") + text.encode("utf-8")
 
 
 def difference(before: str, after: str, name: str) -> str:

@@ -107,14 +107,16 @@ def _read_table(table: Table) -> MergePlan:
         raise _no_header(table, lines)
     header, rows = lines[above], lines[above + 1 :]
     width = len(header)
+    names = [_plain(name) for name in header]
+    losers, masters = _find(_LOSER, names), _find(_MASTER, names)
+    if losers == [width - 1]:
+        rows = [_with_its_losers(row, width) for row in rows]
     if len(max(rows, key=len, default=[])) > width:
         for number, cells in enumerate(rows, above + 1):
             if any(cell.strip() for cell in cells[width:]):
                 text, german = f"the row has {len(cells)} cells, the header {width}", f"die Zeile hat {len(cells)} Zellen, die Kopfzeile {width}"
                 raise table.problem(number, width, text, german)
     rows = [row if len(row) == width else [*row[:width], *[""] * (width - len(row))] for row in rows]
-    names = [_plain(name) for name in header]
-    losers, masters = _find(_LOSER, names), _find(_MASTER, names)
     own = _find_record(rows, names, masters)
     is_grouped = not losers and any(_GROUP.fullmatch(name) for name in names)
     if masters and (losers or own is not None) and not _is_flag(rows, masters[0], or_blank=is_grouped):
@@ -125,6 +127,13 @@ def _read_table(table: Table) -> MergePlan:
             return MergePlan(header, rows, _pairs(table, rows, masters[0], losers), {})
         return _read_records(header, rows, own or 0, masters[0])
     return _read_groups(table, above, header, rows, names)
+
+
+def _with_its_losers(row: list[str], width: int) -> list[str]:
+    """A row of which the last cell was to hold several losers, and nobody quoted it."""
+    if len(row) <= width or not all(has_id(cell) or not cell.strip() for cell in row[width - 1 :]):
+        return row
+    return [*row[: width - 1], ", ".join(cell.strip() for cell in row[width - 1 :] if cell.strip())]
 
 
 def _header_of(lines: list[list[str]]) -> int | None:
@@ -251,7 +260,7 @@ def _read_groups(table: Table, above: int, header: list[str], rows: list[list[st
 
 
 def _plain(name: str) -> str:
-    return _TOOL.sub("", " ".join(re.sub(r"[_\-/:.#()?]+", " ", name.strip("\ufeff ").lower()).split()))
+    return _TOOL.sub("", " ".join(re.sub(r"[_\-/:.#()?]+", " ", name.strip("\ufeff '\"").lower()).split()))
 
 
 # ── into the warehouse, or into a snapshot that is asked ─────────────────────────────────────────────────────────────────────────

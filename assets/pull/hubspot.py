@@ -72,7 +72,8 @@ def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
         elif (entry := policy.written(mapping)) is None:
             not_seen.append(f"the property {mapping.hubspot}, which is mapped by default")
         else:
-            lacking.append(f"{entry}: the HubSpot portal has no contact property {mapping.hubspot}, or the Service Key may not see it")
+            meant = _meant_by(mapping.hubspot, known)
+            lacking.append(f"{entry}: the HubSpot portal has no contact property {mapping.hubspot}, or the Service Key may not see it{meant}")
     required = list(dict.fromkeys([*needed, *mapped]))
     properties = list(dict.fromkeys([*required, *(name for name in _WELCOME if name in known)]))
     if portal.fallback:
@@ -81,6 +82,13 @@ def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
         log.warning("%s", end)
         not_seen.append(f"anything once {end}")
     return PropertyList(properties, required, not_seen, {name: of_hubspot(known[name]) for name in properties}, mapped, lacking)
+
+
+def _meant_by(name: str, known: Mapping[str, dict[str, Any]]) -> str:
+    """The property that a name may mean which is written in capitals, between blanks, or as its label; in words."""
+    plain = name.strip().lower()
+    found = next((one for one, entry in known.items() if plain and plain in (one.lower(), str(entry.get("label") or "").strip().lower())), None)
+    return f"; its name is {found}" if found else ""
 
 
 def land_live(portal: Portal, pull: LandedPull, wanted: PropertyList, since: datetime | None, slow_ms: float) -> None:

@@ -408,8 +408,8 @@ def _refusal(status: int, error: Exception) -> Refusal:
     except (ValueError, RecursionError):
         told = None
     told = told if isinstance(told, dict) else {}
-    code, message, policy = (str(told.get(name) or "") for name in ("category", "message", "policyName"))
-    return Refusal("HubSpot", status, code, f"{policy} {message}".strip())
+    code, kind, message, policy = (str(told.get(name) or "") for name in ("category", "errorType", "message", "policyName"))
+    return Refusal("HubSpot", status, code or kind, f"{policy} {message}".strip())
 
 
 def _again(error: Exception, host: str) -> Exception:

@@ -32,16 +32,21 @@ class Proxy:
     @property
     def objection(self) -> str | None:
         """Why this can be no proxy for us, in words; None when it can. The words hold no password."""
+        no_address = "it is no address of a proxy; write http://proxy.example.com:3128"
+        if re.match("(?:http://)?[\"'‘’“”]", self.url):
+            return "it is in quotation marks: take them off. A shell does so by itself, other programs that read a file of settings do not"
+        if "@" in re.sub(r"^[^/?#]*//[^/?#]*", "", self.url):  # what looks like its end stands in the password
+            return f"{no_address}, with %2F for /, %3F for ? and %23 for # in a user name or password"
         try:
             parts = urlsplit(self.url)
             host, _ = parts.hostname, parts.port
             self.headers()
         except ValueError:
-            return "it is no address of a proxy; write http://proxy.example.com:3128"
+            return no_address
         if parts.scheme not in ("http", "https"):
             return f"it names a proxy of the kind {parts.scheme}; Bindwatch can use http:// and https:// ones"
         if not host or re.search(r"\s", self.url):
-            return "it is no address of a proxy; write http://proxy.example.com:3128, with %20 for a space in a user name or password"
+            return f"{no_address}, with %20 for a space in a user name or password"
         return None
 
     @property

@@ -117,7 +117,8 @@ CATALOGUE = [
     Known("HubSpot", tuple(range(500, 600)), "", "", "passing", f"HubSpot {_NOT_WELL}"),
     Known("HubSpot", (413, 414, 431), "", "", "lasting", _TOO_LONG),
     Known("HubSpot", (401,), "", "", "setting", _KEY),
-    Known("HubSpot", (403,), "", "", "setting", "The Service Key lacks the scope {scope}: add it to the key, which stays the same."),
+    Known("HubSpot", (403,), "", "", "setting",
+          "The Service Key lacks the scope {scope}: add it to the key, which stays the same. If it has it, the reason is another one: see the words."),
     Known("HubSpot", (), "OBJECT_NOT_FOUND", "", "setting", "It is not there: check HUBSPOT_BASE_URL and policy.inclusion_list_id."),
     Known("HubSpot", (404,), "", "", "setting", "It is not there: check HUBSPOT_BASE_URL and policy.inclusion_list_id."),
 ]  # fmt: skip

@@ -145,6 +145,8 @@ def _hint(mapping: Mapping, name: str, field: str, described: dict[str, dict[str
     """What may have been meant by a field that is not there."""
     if spelled := next((known for known in described if known.lower() == field.lower()), None):
         return f"; it is spelled {spelled}"
+    if (parts := field.partition("."))[0] in OBJECTS:
+        return f"; write {parts[2]} alone, without the object"
     other = "contact" if name == "Lead" else "lead"
     return f'; where only the other object has it, write salesforce = {{ {other} = "{field}" }}' if isinstance(mapping.salesforce, str) else ""
 
