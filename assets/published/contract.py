@@ -42,4 +42,6 @@ TABLES = {
     "check_policy": "main.check_policy",
 }
 # Whoever looks something up in these reads a part of the file: rows of one key stand together.
-ORDER = {"link": "record_id, hubspot_contact_id"}
+ORDER = {"link": "record_id, hubspot_contact_id", "contact_detail": "contact_id", "record_detail": "record_id"}
+# Of these a reader wants a few rows with wide values: so many are read at once.
+ROWS_OF_A_GROUP = {"contact_detail": 2048, "record_detail": 2048}

@@ -8,10 +8,12 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+import duckdb
+
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.cells import safe_cells
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
-from assets.published.snapshot import open_folder, open_snapshot
+from assets.published.snapshot import open_snapshot
 from assets.sql import transaction
 
 FORMATS = ("csv", "json", "parquet")
@@ -23,15 +25,20 @@ LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
 
 def order_of(table: str = "") -> str:
-    """SQL: the order in which findings should be dealt with; what cannot be believed comes first. table: whose columns these are, where that must be said."""
+    """SQL: the order in which findings should be dealt with. table: whose columns these are, where that must be said."""
     prefix = f"{table}." if table else ""
-    return (
-        f"{prefix}severity = 'unproven' desc, main.urgency_rank({prefix}urgency), main.severity_rank({prefix}severity) desc, main.harm_rank({prefix}harm), "
-        f"{prefix}deadline_at nulls last, {prefix}blast_radius desc, {prefix}first_seen_at, {prefix}fingerprint"
-    )
+    place = ", ".join(f"{prefix}{column}" for column in ("severity", "urgency", "harm", "deadline_at", "blast_radius"))
+    return f"main.worklist_place({place}), {prefix}first_seen_at, {prefix}fingerprint"
 
 
 ORDER = order_of()
+
+# The findings, each with its place in that order, which no decision changes, and with its case.
+FOUND = f"""
+select numbered.*, listed.case_id
+from (select *, row_number() over (order by {ORDER}) as place from published.finding) as numbered
+left join (select case_id, unnest(fingerprints) as fingerprint from published.person_case) as listed using (fingerprint)
+order by place"""
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,14 @@ class Worklist:
     is None, too, those that the run of the snapshot knew. decisions: all of them, as DecisionStore.read returns them.
     """
 
-    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, folder: Path | None = None) -> None:
-        """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. folder: of the snapshot; the
-        current one, when not given.
+    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
+        """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. connection: as open_folder gives it,
+        with main.found, for a snapshot that somebody else opened; the current one, when not given.
         """
         self.store = store
-        self.connection = open_folder(folder) if folder else open_snapshot(home)
+        self.connection = connection or open_snapshot(home)
+        if connection is None:
+            self.connection.execute(f"create table main.found as {FOUND}")
         self._now = now
         self._lock = Lock()
         self.decisions: list[dict[str, Any]] = []
@@ -84,24 +93,29 @@ class Worklist:
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp, accepted_properties varchar[]);
                create table main.assignment (subject varchar, owner varchar);
                create table main.moment (now timestamp);
-               create table main.found as from published.finding;
                create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
                -- What the run knew holds until the store is read.
                insert into main.decision select fingerprint, status, waived_until, null from main.found where status in ('acknowledged', 'waived');
                insert into main.assignment select distinct subject, owner from main.found where owner is not null;
                -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
+               create view main.clock as
+               select greatest(moment.now, latest_run.seen_at) as at from main.moment as moment cross join main.latest_run as latest_run;
+               -- What was decided about a case as a whole holds for what came later, too: who takes care, and that it was seen.
                create view worklist as
                select found.* replace (
-                   case when found.status = 'resolved' then 'resolved' else main.decided_status(decision.status, decision.waived_until,
-                        greatest(moment.now, latest_run.seen_at), found.severity) end as status,
+                   case when found.status = 'resolved' then 'resolved'
+                        when of_case.status = 'acknowledged' and found.severity <> 'unproven'
+                             and main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) = 'open' then 'acknowledged'
+                        else main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) end as status,
                    case when found.status <> 'resolved' and decision.status = 'accepted' then 'accepted' else found.resolved_by end as resolved_by,
-                   assignment.owner as owner,
+                   coalesce(assignment.owner, owner_of_case.owner) as owner,
                    decision.waived_until as waived_until)
                from main.found as found
-               cross join main.moment as moment
-               cross join main.latest_run as latest_run
+               cross join main.clock as clock
                left join main.decision as decision on decision.fingerprint = found.fingerprint
-               left join main.assignment as assignment on assignment.subject = found.subject"""
+               left join main.assignment as assignment on assignment.subject = found.subject
+               left join main.decision as of_case on of_case.fingerprint = found.case_id
+               left join main.assignment as owner_of_case on owner_of_case.subject = found.case_id"""
         )
         self.refresh()
 
@@ -161,7 +175,11 @@ class Worklist:
         """The findings that match, the most urgent first, as rows of `finding`."""
         where, values = self.where(wanted)
         bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
-        return self.query(f"select * from worklist {where} order by {ORDER}{bounded}", values)
+        if limit is None:
+            return self.query(f"select * exclude (place, case_id) from worklist {where} order by place", values)
+        # which ones is known from a few columns; the wide ones are read of these alone
+        places = [row["place"] for row in self.query(f"select place from worklist {where} order by place{bounded}", values)]
+        return self.query(f"select * exclude (place, case_id) from worklist where place in (select unnest(?::bigint[])) order by place", [places])
 
     def count(self, wanted: Filter) -> int:
         where, values = self.where(wanted)
@@ -170,14 +188,14 @@ class Worklist:
     def neighbours(self, wanted: Filter, fingerprint: str) -> tuple[str | None, str | None]:
         """The findings before and after one in the list of those that match; None at either end, and where it is not in the list."""
         where, values = self.where(wanted)
-        rows = self.query(
-            f"""select before, after from (
-                    select fingerprint, lag(fingerprint) over in_order as before, lead(fingerprint) over in_order as after
-                    from worklist {where} window in_order as (order by {ORDER})
-                ) where fingerprint = $fingerprint""",
+        (row,) = self.query(
+            f"""with listed as materialized (select place, fingerprint from worklist {where}),
+                this as (select place from listed where fingerprint = $fingerprint)
+                select (select arg_max(fingerprint, place) from listed where place < (select place from this)) as before,
+                       (select arg_min(fingerprint, place) from listed where place > (select place from this)) as after""",
             {**values, "fingerprint": fingerprint},
         )
-        return (rows[0]["before"], rows[0]["after"]) if rows else (None, None)
+        return row["before"], row["after"]
 
     def find_one(self, text: str) -> dict[str, Any]:
         """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
@@ -207,7 +225,7 @@ class Worklist:
         self.insist()
         where, values = self.where(wanted)
         email = "main.masked_email(email)" if mask_emails else "email"
-        query = f"select * replace ({email} as email) from (from worklist {where} order by {ORDER})"
+        query = f"select * exclude (place, case_id) replace ({email} as email) from (from worklist {where} order by place)"
         if kind == "csv":
             query = safe_cells(self.connection.cursor(), query, values)
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]

@@ -17,8 +17,8 @@
 -- fingerprints: its findings, in the order of the worklist
 -- lost_values: what past jumps took and is missing still: property, value_before, value_after, source
 -- steps: its run-book in order; a value to enter is a step of its own, with action `enter` and the record as master_id
--- owner: who takes care of it: of its findings' owners the first in the order of the worklist
--- status: open, acknowledged or waived: the first of these that one of its findings has
+-- owner: who takes care of it: of its findings' owners the first in the order of the worklist, else whom the case as a whole was assigned to
+-- status: open, acknowledged or waived: the first of these that one of its findings has; open is acknowledged where the case as a whole was
 -- opened_at: the first run that saw one of its findings
 -- rank: 1, 2, 3 …: its place in the order in which cases should be dealt with
 create or replace table review.person_case as
@@ -53,9 +53,7 @@ placed as (
     select
         *,
         status <> 'waived' or not bool_or(status <> 'waived') over (partition by key) as counts,
-        row_number() over (
-            order by severity = 'unproven' desc, main.urgency_rank(urgency), main.severity_rank(severity) desc, main.harm_rank(harm), deadline_at nulls last,
-                blast_radius desc, first_seen_at, fingerprint) as place
+        row_number() over (order by main.worklist_place(severity, urgency, harm, deadline_at, blast_radius), first_seen_at, fingerprint) as place
     from keyed
 ),
 held as (
@@ -168,12 +166,13 @@ select
     held.fingerprints,
     coalesce(lost.lost_values, cast([] as struct(property varchar, value_before varchar, value_after varchar, source varchar)[])) as lost_values,
     coalesce(steps.steps, cast([] as struct(step bigint, action varchar, master_id varchar, loser_id varchar, property varchar, "value" varchar)[])) as steps,
-    held.owner,
-    held.status,
+    -- what was decided about the case as a whole holds for what comes later, too; a waiver never does
+    coalesce(held.owner, assignment.owner) as owner,
+    case when held.status = 'open' and decision.status = 'acknowledged' and held.severity <> 'unproven' then 'acknowledged' else held.status end as status,
     held.opened_at,
     row_number() over (
-        order by held.status = 'waived', held.severity = 'unproven' desc, main.urgency_rank(held.urgency), main.severity_rank(held.severity) desc,
-            main.harm_rank(held.harm), held.deadline_at nulls last, held.blast_radius desc, held.opened_at, held.case_id) as rank
+        order by held.status = 'waived', main.worklist_place(held.severity, held.urgency, held.harm, held.deadline_at, held.blast_radius),
+            held.opened_at, held.case_id) as rank
 from held
 inner join subject on subject.key = held.key
 left join contacts on contacts.key = held.key
@@ -181,4 +180,6 @@ left join lost on lost.key = held.key
 left join steps on steps.key = held.key
 left join core.salesforce_person as person on person.record_id = subject.record_id
 left join account on account.record_id = person.record_id and account.pull_no = person.pull_no
-left join core.salesforce_user as users on users.user_id = person.owner_id;
+left join core.salesforce_user as users on users.user_id = person.owner_id
+left join main.assignment as assignment on assignment.subject = held.case_id
+left join main.decision as decision on decision.fingerprint = held.case_id;
