@@ -42,17 +42,19 @@ def _clock(case: dict[str, Any], language: Language) -> str:
 def read_case(snapshot: Snapshot, case: dict[str, Any], language: Language) -> dict[str, Any]:
     """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book; lost, the values that jumps took."""
     findings = with_names(snapshot, snapshot.worklist.find(Filter(statuses=(), fingerprints=tuple(case["fingerprints"]))))
-    (published,) = snapshot.query("select lost_values from published.person_case where case_id = ?", [case["case_id"]])
+    (published,) = snapshot.query("select lost_values, steps from near.case_detail where case_id = ?", [case["case_id"]])
     advice = read_steps(snapshot.worklist, case["email"])
-    return {"findings": findings, "steps": _steps(findings, advice, language), "advice": advice, "lost": published["lost_values"]}
+    lost = published["lost_values"]
+    return {"findings": findings, "steps": _steps(findings, advice, bool(lost), language), "advice": advice, "lost": lost}
 
 
-def _steps(findings: list[dict[str, Any]], advice: list[dict[str, Any]], language: Language) -> list[str | Markup]:
-    """One list: what its findings ask for apart from the run-book, in their order, then the run-book."""
+def _steps(findings: list[dict[str, Any]], advice: list[dict[str, Any]], has_lost: bool, language: Language) -> list[str | Markup]:
+    """One list: what its findings ask for apart from the run-book, in their order, then the run-book. has_lost: what to put back is said value by value."""
     book = [language.of_finding(step, "reason") for step in advice]
     apart: list[str] = []
     for finding in findings:
-        if finding["status"] != "waived" and not (advice and finding["suite"] == "duplicates"):
+        is_said = (advice and finding["suite"] == "duplicates") or (has_lost and finding["check_name"] == "switch_happened")
+        if finding["status"] != "waived" and not is_said:
             apart += sentences(language.of_finding(finding, "action").removesuffix(book[0] if book else "\0"))
     return list(dict.fromkeys([*apart, *book]))
 

@@ -44,8 +44,6 @@ class Pages:
         snapshot = self.site.desk.snapshot()
         language = language_of(request)
         facts = overview(snapshot)
-        if facts["oldest"]:
-            (facts["oldest"],) = with_names(snapshot, [facts["oldest"]])
         facts["chart"] = draw_runs(facts["runs"], language)
         today = snapshot.cases.find(CaseFilter({"status": ("open", "acknowledged")}), IN_AN_HOUR)
         return self.site.page(
@@ -92,7 +90,7 @@ class Pages:
 
     def _settled(self, request: Request, snapshot: Any) -> Response:
         """A case that held something when the run ended, and whose findings were all accepted since: there is a page that says so."""
-        held = snapshot.query("select fingerprint from main.held where case_id = ? limit 1", [request.path_params["case_id"]])
+        held = snapshot.query("select fingerprint from main.found where case_id = ? limit 1", [request.path_params["case_id"]])
         if not held:
             raise HTTPException(404)
         flash(request, language_of(request).text(words.CASE_SETTLED))

@@ -196,7 +196,8 @@ PLACE_OF = {
 }  # fmt: skip
 FACET = {
     "urgency": N_("Urgency"), "harm": N_("Harm"), "check": N_("Check"), "account": N_("Account"), "salesforce_owner": N_("Salesforce owner"),
-    "hubspot_owner": N_("HubSpot owner"), "owner": N_("Who takes care"), "status": N_("Status"), "age": N_("Open for"), "new": N_("New or worse"),
+    "hubspot_owner": N_("HubSpot owner"),
+    "caused_by": N_("Caused by"), "owner": N_("Who takes care"), "status": N_("Status"), "age": N_("Open for"), "new": N_("New or worse"),
 }  # fmt: skip
 AGE = {"day": N_("less than a day"), "week": N_("less than a week"), "month": N_("less than a month"), "older": N_("longer")}
 NO_CASE_WITH_EMAIL = N_("Nothing is open about anybody with that e-mail address.")

@@ -14,7 +14,7 @@ from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.cells import safe_cells
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
 from assets.published.snapshot import open_snapshot
-from assets.sql import transaction
+from assets.sql import among, transaction
 
 FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
@@ -35,10 +35,10 @@ ORDER = order_of()
 
 # The findings, each with its place in that order, which no decision changes, and with its case.
 FOUND = f"""
-select numbered.*, listed.case_id
-from (select *, row_number() over (order by {ORDER}) as place from published.finding) as numbered
-left join (select case_id, unnest(fingerprints) as fingerprint from published.person_case) as listed using (fingerprint)
-order by place"""
+select found.*, numbered.place, listed.case_id
+from published.finding as found
+inner join (select fingerprint, row_number() over (order by {ORDER}) as place from published.finding) as numbered on numbered.fingerprint = found.fingerprint
+left join (select case_id, unnest(fingerprints) as fingerprint from published.person_case) as listed on listed.fingerprint = found.fingerprint"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Worklist:
         """
         self.store = store
         self.connection = connection or open_snapshot(home)
+        self.events = "published.finding_event"  # or a table that is faster to look up in
         if connection is None:
             self.connection.execute(f"create table main.found as {FOUND}")
         self._now = now
@@ -89,6 +90,7 @@ class Worklist:
         self.problem: str | None = None
         self.known_at: datetime | None = None
         self._ask_again = 0.0
+        self._ends: list[datetime] = []  # of waivers
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp, accepted_properties varchar[]);
                create table main.assignment (subject varchar, owner varchar);
@@ -138,12 +140,19 @@ class Worklist:
                     known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
                     write_decisions(connection, mark_undone(known))
                     self.decisions = known
+                    self._ends = [end for (end,) in connection.execute("select waived_until from main.decision where waived_until is not null").fetchall()]
                 self.problem, self.known_at = None, moment
 
     def insist(self) -> None:
         """Raises WarehouseProblem when the decisions could not be read. For files: they carry no warning."""
         if self.problem is not None:
             raise WarehouseProblem(self.problem)
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What all that was decided adds up to follows from this: the last decision, and how many waivers ended."""
+        moment = (self._now or datetime.now(UTC)).replace(tzinfo=None)
+        return self.latest_no, self.known_at is None, sum(end <= moment for end in self._ends)
 
     @property
     def latest_no(self) -> int:
@@ -179,7 +188,7 @@ class Worklist:
             return self.query(f"select * exclude (place, case_id) from worklist {where} order by place", values)
         # which ones is known from a few columns; the wide ones are read of these alone
         places = [row["place"] for row in self.query(f"select place from worklist {where} order by place{bounded}", values)]
-        return self.query(f"select * exclude (place, case_id) from worklist where place in (select unnest(?::bigint[])) order by place", [places])
+        return self.query(f"select * exclude (place, case_id) from worklist where place in {among(places)} order by place")
 
     def count(self, wanted: Filter) -> int:
         where, values = self.where(wanted)
@@ -199,8 +208,8 @@ class Worklist:
 
     def find_one(self, text: str) -> dict[str, Any]:
         """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
-        found = []
-        if len(text) >= LEAST_PREFIX and text.isalnum():
+        found = self.find(Filter(statuses=STATUSES, fingerprints=(text,)))
+        if not found and len(text) >= LEAST_PREFIX and text.isalnum():
             found = self.find(Filter(statuses=STATUSES, id=text.lower()), limit=None)
             found = [row for row in found if row["fingerprint"].startswith(text.lower())]
         if len(found) == 1:
@@ -212,7 +221,7 @@ class Worklist:
     def history(self, finding: dict[str, Any]) -> list[dict[str, Any]]:
         """What happened to a finding in runs, and what people decided about it: happened_at, who, event, detail; oldest first."""
         self.refresh()
-        rows = self.query("select happened_at, 'run' as who, event, detail from published.finding_event where fingerprint = ?", [finding["fingerprint"]])
+        rows = self.query(f"select happened_at, 'run' as who, event, detail from {self.events} where fingerprint = ?", [finding["fingerprint"]])
         for decision in self.decided_about(finding["fingerprint"]):
             rows.append({"happened_at": decision["decided_at"], "who": decision["decided_by"], "event": decision["action"], "detail": _describe(decision)})
         return sorted(rows, key=lambda row: row["happened_at"])
@@ -241,8 +250,7 @@ class Worklist:
                 conditions.append(f"list_contains(${column}, coalesce({column}, ''))")
                 values[column] = list(alternatives)
         if wanted.fingerprints:
-            conditions.append("list_contains($fingerprints, fingerprint)")
-            values["fingerprints"] = list(wanted.fingerprints)
+            conditions.append(f"fingerprint in {among(wanted.fingerprints)}")
         if wanted.new:
             conditions.append("change in ('new', 'reopened', 'worsened')")
         if wanted.since is not None:
@@ -262,15 +270,13 @@ class Worklist:
             values["objects"] = list(wanted.objects)
         if wanted.person is not None:
             conditions.append(
-                """fingerprint in (
-                    select other.fingerprint
-                    from main.found as this
-                    inner join main.found as other
-                        on other.email = this.email or other.hubspot_contact_id = this.hubspot_contact_id
-                        or list_has_any(list_append(other.rival_ids, other.salesforce_id), list_append(this.rival_ids, this.salesforce_id))
-                    where this.fingerprint = $person)"""
+                "(fingerprint = $person or email = $its_email or hubspot_contact_id = $its_contact or list_contains($its_records, salesforce_id) "
+                "or list_has_any(rival_ids, $its_records))"
             )
-            values["person"] = wanted.person
+            this = self.query("select email, hubspot_contact_id, salesforce_id, rival_ids from main.found where fingerprint = ?", [wanted.person])
+            about = this[0] if this else {"email": None, "hubspot_contact_id": None, "salesforce_id": None, "rival_ids": []}
+            values |= {"person": wanted.person, "its_email": about["email"], "its_contact": about["hubspot_contact_id"],
+                       "its_records": [one for one in (about["salesforce_id"], *about["rival_ids"]) if one]}  # fmt: skip
         if wanted.text is not None:
             conditions.append("contains(lower(concat_ws(' ', check_name, reason, action, reason_de, hubspot_contact_id, salesforce_id)), lower($text))")
             values["text"] = wanted.text

@@ -16,7 +16,8 @@
 -- severity: block, warn or unproven
 -- fingerprints: its findings, in the order of the worklist
 -- lost_values: what past jumps took and is missing still: property, value_before, value_after, source
--- steps: its run-book in order; a value to enter is a step of its own, with action `enter` and the record as master_id
+-- steps: what to do in order: what a jump took is put back (action `enter`, master_id null: in the HubSpot contact), then the run-book; a value to enter
+--   in Salesforce is a step of its own, with action `enter` and the record as master_id
 -- owner: who takes care of it: of its findings' owners the first in the order of the worklist, else whom the case as a whole was assigned to
 -- status: open, acknowledged or waived: the first of these that one of its findings has; open is acknowledged where the case as a whole was
 -- opened_at: the first run that saw one of its findings
@@ -143,11 +144,25 @@ step as (
         from book_of inner join core.merge_advice as advice on advice.book = book_of.book
     )
 ),
+back as (
+    -- another record's value: what stood there before is entered in HubSpot, unless the run-book enters it; of others a person decides
+    select placed.key, placed.value.property as property, placed.value.value_before as value
+    from (select key, unnest(lost_values) as value from lost) as placed
+    where placed.value.source = 'foreign'
+      and not exists (select 1 from step where step.key = placed.key and step.property = placed.value.property and step.value = placed.value.value_before)
+),
 steps as (
     select
         key,
         list({'step': number, 'action': action, 'master_id': master_id, 'loser_id': loser_id, 'property': property, 'value': value} order by number) as steps
-    from (select *, row_number() over (partition by key order by advice_step, part, place) as number from step)
+    from (
+        select *, row_number() over (partition by key order by advice_step, part, place, property) as number
+        from (
+            from step
+            union all
+            select key, 0, 0, 0, 'enter', null, null, property, value from back
+        )
+    )
     group by key
 )
 select
