@@ -27,7 +27,7 @@ from expectations.gate import checks
 log = logging.getLogger("bindwatch")
 
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
-_IN_ONE_LINE = ("BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER")
+_IN_ONE_LINE = ("BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER", "BINDWATCH_DESK_GROUPS_HEADER")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9a-f:.%]+")  # a name, or an IPv6 address
 _OF_A_BROWSER = {  # hosts of the pages for people: where the programs' API is instead
     r".*\.lightning\.force\.com|.*\.salesforce-setup\.com|.*\.(?:vf|visualforce|file)\.force\.com": "https://<your domain>.my.salesforce.com",
@@ -68,6 +68,8 @@ class Environment(BaseSettings):
     bindwatch_desk_token: SecretStr | None = None
     bindwatch_desk_user_header: str | None = None
     bindwatch_desk_proxies: str = "127.0.0.1 ::1"
+    bindwatch_desk_groups_header: str | None = None
+    bindwatch_desk_deciders: str = ""
     ssl_cert_file: Path | None = Field(None)
     requests_ca_bundle: Path | None = Field(None)
 

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from assets.published.worklist import Filter
 from review import words
+from review.cases import CaseFilter
 from review.desk import Snapshot, with_names
 from review.finding import sentences
 from review.language import Language
@@ -37,6 +38,32 @@ def _clock(case: dict[str, Any], language: Language) -> str:
     if deadline is not None and deadline > at:
         return language.text(words.PLACE[kind], day=language.day(deadline))
     return language.text(words.PLACE[case["urgency"]])
+
+
+MOST_DECISIONS = 8  # of others, on the first page
+
+
+def changed_since(snapshot: Snapshot, moment: datetime, user: str | None) -> dict[str, Any]:
+    """What changed since somebody was here last: findings that came, and that were resolved; the latest decisions of others, a click about a person once."""
+    (found,) = snapshot.query(
+        """select count(*) filter (where open_since > $moment and status in ('open', 'acknowledged')) as came,
+                  count(*) filter (where resolved_at > $moment) as went
+           from worklist""",
+        {"moment": moment},
+    )
+    clicks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in reversed(snapshot.worklist.decisions):
+        if row["decided_at"] <= moment:
+            break
+        if row["decided_by"] != user and not row["is_undone"]:
+            clicks.setdefault((row["decided_at"], row["decided_by"], row["action"]), {**row, "about": []})["about"].append(row["fingerprint"])
+    latest = list(clicks.values())[:MOST_DECISIONS]
+    for click in latest:
+        cases = snapshot.cases.of_findings(click["about"])
+        named = {cases.get(name, name) for name in click["about"]}
+        click["cases"] = snapshot.cases.find(CaseFilter(ids=tuple(named)), 3)
+        click["number"] = len(named)
+    return {"moment": moment, **found, "clicks": latest, "decisions": len(clicks)}
 
 
 def read_case(snapshot: Snapshot, case: dict[str, Any], language: Language) -> dict[str, Any]:

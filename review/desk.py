@@ -130,3 +130,20 @@ def with_names(snapshot: Snapshot, findings: list[dict[str, Any]]) -> list[dict[
     )
     names = {row["id"]: row["display_name"] for row in rows}
     return [{**row, "display_name": names.get(about)} for row, about in zip(findings, ids, strict=True)]
+
+
+def known_owners(snapshot: Snapshot) -> list[str]:
+    """The people who take care of something already, and the users that were pulled: one spelling for each."""
+    rows = snapshot.cases.remember(
+        "owners",
+        lambda: snapshot.query(
+            """select any_value(name order by is_typed desc, name) as name
+               from (
+                   select owner as name, true as is_typed from worklist where owner is not null
+                   union all
+                   select name, false from near.salesforce_user where is_active and not is_integration and not contains(name, ',')
+               )
+               where name is not null group by lower(name) order by name limit 300"""
+        ),
+    )
+    return [row["name"] for row in rows]

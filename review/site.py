@@ -89,6 +89,7 @@ class Site:
             "flashes": session.pop("flashes", []),
             "here": local_path(request.url.path + (f"?{request.url.query}" if request.url.query and request.method == "GET" else "")),
             "path": request.url.path,
+            "may_waive": getattr(request.state, "may_waive", False),
             "root": request.state.root,
             "now": now(),
             "stale_after_hours": STALE_AFTER_HOURS,
