@@ -293,7 +293,7 @@ inner join near.case_about as about on about.case_id = summed.case_id"""
 
 
 _UNDECIDED = """
-select * replace ('open' as status, cast(null as varchar) as owner, cast(null as timestamp) as waived_until) from near.found where status <> 'resolved'
+select * replace ('open' as status, record_owner as owner, cast(null as timestamp) as waived_until) from near.found where status <> 'resolved'
 """
 # As if nothing had been decided: a decision changes its case alone.
 BASE = f"""

@@ -33,12 +33,18 @@ def order_of(table: str = "") -> str:
 
 ORDER = order_of()
 
-# The findings, each with its place in that order, which no decision changes, and with its case.
+# The findings, each with its place in that order, which no decision changes, with its case, and with who takes care where nobody was assigned.
 FOUND = f"""
-select found.*, numbered.place, listed.case_id
+select found.*, numbered.place, listed.case_id, listed.record_owner
 from published.finding as found
 inner join (select fingerprint, row_number() over (order by {ORDER}) as place from published.finding) as numbered on numbered.fingerprint = found.fingerprint
-left join (select case_id, unnest(fingerprints) as fingerprint from published.person_case) as listed on listed.fingerprint = found.fingerprint"""
+left join (
+    select case_id, unnest(fingerprints) as fingerprint,
+        case when policy.assign_by_owner and users.is_active and not users.is_integration then users.name end as record_owner
+    from published.person_case as person_case
+    cross join published.policy as policy
+    left join published.salesforce_user as users on users.user_id = person_case.salesforce_owner_id
+) as listed on listed.fingerprint = found.fingerprint"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Worklist:
                              and main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) = 'open' then 'acknowledged'
                         else main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) end as status,
                    case when found.status <> 'resolved' and decision.status = 'accepted' then 'accepted' else found.resolved_by end as resolved_by,
-                   coalesce(assignment.owner, owner_of_case.owner) as owner,
+                   coalesce(assignment.owner, owner_of_case.owner, found.record_owner) as owner,
                    decision.waived_until as waived_until)
                from main.found as found
                cross join main.clock as clock
@@ -185,10 +191,10 @@ class Worklist:
         where, values = self.where(wanted)
         bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
         if limit is None:
-            return self.query(f"select * exclude (place, case_id) from worklist {where} order by place", values)
+            return self.query(f"select * exclude (place, case_id, record_owner) from worklist {where} order by place", values)
         # which ones is known from a few columns; the wide ones are read of these alone
         places = [row["place"] for row in self.query(f"select place from worklist {where} order by place{bounded}", values)]
-        return self.query(f"select * exclude (place, case_id) from worklist where place in {among(places)} order by place")
+        return self.query(f"select * exclude (place, case_id, record_owner) from worklist where place in {among(places)} order by place")
 
     def count(self, wanted: Filter) -> int:
         where, values = self.where(wanted)
@@ -234,7 +240,7 @@ class Worklist:
         self.insist()
         where, values = self.where(wanted)
         email = "main.masked_email(email)" if mask_emails else "email"
-        query = f"select * exclude (place, case_id) replace ({email} as email) from (from worklist {where} order by place)"
+        query = f"select * exclude (place, case_id, record_owner) replace ({email} as email) from (from worklist {where} order by place)"
         if kind == "csv":
             query = safe_cells(self.connection.cursor(), query, values)
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]

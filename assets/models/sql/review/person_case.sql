@@ -18,7 +18,8 @@
 -- lost_values: what past jumps took and is missing still: property, value_before, value_after, source
 -- steps: what to do in order: what a jump took is put back (action `enter`, master_id null: in the HubSpot contact), then the run-book; a value to enter
 --   in Salesforce is a step of its own, with action `enter` and the record as master_id
--- owner: who takes care of it: of its findings' owners the first in the order of the worklist, else whom the case as a whole was assigned to
+-- owner: who takes care of it: of its findings' owners the first in the order of the worklist, else whom the case as a whole was assigned to,
+--   else the Salesforce owner, where the policy says so
 -- status: open, acknowledged or waived: the first of these that one of its findings has; open is acknowledged where the case as a whole was
 -- opened_at: the first run that saw one of its findings
 -- rank: 1, 2, 3 …: its place in the order in which cases should be dealt with
@@ -182,7 +183,7 @@ select
     coalesce(lost.lost_values, cast([] as struct(property varchar, value_before varchar, value_after varchar, source varchar)[])) as lost_values,
     coalesce(steps.steps, cast([] as struct(step bigint, action varchar, master_id varchar, loser_id varchar, property varchar, "value" varchar)[])) as steps,
     -- what was decided about the case as a whole holds for what comes later, too; a waiver never does
-    coalesce(held.owner, assignment.owner) as owner,
+    coalesce(held.owner, assignment.owner, case when policy.assign_by_owner and users.is_active and not users.is_integration then users.name end) as owner,
     case when held.status = 'open' and decision.status = 'acknowledged' and held.severity <> 'unproven' then 'acknowledged' else held.status end as status,
     held.opened_at,
     row_number() over (
@@ -196,5 +197,6 @@ left join steps on steps.key = held.key
 left join core.salesforce_person as person on person.record_id = subject.record_id
 left join account on account.record_id = person.record_id and account.pull_no = person.pull_no
 left join core.salesforce_user as users on users.user_id = person.owner_id
+cross join main.policy as policy
 left join main.assignment as assignment on assignment.subject = held.case_id
 left join main.decision as decision on decision.fingerprint = held.case_id;
