@@ -327,6 +327,15 @@ def test_what_was_decided_about_a_case_stands_in_what_is_published(home: Path, a
     assert (finding["owner"], finding["status"]) == ("Bea", "acknowledged"), "the list of findings and the terminal say the same"
 
 
+def test_fields_have_the_portals_own_labels_and_their_names_behind_them(home: Path, ann: Visitor) -> None:
+    crm = portal()
+    crm.connection.execute("insert into raw.field_label values ('contact', 'jobtitle', 'Stellung'), ('Lead', 'Title', 'Position')")
+    publish(crm, home)
+    page = ann.open(f"/cases/{case_id(home)}")
+    assert any(text.startswith("Stellung jobtitle") for text in page.texts("//table[@class='compare']//th[@scope='row']"))
+    assert "Position (Title)" in page.values("//table[@class='compare']//td/@title")
+
+
 # ── generated worlds ──
 
 
