@@ -277,6 +277,12 @@ class Dagster(Section):
         return value
 
 
+class DeskSection(Section):
+    """How stewards work."""
+
+    assign_by_owner: bool = Field(False, description="Whom nobody was assigned to belongs to the Salesforce owner of the record, while that is an active user.")
+
+
 class Policy(Section):
     """Everything in bindwatch.toml."""
 
@@ -289,6 +295,7 @@ class Policy(Section):
     links: Links = Links()
     merges: Merges = Merges()
     alerts: Alerts = Alerts()
+    desk: DeskSection = DeskSection()
     dagster: Dagster = Dagster()
 
     @model_validator(mode="after")

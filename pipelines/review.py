@@ -25,6 +25,8 @@ def serve_desk(host: str, port: int) -> None:
         proxies=tuple(environment.bindwatch_desk_proxies.replace(",", " ").split()),
         user=tidy_name(environment.bindwatch_user or ""),
         desk_url=policy.links.desk_url,
+        groups_header=environment.bindwatch_desk_groups_header,
+        deciders=tuple(name.strip() for name in environment.bindwatch_desk_deciders.split(",") if name.strip()),
     )
     app = create_app(
         Settings(home(), open_decisions, entrance, policy.privacy.mask_emails, policy.merges.oldest_snapshot_hours, policy.alerts.silent_after_hours)

@@ -29,7 +29,7 @@ log = logging.getLogger("bindwatch")
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 _IN_ONE_LINE = (
     "BINDWATCH_HOME", "BINDWATCH_CONFIG", "BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER",
-    "BINDWATCH_DESK_PROXIES", "SALESFORCE_PRIVATE_KEY_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "DAGSTER_HOME",
+    "BINDWATCH_DESK_PROXIES", "BINDWATCH_DESK_GROUPS_HEADER", "SALESFORCE_PRIVATE_KEY_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "DAGSTER_HOME",
 )  # fmt: skip  # the others are looked at one by one, but for BINDWATCH_ALERT_URLS, which may have one address a line
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9a-f:.%]+")  # a name, or an IPv6 address
 _OF_A_BROWSER = {  # hosts of the pages for people: where the programs' API is instead
@@ -73,6 +73,8 @@ class Environment(BaseSettings):
     bindwatch_desk_token: SecretStr | None = None
     bindwatch_desk_user_header: str | None = None
     bindwatch_desk_proxies: str = "127.0.0.1 ::1"
+    bindwatch_desk_groups_header: str | None = None
+    bindwatch_desk_deciders: str = ""
     ssl_cert_file: Path | None = Field(None)
     requests_ca_bundle: Path | None = Field(None)
 

@@ -58,7 +58,8 @@ class Entrance:
     """How people get in.
 
     host: the address it listens on; token: what they must know; user_header: what a proxy tells their name in; proxies: the addresses it may
-    come from; user: the name of whoever works here, from the settings; desk_url: where people reach it.
+    come from; user: the name of whoever works here, from the settings; desk_url: where people reach it; groups_header: what a proxy
+    tells their groups in, with commas between them; deciders: whoever is in none of these groups may neither waive nor accept. Without any, all may.
     """
 
     host: str = "127.0.0.1"
@@ -67,6 +68,8 @@ class Entrance:
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     user: str | None = None
     desk_url: str | None = None
+    groups_header: str | None = None
+    deciders: tuple[str, ...] = ()
     _networks: list[Network] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +83,12 @@ class Entrance:
             raise ConfigurationProblem("BINDWATCH_DESK_TOKEN is too short to be a secret: take 16 characters or more, as `openssl rand -hex 16` prints them.")
         if self.user_header is not None and not re.fullmatch(r"[A-Za-z0-9-]+", self.user_header):
             raise ConfigurationProblem(f"BINDWATCH_DESK_USER_HEADER is {self.user_header!r}: it must be the name of a header, such as X-Forwarded-User.")
+        if self.groups_header is not None and not re.fullmatch(r"[A-Za-z0-9-]+", self.groups_header):
+            raise ConfigurationProblem(f"BINDWATCH_DESK_GROUPS_HEADER is {self.groups_header!r}: it must be the name of a header, such as X-Forwarded-Groups.")
+        if self.deciders and self.groups_header is None:
+            raise ConfigurationProblem(
+                "BINDWATCH_DESK_DECIDERS names groups, and nothing says who is in them: set BINDWATCH_DESK_GROUPS_HEADER to the header of your proxy that does."
+            )
         for address in self.proxies:
             try:
                 self._networks.append(_network(address))
@@ -116,6 +125,16 @@ class Entrance:
         if len(given) > 1 or any(name != wanted or "," in value for name, value in given):
             raise TwoNames
         return tidy_name(as_sent(given[0][1])) if given else None
+
+    def may_waive(self, client: str | None, headers: Headers) -> bool:
+        """May whoever sends this waive and accept? What did not come from the proxy, or came twice, says nothing."""
+        if not self.deciders:
+            return True
+        wanted = (self.groups_header or "").lower()
+        given = [(name.lower(), value) for name, value in headers.items() if name.lower().replace("_", "-") == wanted.replace("_", "-")]
+        if not self.is_proxy(client) or len(given) != 1 or given[0][0] != wanted:
+            return False
+        return not {part.strip() for part in as_sent(given[0][1]).split(",")}.isdisjoint(self.deciders)
 
     def is_proxy(self, client: str | None) -> bool:
         """May this address say who somebody is?"""
@@ -197,7 +216,8 @@ class Refusal(NamedTuple):
 class Gatekeeper:
     """ASGI middleware: headers on every answer, and nothing for whom the desk is not. Must be inside of the session middleware.
 
-    Sets request.state.user to the name of who is here (None when nobody said), and request.state.named_by to settings, proxy, session or None.
+    Sets request.state.user to the name of who is here (None when nobody said), and request.state.named_by to settings, proxy, session or None;
+    request.state.may_waive: whether they may waive and accept.
     """
 
     def __init__(self, app: ASGIApp, entrance: Entrance, guesses: Guesses, ended: EndedSessions, refuse: Callable[[Request, Refusal], Response]) -> None:
@@ -248,6 +268,7 @@ class Gatekeeper:
             session.clear()
         request.state.user = None
         request.state.named_by = None
+        request.state.may_waive = entrance.may_waive(request.client.host if request.client else None, request.headers)
         if not entrance.knows_host(request.headers.get("host")):
             return Refusal(421)
         if request.method not in ("GET", "HEAD") and not entrance.is_own_form(request.headers):

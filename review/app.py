@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/cases", pages.show_cases, methods=["GET"]),
         Route("/cases", pages.search_cases, methods=["POST"]),
         Route("/cases/{case_id:str}", pages.show_case),
+        Route("/views", pages.save_view, methods=["POST"]),
         Route("/decisions", deciding.decide, methods=["POST"]),
         Route("/export/worklist.csv", exports.worklist),
         Route("/export/run-book.csv", exports.run_book),

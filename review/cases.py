@@ -11,6 +11,7 @@ from typing import Any
 
 from assets.problems import ConfigurationProblem
 from assets.published.worklist import Worklist
+from assets.sql import among, transaction
 from review.words import URGENCY
 
 STATUSES = ("open", "acknowledged", "waived")
@@ -27,6 +28,7 @@ FACETS = {
     "urgency": "urgency",
     "harm": "harm",
     "check": "unnest(check_names)",
+    "caused_by": "coalesce(caused_by_id, '-')",
     "age": "case when since > clock.at - interval 1 day then 'day' when since > clock.at - interval 7 day then 'week' "
     "when since > clock.at - interval 30 day then 'month' else 'older' end",
     "new": "case when is_new then '1' else '-' end",
@@ -35,8 +37,9 @@ FACETS = {
 }
 # What the list can be sorted by. Each is a column of it; whatever is equal stays in the order of the worklist.
 SORTS = {
-    "rank": "rank", "name": "lower(coalesce(display_name, ''))", "account": "lower(account_name)", "salesforce_owner": "lower(salesforce_owner_name)",
-    "deadline": "deadline_at", "findings": "len(fingerprints)", "status": "status", "owner": "lower(owner)", "since": "since", "radius": "blast_radius",
+    "rank": "(status = 'waived', place)", "name": "lower(coalesce(display_name, ''))", "account": "lower(account_name)",
+    "salesforce_owner": "lower(salesforce_owner_name)", "deadline": "deadline_at", "findings": "len(fingerprints)", "status": "status",
+    "owner": "lower(owner)", "since": "since", "radius": "blast_radius",
 }  # fmt: skip
 
 
@@ -56,27 +59,27 @@ class Cases:
     """The cases of one snapshot. Several threads may use it at once."""
 
     def __init__(self, worklist: Worklist) -> None:
+        """worklist: of a connection that knows near.<table>."""
         self.worklist = worklist
         self._lock = Lock()
-        self._built: tuple[int, datetime | None] | None = None
-        self._has_texts = False
+        self._state: object = None
         self._remembered: dict[object, Any] = {}
-        worklist.connection.execute(_ABOUT)
+        self._kept: dict[object, Any] = {}
+        worklist.connection.execute(_OPEN_CASE)
 
     def refresh(self) -> None:
         """Takes in what was decided since, and which waivers ended. To be called after the worklist's own."""
         with self._lock:
-            (ends,) = self.worklist.query(
-                "select max(waived_until) filter (where waived_until <= moment.now) as at from main.decision cross join main.moment as moment"
-            )
-            state = (self.worklist.latest_no, ends["at"])
-            if state != self._built:
-                self.worklist.connection.cursor().execute(_OPEN_CASE)
-                self._built, self._remembered = state, {}
+            state = self.worklist.state
+            if state != self._state:
+                connection = self.worklist.connection.cursor()
+                with transaction(connection):
+                    connection.execute(_MOVE)
+                self._state, self._remembered = state, {}
 
-    def remember(self, key: object, work: Callable[[], Any]) -> Any:
-        """What was worked out since the last decision, not again for everybody who looks."""
-        kept = self._remembered
+    def remember(self, key: object, work: Callable[[], Any], for_good: bool = False) -> Any:
+        """What was worked out since the last decision, not again for everybody who looks. for_good: no decision changes it."""
+        kept = self._remembered if not for_good else self._kept
         if key not in kept:
             if len(kept) >= _MOST_REMEMBERED:
                 kept.clear()
@@ -86,13 +89,15 @@ class Cases:
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
         where, values = self._where(wanted)
-        name, is_backwards = wanted.sort.removeprefix("-"), wanted.sort.startswith("-")
+        name, direction = wanted.sort.removeprefix("-"), "desc" if wanted.sort.startswith("-") else ""
         bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
-        return self.worklist.query(
-            f"select * from main.open_case cross join main.clock as clock {where} "
-            f"order by {SORTS[name]} {'desc' if is_backwards else ''} nulls last, rank {bounded}",
-            values,
-        )
+        # which ones is known from a few columns; the wide ones are read of these alone
+        in_order = _IN_ORDER if wanted.sort == "rank" else f"{SORTS[name]} {direction} nulls last, {_IN_ORDER}"
+        found = self.worklist.query(f"select case_id from main.open_case cross join main.clock as clock {where} order by {in_order} {bounded}", values)
+        ids = [row["case_id"] for row in found]
+        rows = self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
+        by_id = {row["case_id"]: row for row in rows}
+        return [by_id[case_id] for case_id in ids if case_id in by_id]
 
     def count(self, wanted: CaseFilter) -> int:
         where, values = self._where(wanted)
@@ -104,16 +109,20 @@ class Cases:
 
     def of_findings(self, fingerprints: Sequence[str]) -> dict[str, str]:
         """The case that each of these findings belongs to."""
-        rows = self.worklist.query("select fingerprint, case_id from main.held where list_contains(?, fingerprint)", [list(fingerprints)])
+        rows = self.worklist.query(f"select fingerprint, case_id from main.found where fingerprint in {among(fingerprints)} and case_id is not null")
         return {row["fingerprint"]: row["case_id"] for row in rows}
 
     def of_contacts(self, contact_ids: Sequence[str]) -> dict[str, str]:
         """The case of each of these contacts, where it has one."""
-        rows = self.worklist.query(
-            """select contact_id, any_value(case_id order by rank) as case_id
-               from (select case_id, rank, unnest(hubspot_contact_ids) as contact_id from main.open_case)
-               where list_contains(?, contact_id) group by contact_id""",
-            [list(contact_ids)],
+        rows = (
+            self.worklist.query(
+                f"""select contact_id, first(case_id order by {_IN_ORDER}) as case_id
+                from (select *, unnest(hubspot_contact_ids) as contact_id from main.open_case where list_has_any(hubspot_contact_ids, $ids))
+                where list_contains($ids, contact_id) group by contact_id""",
+                {"ids": list(contact_ids)},
+            )
+            if contact_ids
+            else []
         )
         return {row["contact_id"]: row["case_id"] for row in rows}
 
@@ -126,29 +135,41 @@ class Cases:
         return facets
 
     def _facets(self, wanted: CaseFilter) -> dict[str, list[dict[str, Any]]]:
-        found = {}
-        for name, expression in FACETS.items():
-            picked = wanted.picked.get(name, ())
-            others = {other: chosen for other, chosen in wanted.picked.items() if other != name}
-            where, values = self._where(replace(wanted, picked=others))
-            label = _LABELS.get(name, "null")
-            found[name] = self.worklist.query(
-                f"""select value, any_value(label) as label, count(*) as cases
-                    from (select {expression} as value, {label} as label from main.open_case cross join main.clock as clock {where})
-                    group by value order by list_contains($picked_here, value) desc, cases desc, value limit {MOST_VALUES}""",
-                {**values, "picked_here": list(picked)},
-            )
-        found = {name: rows for name, rows in found.items() if wanted.picked.get(name) or any(row["value"] != NOBODY for row in rows) or name == "owner"}
-        found["urgency"].sort(key=lambda row: list(URGENCY).index(row["value"]))
-        found["age"].sort(key=lambda row: [*AGES, "older"].index(row["value"]))
-        return found
+        picked = {name: values for name, values in wanted.picked.items() if values}
+        # those that nothing is picked of count the same cases; of each other one those that match in everything else
+        found = self._counted(wanted, [name for name in FACETS if name not in picked])
+        for name, its in picked.items():
+            found |= self._counted(replace(wanted, picked={other: values for other, values in picked.items() if other != name}), [name], its)
+            # what is picked stays picked, also where no case has it now
+            found[name] += [{"value": value, "label": None, "cases": 0} for value in its if value not in {row["value"] for row in found[name]}]
+        shown = {name: found[name] for name in FACETS}
+        shown = {name: rows for name, rows in shown.items() if picked.get(name) or any(row["value"] != NOBODY for row in rows) or name == "owner"}
+        for name, order in (("urgency", list(URGENCY)), ("age", [*AGES, "older"])):
+            if name in shown:
+                shown[name] = sorted(shown[name], key=lambda row, order=order: order.index(row["value"]))  # type: ignore[misc]
+        return shown
+
+    def _counted(self, wanted: CaseFilter, names: Sequence[str], picked: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
+        where, values = self._where(wanted)
+        columns = ", ".join(f"{FACETS[name].removeprefix('unnest(').removesuffix(')') if name == 'check' else FACETS[name]} as value_{name}, "
+                            f"{LABELS.get(name, 'null')} as label_{name}" for name in names)  # fmt: skip
+        counted = " union all ".join(
+            f"""(select '{name}' as facet, value, any_value(label) as label, count(*) as cases
+                 from (select {"unnest(value_check)" if name == "check" else f"value_{name}"} as value, label_{name} as label from matching)
+                 group by value order by list_contains($picked_here, value) desc, cases desc, value limit {MOST_VALUES})"""
+            for name in names
+        )  # fmt: skip
+        rows = self.worklist.query(
+            f"with matching as materialized (select {columns} from main.open_case cross join main.clock as clock {where}) {counted}",
+            {**values, "picked_here": list(picked)},
+        )
+        return {name: [row for row in rows if row["facet"] == name] for name in names}
 
     def with_email(self, email: str) -> list[str]:
         """The cases that somebody with this e-mail has to do with: as main, additional or record's address."""
-        self._read_texts()
         rows = self.worklist.query(
-            """select open_case.case_id from main.open_case inner join main.case_text as said using (case_id)
-               where list_contains(said.emails, coalesce(main.matching_email($email), lower(trim($email)))) order by rank limit 50""",
+            f"""select open_case.* from main.open_case inner join near.case_text as said using (case_id)
+                where list_contains(said.emails, coalesce(main.matching_email($email), lower(trim($email)))) order by {_IN_ORDER} limit 50""",
             {"email": email},
         )
         return [row["case_id"] for row in rows]
@@ -163,15 +184,13 @@ class Cases:
             conditions.append(f"list_has_any(check_names, $p_{name})" if name == "check" else f"list_contains($p_{name}, {expression})")
             values[f"p_{name}"] = list(picked)
         if wanted.ids:
-            conditions.append("list_contains($ids, case_id)")
-            values["ids"] = list(wanted.ids)
+            conditions.append(f"case_id in {among(wanted.ids)}")
         if wanted.text:
-            self._read_texts()
             # every word must occur; a phone number is compared by its digits
             digits = "".join(sign for sign in wanted.text if sign.isdigit())
             is_phone = len(digits) >= 5 and all(sign.isdigit() or sign in "+-/(). " for sign in wanted.text)
             conditions.append(
-                "case_id in (select case_id from main.case_text where list_bool_and([contains(said, word) for word in $words])"
+                "case_id in (select case_id from near.case_text where list_bool_and([contains(said, word) for word in $words])"
                 + (" or contains(digits, $digits)" if is_phone else "")
                 + ")"
             )
@@ -179,13 +198,6 @@ class Cases:
             if is_phone:
                 values["digits"] = digits.lstrip("0")
         return f"where {' and '.join(conditions)}" if conditions else "", values
-
-    def _read_texts(self) -> None:
-        """What is searched in: read at the first search, because most of who look at a snapshot do not search."""
-        with self._lock:
-            if not self._has_texts:
-                self.worklist.connection.cursor().execute(_TEXTS)
-                self._has_texts = True
 
 
 def check_case_filter(wanted: CaseFilter) -> None:
@@ -199,71 +211,135 @@ def check_case_filter(wanted: CaseFilter) -> None:
         raise ConfigurationProblem(f"The list cannot be sorted by {wanted.sort!r}: {', '.join(SORTS)}.")
 
 
-_LABELS = {
-    "account": "account_name",
-    "salesforce_owner": "salesforce_owner_name",
-}
+LABELS = {
+    "account": "account_name", "salesforce_owner": "salesforce_owner_name", "hubspot_owner": "hubspot_owner_name", "caused_by": "caused_by_name",
+}  # fmt: skip
 
-# What does not change while the snapshot is looked at. since: when the damage was done, where that is known, else when a run saw it first.
-_ABOUT = """
--- place: in the order of the worklist, which no decision changes
-create table main.held as
-select named.case_id, named.fingerprint, named.place, main.urgency_rank(found.urgency) as urgency_no, main.harm_rank(found.harm) as harm_no,
-    main.severity_rank(found.severity) as severity_no, found.deadline_at, found.check_name, found.blast_radius,
-    coalesce(found.change in ('new', 'reopened', 'worsened'), false) as is_new
-from (
-    select case_id, unnest(fingerprints) as fingerprint, generate_subscripts(fingerprints, 1) as place from published.person_case
-) as named
-inner join main.found as found using (fingerprint);
-create table main.case_about as
+# What no decision changes. since: when the damage was done, where that is known, else when a run saw it first; caused_by_id: the Salesforce user who
+# edited, deleted or merged, of the latest damage, else of the record that the contact is about to jump to.
+ABOUT = """
+create table near.case_about as
 with damage as (
-    select found.fingerprint, event.switched_at as at
-    from main.found as found
-    inner join published.switch_event as event on event.hubspot_contact_id = found.hubspot_contact_id
+    select found.case_id, event.switched_at as happened_at, event.by_user_id
+    from near.found as found
+    inner join near.switch_event as event on event.hubspot_contact_id = found.hubspot_contact_id
         and found.fingerprint = main.event_fingerprint('switch_happened', event.hubspot_contact_id, main.event_of_jump(event.switched_at, event.to_id))
     where found.check_name = 'switch_happened'
     union all
-    select found.fingerprint, departure.departed_at
-    from main.found as found inner join published.departure as departure on departure.record_id = found.salesforce_id
+    select found.case_id, departure.departed_at, person.last_modified_by_id
+    from near.found as found
+    inner join near.departure as departure on departure.record_id = found.salesforce_id
+    left join near.salesforce_person as person on person.record_id = departure.record_id
     where found.check_name in ('bound_record_deleted', 'bound_record_merged_away')
     union all
-    select found.fingerprint, restorable.archived_at
-    from main.found as found inner join published.restorable_contact as restorable on restorable.hubspot_contact_id = found.hubspot_contact_id
+    select found.case_id, restorable.archived_at, null
+    from near.found as found inner join published.restorable_contact as restorable on restorable.hubspot_contact_id = found.hubspot_contact_id
     where found.check_name = 'contact_deleted_by_sync'
 ),
 damaged as (
-    select held.case_id, min(damage.at) as damaged_at from damage inner join main.held as held using (fingerprint) group by held.case_id
+    select case_id, min(happened_at) as damaged_at, arg_max(by_user_id, happened_at) as by_user_id from damage group by case_id
+),
+about_to_jump as (
+    select found.case_id, any_value(person.last_modified_by_id) as by_user_id
+    from near.found as found
+    inner join near.binding as binding on binding.hubspot_contact_id = found.hubspot_contact_id and binding.prediction = 'switch'
+    inner join near.salesforce_person as person on person.record_id = binding.predicted_id
+    where found.check_name = 'switch_imminent'
+    group by found.case_id
 )
 select person_case.case_id, person_case.hubspot_contact_ids, person_case.email, person_case.display_name, person_case.account_id, person_case.account_name,
-    person_case.salesforce_owner_id, person_case.salesforce_owner_name, detail.properties['hubspot_owner_id'] as hubspot_owner_id,
+    person_case.salesforce_owner_id, person_case.salesforce_owner_name, contact.owner_id as hubspot_owner_id,
+    owner.name as hubspot_owner_name,
+    coalesce(damaged.by_user_id, about_to_jump.by_user_id) as caused_by_id, users.name as caused_by_name,
     person_case.email is not null or len(person_case.hubspot_contact_ids) > 0 or person_case.display_name is not null as is_person,
-    listed.all_fingerprints, listed.all_check_names,
     coalesce(damaged.damaged_at, person_case.opened_at) as since, damaged.damaged_at is not null as is_damage_known, person_case.opened_at
 from published.person_case as person_case
-left join published.contact_detail as detail on detail.contact_id = person_case.hubspot_contact_ids[1]
-inner join (
-    select case_id, list(fingerprint order by place) as all_fingerprints, list(check_name order by place) as all_check_names from main.held group by case_id
-) as listed using (case_id)
-left join damaged using (case_id);
--- A sandbox's clock may be ahead of ours.
-create view main.clock as
-select greatest(moment.now, latest_run.seen_at) as at from main.moment as moment cross join main.latest_run as latest_run;
+left join (select contact_id, properties['hubspot_owner_id'] as owner_id from published.contact_detail) as contact
+    on contact.contact_id = person_case.hubspot_contact_ids[1]
+left join published.hubspot_owner as owner on owner.owner_id = contact.owner_id
+left join damaged on damaged.case_id = person_case.case_id
+left join about_to_jump on about_to_jump.case_id = person_case.case_id
+left join published.salesforce_user as users on users.user_id = coalesce(damaged.by_user_id, about_to_jump.by_user_id);
+"""
+
+
+def _summed(findings: str) -> str:
+    """SQL: what cases add up to by their findings, with place, theirs in the order of the worklist. What is waived counts where everything is."""
+
+    def worst(aggregate: str, of: str) -> str:
+        return f"coalesce({aggregate} filter (where status <> 'waived'), {aggregate}) as {of}"
+
+    return f"""
+select summed.* exclude (first_check), case when summed.deadline_at is not null then summed.first_check end as deadline_check,
+    main.worklist_place(summed.severity, summed.urgency, summed.harm, summed.deadline_at, summed.blast_radius) as place,
+    about.* exclude (case_id)
+from (
+    select
+        case_id,
+        {worst("arg_min(urgency, main.urgency_rank(urgency))", "urgency")},
+        {worst("arg_min(harm, main.harm_rank(harm))", "harm")},
+        {worst("arg_max(severity, main.severity_rank(severity))", "severity")},
+        case when bool_and(status = 'waived') then min(deadline_at) else min(deadline_at) filter (where status <> 'waived') end as deadline_at,
+        {worst("arg_min(check_name, deadline_at)", "first_check")},
+        case when bool_or(status = 'open') then 'open' when bool_or(status = 'acknowledged') then 'acknowledged' else 'waived' end as status,
+        arg_min(owner, place) filter (where owner is not null) as owner,
+        max(waived_until) filter (where status = 'waived') as waived_until,
+        max(blast_radius) as blast_radius,
+        coalesce(bool_or(change in ('new', 'reopened', 'worsened')), false) as is_new,
+        list(fingerprint order by place) as fingerprints,
+        list(check_name order by place) as check_names
+    from ({findings})
+    group by case_id
+) as summed
+inner join near.case_about as about on about.case_id = summed.case_id"""
+
+
+_UNDECIDED = """
+select * replace ('open' as status, record_owner as owner, cast(null as timestamp) as waived_until) from near.found where status <> 'resolved'
+"""
+# As if nothing had been decided: a decision changes its case alone.
+BASE = f"""
+create table near.case_base as
+{_summed(_UNDECIDED)}
+order by place, opened_at, case_id;
+create index case_by_id on near.case_base (case_id);
+"""
+_IN_ORDER = "status = 'waived', place, opened_at, case_id"
+
+_OPEN_CASE = """
+create table main.decided_case (case_id varchar);
+create table main.moved_case as from near.case_base limit 0;
+create view main.open_case as
+from near.case_base as base where not exists (select 1 from main.decided_case as decided where decided.case_id = base.case_id)
+union all
+from main.moved_case;
+"""
+_MOVE = f"""
+delete from main.decided_case;
+insert into main.decided_case
+select distinct case_id
+from main.found
+where status <> 'resolved' and (
+    fingerprint in (select fingerprint from main.decision) or subject in (select subject from main.assignment)
+    or case_id in (select fingerprint from main.decision) or case_id in (select subject from main.assignment));
+delete from main.moved_case;
+insert into main.moved_case
+{_summed("from worklist where case_id in (select case_id from main.decided_case) and status <> 'resolved'")};
 """
 
 # What a case is found by: names, companies, ids, phone numbers; e-mails apart, because they are compared as a whole.
-_TEXTS = """
-create table main.case_text as
+TEXTS = """
+create table near.case_text as
 with contact_of as (
-    select case_id, unnest(hubspot_contact_ids) as contact_id from main.case_about
+    select case_id, unnest(hubspot_contact_ids) as contact_id from near.case_about
 ),
 record_of as (
-    select held.case_id, found.salesforce_id as record_id
-    from main.held as held inner join main.found as found using (fingerprint) where found.salesforce_id is not null
+    select case_id, salesforce_id as record_id from near.found where status <> 'resolved' and salesforce_id is not null
     union
-    select held.case_id, unnest(found.rival_ids) from main.held as held inner join main.found as found using (fingerprint)
+    select case_id, unnest(rival_ids) from near.found where status <> 'resolved'
     union
     select contact_of.case_id, contact.bound_id
-    from contact_of inner join published.hubspot_contact as contact using (contact_id) where contact.bound_id is not null
+    from contact_of inner join near.hubspot_contact as contact using (contact_id) where contact.bound_id is not null
 ),
 part as (
     select contact_of.case_id,
@@ -271,7 +347,7 @@ part as (
         list_append(contact.additional_emails, contact.email) as emails,
         concat_ws(' ', detail.properties['phone'], detail.properties['mobilephone']) as phones
     from contact_of
-    inner join published.hubspot_contact as contact using (contact_id)
+    inner join near.hubspot_contact as contact using (contact_id)
     left join published.contact_detail as detail using (contact_id)
     union all
     select record_of.case_id,
@@ -279,72 +355,12 @@ part as (
         [person.email],
         concat_ws(' ', detail.fields['Phone'], detail.fields['MobilePhone'])
     from record_of
-    inner join published.salesforce_person as person using (record_id)
+    inner join near.salesforce_person as person using (record_id)
     left join published.record_detail as detail using (record_id)
     union all
-    select case_id, concat_ws(' ', display_name, account_name, case_id), [email], null from main.case_about
+    select case_id, concat_ws(' ', display_name, account_name, case_id), [email], null from near.case_about
 )
 select case_id, lower(string_agg(said, ' ')) as said, list_distinct(flatten(list(emails))) as emails,
     regexp_replace(string_agg(phones, ' '), '[^0-9]', '', 'g') as digits
-from part group by case_id
-"""
-
-# The order is that of the worklist by the case's own columns (published as person_case.rank); what was decided since counts.
-_OPEN_CASE = """
-create or replace table main.open_case as
-with open as (
-    -- numbers are compared, not texts: a hundred thousand findings are summed up after each decision
-    select held.*, finding.status, finding.owner, finding.waived_until
-    from main.held as held
-    inner join (select fingerprint, status, owner, waived_until from worklist where status <> 'resolved') as finding using (fingerprint)
-),
-owned as (
-    select case_id, arg_min(owner, place) as owner from open where owner is not null group by case_id
-),
-due as (
-    select case_id, arg_min(check_name, (status = 'waived', deadline_at)) as deadline_check from open where deadline_at is not null group by case_id
-),
-summed as (
-    select
-        case_id,
-        -- what is waived counts where everything is
-        bool_and(status = 'waived') as is_waived,
-        coalesce(min(urgency_no) filter (where status <> 'waived'), min(urgency_no)) as urgency_no,
-        coalesce(min(harm_no) filter (where status <> 'waived'), min(harm_no)) as harm_no,
-        coalesce(max(severity_no) filter (where status <> 'waived'), max(severity_no)) as severity_no,
-        case when is_waived then min(deadline_at) else min(deadline_at) filter (where status <> 'waived') end as deadline_at,
-        ['open', 'acknowledged', 'waived'][min(case status when 'open' then 1 when 'acknowledged' then 2 else 3 end)] as status,
-        max(waived_until) filter (where status = 'waived') as waived_until,
-        max(blast_radius) as blast_radius,
-        bool_or(is_new) as is_new
-    from open
-    group by case_id
-),
-remaining as (
-    -- of the few cases of which something was accepted since the run
-    select case_id, list(fingerprint order by place) as fingerprints, list(check_name order by place) as check_names
-    from open
-    where case_id in (select case_id from main.held inner join main.decision as decision using (fingerprint) where decision.status = 'accepted')
-    group by case_id
-)
-select
-    summed.case_id, ['now', 'soon', 'later'][summed.urgency_no] as urgency,
-    ['deleted', 'mixed_people', 'cut_off', 'consent', 'overwritten', 'spread', 'drift', 'none'][summed.harm_no] as harm,
-    ['warn', 'block', 'unproven'][summed.severity_no] as severity,
-    summed.deadline_at, case when summed.deadline_at is not null then due.deadline_check end as deadline_check,
-    coalesce(remaining.fingerprints, about.all_fingerprints) as fingerprints, coalesce(remaining.check_names, about.all_check_names) as check_names,
-    summed.waived_until, summed.blast_radius, summed.is_new, about.* exclude (case_id, all_fingerprints, all_check_names),
-    -- owner and acknowledgement of a case hold for what comes later, too; a waiver never does
-    coalesce(owned.owner, assignment.owner) as owner,
-    case when summed.status = 'open' and decision.status = 'acknowledged' and summed.severity_no < 3 then 'acknowledged' else summed.status end as status,
-    row_number() over (
-        order by summed.status = 'waived', summed.severity_no = 3 desc, summed.urgency_no, summed.severity_no desc, summed.harm_no,
-            summed.deadline_at nulls last, summed.blast_radius desc, about.opened_at, summed.case_id) as rank
-from summed
-inner join main.case_about as about on about.case_id = summed.case_id
-left join owned on owned.case_id = summed.case_id
-left join remaining on remaining.case_id = summed.case_id
-left join due on due.case_id = summed.case_id
-left join main.assignment as assignment on assignment.subject = summed.case_id
-left join main.decision as decision on decision.fingerprint = summed.case_id
+from part group by case_id;
 """

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from assets.published.worklist import Filter
 from review import words
+from review.cases import CaseFilter
 from review.desk import Snapshot, with_names
 from review.finding import sentences
 from review.language import Language
@@ -39,20 +40,48 @@ def _clock(case: dict[str, Any], language: Language) -> str:
     return language.text(words.PLACE[case["urgency"]])
 
 
+MOST_DECISIONS = 8  # of others, on the first page
+
+
+def changed_since(snapshot: Snapshot, moment: datetime, user: str | None) -> dict[str, Any]:
+    """What changed since somebody was here last: findings that came, and that were resolved; the latest decisions of others, a click about a person once."""
+    (found,) = snapshot.query(
+        """select count(*) filter (where open_since > $moment and status in ('open', 'acknowledged')) as came,
+                  count(*) filter (where resolved_at > $moment) as went
+           from worklist""",
+        {"moment": moment},
+    )
+    clicks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in reversed(snapshot.worklist.decisions):
+        if row["decided_at"] <= moment:
+            break
+        if row["decided_by"] != user and not row["is_undone"]:
+            clicks.setdefault((row["decided_at"], row["decided_by"], row["action"]), {**row, "about": []})["about"].append(row["fingerprint"])
+    latest = list(clicks.values())[:MOST_DECISIONS]
+    for click in latest:
+        cases = snapshot.cases.of_findings(click["about"])
+        named = {cases.get(name, name) for name in click["about"]}
+        click["cases"] = snapshot.cases.find(CaseFilter(ids=tuple(named)), 3)
+        click["number"] = len(named)
+    return {"moment": moment, **found, "clicks": latest, "decisions": len(clicks)}
+
+
 def read_case(snapshot: Snapshot, case: dict[str, Any], language: Language) -> dict[str, Any]:
     """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book; lost, the values that jumps took."""
     findings = with_names(snapshot, snapshot.worklist.find(Filter(statuses=(), fingerprints=tuple(case["fingerprints"]))))
-    (published,) = snapshot.query("select lost_values from published.person_case where case_id = ?", [case["case_id"]])
+    (published,) = snapshot.query("select lost_values, steps from near.case_detail where case_id = ?", [case["case_id"]])
     advice = read_steps(snapshot.worklist, case["email"])
-    return {"findings": findings, "steps": _steps(findings, advice, language), "advice": advice, "lost": published["lost_values"]}
+    lost = published["lost_values"]
+    return {"findings": findings, "steps": _steps(findings, advice, bool(lost), language), "advice": advice, "lost": lost}
 
 
-def _steps(findings: list[dict[str, Any]], advice: list[dict[str, Any]], language: Language) -> list[str | Markup]:
-    """One list: what its findings ask for apart from the run-book, in their order, then the run-book."""
+def _steps(findings: list[dict[str, Any]], advice: list[dict[str, Any]], has_lost: bool, language: Language) -> list[str | Markup]:
+    """One list: what its findings ask for apart from the run-book, in their order, then the run-book. has_lost: what to put back is said value by value."""
     book = [language.of_finding(step, "reason") for step in advice]
     apart: list[str] = []
     for finding in findings:
-        if finding["status"] != "waived" and not (advice and finding["suite"] == "duplicates"):
+        is_said = (advice and finding["suite"] == "duplicates") or (has_lost and finding["check_name"] == "switch_happened")
+        if finding["status"] != "waived" and not is_said:
             apart += sentences(language.of_finding(finding, "action").removesuffix(book[0] if book else "\0"))
     return list(dict.fromkeys([*apart, *book]))
 

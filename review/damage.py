@@ -90,15 +90,21 @@ def _figures(snapshot: Snapshot) -> dict[str, Any]:
     """The same few numbers on every page: people and matters of the whole portal about whom something is open and not waived (people, matters), how many
     findings that is (findings), the contacts that the next sync takes elsewhere (about_to_jump), and those that jumped (jumped) since a moment (since).
     """
+    since, jumped, about_to_jump = snapshot.cases.remember("jumps", lambda: _jumps(snapshot), for_good=True)
     (found,) = snapshot.query(
         """select count(*) filter (where is_person) as people, count(*) filter (where not is_person) as matters,
-                  (select count(*) from worklist where status in ('open', 'acknowledged')) as findings,
-                  (select count(*) from published.binding where prediction = 'switch' and rule = 11) as about_to_jump
+                  (select count(*) from worklist where status in ('open', 'acknowledged')) as findings
            from main.open_case where status <> 'waived'"""
     )
+    return {**found, "jumped": jumped, "about_to_jump": about_to_jump, "since": since}
+
+
+def _jumps(snapshot: Snapshot) -> tuple[datetime, int, int]:
+    """Since when, how many jumped since, and how many are about to."""
     since = first_day(snapshot)
-    (jumped,) = snapshot.query(f"select count(distinct contact_id) as jumped from ({_HAPPENED}) where what = 'switch'", {"since": since})
-    return {**found, **jumped, "since": since}
+    (jumped,) = snapshot.query(f"select count(distinct contact_id) as number from ({_HAPPENED}) where what = 'switch'", {"since": since})
+    (about_to_jump,) = snapshot.query("select count(*) as number from published.binding where prediction = 'switch' and rule = 11")
+    return since, jumped["number"], about_to_jump["number"]
 
 
 # Everything that counts as damage: bindings that jumped or followed a merge, records that went, contacts that went with them. Who: the user who

@@ -21,7 +21,7 @@ from assets.published.worklist import Filter
 from review import words
 from review.access import tidy_line, tidy_name
 from review.cases import CaseFilter
-from review.desk import Snapshot, with_names
+from review.desk import Snapshot, known_owners, with_names
 from review.filters import read_case_filter, read_filter
 from review.language import Language
 from review.site import PAGE_SIZE, Site, flash, language_of, local_path, now, number_of, parameters, text_of
@@ -68,7 +68,7 @@ class Deciding:
         try:
             cases = self._chosen_cases(form, snapshot)
             findings = self._chosen(form, snapshot, language, cases)
-            wish = _read_wish(request, form, language)
+            wish = _read_wish(request, form, language, known_owners(snapshot))
         except _Objection as problem:
             return self._again(request, form, snapshot, findings, str(problem), 422, cases=[case["case_id"] for case in cases])
         if request.state.user is None:
@@ -192,15 +192,22 @@ def _of_last_click(cases: list[dict[str, Any]], findings: list[dict[str, Any]], 
     return found
 
 
-def _read_wish(request: Request, form: FormData, language: Language) -> _Wish:
-    """Raises _Objection when something is missing."""
+def _known_name(typed: str | None, owners: Sequence[str]) -> str | None:
+    """A person has one spelling: that of who takes care of something already, or of the users that were pulled."""
+    return next((name for name in owners if typed is not None and name.casefold() == typed.casefold()), typed)
+
+
+def _read_wish(request: Request, form: FormData, language: Language, owners: Sequence[str]) -> _Wish:
+    """owners: the people who are known. Raises _Objection when something is missing."""
     user = request.state.user or tidy_name(text_of(form, "user"))
     if user is None:
         raise _Objection(language.text(words.SAY_WHO_YOU_ARE))
     action = text_of(form, "action")
     if action not in words.DONE:
         raise _Objection(language.text(words.NOTHING_TO_DO))
-    owner, reason, until = tidy_name(text_of(form, "owner")), tidy_line(text_of(form, "reason"))[:1000] or None, None
+    if action in ("waive", "accept") and not request.state.may_waive:
+        raise _Objection(language.text(words.NOT_YOURS_TO_WAIVE))
+    owner, reason, until = _known_name(tidy_name(text_of(form, "owner")), owners), tidy_line(text_of(form, "reason"))[:1000] or None, None
     if action == "assign" and owner is None and not form.get("nobody"):
         raise _Objection(language.text(words.SAY_TO_WHOM))
     if action == "waive":

@@ -7,9 +7,11 @@ from threading import Lock
 from typing import Any
 
 from assets.published.decisions import DecisionStore
-from assets.published.snapshot import current_folder, published_folder, read_manifest
+from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.published.worklist import Worklist
+from assets.sql import among
 from review.cases import Cases
+from review.near import Near, made_of
 
 SHOWN_RUNS = 30
 
@@ -17,7 +19,7 @@ SHOWN_RUNS = 30
 @dataclass(frozen=True)
 class Snapshot:
     """One run's tables, as long as somebody reads them. folder: where they lie; checks: rows of `check_policy` by name; policy: its one row;
-    cases: its findings by whom they are about."""
+    cases: its findings by whom they are about; near: where pages look things up."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -25,6 +27,7 @@ class Snapshot:
     checks: dict[str, dict[str, Any]]
     policy: dict[str, Any]
     cases: Cases
+    near: Near
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         return self.worklist.query(query, values)
@@ -56,29 +59,28 @@ class Desk:
             folder = published_folder(self.home)
             try:
                 self._store = self._store or self._open_store()
-                worklist = Worklist(self.home, self._store, folder=folder)
-                worklist.connection.execute(_NAMES)
+                manifest = read_manifest(folder)
+                connection = open_folder(folder)
+                near = self._snapshot.near if self._snapshot and self._snapshot.near.made_of == made_of(manifest) else Near(manifest)
+                near.attach(connection)
+                worklist = Worklist(self.home, self._store, connection=connection)
+                worklist.events = "near.finding_event"
                 checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
                 (policy,) = worklist.query("from published.policy")
-                return Snapshot(folder, read_manifest(folder), worklist, checks, policy, Cases(worklist))
+                return Snapshot(folder, manifest, worklist, checks, policy, Cases(worklist), near)
             except FileNotFoundError:
                 if attempt == 2:
                     raise
         raise AssertionError("the third attempt returns or raises")
 
 
-# Whom findings are about, by name: looked up on every page, so it is taken out of the large tables once.
-_NAMES = """
-create table main.name as
-select contact_id as id, display_name from published.hubspot_contact where contact_id in (select hubspot_contact_id from main.found)
-union all
-select record_id, display_name from published.salesforce_person
-where record_id in (select salesforce_id from main.found where hubspot_contact_id is null)
-"""
-
-
 def overview(snapshot: Snapshot) -> dict[str, Any]:
-    """What the first page says: counts, runs, the oldest open finding, how good the predictions are."""
+    """What the first page says: counts, runs, the oldest open finding, how good the predictions are. Worked out once after each decision."""
+    found: dict[str, Any] = snapshot.cases.remember("overview", lambda: _overview(snapshot))
+    return dict(found)
+
+
+def _overview(snapshot: Snapshot) -> dict[str, Any]:
     counts = snapshot.query(
         """select check_name, severity, count(*) as findings, count(*) filter (where change in ('new', 'reopened', 'worsened')) as new,
                   count(*) filter (where status = 'acknowledged') as acknowledged, count(*) filter (where owner is null) as unassigned
@@ -93,13 +95,13 @@ def overview(snapshot: Snapshot) -> dict[str, Any]:
            from worklist"""
     )
     oldest = snapshot.query(
-        """select worklist.*, name.display_name from worklist left join main.name as name on name.id = coalesce(hubspot_contact_id, salesforce_id)
-           where status in ('open', 'acknowledged') order by main.severity_rank(severity) >= 2 desc, open_since, fingerprint limit 1"""
+        """select fingerprint from worklist where status in ('open', 'acknowledged')
+           order by main.severity_rank(severity) >= 2 desc, open_since, fingerprint limit 1"""
     )
     return {
         "counts": counts,
         "changes": changes,
-        "oldest": oldest[0] if oldest else None,
+        "oldest": with_names(snapshot, [snapshot.worklist.find_one(oldest[0]["fingerprint"])])[0] if oldest else None,
         "runs": snapshot.query(f"from (from published.run order by run_no desc limit {SHOWN_RUNS}) order by run_no"),
         "scores": scores(snapshot),
         "certified": snapshot.manifest.get("certified"),
@@ -108,10 +110,13 @@ def overview(snapshot: Snapshot) -> dict[str, Any]:
 
 def scores(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
     """The record of the policy in force, by source (history, runs), where anything was judged."""
-    rows = snapshot.query(
-        """select score.* from published.prediction_score as score
+    rows = snapshot.cases.remember(
+        "scores",
+        lambda: snapshot.query(
+            """select score.* from published.prediction_score as score
            inner join published.policy_variant as variant on variant.policy = score.policy and variant.is_configured
            where score.predictions > 0"""
+        ),
     )
     return {row["source"]: row for row in rows}
 
@@ -119,5 +124,26 @@ def scores(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
 def with_names(snapshot: Snapshot, findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The findings, each with the display_name of whom it is about."""
     ids = [row["hubspot_contact_id"] or row["salesforce_id"] for row in findings]
-    names = {row["id"]: row["display_name"] for row in snapshot.query("from main.name where list_contains(?, id)", [ids])}
+    rows = snapshot.query(
+        f"""select contact_id as id, display_name from near.hubspot_contact where contact_id in {among(ids)}
+            union all select record_id, display_name from near.salesforce_person where record_id in {among(ids)}"""
+    )
+    names = {row["id"]: row["display_name"] for row in rows}
     return [{**row, "display_name": names.get(about)} for row, about in zip(findings, ids, strict=True)]
+
+
+def known_owners(snapshot: Snapshot) -> list[str]:
+    """The people who take care of something already, and the users that were pulled: one spelling for each."""
+    rows = snapshot.cases.remember(
+        "owners",
+        lambda: snapshot.query(
+            """select any_value(name order by is_typed desc, name) as name
+               from (
+                   select owner as name, true as is_typed from worklist where owner is not null
+                   union all
+                   select name, false from near.salesforce_user where is_active and not is_integration and not contains(name, ',')
+               )
+               where name is not null group by lower(name) order by name limit 300"""
+        ),
+    )
+    return [row["name"] for row in rows]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.published.worklist import Filter
+from assets.sql import among
 from review.desk import Snapshot
 
 RECORDS_AT_ONCE = 6  # side by side; a page with more is no comparison
@@ -14,16 +15,20 @@ STEPS_AT_ONCE = 30
 
 @dataclass(frozen=True)
 class Cell:
-    """A record's value of a mapped field. effect: what becomes of HubSpot's value when this record decides (see main.switch_effect), or None."""
+    """A record's value of a mapped field. effect: what becomes of HubSpot's value when this record decides (see main.switch_effect), or None; label: what
+    people see for the field.
+    """
 
     value: str | None
     field: str | None
     effect: str | None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A mapped property: HubSpot's value, and the cell of each record that is shown, in their order. rule: the mapping rule."""
+    """A mapped property: HubSpot's value, and the cell of each record that is shown, in their order. rule: the mapping rule; label: what people see
+    for the property."""
 
     property: str
     hubspot_value: str | None
@@ -31,6 +36,7 @@ class Row:
     consent: bool
     at_risk: bool
     cells: list[Cell]
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,27 +60,11 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
     """
     bound_id = contact["bound_id"] if contact else None
     ids = _unique([bound_id, finding["salesforce_id"], *finding["rival_ids"], *(binding["candidate_ids"] if binding else [])])
-    people = {row["record_id"]: row for row in snapshot.query("from published.salesforce_person where record_id in (select unnest(?::varchar[]))", [ids])}
+    people = {row["record_id"]: row for row in snapshot.query(f"from near.salesforce_person where record_id in {among(ids)}")}
     known = [people[record_id] for record_id in ids if record_id in people]
     records = known[:RECORDS_AT_ONCE]
     shown = [record["record_id"] for record in records]
-    values = snapshot.query(
-        """with subject as (
-               select (select properties from published.contact_detail where contact_id = $contact_id) as properties
-           )
-           select mapping.property, mapping.place, mapping.rule, mapping.consent, mapping.salesforce_field, detail.record_id,
-                  subject.properties[mapping.property] as hubspot_value, detail.fields[mapping.salesforce_field] as salesforce_value,
-                  case when subject.properties is not null then main.switch_effect(
-                      subject.properties[mapping.property], detail.fields[mapping.salesforce_field], mapping, policy)
-                  end as effect
-           from published.record_detail as detail
-           inner join published.mapped_field as mapping on mapping.object_type = main.object_of(null, detail.record_id)
-           cross join published.policy as policy
-           cross join subject
-           where detail.record_id in (select unnest($shown::varchar[]))
-           order by mapping.place""",
-        {"contact_id": contact["contact_id"] if contact else None, "shown": shown},
-    )
+    values = _values(snapshot, contact["contact_id"] if contact else None, shown) if shown else []
     by_property: dict[str, dict[str, dict[str, Any]]] = {}
     for value in values:
         by_property.setdefault(value["property"], {})[value["record_id"]] = value
@@ -82,23 +72,75 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
     for name, of_record in by_property.items():
         any_value = next(iter(of_record.values()))
         found = [of_record.get(record_id) for record_id in shown]
-        cells = [Cell(value["salesforce_value"], value["salesforce_field"], value["effect"]) if value else Cell(None, None, None) for value in found]
-        rows.append(Row(name, any_value["hubspot_value"], any_value["rule"], any_value["consent"], name in finding["fields_at_risk"], cells))
+        cells = [
+            Cell(value["salesforce_value"], value["salesforce_field"], value["effect"], value["salesforce_label"]) if value else Cell(None, None, None)
+            for value in found
+        ]
+        rows.append(
+            Row(name, any_value["hubspot_value"], any_value["rule"], any_value["consent"], name in finding["fields_at_risk"], cells, any_value["hubspot_label"])
+        )
     others = set(finding["rival_ids"]) | {finding["salesforce_id"]}
     role = {record_id: "bound" if record_id == bound_id else "rival" if record_id in others else "other" for record_id in shown}
     return Comparison(contact, records, role, len(known) - len(records), rows, bool(values))
 
 
+def mapped_fields(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Rows of `mapped_field` in their order."""
+    found: list[dict[str, Any]] = snapshot.cases.remember("mapped", lambda: snapshot.query("from near.mapped_field order by place"), for_good=True)
+    return found
+
+
+def label_of(snapshot: Snapshot, name: str) -> str:
+    """What people see for a property or a Salesforce field, in the portal's own words; its name, where nobody told it."""
+    labels = {field["salesforce_field"]: field.get("salesforce_label") for field in mapped_fields(snapshot)}
+    labels |= {field["property"]: field.get("hubspot_label") for field in mapped_fields(snapshot)}
+    return labels.get(name) or name
+
+
+def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> list[dict[str, Any]]:
+    """The mapped values of records, each with what becomes of the contact's."""
+    mapped = mapped_fields(snapshot)
+    details = snapshot.query(f"from published.record_detail where record_id in {among(shown)}")
+    of_contact = snapshot.query("select properties from published.contact_detail where contact_id = ?", [contact_id]) if contact_id else []
+    properties = of_contact[0]["properties"] if of_contact else {}
+    values = [
+        {"property": field["property"], "rule": field["rule"], "consent": field["consent"], "salesforce_field": field["salesforce_field"],
+         "hubspot_label": field.get("hubspot_label"), "salesforce_label": field.get("salesforce_label"),
+         "object_type": field["object_type"], "record_id": detail["record_id"], "hubspot_value": properties.get(field["property"]),
+         "salesforce_value": detail["fields"].get(field["salesforce_field"]), "effect": None}
+        for field in mapped for detail in details if field["object_type"] == ("Lead" if detail["record_id"].startswith("00Q") else "Contact")
+    ]  # fmt: skip
+    # equal texts change nothing; of the others the models' own expression says it, and looking at it costs more than the rest of the page
+    if differ := [value for value in values if of_contact and (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]:
+        columns = ", ".join(f"unnest(${name}::varchar[]) as {name}" for name in _COMPARED)
+        effects = snapshot.query(
+            f"""select main.switch_effect(value.hubspot_value, value.salesforce_value, mapping, policy) as effect
+                from (select {columns}, generate_subscripts($property, 1) as number) as value
+                inner join near.mapped_field as mapping on mapping.property = value.property and mapping.object_type = value.object_type
+                cross join near.policy as policy
+                order by value.number""",
+            {name: [value[name] for value in differ] for name in _COMPARED},
+        )
+        for value, found in zip(differ, effects, strict=True):
+            value["effect"] = found["effect"]
+    return values
+
+
+_COMPARED = ("property", "object_type", "hubspot_value", "salesforce_value")
+
+
 def read_contact(snapshot: Snapshot, finding: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The HubSpot contact of a finding and its row of `binding`; of a finding about a record alone, the contact that is bound to it."""
-    contacts = snapshot.query(
-        """from published.hubspot_contact where contact_id = $contact_id or ($contact_id is null and state = 'live' and bound_id = $record_id)
-           order by length(contact_id), contact_id limit 1""",
-        {"contact_id": finding["hubspot_contact_id"], "record_id": finding["salesforce_id"]},
-    )
+    contact_id, record_id = finding["hubspot_contact_id"], finding["salesforce_id"]
+    if contact_id is not None:
+        contacts = snapshot.query("from near.hubspot_contact where contact_id = ?", [contact_id])
+    else:
+        contacts = snapshot.query(
+            "from near.hubspot_contact where bound_id = ? and state = 'live' order by length(contact_id), contact_id limit 1", [record_id]
+        )
     if not contacts:
         return None, None
-    bindings = snapshot.query("from published.binding where hubspot_contact_id = ?", [contacts[0]["contact_id"]])
+    bindings = snapshot.query("from near.binding where hubspot_contact_id = ?", [contacts[0]["contact_id"]])
     return contacts[0], bindings[0] if bindings else None
 
 
@@ -110,7 +152,7 @@ def read_jump(snapshot: Snapshot, finding: dict[str, Any]) -> dict[str, dict[str
         return {}
     rows = snapshot.query(
         """select source.property, source.value_before, overwritten.source_before, source.source, source.by_user_name, source.typed_at
-           from published.switch_event as event
+           from near.switch_event as event
            inner join published.value_source as source
                on source.hubspot_contact_id = event.hubspot_contact_id and source.switched_at = event.switched_at
            inner join published.overwritten_value as overwritten
@@ -125,11 +167,12 @@ def read_jump(snapshot: Snapshot, finding: dict[str, Any]) -> dict[str, dict[str
 
 def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Other HubSpot contacts that the finding names, or that are bound to a record that it names."""
+    ids = among([finding["salesforce_id"], *finding["rival_ids"]])
     return snapshot.query(
-        """from published.hubspot_contact
-           where contact_id is distinct from $contact_id and (list_contains($ids, contact_id) or (state = 'live' and list_contains($ids, bound_id)))
-           order by length(contact_id), contact_id limit 20""",
-        {"contact_id": contact["contact_id"] if contact else None, "ids": _unique([finding["salesforce_id"], *finding["rival_ids"]])},
+        f"""from near.hubspot_contact
+            where (contact_id in {ids} or (bound_id in {ids} and state = 'live')) and contact_id is distinct from ?
+            order by length(contact_id), contact_id limit 20""",
+        [contact["contact_id"] if contact else None],
     )
 
 
@@ -142,36 +185,40 @@ def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Com
     """
     contact_ids = _unique([*(finding["hubspot_contact_id"] for finding in findings), comparison.contact["contact_id"] if comparison.contact else None])
     values = {"contacts": contact_ids, "records": [record["record_id"] for record in comparison.records]}
+    contacts, records = among(values["contacts"]), among(values["records"])
     rows = snapshot.query(
         f"""select events.* exclude (who), coalesce(users.name, events.who) as who, count(*) over () as events from (
            select switched_at as happened_at, 'binding_' || cause as event, by_user_id as who, hubspot_contact_id as contact_id, from_id as record_id,
                   to_id as other_id, null as name, null as value_before, null as value_after, cast(overwritten_count as varchar) as detail,
                   cast(null as timestamp) as after
-           from published.switch_event where list_contains($contacts, hubspot_contact_id)
+           from near.switch_event where hubspot_contact_id in {contacts}
            union all
            select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
-           from published.edit
-           where (list_contains($contacts, contact_id) and name not in ('salesforceleadid', 'salesforcecontactid')) or list_contains($records, record_id)
+           from near.edit
+           where contact_id in {contacts} and name not in ('salesforceleadid', 'salesforcecontactid')
+           union all
+           select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
+           from near.edit where record_id in {records}
            union all
            select merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
-           from published.merge_event
+           from near.merge_event
            where list_contains($records, loser_id) or list_contains($records, winner_id) or list_contains($contacts, hubspot_contact_id)
            union all
            select created_at, 'created', null, null, record_id, null, null, null, null, object_type, null
-           from published.salesforce_person where list_contains($records, record_id) and created_at is not null
+           from near.salesforce_person where record_id in {records} and created_at is not null
            union all
            select departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type, null
-           from published.departure as departure
-           inner join published.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
-           where list_contains($records, departure.record_id) and departed_at is not null
+           from near.departure as departure
+           inner join near.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
+           where departure.record_id in {records} and departed_at is not null
            union all
            select created_at, 'created', null, contact_id, null, null, null, null, null, 'contact', null
-           from published.hubspot_contact where list_contains($contacts, contact_id) and created_at is not null
+           from near.hubspot_contact where contact_id in {contacts} and created_at is not null
            union all
            select archived_at, 'archived', null, contact_id, null, null, null, null, null, null, null
-           from published.hubspot_contact where list_contains($contacts, contact_id) and archived_at is not null
+           from near.hubspot_contact where contact_id in {contacts} and archived_at is not null
            ) as events
-           left join published.salesforce_user as users on users.user_id = events.who
+           left join near.salesforce_user as users on users.user_id = events.who
            order by happened_at desc, event desc limit {CHANGES_AT_ONCE}""",
         values,
     )

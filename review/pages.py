@@ -4,20 +4,22 @@ from typing import Any
 
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from assets.problems import ConfigurationProblem
+from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.decisions import ACCEPTABLE, has_decision
 from assets.published.worklist import OBJECTS, STATUSES, Filter
 from review import words
+from review.access import tidy_line, tidy_name
 from review.cases import SORTS, CaseFilter
-from review.casework import IN_AN_HOUR, place_of, read_case, subject_of
+from review.casework import IN_AN_HOUR, changed_since, place_of, read_case, subject_of
 from review.chart import draw_runs
 from review.damage import CONTACTS_AT_ONCE, figures, report
 from review.deciding import MOST_AT_ONCE
-from review.desk import overview, scores, with_names
+from review.desk import known_owners, overview, scores, with_names
 from review.filters import chosen, read_case_filter, read_filter, write_case_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, read_jump, same_person, sentences, timeline
 from review.health import Health
@@ -25,7 +27,8 @@ from review.language import Language
 from review.portal_settings import summary
 from review.rules import group_rules, named_rules, read_rules
 from review.run_book import read_steps
-from review.site import FOLDER, PAGE_SIZE, Site, flash, language_of, number_of
+from review.site import FOLDER, PAGE_SIZE, Site, flash, language_of, number_of, parameters, text_of
+from review.visitors import last_visit
 
 
 def _before_run_book(language: Language, finding: dict[str, Any], advice: list[dict[str, Any]]) -> str:
@@ -45,12 +48,13 @@ class Pages:
         snapshot = self.site.desk.snapshot()
         language = language_of(request)
         facts = overview(snapshot)
-        if facts["oldest"]:
-            (facts["oldest"],) = with_names(snapshot, [facts["oldest"]])
         facts["chart"] = draw_runs(facts["runs"], language)
         today = snapshot.cases.find(CaseFilter({"status": ("open", "acknowledged")}), IN_AN_HOUR)
+        before = last_visit(request)
+        since = changed_since(snapshot, before, request.state.user) if before else None
         return self.site.page(
-            request, "overview.html", snapshot=snapshot, today=today, place_of=place_of, figures=figures(snapshot), settings=summary(snapshot), **facts
+            request, "overview.html", snapshot=snapshot, today=today, since=since, place_of=place_of, figures=figures(snapshot), settings=summary(snapshot),
+            **facts,
         )  # fmt: skip
 
     def show_cases(self, request: Request) -> Response:
@@ -67,7 +71,7 @@ class Pages:
         return self.site.page(
             request, "cases.html", snapshot=snapshot, wanted=wanted, cases=snapshot.cases.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE), total=total,
             page=page, pages=pages, facets=snapshot.cases.facets(wanted), place_of=place_of, figures=figures(snapshot), sorts=SORTS, seen=seen,
-            most_at_once=MOST_AT_ONCE, owners=self._owners(snapshot),
+            most_at_once=MOST_AT_ONCE, owners=known_owners(snapshot), views=self._views(snapshot),
         )  # fmt: skip
 
     def show_case(self, request: Request) -> Response:
@@ -87,31 +91,17 @@ class Pages:
         return self.site.page(
             request, "case.html", snapshot=snapshot, case=case, **held, contact=contact, binding=binding, comparison=comparison, events=events,
             event_count=event_count, beside=beside, cases_of=snapshot.cases.of_contacts([other["contact_id"] for other in beside]), jump={}, subject=subject,
-            place_of=place_of, seen=seen, owners=self._owners(snapshot), can_undo=has_decision(decisions), score=scores(snapshot).get("history"),
+            place_of=place_of, seen=seen, owners=known_owners(snapshot), can_undo=has_decision(decisions), score=scores(snapshot).get("history"),
             can_accept=any(finding["check_name"] in ACCEPTABLE for finding in held["findings"]),
         )  # fmt: skip
 
     def _settled(self, request: Request, snapshot: Any) -> Response:
         """A case that held something when the run ended, and whose findings were all accepted since: there is a page that says so."""
-        held = snapshot.query("select fingerprint from main.held where case_id = ? limit 1", [request.path_params["case_id"]])
+        held = snapshot.query("select fingerprint from main.found where case_id = ? limit 1", [request.path_params["case_id"]])
         if not held:
             raise HTTPException(404)
         flash(request, language_of(request).text(words.CASE_SETTLED))
         return RedirectResponse("/cases", 303)
-
-    def _owners(self, snapshot: Any) -> list[str]:
-        """The people who take care of something already, and the users that were pulled: one spelling for each."""
-        rows = snapshot.cases.remember(
-            "owners",
-            lambda: snapshot.query(
-                """select distinct name from (
-                   select owner as name from worklist where owner is not null
-                   union all
-                   select name from published.salesforce_user where is_active and not is_integration and not contains(name, ',')
-               ) where name is not null order by name limit 300"""
-            ),
-        )
-        return [row["name"] for row in rows]
 
     async def search_cases(self, request: Request) -> Response:
         """The form of the list: sends the browser to the URL that says the same, without what must not stand in one."""
@@ -120,6 +110,30 @@ class Pages:
         if wanted.text and "@" in wanted.text:
             return await run_in_threadpool(self._find_cases, request, wanted.text)
         return RedirectResponse(f"/cases{write_case_filter(wanted)}", 303)
+
+    async def save_view(self, request: Request) -> Response:
+        """Gives a list of cases a name that everybody sees, or takes it away."""
+        form = await self.site.read_form(request)
+        return await run_in_threadpool(self._save_view, request, form)
+
+    def _save_view(self, request: Request, form: FormData) -> Response:
+        language = language_of(request)
+        name, wanted = tidy_line(text_of(form, "name"))[:60].strip(), read_case_filter(parameters(text_of(form, "cases")))
+        self.site.check_cases(wanted)
+        query = None if form.get("remove") else write_case_filter(wanted)
+        if not name:
+            flash(request, language.text(words.NAME_THE_VIEW), is_problem=True)
+        else:
+            self.site.desk.snapshot().worklist.store.save_view(name, query, request.state.user or tidy_name(text_of(form, "user")) or "")
+            flash(request, language.text(words.VIEW_GONE if query is None else words.VIEW_KEPT, name=name))
+        return RedirectResponse(f"/cases{write_case_filter(wanted)}", 303)
+
+    def _views(self, snapshot: Any) -> list[dict[str, Any]]:
+        """None, where the store does not answer: the page says so already."""
+        try:
+            return [] if snapshot.worklist.problem else list(snapshot.worklist.store.views())
+        except WarehouseProblem:
+            return []
 
     def _find_cases(self, request: Request, email: str) -> Response:
         found = self.site.desk.snapshot().cases.with_email(email)

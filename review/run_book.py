@@ -9,7 +9,7 @@ from assets.published.worklist import Filter, Worklist
 
 def read_steps(worklist: Worklist, email: str | None) -> list[dict[str, Any]]:
     """The steps for the cluster of an e-mail, in their order: rows of `merge_advice`."""
-    return worklist.query("from published.merge_advice where email = ? order by step", [email]) if email else []
+    return worklist.query("from near.merge_advice where email = ? order by step", [email]) if email else []
 
 
 def write_run_book(worklist: Worklist, wanted: Filter, path: Path, language: str, mask_emails: bool) -> None:

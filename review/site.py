@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from review.cases import CaseFilter, check_case_filter
 from review.desk import Desk, Snapshot
 from review.ended import EndedSessions
 from review.filters import write_case_filter, write_filter
+from review.finding import label_of
 from review.guesses import Guesses
 from review.language import LANGUAGES, Language, choose_language
 
@@ -87,12 +89,15 @@ class Site:
             "flashes": session.pop("flashes", []),
             "here": local_path(request.url.path + (f"?{request.url.query}" if request.url.query and request.method == "GET" else "")),
             "path": request.url.path,
+            "may_waive": getattr(request.state, "may_waive", False),
             "root": request.state.root,
             "now": now(),
             "stale_after_hours": STALE_AFTER_HOURS,
             "mask_emails": self.settings.mask_emails,
             "can_log_out": session.get("ticket") is not None,
         }
+        if context_snapshot := values.get("snapshot"):
+            context["label_of"] = partial(label_of, context_snapshot)
         html = self.templates.get_template(template).render({**context, **values})
         return HTMLResponse(html.encode("utf-8", "replace"), headers={"Content-Language": language.code})
 

@@ -1,6 +1,7 @@
 """Who is asking: a name, a language, a token."""
 
 import logging
+from datetime import datetime, timedelta
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,9 +11,23 @@ from review import words
 from review.access import tidy_name
 from review.guesses import COME_AGAIN_SECONDS
 from review.language import LANGUAGES
-from review.site import Site, flash, language_of, local_path, text_of
+from review.site import Site, flash, language_of, local_path, now, text_of
 
 log = logging.getLogger("bindwatch.desk")
+
+
+PAUSE_MINUTES = 30  # who comes again after it comes anew
+
+
+def last_visit(request: Request) -> datetime | None:
+    """When the visit before this one ended; None for somebody who is here for the first time. A visit ends when nobody looks for PAUSE_MINUTES."""
+    moment, session = now(), request.session
+    last = datetime.fromisoformat(session["looked_at"]) if "looked_at" in session else None
+    if last is not None and moment - last > timedelta(minutes=PAUSE_MINUTES):
+        session["visit_before"] = last.isoformat(timespec="seconds")
+    if last is None or moment - last > timedelta(minutes=1):
+        session["looked_at"] = moment.isoformat(timespec="seconds")
+    return datetime.fromisoformat(session["visit_before"]) if "visit_before" in session else None
 
 
 class Visitors:

@@ -155,6 +155,7 @@ OTHERS_DECIDED = P_(
 )
 STORE_AWAY = N_("Nothing was decided: the decisions store does not answer. What you typed still stands here. Press the button again in a moment.")
 SAY_WHO_YOU_ARE = N_("Nothing was decided: say who you are.")
+NOT_YOURS_TO_WAIVE = N_("Nothing was decided: who may waive or accept is limited to a group that you are not in. You may acknowledge and assign.")
 SAY_TO_WHOM = N_("Nothing was decided: say who takes care of it.")
 SAY_WHY = N_("Nothing was decided: a waiver needs a reason that somebody understands in a year.")
 SAY_UNTIL_WHEN = N_("Nothing was decided: a waiver needs its last day, and one that is not over.")
@@ -204,9 +205,13 @@ PLACE_OF = {
 }  # fmt: skip
 FACET = {
     "urgency": N_("Urgency"), "harm": N_("Harm"), "check": N_("Check"), "account": N_("Account"), "salesforce_owner": N_("Salesforce owner"),
-    "hubspot_owner": N_("HubSpot owner"), "owner": N_("Who takes care"), "status": N_("Status"), "age": N_("Open for"), "new": N_("New or worse"),
+    "hubspot_owner": N_("HubSpot owner"),
+    "caused_by": N_("Caused by"), "owner": N_("Who takes care"), "status": N_("Status"), "age": N_("Open for"), "new": N_("New or worse"),
 }  # fmt: skip
 AGE = {"day": N_("less than a day"), "week": N_("less than a week"), "month": N_("less than a month"), "older": N_("longer")}
+VIEW_KEPT = N_("The view {name} is kept for everybody.")
+VIEW_GONE = N_("The view {name} was removed.")
+NAME_THE_VIEW = N_("Give the view a name.")
 NO_CASE_WITH_EMAIL = N_("Nothing is open about anybody with that e-mail address.")
 UNTIL = N_("until")
 CASE_SETTLED = N_("Nothing is open about this any more.")

@@ -15,6 +15,7 @@ TABLES = {
     "overwritten_value": "core.overwritten_value",
     "value_source": "core.value_source",
     "salesforce_user": "core.salesforce_user",
+    "hubspot_owner": "core.hubspot_owner",
     "typed_value": "core.typed_value",
     "merge_event": "core.merge_event",
     "merge_advice": "core.merge_advice",
@@ -43,4 +44,6 @@ TABLES = {
     "check_policy": "main.check_policy",
 }
 # Whoever looks something up in these reads a part of the file: rows of one key stand together.
-ORDER = {"link": "record_id, hubspot_contact_id"}
+ORDER = {"link": "record_id, hubspot_contact_id", "contact_detail": "contact_id", "record_detail": "record_id"}
+# Of these the rows are wide: so many are read at once, by whoever looks a few up or has little memory.
+ROWS_OF_A_GROUP = {"contact_detail": 2048, "record_detail": 2048, "finding": 16384, "person_case": 16384}

@@ -52,6 +52,16 @@ _decision = sa.Table(
     sa.Column("properties", sa.Text),  # of an acceptance: those that it is about, a semicolon between them; null for all
     sa.Column("home", sa.Text),  # whose it is, on a server that several homes may use; null in the file of a home, and from before there were names
 )
+_view = sa.Table(
+    "bindwatch_view",
+    _metadata,
+    sa.Column("view_no", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("query", sa.Text),  # of the list of cases, as its URL says it; null: the view was removed
+    sa.Column("saved_by", sa.Text, nullable=False),
+    sa.Column("saved_at", sa.DateTime, nullable=False),  # UTC
+    sa.Column("home", sa.Text),  # as of a decision
+)
 _WHAT = [column for column in _decision.columns if column.name not in ("decision_no", "home")]  # two that agree in all of it are the same decision
 _ADDED = ("home", "properties")  # since older versions made the table
 _AT_ONCE = 1000  # values in a statement
@@ -180,6 +190,18 @@ class DecisionStore:
     def read_after(self, decision_no: int) -> list[dict[str, Any]]:
         """The decisions that came after that one, in their order. Whether one was taken back is known with those before: mark_undone."""
         return self._rows(sa.select(_decision).where(self._ours(), _decision.c.decision_no > decision_no).order_by(_decision.c.decision_no))
+
+    def views(self) -> list[dict[str, Any]]:
+        """The lists of cases that somebody gave a name, by name: what was saved last under one counts."""
+        ours = _view.c.home.is_(None) if not self.is_elsewhere or self.whose is None else _view.c.home == self.whose
+        latest = {row["name"]: row for row in self._rows(sa.select(_view).where(ours).order_by(_view.c.view_no))}
+        return [latest[name] for name in sorted(latest, key=str.casefold) if latest[name]["query"] is not None]
+
+    def save_view(self, name: str, query: str | None, saved_by: str) -> None:
+        """query: None removes it. Nothing is overwritten, so that one sees who changed a view."""
+        row = {"name": name, "query": query, "saved_by": saved_by, "saved_at": datetime.now(UTC).replace(tzinfo=None)}
+        with self._connection() as connection:
+            connection.execute(sa.insert(_view), [{**row, "home": self.whose if self.is_elsewhere else None}])
 
     @property
     def is_elsewhere(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from assets.files import read_json, sealed, set_aside, share_like_parent, sync_file, sync_folder, write_whole
-from assets.published.contract import ORDER, TABLES
+from assets.published.contract import ORDER, ROWS_OF_A_GROUP, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
 from assets.sql import quoted
 
@@ -42,7 +42,7 @@ def publish_tables(
             continue
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
         order = f"order by {ORDER[name]}" if name in ORDER else ""
-        _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet")
+        _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet", ROWS_OF_A_GROUP.get(name))
     _write_all(connection, memory, folder)
     return _switch(connection, home, folder, manifest, known)
 
@@ -92,8 +92,9 @@ def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], f
         _write(connection, query, folder / f"{name}.parquet")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd)", [str(path)])
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path, rows_of_a_group: int | None = None) -> None:
+    groups = f", row_group_size {rows_of_a_group}" if rows_of_a_group else ""
+    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd{groups})", [str(path)])
 
 
 def _switch(

@@ -8,11 +8,13 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+import duckdb
+
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.cells import safe_cells
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
-from assets.published.snapshot import open_folder, open_snapshot
-from assets.sql import transaction
+from assets.published.snapshot import open_snapshot
+from assets.sql import among, transaction
 
 FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
@@ -23,15 +25,26 @@ LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
 
 def order_of(table: str = "") -> str:
-    """SQL: the order in which findings should be dealt with; what cannot be believed comes first. table: whose columns these are, where that must be said."""
+    """SQL: the order in which findings should be dealt with. table: whose columns these are, where that must be said."""
     prefix = f"{table}." if table else ""
-    return (
-        f"{prefix}severity = 'unproven' desc, main.urgency_rank({prefix}urgency), main.severity_rank({prefix}severity) desc, main.harm_rank({prefix}harm), "
-        f"{prefix}deadline_at nulls last, {prefix}blast_radius desc, {prefix}first_seen_at, {prefix}fingerprint"
-    )
+    place = ", ".join(f"{prefix}{column}" for column in ("severity", "urgency", "harm", "deadline_at", "blast_radius"))
+    return f"main.worklist_place({place}), {prefix}first_seen_at, {prefix}fingerprint"
 
 
 ORDER = order_of()
+
+# The findings, each with its place in that order, which no decision changes, with its case, and with who takes care where nobody was assigned.
+FOUND = f"""
+select found.*, numbered.place, listed.case_id, listed.record_owner
+from published.finding as found
+inner join (select fingerprint, row_number() over (order by {ORDER}) as place from published.finding) as numbered on numbered.fingerprint = found.fingerprint
+left join (
+    select case_id, unnest(fingerprints) as fingerprint,
+        case when policy.assign_by_owner and users.is_active and not users.is_integration then users.name end as record_owner
+    from published.person_case as person_case
+    cross join published.policy as policy
+    left join published.salesforce_user as users on users.user_id = person_case.salesforce_owner_id
+) as listed on listed.fingerprint = found.fingerprint"""
 
 
 @dataclass(frozen=True)
@@ -68,40 +81,49 @@ class Worklist:
     is None, too, those that the run of the snapshot knew. decisions: all of them, as DecisionStore.read returns them.
     """
 
-    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, folder: Path | None = None) -> None:
-        """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. folder: of the snapshot; the
-        current one, when not given.
+    def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
+        """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. connection: as open_folder gives it,
+        with main.found, for a snapshot that somebody else opened; the current one, when not given.
         """
         self.store = store
-        self.connection = open_folder(folder) if folder else open_snapshot(home)
+        self.connection = connection or open_snapshot(home)
+        self.events = "published.finding_event"  # or a table that is faster to look up in
+        if connection is None:
+            self.connection.execute(f"create table main.found as {FOUND}")
         self._now = now
         self._lock = Lock()
         self.decisions: list[dict[str, Any]] = []
         self.problem: str | None = None
         self.known_at: datetime | None = None
         self._ask_again = 0.0
+        self._ends: list[datetime] = []  # of waivers
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp, accepted_properties varchar[]);
                create table main.assignment (subject varchar, owner varchar);
                create table main.moment (now timestamp);
-               create table main.found as from published.finding;
                create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
                -- What the run knew holds until the store is read.
                insert into main.decision select fingerprint, status, waived_until, null from main.found where status in ('acknowledged', 'waived');
                insert into main.assignment select distinct subject, owner from main.found where owner is not null;
                -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
+               create view main.clock as
+               select greatest(moment.now, latest_run.seen_at) as at from main.moment as moment cross join main.latest_run as latest_run;
+               -- What was decided about a case as a whole holds for what came later, too: who takes care, and that it was seen.
                create view worklist as
                select found.* replace (
-                   case when found.status = 'resolved' then 'resolved' else main.decided_status(decision.status, decision.waived_until,
-                        greatest(moment.now, latest_run.seen_at), found.severity) end as status,
+                   case when found.status = 'resolved' then 'resolved'
+                        when of_case.status = 'acknowledged' and found.severity <> 'unproven'
+                             and main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) = 'open' then 'acknowledged'
+                        else main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) end as status,
                    case when found.status <> 'resolved' and decision.status = 'accepted' then 'accepted' else found.resolved_by end as resolved_by,
-                   assignment.owner as owner,
+                   coalesce(assignment.owner, owner_of_case.owner, found.record_owner) as owner,
                    decision.waived_until as waived_until)
                from main.found as found
-               cross join main.moment as moment
-               cross join main.latest_run as latest_run
+               cross join main.clock as clock
                left join main.decision as decision on decision.fingerprint = found.fingerprint
-               left join main.assignment as assignment on assignment.subject = found.subject"""
+               left join main.assignment as assignment on assignment.subject = found.subject
+               left join main.decision as of_case on of_case.fingerprint = found.case_id
+               left join main.assignment as owner_of_case on owner_of_case.subject = found.case_id"""
         )
         self.refresh()
 
@@ -124,12 +146,19 @@ class Worklist:
                     known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
                     write_decisions(connection, mark_undone(known))
                     self.decisions = known
+                    self._ends = [end for (end,) in connection.execute("select waived_until from main.decision where waived_until is not null").fetchall()]
                 self.problem, self.known_at = None, moment
 
     def insist(self) -> None:
         """Raises WarehouseProblem when the decisions could not be read. For files: they carry no warning."""
         if self.problem is not None:
             raise WarehouseProblem(self.problem)
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What all that was decided adds up to follows from this: the last decision, and how many waivers ended."""
+        moment = (self._now or datetime.now(UTC)).replace(tzinfo=None)
+        return self.latest_no, self.known_at is None, sum(end <= moment for end in self._ends)
 
     @property
     def latest_no(self) -> int:
@@ -161,7 +190,11 @@ class Worklist:
         """The findings that match, the most urgent first, as rows of `finding`."""
         where, values = self.where(wanted)
         bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
-        return self.query(f"select * from worklist {where} order by {ORDER}{bounded}", values)
+        if limit is None:
+            return self.query(f"select * exclude (place, case_id, record_owner) from worklist {where} order by place", values)
+        # which ones is known from a few columns; the wide ones are read of these alone
+        places = [row["place"] for row in self.query(f"select place from worklist {where} order by place{bounded}", values)]
+        return self.query(f"select * exclude (place, case_id, record_owner) from worklist where place in {among(places)} order by place")
 
     def count(self, wanted: Filter) -> int:
         where, values = self.where(wanted)
@@ -170,19 +203,19 @@ class Worklist:
     def neighbours(self, wanted: Filter, fingerprint: str) -> tuple[str | None, str | None]:
         """The findings before and after one in the list of those that match; None at either end, and where it is not in the list."""
         where, values = self.where(wanted)
-        rows = self.query(
-            f"""select before, after from (
-                    select fingerprint, lag(fingerprint) over in_order as before, lead(fingerprint) over in_order as after
-                    from worklist {where} window in_order as (order by {ORDER})
-                ) where fingerprint = $fingerprint""",
+        (row,) = self.query(
+            f"""with listed as materialized (select place, fingerprint from worklist {where}),
+                this as (select place from listed where fingerprint = $fingerprint)
+                select (select arg_max(fingerprint, place) from listed where place < (select place from this)) as before,
+                       (select arg_min(fingerprint, place) from listed where place > (select place from this)) as after""",
             {**values, "fingerprint": fingerprint},
         )
-        return (rows[0]["before"], rows[0]["after"]) if rows else (None, None)
+        return row["before"], row["after"]
 
     def find_one(self, text: str) -> dict[str, Any]:
         """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
-        found = []
-        if len(text) >= LEAST_PREFIX and text.isalnum():
+        found = self.find(Filter(statuses=STATUSES, fingerprints=(text,)))
+        if not found and len(text) >= LEAST_PREFIX and text.isalnum():
             found = self.find(Filter(statuses=STATUSES, id=text.lower()), limit=None)
             found = [row for row in found if row["fingerprint"].startswith(text.lower())]
         if len(found) == 1:
@@ -194,7 +227,7 @@ class Worklist:
     def history(self, finding: dict[str, Any]) -> list[dict[str, Any]]:
         """What happened to a finding in runs, and what people decided about it: happened_at, who, event, detail; oldest first."""
         self.refresh()
-        rows = self.query("select happened_at, 'run' as who, event, detail from published.finding_event where fingerprint = ?", [finding["fingerprint"]])
+        rows = self.query(f"select happened_at, 'run' as who, event, detail from {self.events} where fingerprint = ?", [finding["fingerprint"]])
         for decision in self.decided_about(finding["fingerprint"]):
             rows.append({"happened_at": decision["decided_at"], "who": decision["decided_by"], "event": decision["action"], "detail": _describe(decision)})
         return sorted(rows, key=lambda row: row["happened_at"])
@@ -207,7 +240,7 @@ class Worklist:
         self.insist()
         where, values = self.where(wanted)
         email = "main.masked_email(email)" if mask_emails else "email"
-        query = f"select * replace ({email} as email) from (from worklist {where} order by {ORDER})"
+        query = f"select * exclude (place, case_id, record_owner) replace ({email} as email) from (from worklist {where} order by place)"
         if kind == "csv":
             query = safe_cells(self.connection.cursor(), query, values)
         options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
@@ -223,8 +256,7 @@ class Worklist:
                 conditions.append(f"list_contains(${column}, coalesce({column}, ''))")
                 values[column] = list(alternatives)
         if wanted.fingerprints:
-            conditions.append("list_contains($fingerprints, fingerprint)")
-            values["fingerprints"] = list(wanted.fingerprints)
+            conditions.append(f"fingerprint in {among(wanted.fingerprints)}")
         if wanted.new:
             conditions.append("change in ('new', 'reopened', 'worsened')")
         if wanted.since is not None:
@@ -244,15 +276,13 @@ class Worklist:
             values["objects"] = list(wanted.objects)
         if wanted.person is not None:
             conditions.append(
-                """fingerprint in (
-                    select other.fingerprint
-                    from main.found as this
-                    inner join main.found as other
-                        on other.email = this.email or other.hubspot_contact_id = this.hubspot_contact_id
-                        or list_has_any(list_append(other.rival_ids, other.salesforce_id), list_append(this.rival_ids, this.salesforce_id))
-                    where this.fingerprint = $person)"""
+                "(fingerprint = $person or email = $its_email or hubspot_contact_id = $its_contact or list_contains($its_records, salesforce_id) "
+                "or list_has_any(rival_ids, $its_records))"
             )
-            values["person"] = wanted.person
+            this = self.query("select email, hubspot_contact_id, salesforce_id, rival_ids from main.found where fingerprint = ?", [wanted.person])
+            about = this[0] if this else {"email": None, "hubspot_contact_id": None, "salesforce_id": None, "rival_ids": []}
+            values |= {"person": wanted.person, "its_email": about["email"], "its_contact": about["hubspot_contact_id"],
+                       "its_records": [one for one in (about["salesforce_id"], *about["rival_ids"]) if one]}  # fmt: skip
         if wanted.text is not None:
             conditions.append("contains(lower(concat_ws(' ', check_name, reason, action, reason_de, hubspot_contact_id, salesforce_id)), lower($text))")
             values["text"] = wanted.text

@@ -8,24 +8,25 @@ from typing import Any
 @dataclass(frozen=True)
 class Described:
     """A Salesforce field or a HubSpot property. type: in the CRM's own words; field_type: HubSpot's form field; is_writable: somebody may write it, None where
-    nobody says; labels: of a pick list what people see, by value.
+    nobody says; labels: of a pick list what people see, by value; label: what they see for the field itself.
     """
 
     type: str
     field_type: str | None = None
     is_writable: bool | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
 
 
 def of_salesforce(entry: Mapping[str, Any], is_related: bool = False) -> Described:
     """An entry of describe. is_related: of another object, where nobody can write it through this one."""
     is_writable = bool(entry["updateable"]) and not entry.get("calculated") if "updateable" in entry else None
-    return Described(str(entry.get("type", "string")), None, False if is_related else is_writable, _labels(entry.get("picklistValues")))
+    return Described(str(entry.get("type", "string")), None, False if is_related else is_writable, _labels(entry.get("picklistValues")), entry.get("label"))
 
 
 def of_hubspot(entry: Mapping[str, Any]) -> Described:
     """An entry of HubSpot's property list."""
-    return Described(str(entry.get("type") or "string"), entry.get("fieldType"), None, _labels(entry.get("options")))
+    return Described(str(entry.get("type") or "string"), entry.get("fieldType"), None, _labels(entry.get("options")), entry.get("label"))
 
 
 def _labels(options: Any) -> dict[str, str]:

@@ -31,6 +31,7 @@ _MERGED = "hs_merged_object_ids"
 _WELCOME = [
     "hs_additional_emails", _MERGED, SYNC_TIME, "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
 ]  # fmt: skip
+_OWNER_OF_CONTACT = "hubspot_owner_id"  # a list can be picked by it; nothing is lost without it
 _GROWTH = 1000  # contacts that may change while a walk over changes goes on, beside twice as many as it announced
 _EMPTY_PAGES = 5  # one after the other, in a walk that says it is not over
 _ARCHIVED = 1_000_000  # archived contacts beside ten times as many as live ones: nothing announces how many there are
@@ -75,7 +76,7 @@ def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
             meant = _meant_by(mapping.hubspot, known)
             lacking.append(f"{entry}: the HubSpot portal has no contact property {mapping.hubspot}, or the Service Key may not see it{meant}")
     required = list(dict.fromkeys([*needed, *mapped]))
-    properties = list(dict.fromkeys([*required, *(name for name in _WELCOME if name in known)]))
+    properties = list(dict.fromkeys([*required, *(name for name in (*_WELCOME, _OWNER_OF_CONTACT) if name in known)]))
     if portal.fallback:
         not_seen.append(portal.fallback)
     if end := portal.end_of_version():

@@ -11,6 +11,7 @@ from assets.pull.landing import LandedPull
 from assets.pull.reading import CONTACT_STAMP, CONTACT_VALUES, LIST_MEMBER, WITHOUT_ID, Reader, from_pages, stage, stage_ids
 from assets.sql import count, count_rows, transaction
 from assets.warehouse.file import in_little_memory
+from assets.warehouse.labels import note_labels
 from assets.warehouse.presence import compare_ids
 from assets.warehouse.shrinkage import Floor, note_count
 from assets.warehouse.versions import load_versions
@@ -26,6 +27,7 @@ def note_properties(connection: duckdb.DuckDBPyConnection, described: Mapping[st
         connection.execute("delete from raw.hubspot_property")
         if rows:
             connection.executemany("insert into raw.hubspot_property values (?, ?, ?, ?)", rows)
+        note_labels(connection, "contact", described)
 
 
 def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, floor: Floor = Floor()) -> LoadResult:  # noqa: B008

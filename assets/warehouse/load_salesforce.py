@@ -9,6 +9,7 @@ from assets.pull.landing import LandedPull
 from assets.pull.reading import WITHOUT_ID, Reader, csv_source, from_pages
 from assets.sql import count_rows, literal, quoted, transaction
 from assets.warehouse.file import in_little_memory
+from assets.warehouse.labels import note_labels
 from assets.warehouse.presence import compare_ids
 from assets.warehouse.shrinkage import Floor
 from assets.warehouse.versions import load_versions
@@ -71,6 +72,7 @@ def load_salesforce(
             "insert into raw.salesforce_field values (?, ?, ?, ?, ?)",
             [[name, field, one.type, one.is_writable, dict(one.labels) or None] for field, one in mapped.items()],
         )
+        note_labels(connection, name, mapped)
     return in_little_memory(connection, pull.rows + count_rows(connection, RAW_TABLES[name]), load)
 
 

@@ -20,6 +20,7 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         **policy.policy.model_dump(mode="json"),
         "shrink_records": policy.pull.shrink_records,
         "shrink_percent": policy.pull.shrink_percent,
+        "assign_by_owner": policy.desk.assign_by_owner,
         "salesforce_record_url": f"{salesforce_url.rstrip('/')}/",
         "hubspot_record_url": f"https://app.hubspot.com/contacts/{portal}/record/0-1/" if portal else "https://app.hubspot.com/l/contacts/record/0-1/",
     }

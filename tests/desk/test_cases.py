@@ -3,14 +3,18 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from assets.published.decisions import DecisionStore
+from assets.policy import Policy
+from assets.published.decisions import DecisionStore, write_decisions
+from assets.published.worklist import Filter
 from review.cases import CaseFilter
 from review.desk import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, jumped, lead_id
 from tests.desk.portal import Visitor, publish, served
+from tests.test_findings_follow import pulled
 from tests.test_sources import created, typed
 
 
@@ -230,9 +234,135 @@ def test_every_page_says_the_same_number_of_people_and_of_jumps(home: Path, ann:
     assert f"{figures['jumped']} contact" in ann.open("/damage").texts("//div[@class='figure']")[0]
 
 
-def test_what_a_person_typed_is_no_step_to_put_back(home: Path, ann: Visitor) -> None:
-    for crm, step in ((typed(), "Leave jobtitle as it is: Buyer typed"), (created(), "Find out which jobtitle is right: Buyer → CEO")):
+def test_what_a_jump_took_is_said_once_and_value_by_value(home: Path, ann: Visitor) -> None:
+    for crm, said in ((typed(), "jobtitle leave it: Buyer typed"), (created(), "jobtitle Buyer → CEO nobody can say")):
         publish(crm, home)
-        steps = ann.open(f"/cases/{case_id(home)}").texts("//ol[@class='steps']/li")
-        assert any(text.startswith(step) for text in steps), steps
-        assert not any(text.startswith("Put jobtitle back") for text in steps)
+        page = ann.open(f"/cases/{case_id(home)}")
+        assert any(text.startswith(said) for text in page.texts("//ol[@class='steps']//ul[@class='values']/li"))
+        steps = page.texts("//ol[@class='steps']/li")
+        assert sum("ut back" in text for text in steps) == 1, steps
+        assert len(steps) == len(set(steps))
+
+
+# ── together ──
+
+
+def test_a_search_that_finds_nobody_says_so(ann: Visitor) -> None:
+    page = ann.send("/cases", {"text": "occurs nowhere"})
+    assert page.status == 200 and "No case matches." in page.text
+
+
+def test_a_list_with_a_name_is_there_for_everybody_until_it_is_removed(home: Path, ann: Visitor) -> None:
+    ann.send("/views", {"cases": "?urgency=now", "name": " Morning  round ", "user": "Ann"})
+    with served(home) as address:
+        bob = Visitor(address)
+        page = bob.open("/cases")
+        assert page.texts("//nav[@aria-label='Saved views']/a") == ["Morning round"]
+        (there,) = page.values("//nav[@aria-label='Saved views']/a/@href")
+        assert names(bob.open(there)) == names(ann.open("/cases?urgency=now"))
+        bob.send("/views", {"cases": "?urgency=now", "name": "Morning round", "remove": "1"})
+    assert not ann.open("/cases").texts("//nav[@aria-label='Saved views']/a")
+
+
+def test_a_person_who_takes_care_has_one_spelling(home: Path, ann: Visitor) -> None:
+    decide(ann, case_id(home), "assign", owner="Bea Baker")
+    decide(ann, case_id(home, "102"), "assign", owner="bea baker")
+    assert {case["owner"] for case in cases_of(home)} == {"Bea Baker", None}
+
+
+def test_who_comes_again_sees_what_others_did_meanwhile(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from review import visitors
+
+    assert "Since you were here last" not in ann.open("/").text
+    now = visitors.now()
+    with served(home) as address:
+        Visitor(address).send("/decisions", {"action": "assign", "case": case_id(home), "owner": "Bea", "user": "Cleo", "next": "/"})
+    monkeypatch.setattr(visitors, "now", lambda: now + timedelta(hours=2))
+    page = ann.open("/")
+    assert "Since you were here last" in page.text and "Cleo assigned it to Bea. Ann Lee" in page.text
+
+
+def test_who_may_waive_can_be_limited_to_a_group_of_the_proxy(home: Path) -> None:
+    until = f"{datetime.now(UTC) + timedelta(days=40):%Y-%m-%d}"
+    waiver = {"action": "waive", "case": case_id(home), "reason": "twins", "until": until, "next": "/cases"}
+    with served(home, user_header="X-User", groups_header="X-Groups", deciders=("leads", "heads")) as address:
+        for groups in ({}, {"X-Groups": "crm"}, {"X_Groups": "leads"}):
+            ann = Visitor(address, **{"X-User": "Ann", **groups})
+            assert not ann.open(f"/cases/{case_id(home)}").values("//button[@value='waive']")
+            assert "limited to a group that you are not in" in ann.send("/decisions", waiver).text
+        assert DecisionStore(home).read() == []
+        head = Visitor(address, **{"X-User": "Hed", "X-Groups": "crm, heads"})
+        assert head.open(f"/cases/{case_id(home)}").values("//button[@value='waive']")
+        head.send("/decisions", waiver)
+    assert {row["decided_by"] for row in DecisionStore(home).read()} == {"Hed"}
+
+
+def test_cases_belong_to_the_records_owner_where_the_policy_says_so(home: Path, ann: Visitor) -> None:
+    crm = portal()
+    crm.policy = Policy.model_validate({"desk": {"assign_by_owner": True}, "policy": {"on_contact_deleted": "delete"}})
+    crm.connection.execute(
+        "insert into raw.salesforce_user (user_id, name, is_active, user_type, pull) "
+        "values (main.salesforce_id18('0055e000000Own1'), 'Olga Own', true, 'Standard', 'x')"
+    )
+    publish(crm, home)
+    published = Desk(home, lambda: DecisionStore(home)).snapshot().query("select case_id, owner from published.person_case")
+    assert {row["case_id"]: row["owner"] for row in published} == {case["case_id"]: case["owner"] for case in cases_of(home)}
+    assert {case["owner"] for case in cases_of(home)} == {"Olga Own", None}
+    decide(ann, next(str(case["case_id"]) for case in cases_of(home) if case["owner"]), "assign", owner="Bea")
+    assert "Bea" in {case["owner"] for case in cases_of(home)}, "what somebody decided comes first"
+
+
+def test_what_was_decided_about_a_case_stands_in_what_is_published(home: Path, ann: Visitor) -> None:
+    decide(ann, case_id(home), "assign", owner="Bea")
+    decide(ann, case_id(home), "acknowledge")
+    changed = Crm(on_contact_deleted="delete")
+    changed.lead(1)
+    changed.contact(bound=BOUND, properties={"salesforcedeleted": "true"})
+    write_decisions(changed.connection, DecisionStore(home).read())
+    publish(changed, home)
+    snapshot = Desk(home, lambda: DecisionStore(home)).snapshot()
+    (case,) = snapshot.query("select owner, status, fingerprints from published.person_case where list_contains(hubspot_contact_ids, '101')")
+    assert (case["owner"], case["status"]) == ("Bea", "acknowledged")
+    (finding,) = snapshot.worklist.find(Filter(fingerprints=tuple(case["fingerprints"])))
+    assert (finding["owner"], finding["status"]) == ("Bea", "acknowledged"), "the list of findings and the terminal say the same"
+
+
+def test_fields_have_the_portals_own_labels_and_their_names_behind_them(home: Path, ann: Visitor) -> None:
+    crm = portal()
+    crm.connection.execute("insert into raw.field_label values ('contact', 'jobtitle', 'Stellung'), ('Lead', 'Title', 'Position')")
+    publish(crm, home)
+    page = ann.open(f"/cases/{case_id(home)}")
+    assert any(text.startswith("Stellung jobtitle") for text in page.texts("//table[@class='compare']//th[@scope='row']"))
+    assert "Position (Title)" in page.values("//table[@class='compare']//td/@title")
+
+
+# ── generated worlds ──
+
+
+def test_the_desk_shows_generated_worlds_as_they_were_published(tmp_path: Path) -> None:
+    worlds = pulled(5, 12)
+    publish(SimpleNamespace(build=lambda: worlds), tmp_path)  # type: ignore[arg-type]
+    snapshot = Desk(tmp_path, lambda: DecisionStore(tmp_path)).snapshot()
+    cases = snapshot.cases.find(CaseFilter())
+    published = snapshot.query("from published.person_case order by rank")
+    same = ("case_id", "urgency", "harm", "severity", "deadline_at", "status", "owner", "fingerprints")
+    assert len(cases) > 10 and [{name: case[name] for name in same} for case in cases] == [{name: case[name] for name in same} for case in published]
+    held = [fingerprint for case in cases for fingerprint in case["fingerprints"]]
+    assert sorted(held) == sorted(row["fingerprint"] for row in snapshot.worklist.find(Filter())), "each finding in exactly one case"
+    with served(tmp_path) as address:
+        ann = Visitor(address)
+        said = {path: ann.open(path).texts("//*[@data-figure]") for path in ("/", "/cases", "/findings", "/damage")}
+        assert len({tuple(figures) for figures in said.values()}) == 1, said
+        some = [case["case_id"] for case in cases[::3]]
+        decide(ann, some, "waive", reason="twins", until=f"{datetime.now(UTC) + timedelta(days=400):%Y-%m-%d}")
+    decided = {row["fingerprint"] for row in DecisionStore(tmp_path).read()}
+    may = {finding["fingerprint"] for finding in snapshot.worklist.find(Filter(statuses=())) if finding["severity"] != "unproven"}
+    assert decided == {name for case in cases for name in case["fingerprints"] if case["case_id"] in some} & may
+    snapshot.worklist.refresh()
+    snapshot.cases.refresh()
+    after = snapshot.cases.find(CaseFilter())
+    assert {case["case_id"] for case in after} == {case["case_id"] for case in cases}
+    waived = [case["status"] == "waived" for case in after]
+    assert any(waived) and waived == sorted(waived), "they come last"
+    others = [case["case_id"] for case in cases if case["case_id"] not in some]
+    assert [case["case_id"] for case in after if case["case_id"] in others] == others, "a decision moves its own case alone"

@@ -325,6 +325,11 @@ create or replace macro main.urgency_rank(urgency) as coalesce(list_position(['n
 
 create or replace macro main.severity_rank(severity) as case severity when 'unproven' then 3 when 'block' then 2 when 'warn' then 1 else 0 end;
 
+-- Where something stands in the worklist, findings and cases alike: what cannot be believed comes first. After it: the older one, then the id.
+create or replace macro main.worklist_place(severity, urgency, harm, deadline_at, blast_radius) as
+    row(severity <> 'unproven', main.urgency_rank(urgency), -main.severity_rank(severity), main.harm_rank(harm),
+        coalesce(deadline_at, timestamp 'infinity'), -blast_radius);
+
 -- An e-mail as it is shown to people: the first letter, and the domain.
 create or replace macro main.masked_email(email) as regexp_replace(email, '^(.)[^@]*@', '\1***@');
 

@@ -61,6 +61,12 @@ create table if not exists raw.salesforce_field (
     labels map(varchar, varchar)        -- of a pick list: what people see, by value
 );
 
+-- One row: what people see for a mapped field or a property that is pulled, as its CRM told it last.
+create table if not exists raw.field_label (
+    object_type varchar not null,       -- Lead, Contact; contact for HubSpot's
+    field varchar not null, label varchar not null
+);
+
 -- One row: a user of the org, as Salesforce named him last.
 create table if not exists raw.salesforce_user (
     user_id varchar not null,           -- 18 characters

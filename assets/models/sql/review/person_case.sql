@@ -16,9 +16,11 @@
 -- severity: block, warn or unproven
 -- fingerprints: its findings, in the order of the worklist
 -- lost_values: what past jumps took and is missing still: property, value_before, value_after, source
--- steps: its run-book in order; a value to enter is a step of its own, with action `enter` and the record as master_id
--- owner: who takes care of it: of its findings' owners the first in the order of the worklist
--- status: open, acknowledged or waived: the first of these that one of its findings has
+-- steps: what to do in order: what a jump took is put back (action `enter`, master_id null: in the HubSpot contact), then the run-book; a value to enter
+--   in Salesforce is a step of its own, with action `enter` and the record as master_id
+-- owner: who takes care of it: of its findings' owners the first in the order of the worklist, else whom the case as a whole was assigned to,
+--   else the Salesforce owner, where the policy says so
+-- status: open, acknowledged or waived: the first of these that one of its findings has; open is acknowledged where the case as a whole was
 -- opened_at: the first run that saw one of its findings
 -- rank: 1, 2, 3 …: its place in the order in which cases should be dealt with
 create or replace table review.person_case as
@@ -53,9 +55,7 @@ placed as (
     select
         *,
         status <> 'waived' or not bool_or(status <> 'waived') over (partition by key) as counts,
-        row_number() over (
-            order by severity = 'unproven' desc, main.urgency_rank(urgency), main.severity_rank(severity) desc, main.harm_rank(harm), deadline_at nulls last,
-                blast_radius desc, first_seen_at, fingerprint) as place
+        row_number() over (order by main.worklist_place(severity, urgency, harm, deadline_at, blast_radius), first_seen_at, fingerprint) as place
     from keyed
 ),
 held as (
@@ -145,11 +145,25 @@ step as (
         from book_of inner join core.merge_advice as advice on advice.book = book_of.book
     )
 ),
+back as (
+    -- another record's value: what stood there before is entered in HubSpot, unless the run-book enters it; of others a person decides
+    select placed.key, placed.value.property as property, placed.value.value_before as value
+    from (select key, unnest(lost_values) as value from lost) as placed
+    where placed.value.source = 'foreign'
+      and not exists (select 1 from step where step.key = placed.key and step.property = placed.value.property and step.value = placed.value.value_before)
+),
 steps as (
     select
         key,
         list({'step': number, 'action': action, 'master_id': master_id, 'loser_id': loser_id, 'property': property, 'value': value} order by number) as steps
-    from (select *, row_number() over (partition by key order by advice_step, part, place) as number from step)
+    from (
+        select *, row_number() over (partition by key order by advice_step, part, place, property) as number
+        from (
+            from step
+            union all
+            select key, 0, 0, 0, 'enter', null, null, property, value from back
+        )
+    )
     group by key
 )
 select
@@ -168,12 +182,13 @@ select
     held.fingerprints,
     coalesce(lost.lost_values, cast([] as struct(property varchar, value_before varchar, value_after varchar, source varchar)[])) as lost_values,
     coalesce(steps.steps, cast([] as struct(step bigint, action varchar, master_id varchar, loser_id varchar, property varchar, "value" varchar)[])) as steps,
-    held.owner,
-    held.status,
+    -- what was decided about the case as a whole holds for what comes later, too; a waiver never does
+    coalesce(held.owner, assignment.owner, case when policy.assign_by_owner and users.is_active and not users.is_integration then users.name end) as owner,
+    case when held.status = 'open' and decision.status = 'acknowledged' and held.severity <> 'unproven' then 'acknowledged' else held.status end as status,
     held.opened_at,
     row_number() over (
-        order by held.status = 'waived', held.severity = 'unproven' desc, main.urgency_rank(held.urgency), main.severity_rank(held.severity) desc,
-            main.harm_rank(held.harm), held.deadline_at nulls last, held.blast_radius desc, held.opened_at, held.case_id) as rank
+        order by held.status = 'waived', main.worklist_place(held.severity, held.urgency, held.harm, held.deadline_at, held.blast_radius),
+            held.opened_at, held.case_id) as rank
 from held
 inner join subject on subject.key = held.key
 left join contacts on contacts.key = held.key
@@ -181,4 +196,7 @@ left join lost on lost.key = held.key
 left join steps on steps.key = held.key
 left join core.salesforce_person as person on person.record_id = subject.record_id
 left join account on account.record_id = person.record_id and account.pull_no = person.pull_no
-left join core.salesforce_user as users on users.user_id = person.owner_id;
+left join core.salesforce_user as users on users.user_id = person.owner_id
+cross join main.policy as policy
+left join main.assignment as assignment on assignment.subject = held.case_id
+left join main.decision as decision on decision.fingerprint = held.case_id;

@@ -17,6 +17,8 @@
 -- is_writable: a person may enter it in Salesforce, and the integration may fill it
 -- hubspot_labels: of a pick list what people see in HubSpot, by value
 -- salesforce_labels: the same in Salesforce
+-- hubspot_label: what people see for the property in HubSpot; null where nobody told it
+-- salesforce_label: the same for the field in Salesforce
 create or replace table core.mapped_field as
 with kind_of_type as (
     from (values
@@ -50,10 +52,15 @@ select
     case when kind_of_type.kind is null then field.type end as unknown_type,
     not contains(mapping.salesforce_field, '.') and coalesce(field.is_writable, true) as is_writable,
     coalesce(property.labels, cast(map {} as map(varchar, varchar))) as hubspot_labels,
-    coalesce(field.labels, cast(map {} as map(varchar, varchar))) as salesforce_labels
+    coalesce(field.labels, cast(map {} as map(varchar, varchar))) as salesforce_labels,
+    hubspot_label.label as hubspot_label,
+    salesforce_label.label as salesforce_label
 from main.field_mapping as mapping
 left join raw.salesforce_field as field on field.object_type = mapping.object_type and field.field = mapping.salesforce_field
 left join raw.hubspot_property as property on property.property = mapping.property
+left join raw.field_label as hubspot_label on hubspot_label.object_type = 'contact' and hubspot_label.field = mapping.property
+left join raw.field_label as salesforce_label
+    on salesforce_label.object_type = mapping.object_type and salesforce_label.field = mapping.salesforce_field
 left join kind_of_type on kind_of_type.type = field.type
 left join kind_of_property on kind_of_property.type = property.type
 where mapping.rule <> 'none' and mapping.property not in ('email', 'salesforceaccountid')

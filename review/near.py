@@ -1,0 +1,91 @@
+"""What pages look up, copied once out of a snapshot into a database of the desk's own: the rows about people with findings, in the order of the worklist,
+with indexes.
+
+A snapshot is files that are read as a whole; a page wants a dozen rows of a dozen tables. The database lies on the disk, so that a large portal does not
+lie in the desk's memory. It is made anew when one of its tables was published anew, and goes with the desk.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from assets.published.worklist import FOUND
+from assets.sql import literal
+from review.cases import ABOUT, BASE, TEXTS
+
+# tables that are copied as they are
+_WHOLE = ("edit", "merge_event", "merge_advice", "finding_event", "mapped_field", "policy", "salesforce_user")
+_SOURCES = (
+    *_WHOLE, "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
+    "record_detail", "hubspot_owner",
+)  # fmt: skip
+_MEMORY = "256MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into half of it
+
+
+class Near:
+    """folder: goes with this object; made_of: what tells its tables from others."""
+
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="bindwatch-desk-")
+        self.made_of = made_of(manifest)
+        self._is_made = False
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Makes near.<table> and main.found known to a snapshot that is open. The first time it copies."""
+        path = Path(self.folder.name) / "near.duckdb"
+        # files of a snapshot never change
+        connection.execute(
+            f"""set memory_limit = '{_MEMORY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
+                set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false"""
+        )
+        if not self._is_made:
+            connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384)")
+            for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
+                connection.execute(statement)
+            self._is_made = True
+        connection.execute(f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found")
+
+
+def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
+    return tuple(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
+
+
+_NEAR = f"""
+create temp table named as
+select distinct id
+from (
+    select hubspot_contact_id as id from near.found union all select salesforce_id from near.found union all select unnest(rival_ids) from near.found
+    union all select unnest(hubspot_contact_ids) from published.person_case
+)
+where id is not null;
+create table near.hubspot_contact as
+from published.hubspot_contact where contact_id in (from named) or (state = 'live' and bound_id in (from named)) order by contact_id;
+create table near.binding as
+from published.binding where hubspot_contact_id in (select contact_id from near.hubspot_contact) order by hubspot_contact_id;
+create table near.salesforce_person as
+from published.salesforce_person
+where record_id in (
+    from named union all select bound_id from near.hubspot_contact where bound_id is not null union all select unnest(candidate_ids) from near.binding
+)
+order by record_id;
+create table near.switch_event as
+from published.switch_event where hubspot_contact_id in (select contact_id from near.hubspot_contact) order by hubspot_contact_id;
+create table near.departure as from published.departure where record_id in (select record_id from near.salesforce_person);
+{"".join(f"create table near.{name} as from published.{name};" for name in _WHOLE)}
+create table near.case_detail as select case_id, lost_values, steps from published.person_case;
+drop table named;
+create index found_by_fingerprint on near.found (fingerprint);
+create index found_by_place on near.found (place);
+create index contact_by_id on near.hubspot_contact (contact_id);
+create index contact_by_record on near.hubspot_contact (bound_id);
+create index person_by_id on near.salesforce_person (record_id);
+create index binding_by_contact on near.binding (hubspot_contact_id);
+create index switch_by_contact on near.switch_event (hubspot_contact_id);
+create index edit_by_contact on near.edit (contact_id);
+create index edit_by_record on near.edit (record_id);
+create index advice_by_email on near.merge_advice (email);
+create index detail_by_case on near.case_detail (case_id);
+create index event_by_finding on near.finding_event (fingerprint);
+"""
