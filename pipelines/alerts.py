@@ -83,7 +83,7 @@ def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[De
     those were told that can be what is known.
     """
     problems: list[Exception] = []
-    addresses = {}
+    addresses: dict[str, str] = {}
     for number, url in enumerate(urls, 1):
         with put_off(problems):
             addresses |= _address(number, url)

@@ -131,7 +131,7 @@ def test_a_killed_run_blocks_the_queue_for_two_ticks_at_most_and_is_begun_again_
             team_of.daemon.wait()
             team_of.start()
         server.faults.clear()
-        until_a_look = {"everything": STARTS, "worker": 0, "worker and code server": NOTICED + STARTS}[killed]
+        until_a_look = {"everything": STARTS, "worker": NOTICED, "worker and code server": NOTICED + STARTS}[killed]
         waited = wait_until(lambda: runs()[-1].status is STATUS.FAILURE, until_a_look + 4 * TICK)
         print(f"{killed}, {phase}: ended after {waited:.0f} s")
         wait_until(lambda: len(runs()) == 2 and runs()[0].status in (STATUS.SUCCESS, STATUS.FAILURE), 240)
