@@ -67,31 +67,53 @@ class Told:
     pending: list[dict[str, Any]] = field(default_factory=list)
 
 
+@contextmanager
+def put_off(problems: list[Exception]) -> Iterator[None]:
+    """What goes wrong inside is added to `problems`, for later: whatever it is, people are told what can be told without, and silence above all."""
+    try:
+        yield
+    except Exception as error:
+        problems.append(error)
+
+
 def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[DeadRun] = (), now: datetime | None = None) -> list[Message]:
     """Sends what has happened since the last time. Returns the messages that were due.
 
-    urls: as Apprise understands them; now: UTC. Raises ConfigurationProblem when one is not understood.
+    urls: as Apprise understands them; now: UTC. Raises ConfigurationProblem when one is not understood, and what kept the snapshot from being read, once
+    those were told that can be what is known.
     """
-    addresses = _addresses(urls)
+    problems: list[Exception] = []
+    addresses: dict[str, str] = {}
+    for number, url in enumerate(urls, 1):
+        with put_off(problems):
+            addresses |= _address(number, url)
     with _locked(home / "alerts.lock"):
         path = home / "alerts.json"
         told = _read_told(path)
         now = now or datetime.now(UTC).replace(tzinfo=None)
-        folder = current_folder(home)
-        snapshot = open_folder(folder) if folder is not None else None
-        due = [*_due(folder, snapshot, policy, told, dead_runs), *_silence(snapshot, policy, told, now)]
+        due: list[Message] = []
+        known = len(problems)
+        with put_off(problems):
+            folder = current_folder(home)
+            snapshot = open_folder(folder) if folder is not None else None
+            due = [*_due(folder, snapshot, policy, told, dead_runs), *_silence(snapshot, policy, told, now)]
+        if len(problems) > known:
+            told = _read_told(path)  # half of it may have changed
+            due = [*_silence(None, policy, told, now)]
         messages = [message for message in due if message.kind in policy.alerts.on]
         told.pending += [{"title": message.title, "body": message.body, "attempts": 0, "waiting": list(addresses)} for message in messages]
         _keep(path, told)  # before sending: rather a message that comes twice than one that never does
         told.pending = [message for message in told.pending if not _send(message, addresses)]
         _keep(path, told)
+    if problems:
+        raise problems[0]
     return messages
 
 
 def send_test(urls: Sequence[str]) -> list[str]:
     """Sends a message to every address. Returns what went wrong, one sentence an address."""
     message = {"title": "Bindwatch: a test", "body": "Alerts will arrive here.", "attempts": 0, "waiting": []}
-    addresses = _addresses(urls)
+    addresses = {digest: url for number, given in enumerate(urls, 1) for digest, url in _address(number, given).items()}
     return [f"{_name(digest, addresses)} did not take it." for digest, url in addresses.items() if not _notify(url, message)]
 
 
@@ -126,8 +148,10 @@ def _due(folder: Path | None, connection: duckdb.DuckDBPyConnection | None, poli
 
 
 def _silence(snapshot: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, now: datetime) -> Iterator[Message]:
-    """That no run proved anything for too long. A moment that lies ahead of the clock, which was wrong then or is now, counts as this one."""
-    run_id, ended = (last_proven(snapshot) if snapshot else None) or (None, now)
+    """That no run proved anything for too long. A moment that lies ahead of the clock, which was wrong then or is now, counts as this one. Without a snapshot
+    that can be read, what was known of the last run stands.
+    """
+    run_id, ended = (last_proven(snapshot) if snapshot else None) or (told.proven_run, now)
     if told.proven_at is None or told.proven_run != run_id:
         told.proven_run, told.is_silent = run_id, False
     else:
@@ -233,14 +257,13 @@ def _link(policy: Policy, new: bool) -> list[str]:
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _addresses(urls: Sequence[str]) -> dict[str, str]:
-    """The addresses by a digest that may be kept and logged: an address holds a secret."""
+def _address(number: int, url: str) -> dict[str, str]:
+    """An address by a digest that may be kept and logged: it holds a secret."""
     import apprise
 
-    for number, url in enumerate(urls, 1):
-        if apprise.Apprise.instantiate(url) is None:
-            raise ConfigurationProblem(f"BINDWATCH_ALERT_URLS: entry {number} is no address that Apprise understands, such as mailto://… or slack://…")
-    return {sha256(url.encode()).hexdigest()[:12]: url for url in urls}
+    if apprise.Apprise.instantiate(url) is None:
+        raise ConfigurationProblem(f"BINDWATCH_ALERT_URLS: entry {number} is no address that Apprise understands, such as mailto://… or slack://…")
+    return {sha256(url.encode()).hexdigest()[:12]: url}
 
 
 def _send(message: dict[str, Any], addresses: dict[str, str]) -> bool:

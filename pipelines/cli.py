@@ -204,27 +204,38 @@ def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message
 
     Exit code 0, or 2 when an address is missing or not understood, 3 when one does not take the test message.
     """
-    from pipelines.alerts import send_test, tell
+    from assets.policy import Policy
+    from pipelines.alerts import DeadRun, put_off, send_test, tell
     from pipelines.dagster_runs import end_dead_runs_now
     from pipelines.guarded_run import prepare_instance
     from pipelines.sensors import read_dead_runs
     from pipelines.settings import alert_urls, home, is_demo_home, policy_for_reading
 
-    policy = policy_for_reading()
+    problems: list[Exception] = []
+    policy = Policy()
+    with put_off(problems):
+        policy = policy_for_reading()
     urls = alert_urls(policy)
+    if problems and (test or not urls):
+        raise problems[0]
     if not urls:
         raise ConfigurationProblem("BINDWATCH_ALERT_URLS is not set: it holds the addresses of alerts, such as mailto://… or slack://…")
     if test:
-        problems = send_test(urls)
-        print("\n".join(problems) or f"{len(urls)} told.")
-        return 3 if problems else 0
+        refused = send_test(urls)
+        print("\n".join(refused) or f"{len(urls)} told.")
+        return 3 if refused else 0
     if is_demo_home():
         print(f"The data of {home()} are made up: nobody is told.")
         return 0
-    with prepare_instance() as instance:
+    dead_runs: list[DeadRun] = []
+    with put_off(problems), prepare_instance() as instance:
         end_dead_runs_now(instance, home())
-        messages = tell(home(), policy, urls, read_dead_runs(instance))
-    print("\n".join(message.title for message in messages) or "Nothing new.")
+        dead_runs = read_dead_runs(instance)
+    with put_off(problems):
+        messages = tell(home(), policy, urls, dead_runs)
+        print("\n".join(message.title for message in messages) or "Nothing new.")
+    if problems:
+        raise problems[0]
     return 0
 
 

@@ -21,25 +21,21 @@ _STORIES = (
     ("About to be lost", ("contact_deleted_by_sync", "bound_record_deleted")),
     ("Merged the wrong way", ("merged_into_unbound",)),
 )
-_VALUES = 2  # of a jump that are shown
-_CHECKS = 3  # that are counted one by one
+# Forty lines stay, on a terminal of 80 columns. Steps, damage, verdict and commands take 19 of them.
+_ROOM = 21  # for the stories, and the checks that are counted one by one
+_CHECKS = 3  # at most
+_ROWS = 3  # of a reason, and of an action
 
-# Of several findings the one that shows most: a value that was taken, a contact that no other story told of.
+# Of several findings the one that shows most: a value that was taken, a contact that no other story told of, all of it in a few rows.
 _BEST = """
     select worklist.*, contact.display_name
     from worklist
     left join published.hubspot_contact as contact on contact.contact_id = worklist.hubspot_contact_id
     where check_name = $check and status in ('open', 'acknowledged')
     order by list_contains($told, hubspot_contact_id), change is distinct from 'new', len(fields_at_risk) = 0, len(rival_ids) > 0 and $alone,
+        greatest(length(reason), length(action)) > $fits, len(fields_at_risk) = 1,
         blast_radius desc, open_since, fingerprint
     limit 1"""
-
-_TAKEN = """
-    select property, value_before, value_after
-    from published.overwritten_value as value
-    where hubspot_contact_id = $contact
-        and switched_at = (select max(switched_at) from published.switch_event where hubspot_contact_id = $contact and is_new)
-    order by property"""
 
 _DAMAGE = """
     select
@@ -96,9 +92,10 @@ def print_summary(home: Path, days: int) -> None:
     folder = current_folder(home)
     _print_verdict(counts, read_manifest(folder) if folder else {}, _told_of_settings(worklist))
     stories = _stories(worklist)
-    for number, (about, finding) in enumerate(stories, 1):
-        _print_story(worklist, number, about, finding)
-    _print_counts(counts)
+    rows = [row for number, (about, finding) in enumerate(stories, 1) for row in _story(number, about, finding)]
+    for row in rows:
+        stdout.print(row)
+    _print_counts(counts, min(_ROOM - len(rows), _CHECKS))
     _print_next(stories[0][1] if stories else None)
 
 
@@ -106,7 +103,7 @@ def _print_damage(worklist: Worklist, days: int) -> None:
     (found,) = worklist.query(_DAMAGE)
     have, were = ("has" if found["clusters"] == 1 else "have", "was" if found["deleted"] == 1 else "were")
     stdout.print(
-        f"\n{found['clusters']:,} of {found['bound']:,} bound contacts {have} several records. In {days} days {found['jumped']:,} jumped to another one, which "
+        f"\n{found['clusters']:,} of {found['bound']:,} bound contacts {have} several records. In {days} days {found['jumped']:,} jumped, which "
         f"took {amount(found['overwritten'], 'value')}; {found['wrong_merges']:,} of {amount(found['merges'], 'merge')} went the wrong way; "
         f"{amount(found['deleted'], 'contact')} {were} deleted."
     )
@@ -140,41 +137,38 @@ def _stories(worklist: Worklist) -> list[tuple[str, dict[str, Any]]]:
     for about, names in reversed(_STORIES):  # what a merge took is told as a merge
         told = [finding["hubspot_contact_id"] for _, finding in stories]
         for name in names:
-            found = worklist.query(_BEST, {"check": name, "told": told, "alone": name == "contact_deleted_by_sync"})
+            found = worklist.query(_BEST, {"check": name, "told": told, "alone": name == "contact_deleted_by_sync", "fits": _ROWS * 70})
             if found and found[0]["hubspot_contact_id"] not in told:
                 stories.append((about, found[0]))
                 break
     return stories[::-1]
 
 
-def _print_story(worklist: Worklist, number: int, about: str, finding: dict[str, Any]) -> None:
+def _story(number: int, about: str, finding: dict[str, Any]) -> list[Text]:
+    """What is wrong and what to do, in full where it fits: `bindwatch findings --id` shows the rest."""
     name = escape(" ".join((finding["display_name"] or "").split())[:40])
-    stdout.print(f"[bold]{number}  {about}[/]: {name or 'a contact'}, HubSpot {finding['hubspot_contact_id']} [dim]({finding['check_name']})[/]")
-    lines = [escape(finding["reason"])]
-    taken = worklist.query(_TAKEN, {"contact": finding["hubspot_contact_id"]}) if finding["check_name"] == "switch_happened" else []
-    if taken:
-        values = [f"{value['property']} [red]{_shown(value['value_before'])}[/] is now {_shown(value['value_after'])}" for value in taken[:_VALUES]]
-        lines.append("Taken: " + ", ".join(values))
-    lines.append(f"[bold]→[/] {escape(finding['action'])}")
-    for line in lines:
-        for row in Text.from_markup(line).wrap(stdout, stdout.width - 3):
-            stdout.print("  ", row)
+    head = f"[bold]{number}  {about}[/]: {name or 'a contact'}, HubSpot {finding['hubspot_contact_id']} [dim]({finding['check_name']})[/]"
+    rows = [Text.from_markup(head)]
+    for text in (escape(finding["reason"]), f"[bold]→[/] {escape(finding['action'])}"):
+        wrapped = Text.from_markup(text).wrap(stdout, stdout.width - 3)
+        if len(wrapped) > _ROWS:
+            wrapped[_ROWS - 1].truncate(stdout.width - 5)
+            wrapped[_ROWS - 1].append(" …")
+        rows += [Text("   ") + row for row in wrapped[:_ROWS]]
+    return rows
 
 
-def _shown(value: str | None) -> str:
-    return escape(f'"{value[:30]}"') if value else "empty"
-
-
-def _print_counts(counts: Sequence[dict[str, Any]]) -> None:
+def _print_counts(counts: Sequence[dict[str, Any]], most: int) -> None:
+    """Of the worst checks each, at most so many; and of all others together."""
     titles = {check.name: check.title for check in checks()}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("before", "now"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=6)
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("findings of which kind", overflow="ellipsis", no_wrap=True)
     violated = [count for count in counts if not count["holds"]]
-    shown = [count for count in violated if count["severity"] == "block"][:_CHECKS]
+    shown = [count for count in violated if count["severity"] == "block"][:most]
     for count in shown:
-        table.add_row(f"{count['before']:,}", f"{count['now']:,}", titles.get(count["check_name"], count["check_name"]))
+        table.add_row(f"{count['before']:,}", f"{count['now']:,}", titles.get(count["check_name"], count["check_name"]).removesuffix("."))
     if rest := [count for count in violated if count not in shown]:
         total = (sum(count[when] for count in rest) for when in ("before", "now"))
         table.add_row(*(f"{number:,}" for number in total), f"[dim]of {amount(len(rest), 'other kind')}[/]")

@@ -8,10 +8,11 @@ import dagster as dg
 
 from assets.dagster.keys import REFUSED_TAG, key, named
 from assets.machine import in_words
+from assets.policy import Policy
 from assets.problems import UnexpectedProblem, WarehouseProblem, presentable
 from assets.published.merge_check import JudgedPlan, judge_dropped_plans
 from assets.published.merge_plan import ANSWERS, FOLDER
-from pipelines.alerts import DeadRun, tell
+from pipelines.alerts import DeadRun, put_off, tell
 from pipelines.dagster_runs import end_dead_runs, home_id, is_guarded_run, own_runs
 from pipelines.settings import alert_urls, home, is_demo_home, policy_for_reading
 
@@ -26,18 +27,23 @@ _LOOK_BACK = timedelta(days=2)
 )  # fmt: skip
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with _in_our_words():
-        policy = policy_for_reading()
+        problems: list[Exception] = []
+        policy = Policy()
+        with put_off(problems):
+            policy = policy_for_reading()
         urls = alert_urls(policy)
         if is_demo_home():
             return dg.SkipReason("The data of this home are made up: nobody is told.")
-        if not urls:
+        if not urls and not problems:
             return dg.SkipReason("BINDWATCH_ALERT_URLS is not set: nobody is told.")
         messages = tell(home(), policy, urls, read_dead_runs(context.instance))
+        if problems:
+            raise problems[0]
     return dg.SkipReason(f"Told: {'; '.join(message.title for message in messages)}." if messages else "Nothing new.")
 
 
 @dg.sensor(
-    name=named("dead_runs"), minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
+    name=named("dead_runs"), minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ends runs of this home that claim to go on although their process was killed: two looks after it. The queue goes on then, and the daemon "
     "begins the run once more.",
 )  # fmt: skip

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from assets.process import settle
 from tests.homes import Portal, lived_in
+from tests.hook import Hook
 from tests.postgres import Server, running_postgres
 
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -30,3 +32,14 @@ def postgres() -> Iterator[Server]:
     """A PostgreSQL server for all tests of this process."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    hook = Hook()
+    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield hook
+    hook.server.shutdown()
+    thread.join()
+    hook.server.server_close()

@@ -2,12 +2,10 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +17,7 @@ from aiosmtpd.controller import Controller
 from starlette.datastructures import QueryParams
 
 from assets.policy import Policy
-from assets.problems import ConfigurationProblem
+from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_tables, publish_verdict
 from assets.published.silence import silence_limit
@@ -29,44 +27,7 @@ from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summari
 from pipelines.alerts import ATTEMPTS, DeadRun, send_test, tell
 from review.filters import read_filter
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
-
-
-class Hook:
-    """A webhook on loopback: what it received, and what it answers."""
-
-    def __init__(self) -> None:
-        self.received: list[dict[str, Any]] = []
-        self.status = 200
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if hook.status == 200:
-                    hook.received.append(json.loads(body))
-                self.send_response(hook.status)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"json://127.0.0.1:{self.server.server_port}/secret-path"
-
-    @property
-    def titles(self) -> list[str]:
-        return [message["title"] for message in self.received]
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    hook = Hook()
-    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield hook
-    hook.server.shutdown()
-    thread.join()
-    hook.server.server_close()
+from tests.hook import Hook
 
 
 def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1) -> None:
@@ -276,6 +237,26 @@ def test_a_home_in_which_no_run_ever_proved_anything_is_silent_from_the_first_lo
     assert len(hook.received) == 1
 
 
+@pytest.mark.parametrize("what", ["a table", "the manifest", "an older version", "gone"])
+def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_forgotten(tmp_path: Path, hook: Hook, what: str) -> None:
+    end_run(Crm(), tmp_path, "pass", day(31))
+    tell(tmp_path, Policy(), [hook.url], now=later(0))
+    folder = tmp_path / "published" / "current"
+    if what == "a table":
+        (folder / "run.parquet").write_bytes(b"no table")
+    elif what == "the manifest":
+        (folder / "manifest.json").write_text("{")
+    elif what == "an older version":
+        (folder / "finding.parquet").unlink()
+    else:
+        folder.unlink()
+    for hours in (1, 26.5, 28):
+        with nullcontext() if what == "gone" else pytest.raises((WarehouseProblem, duckdb.Error)):
+            tell(tmp_path, Policy(), [hook.url], now=later(hours))
+        assert len(hook.received) == (hours > 26)
+    assert hook.titles[0].startswith("Bindwatch: no proven run since ")
+
+
 def test_the_policy_says_when_a_home_is_silent(tmp_path: Path, hook: Hook) -> None:
     end_run(Crm(), tmp_path, "pass", day(31))
     policy = Policy.model_validate({"alerts": {"silent_after_hours": 3}})
@@ -334,10 +315,12 @@ def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_pat
     assert hook.titles == ["Bindwatch: the gate turned red"]
 
 
-def test_an_address_that_is_not_understood_is_named_by_its_number(tmp_path: Path, hook: Hook) -> None:
+def test_an_address_that_is_not_understood_is_named_by_its_number_and_the_others_are_told(tmp_path: Path, hook: Hook) -> None:
+    end_run(red(), tmp_path, "fail", day(31))
     with pytest.raises(ConfigurationProblem, match="entry 2") as problem:
         tell(tmp_path, Policy(), [hook.url, "nonsense://s3cret@x"])
     assert "s3cret" not in str(problem.value)
+    assert hook.titles == ["Bindwatch: the gate turned red"]
 
 
 class Mailbox:
@@ -420,6 +403,22 @@ def test_the_sensor_tells_and_says_what(tmp_path: Path, hook: Hook, monkeypatch:
         monkeypatch.delenv("BINDWATCH_ALERT_URLS")
         assert "the gate turned red" in str(alerts(context))
     assert len(hook.received) == 2
+
+
+def test_a_policy_that_cannot_be_read_keeps_nobody_from_being_told(tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dagster as dg
+
+    from pipelines.sensors import alerts
+
+    (tmp_path / "alerts.json").write_text('{"proven_at": "2026-01-01T00:00:00"}')
+    (tmp_path / "wrong.toml").write_text("[gate]\nfail_on = 7\n")
+    for name, value in {"HOME": tmp_path, "CONFIG": tmp_path / "wrong.toml", "ALERT_URLS": hook.url}.items():
+        monkeypatch.setenv(f"BINDWATCH_{name}", str(value))
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        for _ in range(2):
+            with pytest.raises(ConfigurationProblem, match="fail_on"):
+                alerts(context)
+    assert hook.titles == ["Bindwatch: no proven run since 2026-01-01 00:00 UTC"]
 
 
 def test_the_sensor_sees_a_run_that_could_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

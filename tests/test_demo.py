@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assets.models.sqlfile import check_files, model_files
+from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
 from pipelines.demo_summary import print_summary
 from pipelines.report import stdout
@@ -25,11 +27,11 @@ def as_it_stays(lines: list[str]) -> None:
     text = "\n".join(lines)
     assert re.search(r"^FAIL  \d+ findings? blocks?, \d+ warn; \d+ of \d+ checks hold\. Red is right here\.$", text, re.MULTILINE), text
     assert re.search(r"^      Compared: \d+ fields, .* Settings: \d+ confirmed\.$", text, re.MULTILINE), text
-    assert re.search(r'Taken: \w+ ("[^"]+"|empty) is now ("[^"]+"|empty)', " ".join(text.split())), text
+    assert re.search(r'overwritten: \w+: ("[^"]+"|blank) → ("[^"]+"|blank)', " ".join(text.split())), text
     assert re.search(r"^before +now  findings of which kind", text, re.MULTILINE), text
     for beginning in (*STORIES, *NEXT):
         assert sum(line.startswith(beginning) for line in lines) == 1, beginning
-    assert text.count("→") == len(STORIES), "each with what to do"
+    assert text.count("\n   → ") == len(STORIES), "each with what to do"
     for noise in ("None", "['", "built ", "rows so far", "rows pulled", "Cancel "):
         assert noise not in text, text
 
@@ -92,9 +94,29 @@ def test_the_end_of_the_demo_tells_three_stories_out_of_what_was_published(
     assert len(lines) <= 35  # and five of the steps before it
     assert [line for line in lines if len(line.rstrip()) > 80] == []
     text = " ".join(" ".join(lines).split())
-    assert "1 jumped to another one, which took 1 value; 1 of 1 merge went the wrong way; 2 contacts were deleted." in text
+    assert "1 jumped, which took 1 value; 1 of 1 merge went the wrong way; 2 contacts were deleted." in text
     assert "1 finding blocks, 0 warn" in text
     assert ", HubSpot 101 (switch_happened)" in text
-    assert 'Taken: jobtitle "CEO" is now "Buyer"' in text
+    assert 'overwritten: jobtitle: "CEO" → "Buyer"' in text
     assert "2 About to be lost: Di Lee, HubSpot 301 (contact_deleted_by_sync)" in text, "not the one whose story is the merge"
     assert "3 Merged the wrong way: Cy Lee, HubSpot 201 (merged_into_unbound)" in text
+
+
+def test_however_much_there_is_to_say_forty_lines_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+    publish(what_can_happen(), tmp_path)
+    query = Worklist.query
+
+    def at_length(self: Worklist, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        rows = query(self, sql, parameters)
+        return [row | {name: f"{row[name]} " * 6 for name in ("reason", "action") if name in row} for row in rows]
+
+    monkeypatch.setattr(Worklist, "query", at_length)
+    monkeypatch.setattr(stdout, "width", 80)
+    print_summary(tmp_path, days=4)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 35
+    assert [line for line in lines if len(line.rstrip()) > 80] == []
+    assert len([line for line in lines if line.endswith(" …")]) == 2 * len(STORIES), "who reads sees where something is missing"
+    for beginning in (*STORIES, *NEXT):
+        assert sum(line.startswith(beginning) for line in lines) == 1, beginning

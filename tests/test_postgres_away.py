@@ -14,6 +14,7 @@ from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
 from sandbox.faults import parse_fault
 from tests.command import call, environment_of, start
+from tests.hook import Hook
 from tests.live import served, story_of
 from tests.postgres import Server, running_postgres
 
@@ -113,11 +114,13 @@ NOBODY.close()
 
 
 @pytest.mark.parametrize(("state", "words"), [("away", "refused"), ("wrong password", "authentication failed"), ("frozen", "did not let us in")])
-def test_dagsters_server_is_told_in_one_sentence(tmp_path: Path, postgres: Server, state: str, words: str) -> None:
+def test_dagsters_server_is_told_in_one_sentence_and_silence_nevertheless(tmp_path: Path, postgres: Server, hook: Hook, state: str, words: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "alerts.json").write_text('{"proven_at": "2026-01-01T00:00:00"}')
     with frozen() as silent:
         port = {"away": CLOSED, "wrong password": postgres.port, "frozen": silent}[state]
         environment = environment_of(tmp_path / "home", {
-            "BINDWATCH_DAGSTER_POSTGRES_URL": f"postgresql://steward:{SECRET}@127.0.0.1:{port}/postgres", "BINDWATCH_ALERT_URLS": "json://127.0.0.1:9/x",
+            "BINDWATCH_DAGSTER_POSTGRES_URL": f"postgresql://steward:{SECRET}@127.0.0.1:{port}/postgres", "BINDWATCH_ALERT_URLS": hook.url,
         })  # fmt: skip
         started = time.monotonic()
         ended = call(["alert"], environment)
@@ -125,6 +128,7 @@ def test_dagsters_server_is_told_in_one_sentence(tmp_path: Path, postgres: Serve
     (line,) = ended.err.splitlines()
     assert line.startswith(f"Dagster's storage at postgresql://steward:***@127.0.0.1:{port}/postgres cannot be used: ") and words in line
     assert SECRET not in ended.text
+    assert hook.titles == ["Bindwatch: no proven run since 2026-01-01 00:00 UTC"]
     assert time.monotonic() - started < 60
 
 
