@@ -175,6 +175,58 @@ def _titles(folder: Path) -> list[str]:
     return [row["jobtitle"] for row in _read(folder / "3-hubspot-contacts.csv")]
 
 
+def written_in_hubspot_alone(value: str, source: str, then: str) -> Crm:
+    """After the jump somebody writes the title in HubSpot; the next sync writes what the record holds."""
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    crm.later()
+    crm.history("101", "jobtitle", (day(31.1), value, source), (day(31.2), then))
+    crm.contact(bound=RIVAL, since=None, synced=day(31.2), properties={"jobtitle": then})
+    return crm
+
+
+@pytest.mark.parametrize(("value", "source"), [("CEO", "IMPORT"), ("Chair", "CRM_UI"), ("Chair", "FORM")])
+def test_what_was_put_right_in_hubspot_alone_and_the_next_sync_overwrote_again_is_still_missing(value: str, source: str) -> None:
+    crm = written_in_hubspot_alone(value, source, "Buyer")
+    assert status(crm) == ("open", None)
+    (row,) = crm.rows("core.restorable_value")
+    assert (row["status"], row["value_before"], row["must_be_in_salesforce"]) == ("restore", value, True)
+
+
+def test_a_sync_that_writes_the_same_value_once_more_repairs_nothing() -> None:
+    crm = written_in_hubspot_alone("Buyer", "SALESFORCE", "Buyer")
+    assert status(crm) == ("open", None)
+    assert plan(crm) == ("restore", "CEO")
+
+
+def test_what_somebody_wrote_after_a_jump_and_stands_is_over() -> None:
+    crm = written_in_hubspot_alone("CEO", "IMPORT", "Chair")
+    assert status(crm) == ("resolved", "repaired")
+    assert plan(crm)[0] == "edited_later", "Salesforce says Chair: somebody typed it there"
+
+
+def test_what_was_typed_goes_on_being_typed_when_a_sync_sets_hubspot_back_to_it() -> None:
+    crm = typed()
+    crm.end_run(day(31))
+    crm.later()
+    crm.history("101", "jobtitle", (day(31.1), "Chair", "CRM_UI"), (day(31.2), "Buyer"))
+    assert (status(crm)[0], plan(crm)[0]) == ("resolved", "typed")
+
+
+def test_what_a_person_wrote_into_the_record_after_the_jump_is_in_no_import_file(tmp_path: Path) -> None:
+    """HubSpot has not heard of it yet: the plan would write over it, in both CRMs."""
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    crm.later()
+    crm.lead(2, created=day(3), modified=day(31.2), by=TOM, fields={"Title": "Chief"})
+    assert plan(crm)[0] == "awaits_sync"
+    assert status(crm) == ("open", None), "the contact still has the other record's value"
+    crm.later()
+    crm.lead(2, created=day(3), modified=day(31.3), by=TOM, fields={"Title": "CEO"})
+    assert plan(crm) == ("restore", "CEO"), "half a repair"
+    assert not crm.rows("core.restorable_value")[0]["must_be_in_salesforce"]
+
+
 # ── how long a jump stays a finding ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -209,6 +261,18 @@ def test_a_jump_stays_open_until_it_is_accepted_and_opens_again_when_that_is_tak
     assert status(crm) == ("resolved", "accepted")
     decide(crm, tmp_path, "undo")
     assert status(crm) == ("open", None)
+
+
+def test_an_acceptance_that_is_taken_back_leaves_a_jump_in_the_baseline(tmp_path: Path) -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    crm.policy = crm.policy.model_copy(update={"gate": crm.policy.gate.model_copy(update={"fail_on": "new"})})
+    assert crm.finding("switch_happened")["in_baseline"]
+    decide(crm, tmp_path, "accept")
+    crm.end_run(day(32))
+    decide(crm, tmp_path, "undo")
+    finding = crm.finding("switch_happened")
+    assert (finding["change"], finding["in_baseline"]) == ("reopened", True)
 
 
 def two_values() -> Crm:

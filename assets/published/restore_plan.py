@@ -148,7 +148,8 @@ def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
     row = snapshot.execute(
         """select count(*) filter (where status = 'restore'), count(distinct hubspot_contact_id) filter (where status = 'restore'),
                   count(*) filter (where status = 'restore' and must_be_in_salesforce), (select count(*) from backfilled), (select count(*) from deleted),
-                  count(*) filter (where status = 'unclear'), count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
+                  count(*) filter (where status = 'unclear'), count(*) filter (where status = 'back'),
+                  count(*) filter (where status in ('edited_later', 'awaits_sync')),
                   count(*) filter (where status in ('typed', 'accepted')),
                   count(*) filter (where status in ('typed_over', 'brought', 'of_account', 'read_only', 'contact_gone'))
            from restorable"""

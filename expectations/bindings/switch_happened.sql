@@ -32,7 +32,7 @@ with lost as (
     from (
         select
             source.*,
-            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'typed_over', 'of_account', 'read_only'), false) as is_missing
+            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'awaits_sync', 'typed_over', 'of_account', 'read_only'), false) as is_missing
         from core.value_source as source
         left join core.restorable_value as restorable
             on restorable.hubspot_contact_id = source.hubspot_contact_id and restorable.property = source.property
