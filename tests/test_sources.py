@@ -199,6 +199,30 @@ def test_a_sync_that_writes_the_same_value_once_more_repairs_nothing() -> None:
     assert plan(crm) == ("restore", "CEO")
 
 
+def test_a_merge_of_contacts_that_keeps_the_wrong_value_repairs_nothing() -> None:
+    crm = watched({"modified": BEFORE_JUMP, "by": EVA})
+    crm.end_run(day(31))
+    crm.later()
+    crm.history("101", "jobtitle", (day(31.2), "Buyer", "MERGE_CONTACTS"))
+    assert plan(crm) == ("restore", "CEO")
+
+
+def test_without_hubspots_history_a_jump_stays_open_as_long_as_what_was_pulled_before_is_missing() -> None:
+    crm = Crm(integration_user_id=INTEGRATION)
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.lead(2, created=day(3), modified=day(3), fields={"Title": "Buyer"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    crm.end_run(day(30.5))
+    crm.later()
+    crm.contact(bound=RIVAL, since=day(30.2), synced=day(30.2), modified=day(30.2), properties={"jobtitle": "Buyer"})
+    assert crm.finding("switch_happened")["fields_at_risk"] == ["jobtitle"]
+    crm.end_run(day(31))
+    assert crm.finding("switch_happened")["fields_at_risk"] == ["jobtitle"]
+    crm.later()
+    crm.contact(bound=RIVAL, since=None, synced=day(30.2), modified=day(31.2), properties={"jobtitle": "CEO"})
+    assert status(crm) == ("resolved", "repaired")
+
+
 def test_what_somebody_wrote_after_a_jump_and_stands_is_over() -> None:
     crm = written_in_hubspot_alone("CEO", "IMPORT", "Chair")
     assert status(crm) == ("resolved", "repaired")
@@ -361,5 +385,7 @@ def test_the_command_accepts_all_of_a_check_with_the_count_first(tmp_path: Path)
     answer = run_command(tmp_path, *asked, "--yes")
     assert answer.returncode == 0, answer.stderr
     assert DecisionStore(tmp_path).read()[0]["action"] == "accept"
+    answer = run_command(tmp_path, *asked, "--property", "phone", "--yes")
+    assert (answer.returncode, answer.stdout.strip()) == (0, "0 findings of switch_happened, with 0 values."), answer.stderr
     assert run_command(tmp_path, "decide", "accept", "--check", "unsafe_duplicate", "--reason", "x", "--yes").returncode == 2
     assert run_command(tmp_path, "decide", "accept", "abcdef12", "--reason", " ").returncode == 2

@@ -84,12 +84,15 @@ version as (
         rows between unbounded preceding and current row)
 ),
 written as (
-    -- a sync that writes once more what the switch brought is nobody's word; under two_way, where an edit in HubSpot goes to the record, it is
+    -- a sync or a merge of contacts that writes once more what the switch brought is nobody's word; under two_way, where an edit in HubSpot goes to the
+    -- record, a sync is
     select
         *,
         coalesce(
-            source_type = 'SALESFORCE' and value = brought and (value_before = value or source_before <> 'SALESFORCE')
-            and property not in (select property from core.mapped_field where rule = 'two_way'),
+            value = brought
+            and ((source_type in ('SALESFORCE', 'MERGE_CONTACTS') and value_before = value)
+                or (source_type = 'SALESFORCE' and source_before <> 'SALESFORCE'
+                    and property not in (select property from core.mapped_field where rule = 'two_way'))),
             false) as is_again
     from version
     where switched_at is null
