@@ -105,6 +105,36 @@ def test_a_record_of_an_import_or_of_the_integration_corrects_nobody() -> None:
     assert source(created(by=INTEGRATION)) == ("foreign", None)
 
 
+def created_and_edited(*versions: tuple[float, str, str], pulled: float | None = None) -> Crm:
+    """The integration creates the rival (day 30.11) after the contact's last sync; the contact jumps to it on day 30.2. versions: when, by whom, the title;
+    pulled: when a run saw the first of them alone."""
+    crm = Crm(integration_user_id=INTEGRATION)
+    crm.user(EVA, "Eva Lang")
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.contact(bound=BOUND, synced=day(29))
+    crm.history("101", "salesforcelastsynctime", (day(29), "2026-03-29T00:00:00.000Z"))
+    crm.history("101", "jobtitle", (day(2), "CEO"))
+    crm.end_run(day(30.15))
+    for when, user, title in versions:
+        crm.pull("salesforce", "Lead", at=day(pulled) if pulled and when == versions[0][0] else day(30.5))
+        crm.lead(2, created=day(30.11), created_by=INTEGRATION, modified=day(when), by=user, fields={"Title": title})
+    crm.pull("hubspot", "contact", at=day(30.5))
+    crm.contact(bound=RIVAL, since=day(30.2), synced=day(30.2), properties={"jobtitle": "Buyer"})
+    crm.history("101", "jobtitle", (day(30.2), "Buyer"))
+    return crm
+
+
+def test_what_a_person_typed_into_a_record_that_the_integration_had_created_is_put_over_by_nothing() -> None:
+    """Hours after its creation, and before the contact synced again. Whether it was typed, a version alone does not tell: unclear."""
+    assert source(created_and_edited((30.11, INTEGRATION, "Clerk"), (30.19, EVA, "Buyer"), pulled=30.15)) == ("unclear", None)
+    assert source(created_and_edited((30.19, EVA, "Buyer"))) == ("unclear", None), "no run saw it as it was created"
+    assert source(created_and_edited((30.2, INTEGRATION, "Buyer"))) == ("unclear", None), "the back-fill at the switch hides who was there"
+
+
+def test_what_a_record_was_created_with_stays_foreign_when_a_person_edits_another_field() -> None:
+    assert source(created_and_edited((30.11, INTEGRATION, "Buyer"), (30.19, EVA, "Buyer"), pulled=30.15)) == ("foreign", None)
+
+
 # ── what is put back ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
