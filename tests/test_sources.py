@@ -194,6 +194,8 @@ def test_what_is_unclear_goes_to_a_file_of_its_own_and_only_when_asked_for(tmp_p
     write_plan(snapshot, tmp_path / "asked", with_unclear=True)
     assert [row["value_before"] for row in _read(tmp_path / "asked" / UNCLEAR)] == ["CEO"]
     assert _titles(tmp_path / "asked") == []
+    write_plan(snapshot, tmp_path / "asked")
+    assert not (tmp_path / "asked" / UNCLEAR).exists(), "asked for once is not asked for every time"
 
 
 def _read(path: Path) -> list[dict[str, str]]:

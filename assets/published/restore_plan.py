@@ -88,6 +88,8 @@ def write_plan(
     asked = "'restore', 'unclear'" if with_unclear else "'restore'"
     if with_unclear:
         _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status = 'unclear'", folder / UNCLEAR)
+    else:
+        (folder / UNCLEAR).unlink(missing_ok=True)  # of a plan that was written there before
     _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status not in ({asked})", folder / LEFT_ALONE)
     _copy_for_people(snapshot, _EVIDENCE, folder / EVIDENCE)
     return _count(snapshot)

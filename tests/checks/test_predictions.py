@@ -243,3 +243,13 @@ def test_backfill_contamination_of_which_one_field_was_corrected_is_the_same_fin
     after = one(crm, "backfill_contamination")
     assert (before["fields_at_risk"], after["fields_at_risk"]) == (["jobtitle", "phone"], ["jobtitle"])
     assert (after["fingerprint"], after["change"]) == (before["fingerprint"], None)
+
+
+def test_backfill_contamination_that_an_older_version_had_found_is_not_new() -> None:
+    """It told a finding by its fields."""
+    crm = contaminated({}, {"Phone": "111"})
+    crm.end_run(day(31))
+    crm.connection.execute("update main.ledger set fingerprint = 'of before' where check_name = 'backfill_contamination'")
+    assert one(crm, "backfill_contamination")["change"] == "changed"
+    (before,) = crm.rows("select * from review.finding where fingerprint = 'of before'")
+    assert (before["change"], before["resolved_by"]) == ("replaced", "gone")

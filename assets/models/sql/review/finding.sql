@@ -82,7 +82,8 @@ current_finding as (
     -- what happened again is another event, whatever it is about; what people accepted is no finding any more
     select
         found.* exclude (is_event) replace (
-            case when found.is_event then found.fingerprint else found.subject end as subject,
+            -- what a switch filled back is about a record as it is now, too: it keeps its owner and its age
+            case when found.is_event and found.check_name <> 'backfill_contamination' then found.fingerprint else found.subject end as subject,
             case
                 when decision.accepted_properties is null then found.fields_at_risk
                 else list_filter(found.fields_at_risk, lambda property: not list_contains(decision.accepted_properties, property))
