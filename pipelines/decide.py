@@ -63,12 +63,15 @@ def accept(
         raise ConfigurationProblem("To accept something needs a reason: who reads it in a year must understand it.")
     if bool(findings) == (check is not None):
         raise ConfigurationProblem("Name the findings, or with --check all of a check.")
-    chosen = findings or _all_of(str(check), before, yes)
+    chosen = findings or _all_of(str(check), before, property or [], yes)
     return _record("accept", chosen, by, reason=reason.strip(), properties=tuple(dict.fromkeys(property or ()))) if chosen else 0
 
 
-def _all_of(check: str, before: datetime | None, yes: bool) -> list[str]:
-    """The fingerprints of all open findings of a check, once somebody has agreed to so many; none, when nobody did."""
+def _all_of(check: str, before: datetime | None, properties: list[str], yes: bool) -> list[str]:
+    """The fingerprints of all open findings of a check, once somebody has agreed to so many; none, when nobody did.
+
+    properties: only those that have a value of each; without any, all.
+    """
     from assets.published.decisions import ACCEPTABLE
     from assets.published.worklist import Filter, Worklist
     from pipelines.report import amount, stdout
@@ -80,7 +83,8 @@ def _all_of(check: str, before: datetime | None, yes: bool) -> list[str]:
     worklist.insist()
     found = worklist.find(Filter(checks=(check,), statuses=("open", "acknowledged", "waived")))
     found = [finding for finding in found if before is None or finding["open_since"] < before.replace(tzinfo=None)]
-    values = sum(len(finding["fields_at_risk"]) for finding in found)
+    found = [finding for finding in found if set(properties) <= set(finding["fields_at_risk"])]
+    values = sum(len(set(properties) or finding["fields_at_risk"]) for finding in found)
     stdout.print(f"{amount(len(found), 'finding')} of {check}, with {amount(values, 'value')}.", markup=False)
     if found and not yes:
         if not sys.stdin.isatty():

@@ -45,7 +45,8 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
         "fields": snapshot.query(
             f"""select property, count(*) as replaced, count(*) filter (where status = 'restore') as restorable,
                        count(*) filter (where status = 'unclear') as unclear,
-                       count(*) filter (where status = 'back') as back, count(*) filter (where status in ('edited_later', 'typed', 'accepted')) as edited,
+                       count(*) filter (where status = 'back') as back,
+                       count(*) filter (where status in ('edited_later', 'awaits_sync', 'typed', 'accepted')) as edited,
                        count(*) filter (where status in ('typed_over', 'brought', 'of_account', 'read_only', 'contact_gone')) as impossible
                 from ({RESTORABLE}) group by property order by restorable desc, property""",
             {"since": asked or datetime(1970, 1, 1)},  # the figures of the plan that the page offers

@@ -88,6 +88,8 @@ def write_plan(
     asked = "'restore', 'unclear'" if with_unclear else "'restore'"
     if with_unclear:
         _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status = 'unclear'", folder / UNCLEAR)
+    else:
+        (folder / UNCLEAR).unlink(missing_ok=True)  # of a plan that was written there before
     _copy_for_people(snapshot, f"from ({_EVIDENCE}) where status not in ({asked})", folder / LEFT_ALONE)
     _copy_for_people(snapshot, _EVIDENCE, folder / EVIDENCE)
     return _count(snapshot)
@@ -148,7 +150,8 @@ def _count(snapshot: duckdb.DuckDBPyConnection) -> RestorePlan:
     row = snapshot.execute(
         """select count(*) filter (where status = 'restore'), count(distinct hubspot_contact_id) filter (where status = 'restore'),
                   count(*) filter (where status = 'restore' and must_be_in_salesforce), (select count(*) from backfilled), (select count(*) from deleted),
-                  count(*) filter (where status = 'unclear'), count(*) filter (where status = 'back'), count(*) filter (where status = 'edited_later'),
+                  count(*) filter (where status = 'unclear'), count(*) filter (where status = 'back'),
+                  count(*) filter (where status in ('edited_later', 'awaits_sync')),
                   count(*) filter (where status in ('typed', 'accepted')),
                   count(*) filter (where status in ('typed_over', 'brought', 'of_account', 'read_only', 'contact_gone'))
            from restorable"""

@@ -9,7 +9,7 @@
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_changed_by_hand')
 --
 -- Fails when one of the two ids of a contact was written by an import, a user, a workflow or the API, for 30 days, or until the integration
--- wrote it again.
+-- wrote it again, or the id from before is back.
 -- Why: the integration keeps its own link beside these properties. It may follow the new id, or overwrite it with the next sync; until then
 -- the contact says something else than what is synced.
 -- Otherwise: the contact may be synced with another record than the one that it names.
@@ -41,11 +41,38 @@ kept_by_others as (
     -- as not_native has it
     select coalesce(sum(contacts) >= 20 and sum(contacts) filter (where not is_native) > sum(contacts) / 2, false) as is_so from core.id_source
 ),
+replayed as (
+    -- of ids that others wrote: what stood there before, by the integration or since the first run
+    select
+        *,
+        lag(id) over one_property as id_before,
+        last_value(case when source_type in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION') or pull_no <= first_run_pull_no then id end ignore nulls) over one_property
+            as settled_id
+    from (
+        select version.hubspot_contact_id, version.property, version.changed_at, version.source_type, version.pull_no, clock.first_run_pull_no,
+            coalesce(main.salesforce_id18(version.value), version.value, '') as id
+        from staging.hubspot_property_version as version
+        semi join holding
+            on holding.hubspot_contact_id = version.hubspot_contact_id and holding.property = version.property
+            and holding.source_type not in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION')
+        cross join staging.clock as clock
+        where version.changed_at is not null
+    )
+    window one_property as (partition by hubspot_contact_id, property order by changed_at, pull_no rows between unbounded preceding and current row)
+),
+set_back as (
+    -- somebody wrote another id, and the one from before is back
+    select distinct hubspot_contact_id, property, changed_at
+    from replayed
+    where id = coalesce(settled_id, '') and id_before <> id
+),
 written as (
     select
         holding.hubspot_contact_id, holding.changed_at, min(holding.source_type) as source_type, max(main.salesforce_id18(holding.value)) as record_id,
         bool_and(holding.pull_no <= clock.last_run_pull_no) as is_known
     from holding
+    anti join set_back
+        on set_back.hubspot_contact_id = holding.hubspot_contact_id and set_back.property = holding.property and set_back.changed_at = holding.changed_at
     cross join staging.clock as clock
     cross join kept_by_others
     where holding.source_type not in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION')

@@ -38,11 +38,16 @@ with lost as (
             value.source) order by value.property) as changes
     from (
         select
-            source.*,
-            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'typed_over', 'of_account', 'read_only'), false) as is_missing
+            source.hubspot_contact_id, source.switched_at, source.property, source.value_before, source.value_after, source.source,
+            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'awaits_sync', 'typed_over', 'of_account', 'read_only'), false) as is_missing
         from core.value_source as source
         left join core.restorable_value as restorable
             on restorable.hubspot_contact_id = source.hubspot_contact_id and restorable.property = source.property
+        union all
+        -- HubSpot showed no history of the property; what was pulled before and after the jump does
+        select hubspot_contact_id, switched_at, property, value_before, value_now, source, source <> 'typed' and status in ('restore', 'unclear')
+        from core.restorable_value
+        where evidence = 'versions' and status in ('restore', 'unclear', 'typed')
     ) as value
     inner join core.switch_event as event
         on event.hubspot_contact_id = value.hubspot_contact_id and event.switched_at = value.switched_at and event.is_since_first_run

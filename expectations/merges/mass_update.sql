@@ -47,7 +47,9 @@ new_edit as (
         on before.record_id = edit.record_id and before.last_modified_at = edit.edited_at and before.pull_no < edit.pull_no
 ),
 crowded as (
-    select *, count(*) over (partition by user_id order by edited_at range between interval 1 hour preceding and current row) as edits from new_edit
+    -- runs close together see one record edited twice: it counts once
+    select *, count(distinct record_id) over (partition by user_id order by edited_at range between interval 1 hour preceding and current row) as edits
+    from new_edit
 ),
 busy as (
     -- each edit beside which there are so many within an hour

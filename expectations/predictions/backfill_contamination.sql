@@ -32,8 +32,14 @@ select
     'filled' as says,
     map {
         'from': filled.from_id, 'to': filled.to_id,
-        'properties': array_to_string(list(distinct filled.property order by filled.property), ', ')} as facts
+        'properties': array_to_string(list(distinct filled.property order by filled.property), ', ')} as facts,
+    -- one field that is corrected ends no decision about the others
+    concat_ws(' ', main.event_moment(filled.switched_at), filled.from_id, filled.to_id) as event,
+    any_value(switch.is_known) as is_known
 from core.backfilled_value as filled
 inner join core.hubspot_contact as contact on contact.contact_id = filled.hubspot_contact_id
 inner join core.salesforce_person as person on person.record_id = filled.to_id and person.state = 'live'
-group by filled.hubspot_contact_id, filled.from_id, filled.to_id, contact.email;
+left join (
+    select hubspot_contact_id, switched_at, to_id, bool_and(not is_new) as is_known from core.switch_event group by hubspot_contact_id, switched_at, to_id
+) as switch on switch.hubspot_contact_id = filled.hubspot_contact_id and switch.switched_at = filled.switched_at and switch.to_id = filled.to_id
+group by filled.hubspot_contact_id, filled.from_id, filled.to_id, filled.switched_at, contact.email;

@@ -467,6 +467,20 @@ def test_binding_changed_by_hand_is_over_when_the_integration_wrote_the_id_again
     assert row["resolved_by"] == "repaired"
 
 
+def test_binding_changed_by_hand_is_over_when_somebody_sets_the_old_id_back() -> None:
+    """As the steward is told to."""
+    crm = written_by("IMPORT")
+    crm.end_run(day(31))
+    crm.later()
+    crm.history("101", "salesforceleadid", (day(30.6), BOUND[:15], "CRM_UI"))
+    assert crm.findings("binding_changed_by_hand") == []
+    crm.history("101", "salesforceleadid", (day(30.7), RIVAL, "CRM_UI"))
+    assert len(crm.findings("binding_changed_by_hand")) == 1
+    crm = written_by("SALESFORCE")
+    crm.history("101", "salesforceleadid", (day(30.6), RIVAL, "IMPORT"))
+    assert len(crm.findings("binding_changed_by_hand")) == 1, "an import wrote the same id: nothing was set back"
+
+
 def test_binding_changed_by_hand_says_nothing_in_a_portal_that_others_keep() -> None:
     crm = written_by("INTEGRATION", contacts=19)
     assert len(crm.findings("binding_changed_by_hand")) == 19

@@ -199,6 +199,14 @@ def test_mass_update_fires_when_one_user_edits_very_many_bound_records_within_an
     assert crm.findings("mass_update") == [], "or for 30 days"
 
 
+def test_mass_update_counts_a_record_once_that_two_runs_saw_edited_within_the_hour() -> None:
+    crm = edited_between_runs(2)
+    crm.later()
+    for number in (1, 2):
+        crm.lead(number, email=f"p{number}@example.com", modified=day(30.1 + (number + 10) / 1440), by="0055e000000Eva1", fields={"Title": "y"})
+    assert crm.findings("mass_update") == [], "two records, four edits"
+
+
 def test_mass_update_leaves_few_slow_and_the_integrations_edits_alone() -> None:
     for crm in (edited_between_runs(3), edited_between_runs(4, minutes=25), edited_between_runs(4, by="0055e000000Int1")):
         assert crm.findings("mass_update") == []

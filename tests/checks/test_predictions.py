@@ -230,3 +230,26 @@ def test_backfill_contamination_is_reported_until_the_value_changes() -> None:
     crm.later()
     crm.lead(2, fields={"Phone": "333"}, modified=day(31.5))
     assert crm.findings("backfill_contamination") == []
+
+
+def test_backfill_contamination_of_which_one_field_was_corrected_is_the_same_finding() -> None:
+    """Half a repair ends no decision about the rest."""
+    crm = contaminated({}, {"Phone": "111", "Title": "CEO"})
+    crm.lead(1, fields={"Phone": "111", "Title": "CEO"}, modified=day(2))
+    before = one(crm, "backfill_contamination")
+    crm.end_run(day(31))
+    crm.later()
+    crm.lead(2, fields={"Phone": "333", "Title": "CEO"}, modified=day(31.5))
+    after = one(crm, "backfill_contamination")
+    assert (before["fields_at_risk"], after["fields_at_risk"]) == (["jobtitle", "phone"], ["jobtitle"])
+    assert (after["fingerprint"], after["change"]) == (before["fingerprint"], None)
+
+
+def test_backfill_contamination_that_an_older_version_had_found_is_not_new() -> None:
+    """It told a finding by its fields."""
+    crm = contaminated({}, {"Phone": "111"})
+    crm.end_run(day(31))
+    crm.connection.execute("update main.ledger set fingerprint = 'of before' where check_name = 'backfill_contamination'")
+    assert one(crm, "backfill_contamination")["change"] == "changed"
+    (before,) = crm.rows("select * from review.finding where fingerprint = 'of before'")
+    assert (before["change"], before["resolved_by"]) == ("replaced", "gone")

@@ -30,7 +30,8 @@
 -- hubspot_url: the contact in HubSpot
 -- salesforce_url: the record in Salesforce
 -- subject: stays the same while the check and the records stay the same, whatever the facts
--- open_since: the run in which it was new, reopened, or became worse for the last time; not moved by facts that change without that
+-- open_since: the run in which it was new, reopened, or became worse for the last time; not moved by facts that change without that, nor by an acceptance that
+--   was taken back
 -- change: what this run found against the last proven one: new, reopened, worsened, changed (other facts, no worse), resolved, replaced (by
 --   a finding with other facts); null when nothing changed
 -- open_run_no: the number of that run
@@ -89,7 +90,8 @@ current_finding as (
     -- what happened again is another event, whatever it is about; what people accepted is no finding any more
     select
         found.* exclude (is_event) replace (
-            case when found.is_event then found.fingerprint else found.subject end as subject,
+            -- what a switch filled back is about a record as it is now, too: it keeps its owner and its age
+            case when found.is_event and found.check_name <> 'backfill_contamination' then found.fingerprint else found.subject end as subject,
             case
                 when decision.accepted_properties is null then found.fields_at_risk
                 else list_filter(found.fields_at_risk, lambda property: not list_contains(decision.accepted_properties, property))
@@ -183,20 +185,24 @@ compared as (
                 case when f.blast_radius > predecessor.blast_radius then 'worsened' else 'changed' end
         end as change,
         coalesce(ledger.open_since, predecessor.open_since) as open_before,
-        coalesce(ledger.open_run_no, predecessor.open_run_no) as open_run_before
+        coalesce(ledger.open_run_no, predecessor.open_run_no) as open_run_before,
+        -- it was accepted, and somebody took that back: as old as it was before
+        coalesce(ledger.resolved_by = 'accepted' and decision.status is distinct from 'accepted' and decision.accepted_properties is null, false)
+            as is_taken_back
     from weighed as f
     left join main.ledger as ledger on ledger.fingerprint = f.fingerprint
+    left join main.decision as decision on decision.fingerprint = f.fingerprint
     left join predecessor on predecessor.subject = f.subject
 ),
 dated as (
     select
         compared.*,
         case
-            when change in ('new', 'reopened', 'worsened') then run.as_of
+            when change in ('new', 'reopened', 'worsened') and not is_taken_back then run.as_of
             -- known before, and found only now: by a newer version, or since the check is on
             else least(coalesce(open_before, (select max(as_of) from main.run where verdict in ('pass', 'fail'))), run.as_of)
         end as open_since,
-        case when change in ('new', 'reopened', 'worsened') then run.run_no else coalesce(open_run_before, 0) end as open_run_no
+        case when change in ('new', 'reopened', 'worsened') and not is_taken_back then run.run_no else coalesce(open_run_before, 0) end as open_run_no
     from compared
     cross join run
 )

@@ -1,7 +1,8 @@
 -- One row: a mapped value of a HubSpot contact that switches or wrong Salesforce merges replaced, and what can be done about it.
 -- Put back is the last value that did not itself come with a switch from another record and was not typed since. A person's word ends what
 -- switches did before: an edit in either CRM, the edit that made the contact jump (core.value_origin), and that somebody accepted what is there.
--- Conversions are meant to bring the Contact's values, so they are not among the switches.
+-- Conversions are meant to bring the Contact's values, so they are not among the switches. What somebody wrote in HubSpot alone, and a sync overwrote again with
+-- what the switch had brought (rules 24, 25), was taken a second time: it is what a restore puts back, and not over.
 --
 -- hubspot_contact_id: the contact
 -- property: the property
@@ -17,7 +18,8 @@
 -- typed_at: when
 -- source_before: who had written the value before, in HubSpot's words; null where only the pulled versions show it
 -- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after; HubSpot gave no history)
--- status: restore; unclear (to be put back, unless it was typed: people must say); back (it has that value again); edited_later (left alone); typed (the edit
+-- status: restore; unclear (to be put back, unless it was typed: people must say); back (it has that value again); edited_later (left alone); awaits_sync
+--   (somebody wrote it into the bound record since, and the next sync brings that: left alone); typed (the edit
 --   that made the contact jump: left alone); accepted (somebody said that what is there is right); typed_over (what was replaced had been typed, and came
 --   with a switch itself: nothing says what is right); brought (what was replaced had come with a switch, and nothing was there before); of_account (nobody
 --   can write it in the bound record, which takes it from its account or works it out, and would overwrite it again); read_only (an opt-out: HubSpot
@@ -45,7 +47,7 @@ accepted as (
     from main.decision
     where status = 'accepted' or accepted_properties is not null
 ),
-replaced as (
+of_switch as (
     select
         value.hubspot_contact_id, value.property, value.value_before, value.value_after, value.switched_at, switch.cause, switch.from_id, switch.to_id,
         value.source_before, value.before_came_with_switch, value.evidence,
@@ -63,23 +65,57 @@ replaced as (
             = main.event_fingerprint('switch_happened', value.hubspot_contact_id, main.event_of_jump(value.switched_at, switch.to_id))
         and (accepted.properties is null or list_contains(accepted.properties, value.property))
 ),
-of_switch as (
-    select distinct hubspot_contact_id, property from replaced where evidence = 'history'
-),
-written_otherwise as (
+version as (
     select
-        version.hubspot_contact_id,
-        version.property,
-        max(version.changed_at) as edited_at,
-        arg_max(version.source_type, version.changed_at) as edited_by
+        version.hubspot_contact_id, version.property, version.changed_at, version.value, version.source_type, switch.switched_at,
+        lag(version.value) over one_property as value_before,
+        lag(version.source_type) over one_property as source_before,
+        last_value(case when switch.switched_at is not null then version.value end ignore nulls) over one_property as brought,
+        last_value(switch.switched_at ignore nulls) over one_property as brought_at
     from staging.hubspot_property_version as version
-    semi join of_switch on of_switch.hubspot_contact_id = version.hubspot_contact_id and of_switch.property = version.property
+    semi join of_switch
+        on of_switch.hubspot_contact_id = version.hubspot_contact_id and of_switch.property = version.property and of_switch.evidence = 'history'
     left join switch
         on switch.hubspot_contact_id = version.hubspot_contact_id
         and version.source_type = 'SALESFORCE'
         and version.changed_at between switch.switched_at - interval 5 second and switch.switched_at + interval 5 second
-    where switch.hubspot_contact_id is null
-    group by version.hubspot_contact_id, version.property
+    window one_property as (
+        partition by version.hubspot_contact_id, version.read_from_id, version.property order by version.changed_at
+        rows between unbounded preceding and current row)
+),
+written as (
+    -- a sync or a merge of contacts that writes once more what the switch brought is nobody's word; under two_way, where an edit in HubSpot goes to the
+    -- record, a sync is
+    select
+        *,
+        coalesce(
+            value = brought
+            and ((source_type in ('SALESFORCE', 'MERGE_CONTACTS') and value_before = value)
+                or (source_type = 'SALESFORCE' and source_before <> 'SALESFORCE'
+                    and property not in (select property from core.mapped_field where rule = 'two_way'))),
+            false) as is_again
+    from version
+    where switched_at is null
+),
+written_otherwise as (
+    select hubspot_contact_id, property, max(changed_at) as edited_at, arg_max(source_type, changed_at) as edited_by
+    from written
+    where not is_again
+    group by hubspot_contact_id, property
+),
+replaced as (
+    select * from of_switch
+    union all
+    -- what such a sync took
+    select
+        of_switch.* replace (
+            written.value_before as value_before, written.value as value_after, written.changed_at as switched_at, written.source_before as source_before,
+            false as before_came_with_switch)
+    from written
+    inner join of_switch
+        on of_switch.hubspot_contact_id = written.hubspot_contact_id and of_switch.property = written.property
+        and of_switch.switched_at between written.brought_at - interval 5 second and written.brought_at + interval 5 second
+    where written.is_again and written.value_before <> written.value and not main.is_blank(written.value_before)
 ),
 ordered as (
     select
@@ -112,7 +148,7 @@ judged as (
         arg_max({'source': source, 'by_user_id': by_user_id, 'typed_at': typed_at, 'is_accepted': is_accepted, 'is_overtaken': is_overtaken}, switched_at) as last,
         any_value(edited_at) as edited_at,
         any_value(edited_by) as edited_by,
-        arg_max(value_after, switched_at) filter (where evidence = 'versions') as last_written
+        arg_max({'value': value_after, 'at': switched_at, 'record_id': to_id}, switched_at) as last_written
     from (
         select *, {'value_before': value_before, 'switched_at': switched_at, 'cause': cause, 'from_id': from_id, 'to_id': to_id, 'source_before': source_before,
                    'evidence': evidence} as shown
@@ -127,7 +163,7 @@ contact as (
     where latest.contact_id in (select hubspot_contact_id from judged)
 ),
 record as (
-    select person.record_id, person.object_type, version.fields
+    select person.record_id, person.object_type, person.modified_at, version.fields
     from (
         select record_id, pull_no, fields from staging.salesforce_version where record_id in (select bound_id from contact)
     ) as version
@@ -152,7 +188,15 @@ held as (
              {'held': record.fields[mapping.salesforce_field], 'labels': mapping.salesforce_labels}],
             lambda other: main.same_value(
                 value.shown.value_before, other.held, coalesce(mapping.kind, property.kind),
-                property.hubspot_labels, other.labels)) as is_same
+                property.hubspot_labels, other.labels)) as is_same,
+        -- the record that brought the value holds neither that nor what was there before: somebody wrote it since, and HubSpot has not heard of it
+        record.record_id = value.last_written.record_id
+            and record.modified_at > value.last_written.at + interval 5 second
+            and mapping.is_writable and mapping.rule <> 'none'
+            and not main.is_blank(record.fields[mapping.salesforce_field])
+            and not main.same_value(
+                value.last_written.value, record.fields[mapping.salesforce_field], mapping.kind, property.hubspot_labels, mapping.salesforce_labels)
+            as is_written_in_record
     from judged as value
     left join contact on contact.contact_id = value.hubspot_contact_id
     left join record on record.record_id = contact.bound_id
@@ -186,10 +230,11 @@ select
         when state is distinct from 'live' then 'contact_gone'
         when is_same[1] then 'back'
         when is_overtaken then 'edited_later'
-        when evidence = 'versions' and main.canonical_text(value_now) is distinct from main.canonical_text(last_written) then 'edited_later'
+        when evidence = 'versions' and main.canonical_text(value_now) is distinct from main.canonical_text(last_written.value) then 'edited_later'
         when is_accepted then 'accepted'
         when not has_tail then 'typed'
         when is_after_word then 'typed_over'
+        when is_written_in_record and not is_same[2] then 'awaits_sync'
         when came_with_switch then 'brought'
         when property = 'hs_email_optout' then 'read_only'
         when not is_writable and salesforce_differs then 'of_account'

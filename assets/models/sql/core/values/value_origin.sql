@@ -15,7 +15,7 @@ create or replace table core.value_origin as
 with value as (
     select
         replaced.hubspot_contact_id, replaced.switched_at, replaced.property, replaced.was_cleared, replaced.to_id, replaced.value_after,
-        jump.settled_at, jump.created_at, jump.creation, jump.history_is_read,
+        jump.settled_at, jump.created_at, jump.created_by_id, jump.creation, jump.history_is_read,
         field.object_type, field.salesforce_field, field.kind, field.hubspot_labels, field.salesforce_labels
     from core.replaced_value as replaced
     inner join core.jump as jump
@@ -52,7 +52,8 @@ compared as (
             when main.is_blank(value_after) then main.is_blank(held)
             else main.same_value(value_after, held, kind, hubspot_labels, salesforce_labels)
         end as is_same,
-        user_id is distinct from (select integration_user_id from main.policy) and user_id is not null as is_by_somebody
+        user_id is distinct from (select integration_user_id from main.policy) and user_id is not null as is_by_somebody,
+        coalesce(stamp <= created_at + interval 10 minute and user_id = created_by_id, false) as is_as_created
     from held
 ),
 settled as (
@@ -66,7 +67,10 @@ settled as (
             as other_is_filled,
         count(*) filter (where evidence = 'history') as changes,
         max(stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_at,
-        max_by(user_id, stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_user_id
+        max_by(user_id, stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_user_id,
+        -- of a record that was created since the last sync: the first version that was as it had been created, and the first that somebody wrote later
+        min(pull_no) filter (where evidence = 'version' and is_same and is_as_created) as made_no,
+        min(pull_no) filter (where evidence = 'version' and is_same and is_by_somebody and not is_as_created and stamp <= switched_at) as rewritten_no
     from compared
     group by hubspot_contact_id, switched_at, property, was_cleared
 ),
@@ -100,6 +104,13 @@ judged as (
         settled.traced_at,
         settled.traced_user_id,
         settled.changes,
+        -- the creation itself made the contact jump, or the value was there from the start; an edit of the new record is somebody's correction
+        case
+            when value.history_is_read and tracked.field is not null then settled.traced_at is null
+            when settled.made_no is not null then coalesce(settled.other_no < settled.made_no, true)
+            when settled.rewritten_no is not null then false
+            else value.switched_at <= value.created_at + to_minutes(policy.settle_minutes)
+        end as is_as_imported,
         coalesce(settled.was_there, false) as was_there,
         value.history_is_read and tracked.field is not null and value.created_at <= value.settled_at as is_tracked,
         coalesce(
@@ -126,6 +137,7 @@ judged as (
     left join tracked
         on tracked.object_type = value.object_type
         and tracked.field = case when value.salesforce_field = 'OwnerId' then 'Owner' else value.salesforce_field end
+    cross join main.policy as policy
 ),
 told as (
     select
@@ -133,7 +145,7 @@ told as (
         case
             when settled_at is null or salesforce_field is null then 'unclear'
             -- a record that was created since the last sync corrects nobody
-            when creation = 'import' and traced_at is null then 'foreign'
+            when creation = 'import' and is_as_imported then 'foreign'
             when creation is not null then 'unclear'
             when is_tracked and changes = 0 then 'foreign'
             when (traced_at is not null or (was_typed and not is_tracked)) and was_there then 'unclear'
