@@ -41,5 +41,13 @@ TABLES = {
     "mapped_property": "core.mapped_property",
     "check_policy": "main.check_policy",
 }
-# Whoever looks something up in these reads a part of the file: rows of one key stand together.
-ORDER = {"link": "record_id, hubspot_contact_id"}
+# Whoever looks something up in these reads a part of the file: rows of one key stand together, in groups so small that most are passed over.
+ORDER = {
+    "salesforce_person": "record_id",
+    "hubspot_contact": "contact_id",
+    "binding": "hubspot_contact_id",
+    "link": "record_id, hubspot_contact_id",
+    "contact_detail": "contact_id",
+    "record_detail": "record_id",
+}
+GROUP_ROWS = 20_480

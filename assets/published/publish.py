@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from assets.files import read_json, sealed, set_aside, share_like_parent, sync_file, sync_folder, write_whole
-from assets.published.contract import ORDER, TABLES
+from assets.published.contract import GROUP_ROWS, ORDER, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
 from assets.sql import quoted
 
@@ -42,7 +42,8 @@ def publish_tables(
             continue
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
         order = f"order by {ORDER[name]}" if name in ORDER else ""
-        _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet")
+        groups = f", row_group_size {GROUP_ROWS}" if name in ORDER else ""
+        _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet", groups)
     _write_all(connection, memory, folder)
     return _switch(connection, home, folder, manifest, known)
 
@@ -92,8 +93,8 @@ def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], f
         _write(connection, query, folder / f"{name}.parquet")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd)", [str(path)])
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path, options: str = "") -> None:
+    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd{options})", [str(path)])
 
 
 def _switch(
