@@ -109,6 +109,9 @@ def print_verdict(result: RunResult) -> None:
     if result.manifest is None:
         return
     _print_coverage(result.manifest)
+    built = result.manifest.get("built")
+    if built and built["seen_until"] and result.verdict != "unproven":
+        stdout.print(f"[dim]Nothing changed since the run of {_minute(built['as_of'])} UTC, and nothing fell due: its tables and its verdict stand.[/]")
     if result.manifest.get("checks"):
         _print_checks(result.manifest["checks"])
         _print_worst()

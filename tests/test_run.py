@@ -133,8 +133,24 @@ def test_a_clean_pair_of_crms_passes_and_is_certified(tmp_path: Path, monkeypatc
         assert (result.verdict, result.exit_code, result.problem) == ("pass", 0, None)
         assert (tmp_path / "home" / "certified" / "binding.parquet").exists()
         certified = (tmp_path / "home" / "certified" / "binding.parquet").read_bytes()
-        certificate = check_manifest(tmp_path / "home")["certified"]
+        first = check_manifest(tmp_path / "home")
+        certificate = first["certified"]
         assert (certificate["run_id"], certificate["rows"], certificate["sha256"]) == (result.run_id, 1, hashlib.sha256(certified).hexdigest())
+        # to the next one nothing is new: it judges without building, and certifies anew
+        folder = (tmp_path / "home" / "published" / "current").resolve()
+        again = run(server)
+        assert (again.verdict, again.exit_code, again.problem) == ("pass", 0, None)
+        manifest = check_manifest(tmp_path / "home")
+        assert manifest["built"] == {**first["built"], "seen_until": manifest["as_of"]}
+        assert (manifest["run_id"], manifest["built"]["run_id"]) == (again.run_id, result.run_id)
+        assert [check["state"] for check in manifest["checks"]] == [check["state"] for check in (result.manifest or {})["checks"]]
+        after = (tmp_path / "home" / "published" / "current").resolve()
+        assert {path.name for path in after.iterdir() if not path.samefile(folder / path.name)} == {"run.parquet", "check_run.parquet", "manifest.json"}
+        print_verdict(again)
+        assert "nothing fell due: its tables and its verdict stand" in " ".join(capsys.readouterr().out.split())
+        certificate = manifest["certified"]
+        assert certificate["run_id"] == again.run_id
+        certified = (tmp_path / "home" / "certified" / "binding.parquet").read_bytes()
         # a red run leaves the last certified table alone, and says how old it is
         story.world.delete_record(next(iter(story.world.records.values())))
         red = run(server)

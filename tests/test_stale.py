@@ -145,7 +145,8 @@ def check_that_a_quiet_run_is_as_good_as_a_full_one(policy: int, number: int, qu
     return nothing, part
 
 
-@pytest.mark.parametrize("policy", [0, 41])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [0, 41, 77, 140])
 def test_a_quiet_run_publishes_what_a_full_one_would(policy: int) -> None:
     nothing, part = check_that_a_quiet_run_is_as_good_as_a_full_one(policy, number=10, quiet=4, seed=policy)
     assert nothing > 0

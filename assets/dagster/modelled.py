@@ -100,10 +100,10 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             write_decisions(connection, decisions)
             load_merge_plans(connection, session.warehouse.home)
             home = session.warehouse.home
-            standing = stand(connection, checks, everything=not guarded or has_compared_ids(connection))
             former = _built_by(home) if guarded else None
             is_current = former is not None and former["run_id"] == last_build(connection)  # what is published is what stands in the warehouse
-            if standing.because is None and is_current and former is not None:
+            standing = stand(connection, checks, everything=not is_current or has_compared_ids(connection))
+            if standing.because is None and former is not None:
                 note_unchanged(connection)
                 session.warehouse.landing(connections.policy).prune(loaded_pulls(connection), timedelta(days=connections.policy.pull.keep_landing_days))
                 record = _judge_unchanged(connection, home, former)

@@ -72,7 +72,7 @@ def stand(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sq
     digests = _digests(connection, files, checks)
     stale, because = _stale(connection, files, checks, digests)
     if everything:
-        stale, because = frozenset(file.table for file in files), because or "all ids were compared"
+        stale, because = frozenset(file.table for file in files), because or "everything was asked for"
     return Standing(files, checks, digests, stale, because)
 
 

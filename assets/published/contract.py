@@ -43,7 +43,14 @@ TABLES = {
     "mapped_property": "core.mapped_property",
     "check_policy": "main.check_policy",
 }
-# Whoever looks something up in these reads a part of the file: rows of one key stand together.
-ORDER = {"link": "record_id, hubspot_contact_id", "contact_detail": "contact_id", "record_detail": "record_id"}
-# Of these the rows are wide: so many are read at once, by whoever looks a few up or has little memory.
-ROWS_OF_A_GROUP = {"contact_detail": 2048, "record_detail": 2048, "finding": 16384, "person_case": 16384}
+# Whoever looks something up in these reads a part of the file: rows of one key stand together, in groups so small that most are passed over.
+ORDER = {
+    "salesforce_person": "record_id",
+    "hubspot_contact": "contact_id",
+    "binding": "hubspot_contact_id",
+    "link": "record_id, hubspot_contact_id",
+    "contact_detail": "contact_id",
+    "record_detail": "record_id",
+}
+# The wide ones in smaller groups: so many rows are read at once, by whoever looks a few up or has little memory.
+ROWS_OF_A_GROUP = {**dict.fromkeys(ORDER, 20_480), "contact_detail": 2048, "record_detail": 2048, "finding": 16_384, "person_case": 16_384}

@@ -25,7 +25,7 @@
 -- owner: who takes care of it
 -- waived_until: end of its waiver
 -- first_seen_at: the first run that saw it
--- last_seen_at: the last run that saw it
+-- last_seen_at: the last run that saw it and built anything; later runs to which nothing was new saw it, too (built.seen_until in the manifest)
 -- resolved_at: the first run that saw it no more
 -- hubspot_url: the contact in HubSpot
 -- salesforce_url: the record in Salesforce

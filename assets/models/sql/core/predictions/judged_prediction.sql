@@ -18,9 +18,12 @@
 -- newest_by_modstamp: the candidates with the latest SystemModstamp since the binding before; more than one is a tie
 -- newest_by_modified: the same by LastModifiedDate
 -- due: select as_of from staging.clock where exists (select 1 from core.judged_prediction where source = 'runs')
--- due: select as_of from staging.clock
---   where greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history))
---   > least(latest_stamp, (select max(watermark_to) from raw.pull where complete and object <> 'User'))
+-- due: select any_value(as_of) from staging.clock cross join main.policy cross join core.hubspot_contact as contact
+--   inner join core.binding as binding on binding.hubspot_contact_id = contact.contact_id
+--   where contact.last_sync_at > latest_stamp + to_minutes(settle_minutes) and (binding.prediction <> 'keep' or len(binding.candidate_ids) > 1)
+-- due: select as_of from staging.clock cross join (select max(watermark_to) as seen_until from raw.pull where complete and object <> 'User')
+--   where latest_stamp > seen_until
+--   and greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history)) - interval 5 second > seen_until
 create or replace table core.judged_prediction as
 with synced as (
     -- stored predictions of contacts that have synced since
