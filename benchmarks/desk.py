@@ -70,7 +70,7 @@ def measure(folder: Path, findings: int) -> dict[str, Any]:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         desk = int(children[0]) if children else process.pid  # the command starts the desk in a process of its own
         pages = _pages(folder, findings)
-        alone = [("the first page after the desk has started", *_alone(desk, address, ["/"], 1))]
+        alone: list[tuple[str, float, float, float | None]] = [("the first page after the desk has started", *_alone(desk, address, ["/"], 1))]
         again = []
         for _ in range(4):
             publish_again(folder)

@@ -12,6 +12,7 @@ from assets.published.decisions import DecisionStore, write_decisions
 from assets.published.worklist import Filter
 from review.cases import CaseFilter
 from review.desk import Desk
+from review.site import now
 from tests.crm import BOUND, RIVAL, Crm, day, jumped, lead_id
 from tests.desk.portal import Visitor, publish, served
 from tests.test_findings_follow import pulled
@@ -271,13 +272,11 @@ def test_a_person_who_takes_care_has_one_spelling(home: Path, ann: Visitor) -> N
 
 
 def test_who_comes_again_sees_what_others_did_meanwhile(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    from review import visitors
-
     assert "Since you were here last" not in ann.open("/").text
-    now = visitors.now()
+    moment = now()
     with served(home) as address:
         Visitor(address).send("/decisions", {"action": "assign", "case": case_id(home), "owner": "Bea", "user": "Cleo", "next": "/"})
-    monkeypatch.setattr(visitors, "now", lambda: now + timedelta(hours=2))
+    monkeypatch.setattr("review.visitors.now", lambda: moment + timedelta(hours=2))
     page = ann.open("/")
     assert "Since you were here last" in page.text and "Cleo assigned it to Bea. Ann Lee" in page.text
 
