@@ -217,12 +217,12 @@ def written_in_hubspot_alone(value: str, source: str, then: str) -> Crm:
     return crm
 
 
-@pytest.mark.parametrize(("value", "source"), [("CEO", "IMPORT"), ("Chair", "CRM_UI"), ("Chair", "FORM")])
-def test_what_was_put_right_in_hubspot_alone_and_the_next_sync_overwrote_again_is_still_missing(value: str, source: str) -> None:
-    crm = written_in_hubspot_alone(value, source, "Buyer")
+@pytest.mark.parametrize("source", ["IMPORT", "CRM_UI"])
+def test_what_was_put_back_in_hubspot_alone_and_the_next_sync_overwrote_again_is_still_missing(source: str) -> None:
+    crm = written_in_hubspot_alone("CEO", source, "Buyer")
     assert status(crm) == ("open", None)
     (row,) = crm.rows("core.restorable_value")
-    assert (row["status"], row["value_before"], row["must_be_in_salesforce"]) == ("restore", value, True)
+    assert (row["status"], row["value_before"], row["must_be_in_salesforce"]) == ("restore", "CEO", True)
 
 
 def test_a_sync_that_writes_the_same_value_once_more_repairs_nothing() -> None:
@@ -255,17 +255,19 @@ def test_without_hubspots_history_a_jump_stays_open_as_long_as_what_was_pulled_b
     assert status(crm) == ("resolved", "repaired")
 
 
-def test_what_somebody_wrote_after_a_jump_and_stands_is_over() -> None:
+def test_what_somebody_wrote_after_a_jump_is_over() -> None:
     crm = written_in_hubspot_alone("CEO", "IMPORT", "Chair")
     assert status(crm) == ("resolved", "repaired")
     assert plan(crm)[0] == "edited_later", "Salesforce says Chair: somebody typed it there"
+    crm = written_in_hubspot_alone("Chair", "FORM", "Buyer")
+    assert (status(crm), plan(crm)[0]) == (("resolved", "repaired"), "edited_later"), "whoever wrote it has seen what stood there"
 
 
 def test_what_was_typed_goes_on_being_typed_when_a_sync_sets_hubspot_back_to_it() -> None:
     crm = typed()
     crm.end_run(day(31))
     crm.later()
-    crm.history("101", "jobtitle", (day(31.1), "Chair", "CRM_UI"), (day(31.2), "Buyer"))
+    crm.history("101", "jobtitle", (day(31.1), "CEO", "CRM_UI"), (day(31.2), "Buyer"))
     assert (status(crm)[0], plan(crm)[0]) == ("resolved", "typed")
 
 

@@ -1,8 +1,8 @@
 -- One row: a mapped value of a HubSpot contact that switches or wrong Salesforce merges replaced, and what can be done about it.
 -- Put back is the last value that did not itself come with a switch from another record and was not typed since. A person's word ends what
 -- switches did before: an edit in either CRM, the edit that made the contact jump (core.value_origin), and that somebody accepted what is there.
--- Conversions are meant to bring the Contact's values, so they are not among the switches. What somebody wrote in HubSpot alone, and a sync overwrote again with
--- what the switch had brought (rules 24, 25), was taken a second time: it is what a restore puts back, and not over.
+-- Conversions are meant to bring the Contact's values, so they are not among the switches. What somebody put back in HubSpot alone, and a sync overwrote again
+-- with what the switch had brought (rules 24, 25), was taken a second time.
 --
 -- hubspot_contact_id: the contact
 -- property: the property
@@ -84,14 +84,16 @@ version as (
         rows between unbounded preceding and current row)
 ),
 written as (
-    -- a sync or a merge of contacts that writes once more what the switch brought is nobody's word; under two_way, where an edit in HubSpot goes to the
-    -- record, a sync is
+    -- a sync or a merge of contacts that writes once more what the switch brought is nobody's word; nor is a sync that does so after a repair in HubSpot,
+    -- but under two_way, where such an edit goes to the record
     select
         *,
         coalesce(
             value = brought
             and ((source_type in ('SALESFORCE', 'MERGE_CONTACTS') and value_before = value)
                 or (source_type = 'SALESFORCE' and source_before <> 'SALESFORCE'
+                    and (hubspot_contact_id, property, main.canonical_text(value_before)) in (
+                        select (hubspot_contact_id, property, main.canonical_text(value_before)) from of_switch where not before_came_with_switch)
                     and property not in (select property from core.mapped_field where rule = 'two_way'))),
             false) as is_again
     from version
