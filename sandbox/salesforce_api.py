@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
 from sandbox.fields import HISTORIES, PICKLISTS
+from sandbox.salesforce_soap import SoapApi
 from sandbox.soql import Query, Row, SoqlError, Value, parse
 from sandbox.users import User
 from sandbox.world import FieldChange, SalesforceRecord, World, field_value, id18
@@ -70,6 +71,7 @@ class SalesforceApi:
         self.jobs: dict[str, _Job] = {}
         self.cursors: dict[str, list[dict[str, Value]]] = {}
         self.calls = 0
+        self.soap = SoapApi(world, lambda session: session in self.tokens)
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -81,6 +83,7 @@ class SalesforceApi:
             Route(f"{_DATA}/sobjects/{{name}}/{{kind:str}}/", self._guarded(self.replication)),
             Route(f"{_DATA}/sobjects/{{name}}/{{kind:str}}", self._guarded(self.replication)),
             Route(f"{_DATA}/sobjects/{{name}}/{{record_id:str}}", self._guarded(self.update), methods=["PATCH"]),
+            Route("/services/Soap/u/{version}", self.soap.call, methods=["POST"]),
             Route(f"{_DATA}/limits", self._guarded(self.limits)),
             Route(f"{_DATA}/limits/", self._guarded(self.limits)),
             Route(f"{_DATA}/query", self._guarded(self.query)),

@@ -127,9 +127,9 @@ class Pulled:
                     $at as started_at, $at as finished_at, $at as watermark_to, 1 as landed_rows, 1 as new_versions, true as complete""",
                 {"no": self.pull_no, "run": run_id, "source": source, "object": name, "at": at.replace(tzinfo=None)},
             )
-        for object_type in ("Lead", "Contact"):
+        for pull_no, object_type in enumerate(("Lead", "Contact"), self.pull_no - 2):
             rows = [_record_row(world, r) for world in worlds for r in world.records.values() if r.type == object_type and r.is_visible]
-            self._insert(f"raw.salesforce_{object_type.lower()}", rows)
+            self._insert(f"raw.salesforce_{object_type.lower()}", [row | {"pull_no": pull_no} for row in rows])
         contacts = [contact for world in worlds for contact in world.contacts.values()]
         self._insert("raw.hubspot_contact", [_contact_row(contact) for contact in contacts])
         self._insert("raw.hubspot_property_version", [row for contact in contacts for row in _history_rows(contact)])
@@ -165,7 +165,7 @@ class Pulled:
             return
         columns = dict(self.connection.execute(f"select column_name, column_type from (describe {table})").fetchall())
         types = {name: kind for name, kind in columns.items() if name in rows[0]}
-        rest = ({"pull_no": str(self.pull_no)} if "pull_no" in columns else {}) | ({"content_hash": "0"} if "content_hash" in columns else {})
+        rest = {name: value for name, value in {"pull_no": str(self.pull_no), "content_hash": "0"}.items() if name in columns.keys() - types.keys()}
         self.connection.execute(
             f"""insert into {table} ({", ".join([*types, *rest])})
                 select {", ".join([*(f"row.{name}" for name in types), *rest.values()])}
@@ -308,7 +308,7 @@ class Batch:
             old, new = before[contact.id].get(name, ""), contact.value(name)
             if name in {mapping.hubspot for mapping in self.pulled.policy.mapped} and old.strip() != new.strip():
                 # an opt-out of somebody who said nothing is no gap that is filled
-                is_loss = bool(old) or (name == OPT_OUT and new == "true")
+                is_loss = bool(old) or (name == OPT_OUT and new.lower() == "true")
                 really.add((name, "clear" if not new else "overwrite" if is_loss else "fill"))
             field_name = names[place]
             if field_name and name != OWNER and record.fields.get(field_name) != records_before[record.id].get(field_name):
@@ -384,12 +384,15 @@ class Batch:
                 since = _settled_at(contact, switch.at)
                 touches = [by for at, by in self.touched.get(record.id, []) if since is not None and since < at <= switch.at]
                 self._count("jump")
+                people = [c for c in record.history if since is not None and since < c.at <= switch.at and c.by != INTEGRATION_USER]
+                left_a_trace = bool(people) or (since is not None and record.created_at > since and record.created_by != INTEGRATION_USER)
+                self._count(f"jump by somebody {'named' if event['by_user_id'] else 'not named'}", int(left_a_trace))
                 told = f"contact {contact.id} jumped to {record.id} at {switch.at:%d %H:%M:%S}, settled at {since}: "
                 if event["by_user_id"] is not None:
                     self._count("jump named")
                     # an edit that changes no field leaves no trace in the field history: the name is of who changed one last, or of who touched it last
-                    changers = [c.by for c in record.history if since is not None and since < c.at <= switch.at and c.by != INTEGRATION_USER]
-                    named = {id18(by) for by in [*touches[-1:], *(changers[-1:] or [record.created_by])]} if touches else set()
+                    changers = [change.by for change in people] or [record.created_by]
+                    named = {id18(by) for by in [*touches[-1:], changers[-1]]} if touches else set()
                     if event["by_user_id"] not in named:
                         self._disagree(world_no, f"{told}SQL names {event['by_user_id']} ({event['by']}), it was {sorted(named)}")
                 for name, (_, after) in switch.overwritten.items():
@@ -398,16 +401,25 @@ class Batch:
                     if source is None or since is None:
                         continue
                     tracked_name = "Owner" if field_name == "OwnerId" else field_name
-                    changes = [c for c in record.history if c.field == tracked_name and since < c.at <= switch.at and c.by != INTEGRATION_USER]
+                    # another notation of the same value corrects nothing
+                    changes = [c for c in people if c.field == tracked_name and (c.old or "").strip() != (c.new or "").strip()]
                     was_typed = bool(changes) and record.created_at <= since
                     is_foreign = not changes and record.created_at <= since and field_name not in ("Account.Name", None)
                     self._count(f"{'typed' if was_typed else 'foreign' if is_foreign else 'other'} told {source['source']}")
-                    if (source["source"] == "foreign" and was_typed) or (source["source"] == "typed" and is_foreign):
+                    # without the field history, a change that no run saw before the last sync reads as one after it (pulls are a day apart)
+                    reads_as_typed = (
+                        self.tracking == "none"
+                        and since is not None
+                        and any(c.field == tracked_name and since - timedelta(days=1) < c.at <= since for c in record.history)
+                    )
+                    if (source["source"] == "foreign" and was_typed) or (source["source"] == "typed" and is_foreign and not reads_as_typed):
                         self._disagree(world_no, f"{told}{name} became {after!r}: SQL says {source['source']}, the changes since are {changes}")
                     if source["by_user_id"] is not None and source["by_user_id"] not in [id18(change.by) for change in changes]:
                         self._disagree(world_no, f"{told}{name} was typed by {source['by_user_id']}, says SQL; the changes since are {changes}")
                     row = plan.get((contact.id, name))
                     is_last = row is not None and row["last_switched_at"].replace(tzinfo=UTC) == switch.at
+                    if is_foreign and is_last and contact.value(name) == after:
+                        self._count(f"foreign and still there, plan: {row['status'] if row else 'no row'}")
                     if row is not None and is_last and was_typed and row["status"] == "restore":
                         self._disagree(world_no, f"{told}{name} became {after!r}, which somebody had typed, and {row['value_before']!r} would be put back")
             for (contact_id, name), row in plan.items():

@@ -124,7 +124,7 @@ def test_predictions_forecasts_and_switches_agree_on_some_hundred_worlds(policy:
 def test_who_made_a_contact_jump_and_what_was_typed_is_told_from_the_field_history(policy: int) -> None:
     """Without one, the tests around this one ask the same: no name is the wrong one, and nothing typed is put back."""
     compared = check_agreement(policy, 40, "all")
-    assert compared["jump named"] >= 0.9 * compared["jump"], "the rest are records that the integration created, and edits that changed nothing"
+    assert compared["jump by somebody named"] >= 0.98 * (compared["jump by somebody named"] + compared["jump by somebody not named"])
     foreign = {name: times for name, times in compared.items() if name.startswith("foreign told")}
     assert foreign["foreign told foreign"] >= 0.98 * sum(foreign.values())
 

@@ -44,12 +44,13 @@ def typed(**changes: Any) -> Crm:
 
 
 def test_the_edit_that_made_the_contact_jump_is_typed_and_left_alone() -> None:
-    assert source(typed()) == ("typed", "Eva Lang")
+    assert source(typed())[0] == "typed"
     assert plan(typed())[0] == "typed"
 
 
-def test_who_typed_it_is_not_said_where_more_than_one_field_changed() -> None:
-    assert source(typed(fields={"Title": "Buyer", "Phone": "1"})) == ("typed", None)
+def test_who_typed_it_is_not_said_without_the_field_history() -> None:
+    """Eva edited the record last. Automation that saves it, and changes nothing, would stand there, too."""
+    assert source(typed()) == ("typed", None)
 
 
 def test_what_the_integration_wrote_into_the_record_was_typed_by_nobody() -> None:
@@ -58,7 +59,7 @@ def test_what_the_integration_wrote_into_the_record_was_typed_by_nobody() -> Non
 
 def test_what_a_merge_may_have_brought_before_the_last_sync_is_unclear() -> None:
     """Nobody pulled the record between the merge and the edit that made the contact jump."""
-    for survivor, expected in ((RIVAL, ("unclear", None)), (BOUND, ("typed", "Eva Lang"))):
+    for survivor, expected in ((RIVAL, ("unclear", None)), (BOUND, ("typed", None))):
         crm = typed()
         crm.lead(9, merged_into=survivor, modified=day(30.1), fields={"Title": "Buyer"})
         crm.history("101", "salesforcelastsynctime", (day(30.15), f"{day(30.15):%Y-%m-%dT%H:%M:%SZ}"))

@@ -8,7 +8,7 @@
 -- property: the property
 -- was_cleared: as in core.replaced_value
 -- source: typed, foreign or unclear
--- by_user_id: who typed it; null where that is not certain
+-- by_user_id: who typed it, by Salesforce's field history; null where that does not tell
 -- typed_at: when, or, where only the versions tell, at the latest when
 create or replace table core.value_origin as
 with value as (
@@ -27,17 +27,17 @@ tracked as (
 held as (
     -- what the record held, by version and, between the last sync and the change, by its field history
     select
-        value.*, 'version' as evidence, version.modified_at as stamp, version.last_modified_at, version.last_modified_by_id as user_id, version.pull_no,
-        coalesce(pull.crm_time, pull.started_at) as pulled_at, version.fields, version.fields[value.salesforce_field] as held
+        value.*, 'version' as evidence, version.modified_at as stamp, version.last_modified_by_id as user_id, version.pull_no,
+        coalesce(pull.crm_time, pull.started_at) as pulled_at, version.fields[value.salesforce_field] as held
     from value
     inner join (
-        select record_id, modified_at, last_modified_at, last_modified_by_id, map_concat(map {'OwnerId': owner_id}, fields) as fields, pull_no
+        select record_id, modified_at, last_modified_by_id, map_concat(map {'OwnerId': owner_id}, fields) as fields, pull_no
         from staging.salesforce_version
         where record_id in (select to_id from value)
     ) as version on version.record_id = value.to_id
     left join raw.pull as pull on pull.pull_no = version.pull_no
     union all
-    select value.*, 'history', change.changed_at, null, change.changed_by_id, null, null, null, change.new_value
+    select value.*, 'history', change.changed_at, change.changed_by_id, null, null, change.new_value
     from value
     inner join raw.salesforce_field_history as change
         on change.record_id = value.to_id and change.changed_at > value.settled_at and change.changed_at <= value.switched_at
@@ -82,10 +82,7 @@ first_with as (
         compared.hubspot_contact_id, compared.switched_at, compared.property, compared.was_cleared,
         any_value(settled.prior_no) as prior_no,
         min_by(compared.stamp, compared.pull_no) as stamp,
-        min_by(compared.last_modified_at, compared.pull_no) as last_modified_at,
-        min_by(compared.user_id, compared.pull_no) as user_id,
-        min_by(compared.is_by_somebody, compared.pull_no) as is_by_somebody,
-        min_by(compared.fields, compared.pull_no) as fields
+        min_by(compared.is_by_somebody, compared.pull_no) as is_by_somebody
     from compared
     inner join (
         select *, greatest(case when not was_there then base_no end, other_no) as prior_no from settled
@@ -112,13 +109,7 @@ judged as (
                 or (not brought_by_merge
                     and ((not settled.was_there and not settled.was_blank) or (first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at)))),
             false) as was_typed,
-        first_with.stamp as first_at,
-        -- whoever edited the record last wrote this value, where nothing else changed
-        case
-            when first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at and first_with.last_modified_at >= first_with.stamp - interval 1 second
-             and len(list_filter(map_keys(first_with.fields), lambda name: first_with.fields[name] is distinct from prior.fields[name])) = 1
-            then first_with.user_id
-        end as first_user_id
+        first_with.stamp as first_at
     from value
     left join settled
         on settled.hubspot_contact_id = value.hubspot_contact_id and settled.switched_at = value.switched_at
@@ -131,9 +122,6 @@ judged as (
         from merged
         where merged.record_id = value.to_id and merged.merged_at <= value.settled_at and merged.pull_no > first_with.prior_no
     ) as merge
-    left join compared as prior
-        on prior.hubspot_contact_id = value.hubspot_contact_id and prior.switched_at = value.switched_at
-        and prior.property = value.property and prior.was_cleared = value.was_cleared and prior.pull_no = first_with.prior_no
     left join tracked
         on tracked.object_type = value.object_type
         and tracked.field = case when value.salesforce_field = 'OwnerId' then 'Owner' else value.salesforce_field end
@@ -160,6 +148,7 @@ select
     property,
     was_cleared,
     source,
-    case when source = 'typed' then coalesce(traced_user_id, first_user_id) end as by_user_id,
+    -- a version names its last editor, who need not have written this value: automation may have touched the record since
+    case when source = 'typed' then traced_user_id end as by_user_id,
     case when source = 'typed' then coalesce(traced_at, case when first_at <= switched_at then first_at end) end as typed_at
 from told;
