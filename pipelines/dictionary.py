@@ -8,7 +8,7 @@ import duckdb
 
 from assets.models.build import build_models
 from assets.models.sqlfile import model_files
-from assets.policy import Knobs, Policy, Pull
+from assets.policy import DeskSection, Knobs, Policy, Pull
 from assets.published.contract import TABLES
 from assets.sql import SQL_FOLDER
 from assets.warehouse.file import SCHEMA_VERSION, prepare
@@ -40,6 +40,7 @@ _TOLD: dict[str, tuple[str, dict[str, str]]] = {
         {
             **{name: str(field.description) for name, field in Knobs.model_fields.items()},
             **{name: str(Pull.model_fields[name].description) for name in ("shrink_records", "shrink_percent")},
+            "assign_by_owner": str(DeskSection.model_fields["assign_by_owner"].description),
             "salesforce_record_url": "what stands before a record's id in its address", "hubspot_record_url": "the same of a contact",
         },
     ),

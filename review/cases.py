@@ -247,7 +247,7 @@ about_to_jump as (
 )
 select person_case.case_id, person_case.hubspot_contact_ids, person_case.email, person_case.display_name, person_case.account_id, person_case.account_name,
     person_case.salesforce_owner_id, person_case.salesforce_owner_name, contact.owner_id as hubspot_owner_id,
-    nullif(trim(concat_ws(' ', owner.first_name, owner.last_name)), '') as hubspot_owner_name,
+    owner.name as hubspot_owner_name,
     coalesce(damaged.by_user_id, about_to_jump.by_user_id) as caused_by_id, users.name as caused_by_name,
     person_case.email is not null or len(person_case.hubspot_contact_ids) > 0 or person_case.display_name is not null as is_person,
     coalesce(damaged.damaged_at, person_case.opened_at) as since, damaged.damaged_at is not null as is_damage_known, person_case.opened_at

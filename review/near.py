@@ -21,8 +21,7 @@ _SOURCES = (
     *_WHOLE, "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-_MEMORY = "128MB"  # of DuckDB, for all that look at once; beyond it, it uses the disk
-_MEMORY_TO_COPY = "220MB"
+_MEMORY = "256MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into half of it
 
 
 class Near:
@@ -38,7 +37,7 @@ class Near:
         path = Path(self.folder.name) / "near.duckdb"
         # files of a snapshot never change
         connection.execute(
-            f"""set memory_limit = '{_MEMORY_TO_COPY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
+            f"""set memory_limit = '{_MEMORY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
                 set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false"""
         )
         if not self._is_made:
@@ -46,7 +45,7 @@ class Near:
             for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
                 connection.execute(statement)
             self._is_made = True
-        connection.execute(f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found; set memory_limit = '{_MEMORY}'")
+        connection.execute(f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found")
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:

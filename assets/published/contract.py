@@ -15,7 +15,7 @@ TABLES = {
     "overwritten_value": "core.overwritten_value",
     "value_source": "core.value_source",
     "salesforce_user": "core.salesforce_user",
-    "hubspot_owner": "raw.hubspot_owner",
+    "hubspot_owner": "core.hubspot_owner",
     "typed_value": "core.typed_value",
     "merge_event": "core.merge_event",
     "merge_advice": "core.merge_advice",

@@ -115,6 +115,9 @@ from check_run inner join run on run.run_id = check_run.run_id order by check_ru
 -- value_source: Whose were the values that came with jumps?
 select source, by_user_name, count(*) as times from value_source group by all order by times desc;
 
+-- hubspot_owner: Who of the owners has left HubSpot?
+from hubspot_owner where archived order by name;
+
 -- salesforce_user: Who created or changed what was pulled, and which of them is the integration?
 select user_id, name, is_active, is_integration from salesforce_user order by name;
 

@@ -18,7 +18,7 @@ from assets.published.contract import ORDER, ROWS_OF_A_GROUP, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
 from assets.sql import quoted
 
-_INTERNAL_COLUMNS = {"pull_no", "pull"}
+_INTERNAL_COLUMNS = {"pull_no"}
 _KEEP = 3
 
 
