@@ -66,7 +66,7 @@ create or replace temp table basket_wanted as
 select
     found.case_id, found.case_rank, found.display_name, found.account_name, found.is_open,
     chosen.hubspot_contact_id, chosen.property, chosen."value", chosen.seen,
-    contact.state, detail.properties[chosen.property] as hubspot_value, target.record_id, target.is_after_conversion,
+    contact.state, detail.contact_id is not null as has_detail, detail.properties[chosen.property] as hubspot_value, target.record_id, target.is_after_conversion,
     field.salesforce_field, field.is_writable, field.rule, record.fields[field.salesforce_field] as salesforce_value,
     property.kind, property.hubspot_labels, field.salesforce_labels,
     main.same_value(chosen."value", detail.properties[chosen.property], coalesce(field.kind, property.kind), property.hubspot_labels, property.hubspot_labels) as is_in_hubspot,
@@ -86,6 +86,8 @@ create or replace temp table basket_judged as
 select
     *,
     case
+        -- its values are not published any more
+        when not is_open and not has_detail then 'no_case'
         when state is distinct from 'live' then 'contact_gone'
         when is_in_hubspot and (not salesforce_wins or is_in_salesforce) then 'done'
         when coalesce(main.canonical_text(hubspot_value), '') <> coalesce(main.canonical_text(seen), '') then 'changed_since'
@@ -155,7 +157,7 @@ where is_by_people
 union all by name
 select case_id, case_rank, hubspot_contact_ids[1] as hubspot_contact_id, display_name, account_name, 'case' as what, 'no_case' as reason
 from basket_case
-where not is_open;
+where not is_open and case_id not in (select case_id from basket_judged where reason = 'no_case');
 
 create or replace temp table basket_accepted as
 select distinct found.case_id, finding.fingerprint
