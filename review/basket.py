@@ -132,10 +132,10 @@ class Baskets:
         snapshot = self.site.desk.snapshot()
         case_ids = undecided_safe(snapshot)
         with_steps = "without_steps" not in request.query_params
-        choices = proposals(snapshot, case_ids, with_steps)
-        connection = filled(snapshot, choices)
+        cases = snapshot.cases.find(CaseFilter(ids=tuple(case_ids))) if case_ids else []
+        connection = filled(snapshot, proposals(snapshot, case_ids, with_steps))
         return self.site.page(
-            request, "safe.html", snapshot=snapshot, cases=snapshot.cases.find(CaseFilter(ids=tuple(case_ids))), figures=basket.count(connection),
+            request, "safe.html", snapshot=snapshot, cases=cases, figures=basket.count(connection),
             values=_rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
             with_steps=with_steps,
         )  # fmt: skip

@@ -31,8 +31,8 @@ class Held:
 
 @dataclass(frozen=True)
 class Field:
-    """name: a property of a contact; now: HubSpot's value; before: what a jump took, None where none did; records: by id; status: restorable_value.status, or None;
-    source: where the value comes from that a jump brought; proposal: now, before, or None; chosen: what is in the basket.
+    """name: a property of a contact; now: HubSpot's value; before: what a jump took, None where none did; records: by id; status: restorable_value.status, or
+    None; source: where the value comes from that a jump brought; proposal: now, before, or None; chosen: what is in the basket.
     """
 
     contact_id: str

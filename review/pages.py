@@ -97,13 +97,14 @@ class Pages:
         self.site.check_cases(wanted)
         baskets = [person for person in in_baskets(snapshot, [case["case_id"]]).get(case["case_id"], []) if person != user]
         number, total, before, after = snapshot.cases.place(wanted, case["case_id"])
+        then = f"/cases/{after or ''}".rstrip("/") + write_case_filter(wanted) if number else None
         decisions = [row for name in (case["case_id"], *case["fingerprints"]) for row in snapshot.worklist.decided_about(name)]
         return self.site.page(
             request, "case.html", snapshot=snapshot, case=case, **held, contact=contact, binding=binding, comparison=comparison, events=events,
             event_count=event_count, beside=beside, cases_of=snapshot.cases.of_contacts([other["contact_id"] for other in beside]), jump={}, subject=subject,
             place_of=place_of, seen=seen, owners=known_owners(snapshot), can_undo=has_decision(decisions), score=scores(snapshot).get("history"),
             can_accept=any(finding["check_name"] in ACCEPTABLE for finding in held["findings"]), fields=fields,
-            wanted=wanted, number=number, total=total, before=before, after=after, then=f"/cases/{after}{write_case_filter(wanted)}" if after else None,
+            wanted=wanted, number=number, total=total, before=before, after=after, then=then,
             mine=[item for item in mine if item["case_id"] == case["case_id"]], baskets=baskets,
         )  # fmt: skip
 
