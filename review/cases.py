@@ -152,6 +152,8 @@ class Cases:
         found = self._counted(wanted, [name for name in FACETS if name not in picked])
         for name, its in picked.items():
             found |= self._counted(replace(wanted, picked={other: values for other, values in picked.items() if other != name}), [name], its)
+            # what is picked stays picked, also where no case has it now
+            found[name] += [{"value": value, "label": None, "cases": 0} for value in its if value not in {row["value"] for row in found[name]}]
         shown = {name: found[name] for name in FACETS}
         shown = {name: rows for name, rows in shown.items() if picked.get(name) or any(row["value"] != NOBODY for row in rows) or name == "owner"}
         for name, order in (("urgency", list(URGENCY)), ("age", [*AGES, "older"])):
