@@ -234,6 +234,7 @@ BASKET_REASON = {
     "changed_since": N_("the value was changed since you chose: look at the case again"),
     "of_account": N_("nobody can write it in the bound record, whose value would win again"),
     "read_only": N_("HubSpot lets nobody take an opt-out back"),
+    "not_bound": N_("only Salesforce can be told the owner, and the contact is bound to no record"),
     "decision": N_("people must decide it: who is who, or which e-mail"),
     "waits": N_("waits for what people must decide"),
     "not_chosen": N_("a jump took values of which nothing was chosen"),

@@ -10,7 +10,7 @@
 -- basket_left_out, one row: a value, a step or a case that no file holds. case_id, case_rank, hubspot_contact_id, display_name, account_name, step, what (value,
 --   merge, convert, manual, change_email, case), name (the property), reason: no_case (nothing about it is open any more), contact_gone, changed_since (the
 --   contact has another value than when it was chosen), of_account (nobody can write it in the bound record, whose value would win), read_only (an opt-out
---   that is to be taken back), decision (a step that people must do: who is who, which e-mail), waits (for such a step)
+--   that is to be taken back), not_bound (an owner, and no record to tell), decision (a step that people must do: who is who, which e-mail), waits (for such a step)
 -- basket_remaining, one row: a finding of these cases that stays open when all files are carried out. case_id, case_rank, hubspot_contact_id, display_name,
 --   account_name, what (finding), name (the check), reason: not_chosen (a jump took values of which nobody has chosen what is to be there), steps (the steps of
 --   the case are not taken, or wait for people), people (neither steps nor values end it)
@@ -89,10 +89,12 @@ select
         -- its values are not published any more
         when not is_open and not has_detail then 'no_case'
         when state is distinct from 'live' then 'contact_gone'
-        when is_in_hubspot and (not salesforce_wins or is_in_salesforce) then 'done'
+        -- HubSpot is told the owner by Salesforce alone
+        when (is_in_hubspot or property = 'salesforceownerid') and (not salesforce_wins or is_in_salesforce) then 'done'
         when coalesce(main.canonical_text(hubspot_value), '') <> coalesce(main.canonical_text(seen), '') then 'changed_since'
         when property = 'hs_email_optout' and lower("value") in ('false', '') then 'read_only'
         when salesforce_wins and not is_writable and not is_in_salesforce then 'of_account'
+        when property = 'salesforceownerid' and record_id is null then 'not_bound'
     end as reason
 from basket_wanted;
 
