@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assets.problems import Problem, WarehouseProblem, frames_of
 from review import words
 from review.access import SECURITY_HEADERS, Gatekeeper, Refusal, read_session_key
+from review.basket import Baskets
 from review.deciding import Deciding
 from review.ended import LONGEST
 from review.exports import Exports
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> Starlette:
     """The desk as an ASGI application. Raises ConfigurationProblem when it would be open to a network, or cannot be reached where it is said to be."""
     site = Site(settings)
     pages, plans, deciding, exports, visitors, faults = Pages(site), Plans(site), Deciding(site), Exports(site), Visitors(site), _Faults(site)
+    baskets = Baskets(site)
     routes: list[Route | Mount] = [
         Route("/", pages.show_overview),
         Route("/findings", pages.show_worklist, methods=["GET"]),
@@ -46,6 +48,13 @@ def create_app(settings: Settings) -> Starlette:
         Route("/cases/{case_id:str}", pages.show_case),
         Route("/views", pages.save_view, methods=["POST"]),
         Route("/decisions", deciding.decide, methods=["POST"]),
+        Route("/decisions/undo", deciding.undo, methods=["POST"]),
+        Route("/basket", baskets.show),
+        Route("/basket/put", baskets.put, methods=["POST"]),
+        Route("/basket/remove", baskets.remove, methods=["POST"]),
+        Route("/basket/files", baskets.take, methods=["POST"]),
+        Route("/basket/safe", baskets.show_safe, methods=["GET"]),
+        Route("/basket/safe", baskets.take_safe, methods=["POST"]),
         Route("/export/worklist.csv", exports.worklist),
         Route("/export/run-book.csv", exports.run_book),
         Route("/export/merges.csv", exports.merges),

@@ -88,16 +88,18 @@ class Cases:
 
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
-        where, values = self._where(wanted)
-        name, direction = wanted.sort.removeprefix("-"), "desc" if wanted.sort.startswith("-") else ""
-        bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
         # which ones is known from a few columns; the wide ones are read of these alone
-        in_order = _IN_ORDER if wanted.sort == "rank" else f"{SORTS[name]} {direction} nulls last, {_IN_ORDER}"
-        found = self.worklist.query(f"select case_id from main.open_case cross join main.clock as clock {where} order by {in_order} {bounded}", values)
-        ids = [row["case_id"] for row in found]
+        ids = self._ids(wanted, f" limit {int(limit)} offset {int(offset)}" if limit is not None else "")
         rows = self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
         by_id = {row["case_id"]: row for row in rows}
         return [by_id[case_id] for case_id in ids if case_id in by_id]
+
+    def _ids(self, wanted: CaseFilter, bounded: str = "") -> list[str]:
+        where, values = self._where(wanted)
+        name, direction = wanted.sort.removeprefix("-"), "desc" if wanted.sort.startswith("-") else ""
+        in_order = _IN_ORDER if wanted.sort == "rank" else f"{SORTS[name]} {direction} nulls last, {_IN_ORDER}"
+        found = self.worklist.query(f"select case_id from main.open_case cross join main.clock as clock {where} order by {in_order} {bounded}", values)
+        return [row["case_id"] for row in found]
 
     def count(self, wanted: CaseFilter) -> int:
         where, values = self._where(wanted)
@@ -106,6 +108,16 @@ class Cases:
     def one(self, case_id: str) -> dict[str, Any] | None:
         found = self.find(CaseFilter(ids=(case_id,)))
         return found[0] if found else None
+
+    def place(self, wanted: CaseFilter, case_id: str) -> tuple[int, int, str | None, str | None]:
+        """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
+        key = "order", tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, wanted.sort, datetime.now(UTC).date()
+        ids: list[str] = self.remember(key, lambda: self._ids(wanted))
+        try:
+            at = ids.index(case_id)
+        except ValueError:
+            return 0, len(ids), None, next(iter(ids), None)
+        return at + 1, len(ids), ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
     def of_findings(self, fingerprints: Sequence[str]) -> dict[str, str]:
         """The case that each of these findings belongs to."""

@@ -4,6 +4,7 @@ When something stands in the way, what was typed is shown again with the reason:
 decided meanwhile.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from review.cases import CaseFilter
 from review.desk import Snapshot, known_owners, with_names
 from review.filters import read_case_filter, read_filter
 from review.language import Language
-from review.site import PAGE_SIZE, Site, flash, language_of, local_path, now, number_of, parameters, text_of
+from review.site import PAGE_SIZE, Site, flash, language_of, local_path, now, number_of, parameters, shown_part, text_of
 
 CASE = "person_case"  # instead of a check's name, in what is decided about a case as a whole
 CARRIED = ("assign", "acknowledge")  # what holds for findings of a case that come later
@@ -65,14 +66,22 @@ class Deciding:
         worklist = snapshot.worklist
         findings: list[dict[str, Any]] = []
         cases: list[dict[str, Any]] = []
+        waived = 0
         try:
             cases = self._chosen_cases(form, snapshot)
             findings = self._chosen(form, snapshot, language, cases)
             wish = _read_wish(request, form, language, known_owners(snapshot))
+            if wish.action == "acknowledge" and not form.get("waived_too"):
+                of_all, findings = findings, [finding for finding in findings if finding["status"] != "waived"]
+                waived = len(of_all) - len(findings)
+                if not findings:
+                    raise _Objection(language.plural(*words.ONLY_WAIVED, waived))
         except _Objection as problem:
             return self._again(request, form, snapshot, findings, str(problem), 422, cases=[case["case_id"] for case in cases])
         if request.state.user is None:
             request.session["user"] = wish.user
+        if form.get("all") and text_of(form, "sure") != str(len(findings)):
+            return self._ask(request, form, snapshot, findings, cases, wish, waived)
         if worklist.problem is not None:
             worklist.refresh(at_once=True)
         standing = {row["fingerprint"]: row for row in worklist.decisions if row["action"] != "undo" and not row["is_undone"]}
@@ -86,7 +95,8 @@ class Deciding:
         try:
             worklist.insist()
             decisions = [Decision(wish.action, wish.user, finding, wish.owner, wish.reason, wish.until, wish.properties) for finding in decided]
-            others = worklist.store.record(decisions, seen=wish.seen) if decisions else {}
+            moment = now()
+            others = worklist.store.record(decisions, moment, wish.seen) if decisions else {}
         except WarehouseProblem as problem:
             return self._again(
                 request, form, snapshot, findings, language.text(words.STORE_AWAY), 503, cases=[case["case_id"] for case in cases], detail=str(problem)
@@ -95,7 +105,11 @@ class Deciding:
         if recorded:
             singular, plural = words.DONE[wish.action] if wish.action != "assign" or wish.owner else words.UNASSIGNED
             until = language.day(wish.until) if wish.until else ""
-            flash(request, language.plural(singular, plural, recorded, owner=wish.owner or "", until=until))
+            said = language.plural(singular, plural, recorded, owner=wish.owner or "", until=until)
+            said = f"{_named(cases[0])}: {said}" if len(cases) == 1 and _named(cases[0]) else said
+            flash(request, said, undo=moment.isoformat() if wish.action != "undo" else None)
+        if waived:
+            flash(request, language.plural(*words.WAIVED_LEFT, waived))
         if refused and not (cases and decided):  # of a person's findings those are meant that it can be decided about
             flash(request, language.plural(*words.REFUSED[refused[0]], len(refused)), is_problem=True)
         if others:
@@ -105,7 +119,42 @@ class Deciding:
             text = language.plural(*words.OTHERS_DECIDED, len(concerned))
             again = [case["case_id"] for case in cases if not others.keys().isdisjoint([case["case_id"], *case["fingerprints"]])]
             return self._again(request, form, snapshot, concerned, text, 409, cases=again, others=others, seen=seen)
+        return RedirectResponse(local_path((wish.action != "undo" and form.get("then")) or form.get("next")), 303)
+
+    async def undo(self, request: Request) -> Response:
+        """Takes a click back that was just made: every decision of it that is still the last one about its finding."""
+        form = await self.site.read_form(request)
+        return await run_in_threadpool(self._undo, request, form)
+
+    def _undo(self, request: Request, form: FormData) -> Response:
+        language = language_of(request)
+        worklist = self.site.desk.snapshot().worklist
+        user, click = request.state.user, text_of(form, "click")
+        last = {row["fingerprint"]: row for row in worklist.decisions if row["action"] != "undo" and not row["is_undone"]}
+        made = [row for row in last.values() if row["decided_by"] == user and row["decided_at"].isoformat() == click]
+        try:
+            worklist.insist()
+            if made:
+                worklist.store.record([Decision("undo", str(user), row) for row in made])
+        except WarehouseProblem:
+            flash(request, language.text(words.STORE_AWAY), is_problem=True)
+            return RedirectResponse(local_path(form.get("next")), 303)
+        number = sum(row["check_name"] != CASE for row in made) or 1
+        singular, plural = words.DONE["undo"] if made else words.REFUSED["nothing_decided"]
+        flash(request, language.plural(singular, plural, number), is_problem=not made)
         return RedirectResponse(local_path(form.get("next")), 303)
+
+    def _ask(
+        self, request: Request, form: FormData, snapshot: Snapshot, findings: list[dict[str, Any]], cases: list[dict[str, Any]], wish: _Wish, waived: int,
+    ) -> Response:  # fmt: skip
+        """Before something is decided about everything that matches: what that is, in numbers."""
+        checks = Counter(finding["check_name"] for finding in findings)
+        sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and name not in ("form_token", "sure", "finding", "case")]
+        return self.site.page(
+            request, "confirm.html", snapshot=snapshot, wish=wish, total=len(findings), cases=len(cases), checks=checks.most_common(), sent=sent, waived=waived,
+            taken=sum(finding["owner"] not in (None, wish.owner) for finding in findings) if wish.action == "assign" else 0, back=local_path(form.get("next")),
+            here=local_path(form.get("next")),
+        )  # fmt: skip
 
     def _chosen_cases(self, form: FormData, snapshot: Snapshot) -> list[dict[str, Any]]:
         """The cases that a form is about; none, where it is about findings."""
@@ -165,6 +214,11 @@ class Deciding:
         )  # fmt: skip
         answer.status_code = status
         return answer
+
+
+def _named(case: dict[str, Any]) -> str:
+    """Whom a case is about, for a sentence; nothing that must not stand in a cookie, such as an e-mail."""
+    return shown_part(str(case["display_name"] or ""), len(case["display_name"] or ""), 80)[0] if "@" not in (case["display_name"] or "") else ""
 
 
 def _as_subject(case: dict[str, Any]) -> dict[str, Any]:

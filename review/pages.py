@@ -14,9 +14,11 @@ from assets.published.decisions import ACCEPTABLE, has_decision
 from assets.published.worklist import OBJECTS, STATUSES, Filter
 from review import words
 from review.access import tidy_line, tidy_name
+from review.basket import basket_of, choices_of, in_baskets, undecided_safe
 from review.cases import SORTS, CaseFilter
 from review.casework import IN_AN_HOUR, changed_since, place_of, read_case, subject_of
 from review.chart import draw_runs
+from review.choosing import fields_of
 from review.damage import CONTACTS_AT_ONCE, figures, report
 from review.deciding import MOST_AT_ONCE
 from review.desk import known_owners, overview, scores, with_names
@@ -54,7 +56,7 @@ class Pages:
         since = changed_since(snapshot, before, request.state.user) if before else None
         return self.site.page(
             request, "overview.html", snapshot=snapshot, today=today, since=since, place_of=place_of, figures=figures(snapshot), settings=summary(snapshot),
-            **facts,
+            safe=len(undecided_safe(snapshot)), **facts,
         )  # fmt: skip
 
     def show_cases(self, request: Request) -> Response:
@@ -68,8 +70,10 @@ class Pages:
         total = snapshot.cases.count(wanted)
         pages = max(1, -(-total // PAGE_SIZE))
         page = min(number_of(request.query_params.get("page"), 1), pages)
+        cases = snapshot.cases.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE)
         return self.site.page(
-            request, "cases.html", snapshot=snapshot, wanted=wanted, cases=snapshot.cases.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE), total=total,
+            request, "cases.html", snapshot=snapshot, wanted=wanted, cases=cases, total=total, safe=len(undecided_safe(snapshot)),
+            baskets=in_baskets(snapshot, [case["case_id"] for case in cases]),
             page=page, pages=pages, facets=snapshot.cases.facets(wanted), place_of=place_of, figures=figures(snapshot), sorts=SORTS, seen=seen,
             most_at_once=MOST_AT_ONCE, owners=known_owners(snapshot), views=self._views(snapshot),
         )  # fmt: skip
@@ -87,12 +91,22 @@ class Pages:
         comparison = compare(snapshot, subject, contact, binding)
         events, event_count = timeline(snapshot, held["findings"], comparison)
         beside = contacts_beside(snapshot, subject, contact)
+        user = request.state.user
+        mine = basket_of(snapshot.worklist.store, user)
+        fields = fields_of(snapshot, case, contact["contact_id"] if contact else None, comparison, choices_of(mine))
+        wanted = read_case_filter(request.query_params)
+        self.site.check_cases(wanted)
+        baskets = [person for person in in_baskets(snapshot, [case["case_id"]]).get(case["case_id"], []) if person != user]
+        number, total, before, after = snapshot.cases.place(wanted, case["case_id"])
+        then = f"/cases/{after or ''}".rstrip("/") + write_case_filter(wanted) if number else None
         decisions = [row for name in (case["case_id"], *case["fingerprints"]) for row in snapshot.worklist.decided_about(name)]
         return self.site.page(
             request, "case.html", snapshot=snapshot, case=case, **held, contact=contact, binding=binding, comparison=comparison, events=events,
             event_count=event_count, beside=beside, cases_of=snapshot.cases.of_contacts([other["contact_id"] for other in beside]), jump={}, subject=subject,
             place_of=place_of, seen=seen, owners=known_owners(snapshot), can_undo=has_decision(decisions), score=scores(snapshot).get("history"),
-            can_accept=any(finding["check_name"] in ACCEPTABLE for finding in held["findings"]),
+            can_accept=any(finding["check_name"] in ACCEPTABLE for finding in held["findings"]), fields=fields,
+            wanted=wanted, number=number, total=total, before=before, after=after, then=then,
+            mine=[item for item in mine if item["case_id"] == case["case_id"]], baskets=baskets,
         )  # fmt: skip
 
     def _settled(self, request: Request, snapshot: Any) -> Response:

@@ -180,9 +180,10 @@ def language_of(request: Request) -> Language:
     return choose_language(request.scope.get("session", {}).get("language"), request.headers.get("accept-language"))
 
 
-def flash(request: Request, text: str, is_problem: bool = False) -> None:
-    """A sentence for the next page."""
-    request.session["flashes"] = [*request.session.get("flashes", []), {"text": text[:500], "is_problem": is_problem}][-3:]
+def flash(request: Request, text: str, is_problem: bool = False, link: str | None = None, undo: str | None = None) -> None:
+    """A sentence for the next page. link: where it leads; undo: the moment of the click that can be taken back with it."""
+    said = {"text": text[:500], "is_problem": is_problem, "link": link, "undo": undo}
+    request.session["flashes"] = [*request.session.get("flashes", []), said][-3:]
 
 
 def local_path(text: object) -> str:

@@ -215,3 +215,59 @@ NAME_THE_VIEW = N_("Give the view a name.")
 NO_CASE_WITH_EMAIL = N_("Nothing is open about anybody with that e-mail address.")
 UNTIL = N_("until")
 CASE_SETTLED = N_("Nothing is open about this any more.")
+
+BASKET_NEW_RUN = N_("A run came in between, and values may have changed: look again. Nothing was put in.")
+BASKET_NOTHING = N_("Nothing was chosen: nothing was put in or taken out.")
+BASKET_PUT = P_("{number} value is in your basket.", "{number} values are in your basket.")
+BASKET_STEPS = N_("The steps of this case are in your basket.")
+BASKET_KEPT = P_("{number} value is accepted as it is.", "{number} values are accepted as they are.")
+BASKET_OUT = N_("Taken out of your basket.")
+BASKET_CASES_PUT = P_("The proposal for {number} case is in your basket.", "The proposals for {number} cases are in your basket.")
+BASKET_OTHER_NUMBER = N_("There are more or fewer of these cases by now: look again. Nothing was put in.")
+BASKET_EMPTY = N_("Your basket is empty.")
+BASKET_ONE_PERSON = N_("The merge makes both records one person: what spread between them may stay.")
+KEPT_ON_THE_CASE = N_("What is there is right: it was kept, field by field.")
+# What a file of a basket is for, by the beginning of its name (docs/desk.md).
+BASKET_FILE = {
+    "1": N_("Salesforce, update: values"),
+    "2": N_("Salesforce, update, right after it: the bound record once more, so that it stays the newest"),
+    "3": N_("HubSpot, import of contacts: values"),
+    "4": N_("Salesforce, conversion tool: Leads into existing Contacts"),
+    "5": N_("Salesforce, update, after the conversion: values of the Contact"),
+    "6": N_("Salesforce, merge tool: merges"),
+}
+BASKET_REASON = {
+    "no_case": N_("nothing about it is open any more"),
+    "contact_gone": N_("the contact is gone in HubSpot: restore it first"),
+    "changed_since": N_("the value was changed since you chose: look at the case again"),
+    "of_account": N_("nobody can write it in the bound record, whose value would win again"),
+    "read_only": N_("HubSpot lets nobody take an opt-out back"),
+    "not_bound": N_("only Salesforce can be told the owner, and the contact is bound to no record"),
+    "decision": N_("people must decide it: who is who, or which e-mail"),
+    "waits": N_("waits for what people must decide"),
+    "not_chosen": N_("a jump took values of which nothing was chosen"),
+    "steps": N_("its steps are not in the basket, or wait for people"),
+    "people": N_("neither steps nor values end it: people must"),
+}
+BASKET_WHAT = {
+    "value": N_("value"), "merge": N_("merge"), "convert": N_("conversion"), "manual": N_("decision about who is who"),
+    "change_email": N_("another e-mail address"), "case": N_("case"),
+}  # fmt: skip
+VALUE_STATUS = {
+    "restore": N_("another record's value came with a jump"), "unclear": N_("nobody can say whether it was typed"),
+    "typed": N_("typed: it made the contact jump"), "edited_later": N_("written again since"),
+    "typed_over": N_("what was replaced had been typed, and came with a jump itself"), "brought": N_("what was replaced had come with a jump"),
+    "of_account": N_("the bound record takes it from its account"), "read_only": N_("an opt-out: HubSpot lets nobody take it back"),
+    "contact_gone": N_("the contact is gone: restore it first"),
+}  # fmt: skip
+
+ONLY_WAIVED = P_(
+    "Nothing was decided: the finding is waived, and acknowledging would end that. Tick that the waiver ends, where you mean it.",
+    "Nothing was decided: the {number} findings are waived, and acknowledging would end that. Tick that the waivers end, where you mean it.",
+)
+WAIVED_LEFT = P_("{number} finding that is waived was left as it is.", "{number} findings that are waived were left as they are.")
+SURE = {
+    "acknowledge": N_("Acknowledge all of them?"), "assign": N_("Assign all of them to {owner}?"), "waive": N_("Waive all of them until the end of {until}?"),
+    "accept": N_("Accept all of them?"), "undo": N_("Take the last decision about all of them back?"),
+}  # fmt: skip
+SURE_UNASSIGNED = N_("Assign all of them to nobody?")

@@ -102,6 +102,16 @@ def test_of_a_contact_that_is_gone_nothing_is_written(tmp_path: Path) -> None:
     assert "contact_gone" in reasons(files(crm, tmp_path, choice))
 
 
+def test_an_owner_that_no_record_can_be_told_is_counted(tmp_path: Path) -> None:
+    """Two Leads wait for the contact's first binding."""
+    crm = Crm()
+    crm.lead(1, modified=day(5))
+    crm.lead(2, modified=day(3))
+    crm.contact(bound=None)
+    found = files(crm, tmp_path, Choice(case_of(crm), "101", "salesforceownerid", "0055e000000Own2", None))
+    assert reasons(found) == ["not_bound"]
+
+
 def test_the_steps_of_a_case_are_merges_into_the_bound_record(tmp_path: Path) -> None:
     found = files(crm := duplicates(), tmp_path, Choice(case_of(crm)))
     assert found["6-salesforce-merges.csv"] == [{"object_type": "Lead", "master_id": BOUND, "loser_id_1": RIVAL, "loser_id_2": ""}]
@@ -220,6 +230,28 @@ def everything(snapshot: duckdb.DuckDBPyConnection) -> list[Choice]:
     return cases + [Choice(*row) for row in values]
 
 
+def check_nothing_is_dropped(snapshot: duckdb.DuckDBPyConnection) -> None:
+    """What was chosen is in a file, is so already, or is counted as left out; what the files hold, somebody chose, or the run-book says it."""
+    dropped = snapshot.execute(
+        """select hubspot_contact_id, property from basket_choice where property is not null
+           except (select hubspot_contact_id, property from basket_value union all select hubspot_contact_id, property from basket_done
+                   union all select hubspot_contact_id, name from basket_left_out where what = 'value')"""
+    ).fetchall()
+    assert dropped == [], f"chosen, and neither in a file nor counted: {dropped[:5]}"
+    steps = snapshot.execute(
+        """select book, step from basket_advice
+           except (select book, step from basket_step
+                   union all select advice.book, advice.step from basket_advice as advice
+                   inner join basket_left_out as left_out on left_out.case_id = advice.case_id and left_out.step = advice.step)"""
+    ).fetchall()
+    assert steps == [], f"steps that are neither in a file nor counted: {steps[:5]}"
+    unasked = snapshot.execute(
+        """select hubspot_contact_id, property from basket_value where source = 'chosen'
+           except select hubspot_contact_id, property from basket_choice"""
+    ).fetchall()
+    assert unasked == [], f"in a file, and nobody chose it: {unasked[:5]}"
+
+
 def check_basket(policy: int, number: int, folder: Path) -> Counter[str]:
     knobs = policies()[policy]
     portals = [BasketPortal(world_no, tale, settings_for(knobs)) for world_no, tale in enumerate(worlds(policy, number))]
@@ -235,6 +267,7 @@ def check_basket(policy: int, number: int, folder: Path) -> Counter[str]:
     chosen = everything(snapshot)
     basket.fill(snapshot, chosen)
     figures = basket.write(snapshot, folder)
+    check_nothing_is_dropped(snapshot)
     found = rows_of(folder)
     left_out = {row["case_id"] for row in found[basket.LEFT_OUT]}  # or something of it stays open, as is said beforehand
     seen = Counter({f"left out: {reason}": times for reason, times in figures["left_out"].items()})

@@ -119,7 +119,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def test_an_error_that_quotes_a_record_is_told_without_it(live: Home, tmp_path: Path, at: str) -> None:
     home = tmp_path / "home"
     shutil.copytree(live.before, home, symlinks=True)
-    ended = fork(["run"], environment_of(home, live.server.environment), tmp_path / "ended", Broken(at), dagster_on_disk=True)
+    ended = fork(["run", "--full"], environment_of(home, live.server.environment), tmp_path / "ended", Broken(at), dagster_on_disk=True)
     assert ended.code == 3, ended.text
     assert "Unexpected ValueError at tests/test_privacy.py:" in " ".join(ended.text.split())
     now = manifest(home)
@@ -133,7 +133,7 @@ def test_an_error_that_quotes_a_record_is_told_without_it(live: Home, tmp_path: 
 def test_a_check_that_fails_on_a_value_is_told_without_the_value(live: Home, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(live.before, home, symlinks=True)
-    ended = fork(["run"], environment_of(home, live.server.environment), tmp_path / "ended", FailingCheck(tmp_path / "suites"), dagster_on_disk=True)
+    ended = fork(["run", "--full"], environment_of(home, live.server.environment), tmp_path / "ended", FailingCheck(tmp_path / "suites"), dagster_on_disk=True)
     assert ended.code == 3, ended.text
     assert "could not be evaluated (" in " ".join(ended.text.split())
     assert not personal("\n".join([ended.text, str(manifest(home)), everything_kept(home)]), [NAME, "annabel"], [EMAIL])

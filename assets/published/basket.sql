@@ -10,7 +10,7 @@
 -- basket_left_out, one row: a value, a step or a case that no file holds. case_id, case_rank, hubspot_contact_id, display_name, account_name, step, what (value,
 --   merge, convert, manual, change_email, case), name (the property), reason: no_case (nothing about it is open any more), contact_gone, changed_since (the
 --   contact has another value than when it was chosen), of_account (nobody can write it in the bound record, whose value would win), read_only (an opt-out
---   that is to be taken back), decision (a step that people must do: who is who, which e-mail), waits (for such a step)
+--   that is to be taken back), not_bound (an owner, and no record to tell), decision (a step that people must do: who is who, which e-mail), waits (for such a step)
 -- basket_remaining, one row: a finding of these cases that stays open when all files are carried out. case_id, case_rank, hubspot_contact_id, display_name,
 --   account_name, what (finding), name (the check), reason: not_chosen (a jump took values of which nobody has chosen what is to be there), steps (the steps of
 --   the case are not taken, or wait for people), people (neither steps nor values end it)
@@ -66,7 +66,7 @@ create or replace temp table basket_wanted as
 select
     found.case_id, found.case_rank, found.display_name, found.account_name, found.is_open,
     chosen.hubspot_contact_id, chosen.property, chosen."value", chosen.seen,
-    contact.state, detail.properties[chosen.property] as hubspot_value, target.record_id, target.is_after_conversion,
+    contact.state, detail.contact_id is not null as has_detail, detail.properties[chosen.property] as hubspot_value, target.record_id, target.is_after_conversion,
     field.salesforce_field, field.is_writable, field.rule, record.fields[field.salesforce_field] as salesforce_value,
     property.kind, property.hubspot_labels, field.salesforce_labels,
     main.same_value(chosen."value", detail.properties[chosen.property], coalesce(field.kind, property.kind), property.hubspot_labels, property.hubspot_labels) as is_in_hubspot,
@@ -86,11 +86,15 @@ create or replace temp table basket_judged as
 select
     *,
     case
+        -- its values are not published any more
+        when not is_open and not has_detail then 'no_case'
         when state is distinct from 'live' then 'contact_gone'
-        when is_in_hubspot and (not salesforce_wins or is_in_salesforce) then 'done'
+        -- HubSpot is told the owner by Salesforce alone
+        when (is_in_hubspot or property = 'salesforceownerid') and (not salesforce_wins or is_in_salesforce) then 'done'
         when coalesce(main.canonical_text(hubspot_value), '') <> coalesce(main.canonical_text(seen), '') then 'changed_since'
         when property = 'hs_email_optout' and lower("value") in ('false', '') then 'read_only'
         when salesforce_wins and not is_writable and not is_in_salesforce then 'of_account'
+        when property = 'salesforceownerid' and record_id is null then 'not_bound'
     end as reason
 from basket_wanted;
 
@@ -155,7 +159,7 @@ where is_by_people
 union all by name
 select case_id, case_rank, hubspot_contact_ids[1] as hubspot_contact_id, display_name, account_name, 'case' as what, 'no_case' as reason
 from basket_case
-where not is_open;
+where not is_open and case_id not in (select case_id from basket_judged where reason = 'no_case');
 
 create or replace temp table basket_accepted as
 select distinct found.case_id, finding.fingerprint

@@ -1,4 +1,4 @@
-"""The decisions store: what people decided about findings, who, when and why. Nothing in it is ever changed or removed.
+"""The decisions store: what people decided about findings, who, when and why. No decision is ever changed or removed.
 
 It is a database of its own, because people decide while a run holds the warehouse: SQLite in the home, or any PostgreSQL by URL. What is in
 force follows from the decisions in their order; taking one back is a decision, too.
@@ -60,6 +60,20 @@ _view = sa.Table(
     sa.Column("query", sa.Text),  # of the list of cases, as its URL says it; null: the view was removed
     sa.Column("saved_by", sa.Text, nullable=False),
     sa.Column("saved_at", sa.DateTime, nullable=False),  # UTC
+    sa.Column("home", sa.Text),  # as of a decision
+)
+_basket = sa.Table(
+    "bindwatch_basket",
+    _metadata,
+    sa.Column("item_no", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("person", sa.Text, nullable=False),  # whose basket it is in
+    sa.Column("case_id", sa.String(32), nullable=False, index=True),
+    sa.Column("hubspot_contact_id", sa.Text),  # the contact that is to have the value, or whom the case is about
+    sa.Column("property", sa.Text),  # null: the steps of the case's run-book
+    sa.Column("value", sa.Text),
+    sa.Column("seen", sa.Text),  # the value that the contact had when this was chosen
+    sa.Column("put_at", sa.DateTime, nullable=False),  # UTC
+    sa.Column("taken_at", sa.DateTime),  # UTC; when the files were taken
     sa.Column("home", sa.Text),  # as of a decision
 )
 _WHAT = [column for column in _decision.columns if column.name not in ("decision_no", "home")]  # two that agree in all of it are the same decision
@@ -203,6 +217,52 @@ class DecisionStore:
         with self._connection() as connection:
             connection.execute(sa.insert(_view), [{**row, "home": self.whose if self.is_elsewhere else None}])
 
+    def basket(self, person: str) -> list[dict[str, Any]]:
+        """What is in somebody's basket, in the order in which it was put in."""
+        return self._rows(sa.select(_basket).where(self._in_baskets(), _basket.c.person == person).order_by(_basket.c.item_no))
+
+    def in_baskets(self, case_ids: Sequence[str]) -> dict[str, list[str]]:
+        """In whose basket each of these cases is, where it is in one."""
+        found: dict[str, list[str]] = {}
+        for start in range(0, len(case_ids), _AT_ONCE):
+            query = (
+                sa.select(_basket.c.case_id, _basket.c.person).distinct().where(self._in_baskets(), _basket.c.case_id.in_(case_ids[start : start + _AT_ONCE]))
+            )
+            for row in self._rows(query.order_by(_basket.c.person)):
+                found.setdefault(row["case_id"], []).append(row["person"])
+        return found
+
+    def put_into_basket(self, person: str, items: Sequence[dict[str, Any]]) -> None:
+        """items: case_id, hubspot_contact_id, property, value and seen. What was chosen before for the same value goes."""
+        moment = datetime.now(UTC).replace(tzinfo=None)
+        home = self.whose if self.is_elsewhere else None
+        rows = [{**item, "person": person, "put_at": moment, "home": home} for item in items]
+        again = {_about(item) for item in items}
+        with self._connection() as connection:
+            held = connection.execute(sa.select(_basket).where(self._in_baskets(), _basket.c.person == person)).mappings()
+            gone = [row["item_no"] for row in held if _about(dict(row)) in again]
+            self._remove_items(connection, gone)
+            if rows:
+                connection.execute(sa.insert(_basket), rows)
+
+    def take_out_of_basket(self, person: str, item_nos: Sequence[int]) -> None:
+        """A basket is a draft: what is taken out of it is gone."""
+        mine = {row["item_no"] for row in self.basket(person)}
+        with self._connection() as connection:
+            self._remove_items(connection, [number for number in item_nos if number in mine])
+
+    def note_taken(self, person: str, at: datetime) -> None:
+        """The files of somebody's basket were taken. at: UTC."""
+        with self._connection() as connection:
+            connection.execute(sa.update(_basket).where(self._in_baskets(), _basket.c.person == person).values(taken_at=at))
+
+    def _in_baskets(self) -> sa.ColumnElement[bool]:
+        return _basket.c.home.is_(None) if not self.is_elsewhere or self.whose is None else _basket.c.home == self.whose
+
+    def _remove_items(self, connection: sa.Connection, item_nos: Sequence[int]) -> None:
+        for start in range(0, len(item_nos), _AT_ONCE):
+            connection.execute(sa.delete(_basket).where(_basket.c.item_no.in_(item_nos[start : start + _AT_ONCE])))
+
     @property
     def is_elsewhere(self) -> bool:
         """Are the decisions kept on a server, not in the home?"""
@@ -289,6 +349,11 @@ class DecisionStore:
         except sa.exc.DBAPIError as error:
             way_back = "" if self.is_elsewhere else f" Is {self.where} damaged, put the one of the last backup in its place: `bindwatch doctor` tells."
             raise WarehouseProblem(f"The decisions store at {shown_url(self._engine.url)} cannot be used: {detail_of(error)}.{way_back}") from error
+
+
+def _about(item: dict[str, Any]) -> tuple[Any, ...]:
+    """What an item of a basket is about: a value of a contact, or the steps of a case."""
+    return (item["hubspot_contact_id"], item["property"]) if item["property"] is not None else (item["case_id"], None)
 
 
 def mark_undone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

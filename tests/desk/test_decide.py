@@ -50,7 +50,9 @@ def test_all_that_match_a_filter_are_decided_at_once_not_only_the_page(home: Pat
     for number in range(60):
         crm.contact(str(200 + number), bound=lead_id(500 + number), email=f"p{number}@example.com")
     publish(crm, home)
-    page = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown")
+    preview = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown")
+    assert "60 findings" in preview.text and decided(home) == [], "nothing is decided before it is confirmed"
+    page = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown", sure="60")
     assert said(ann, page) == ["60 findings assigned to Bob."]
     assert len(decided(home)) == 60
     assert ann.open("/findings?owner=Bob").text.count("Bob") > 50
