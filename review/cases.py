@@ -126,17 +126,12 @@ class Cases:
 
     def of_contacts(self, contact_ids: Sequence[str]) -> dict[str, str]:
         """The case of each of these contacts, where it has one."""
-        rows = (
-            self.worklist.query(
-                f"""select contact_id, first(case_id order by {_IN_ORDER}) as case_id
-                from (select *, unnest(hubspot_contact_ids) as contact_id from main.open_case where list_has_any(hubspot_contact_ids, $ids))
-                where list_contains($ids, contact_id) group by contact_id""",
-                {"ids": list(contact_ids)},
-            )
-            if contact_ids
-            else []
-        )
-        return {row["contact_id"]: row["case_id"] for row in rows}
+        held = self.worklist.query(f"select contact_id, case_id from near.case_of_contact where contact_id in {among(contact_ids)}") if contact_ids else []
+        if not held:
+            return {}
+        cases = among([row["case_id"] for row in held])
+        last_first = self.worklist.query(f"select case_id from main.open_case where case_id in {cases} order by {_IN_ORDER}")[::-1]
+        return {row["contact_id"]: case["case_id"] for case in last_first for row in held if row["case_id"] == case["case_id"]}
 
     def facets(self, wanted: CaseFilter) -> dict[str, list[dict[str, Any]]]:
         """By the name of a facet: the values that cases have which match in everything else, with how many: value, label, cases. The most frequent first;
@@ -272,6 +267,8 @@ left join published.hubspot_owner as owner on owner.owner_id = contact.owner_id
 left join damaged on damaged.case_id = person_case.case_id
 left join about_to_jump on about_to_jump.case_id = person_case.case_id
 left join published.salesforce_user as users on users.user_id = coalesce(damaged.by_user_id, about_to_jump.by_user_id);
+create table near.case_of_contact as select unnest(hubspot_contact_ids) as contact_id, case_id from near.case_about;
+create index case_by_contact on near.case_of_contact (contact_id);
 """
 
 

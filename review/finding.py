@@ -38,11 +38,21 @@ class Row:
     cells: list[Cell]
     label: str | None = None
 
+    @property
+    def is_blank(self) -> bool:
+        """Nobody has a value."""
+        return not self.hubspot_value and not any(cell.value for cell in self.cells)
+
+    @property
+    def would_change(self) -> bool:
+        return any(cell.effect for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Comparison:
     """contact: a row of hubspot_contact, or None; records: rows of salesforce_person, the bound one first; role: bound, rival or other, by id;
-    hidden: how many more records there are; rows: the mapped fields; has_values: False when no values were published (a resolved finding).
+    hidden: how many more records there are; rows: the mapped fields, those that would change first; has_values: False when no values were published (a
+    resolved finding).
     """
 
     contact: dict[str, Any] | None
@@ -79,6 +89,7 @@ def compare(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any]
         rows.append(
             Row(name, any_value["hubspot_value"], any_value["rule"], any_value["consent"], name in finding["fields_at_risk"], cells, any_value["hubspot_label"])
         )
+    rows.sort(key=lambda row: (not row.at_risk, not row.would_change))
     others = set(finding["rival_ids"]) | {finding["salesforce_id"]}
     role = {record_id: "bound" if record_id == bound_id else "rival" if record_id in others else "other" for record_id in shown}
     return Comparison(contact, records, role, len(known) - len(records), rows, bool(values))
@@ -110,8 +121,12 @@ def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> lis
          "salesforce_value": detail["fields"].get(field["salesforce_field"]), "effect": None}
         for field in mapped for detail in details if field["object_type"] == ("Lead" if detail["record_id"].startswith("00Q") else "Contact")
     ]  # fmt: skip
-    # equal texts change nothing; of the others the models' own expression says it, and looking at it costs more than the rest of the page
-    if differ := [value for value in values if of_contact and (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]:
+    # of a rival it is published. Of others equal texts change nothing, and the models' own expression says the rest: that costs more than all else here
+    rivals = _effects(snapshot, contact_id) if of_contact else {}
+    for value in values:
+        value["effect"] = rivals.get(value["record_id"], {}).get(value["property"])
+    asked = [value for value in values if of_contact and value["record_id"] not in rivals]
+    if differ := [value for value in asked if (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]:
         columns = ", ".join(f"unnest(${name}::varchar[]) as {name}" for name in _COMPARED)
         effects = snapshot.query(
             f"""select main.switch_effect(value.hubspot_value, value.salesforce_value, mapping, policy) as effect
@@ -124,6 +139,22 @@ def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> lis
         for value, found in zip(differ, effects, strict=True):
             value["effect"] = found["effect"]
     return values
+
+
+def _effects(snapshot: Snapshot, contact_id: str | None) -> dict[str, dict[str, str]]:
+    """By rival of a contact: what a switch to it does, by property; of a rival that would change nothing, nothing."""
+    rows = snapshot.query(
+        """select rival.rival_id, overwrite.property, overwrite.effect
+           from near.rival as rival
+           left join near.overwrite as overwrite on overwrite.hubspot_contact_id = rival.hubspot_contact_id and overwrite.rival_id = rival.rival_id
+           where rival.hubspot_contact_id = ?""",
+        [contact_id],
+    )
+    found: dict[str, dict[str, str]] = {row["rival_id"]: {} for row in rows}
+    for row in rows:
+        if row["property"] is not None:
+            found[row["rival_id"]][row["property"]] = row["effect"]
+    return found
 
 
 _COMPARED = ("property", "object_type", "hubspot_value", "salesforce_value")
@@ -169,8 +200,13 @@ def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[s
     """Other HubSpot contacts that the finding names, or that are bound to a record that it names."""
     ids = among([finding["salesforce_id"], *finding["rival_ids"]])
     return snapshot.query(
-        f"""from near.hubspot_contact
-            where (contact_id in {ids} or (bound_id in {ids} and state = 'live')) and contact_id is distinct from ?
+        # two looks, each by an index: one with "or" reads every row
+        f"""from (
+                from near.hubspot_contact where contact_id in {ids}
+                union
+                from near.hubspot_contact where bound_id in {ids} and state = 'live'
+            )
+            where contact_id is distinct from ?
             order by length(contact_id), contact_id limit 20""",
         [contact["contact_id"] if contact else None],
     )
@@ -223,7 +259,7 @@ def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Com
         values,
     )
     of_crms = rows[0]["events"] if rows else 0
-    history = [event for finding in findings for event in snapshot.worklist.history(finding)]
+    history = snapshot.worklist.history(*findings)
     if len(findings) > 1:  # one click about a person is one line
         history = list({(row["happened_at"], row["who"], row["event"], row["detail"]): row for row in history}.values())
     rows += [{**row, "event": f"finding_{row['event']}", "after": None} for row in history]

@@ -11,12 +11,13 @@ from typing import Any
 
 import duckdb
 
+from assets.problems import WarehouseProblem
 from assets.published.worklist import FOUND
 from assets.sql import literal
 from review.cases import ABOUT, BASE, TEXTS
 
 # tables that are copied as they are
-_WHOLE = ("edit", "merge_event", "merge_advice", "finding_event", "mapped_field", "policy", "salesforce_user")
+_WHOLE = ("edit", "merge_event", "merge_advice", "finding_event", "mapped_field", "overwrite", "policy", "rival", "salesforce_user")
 _SOURCES = (
     *_WHOLE, "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
@@ -42,8 +43,11 @@ class Near:
         )
         if not self._is_made:
             connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384)")
-            for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
-                connection.execute(statement)
+            try:
+                for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
+                    connection.execute(statement)
+            except (duckdb.BinderException, duckdb.CatalogException) as error:
+                raise WarehouseProblem("The last snapshot was published by an older version: a column is missing. Run `bindwatch run` once.") from error
             self._is_made = True
         connection.execute(f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found")
 
@@ -85,6 +89,8 @@ create index binding_by_contact on near.binding (hubspot_contact_id);
 create index switch_by_contact on near.switch_event (hubspot_contact_id);
 create index edit_by_contact on near.edit (contact_id);
 create index edit_by_record on near.edit (record_id);
+create index rival_by_contact on near.rival (hubspot_contact_id);
+create index overwrite_by_contact on near.overwrite (hubspot_contact_id);
 create index advice_by_email on near.merge_advice (email);
 create index detail_by_case on near.case_detail (case_id);
 create index event_by_finding on near.finding_event (fingerprint);

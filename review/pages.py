@@ -202,7 +202,7 @@ class Pages:
             others=with_names(snapshot, same_person(snapshot, finding)), beside=contacts_beside(snapshot, finding, contact),
             can_undo=has_decision(snapshot.worklist.decided_about(finding["fingerprint"])), score=scores(snapshot).get("history"), seen=seen,
             case_id=snapshot.cases.of_findings([finding["fingerprint"]]).get(finding["fingerprint"]), jump=read_jump(snapshot, finding),
-            cases_of={}, can_accept=finding["check_name"] in ACCEPTABLE,
+            cases_of={}, can_accept=finding["check_name"] in ACCEPTABLE, owners=known_owners(snapshot),
         )  # fmt: skip
 
     def show_damage(self, request: Request) -> Response:

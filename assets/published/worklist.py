@@ -93,6 +93,7 @@ class Worklist:
         self._now = now
         self._lock = Lock()
         self.decisions: list[dict[str, Any]] = []
+        self._about: dict[str, list[dict[str, Any]]] = {}  # decisions by fingerprint
         self.problem: str | None = None
         self.known_at: datetime | None = None
         self._ask_again = 0.0
@@ -145,7 +146,10 @@ class Worklist:
                 if new or self.known_at is None:
                     known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
                     write_decisions(connection, mark_undone(known))
-                    self.decisions = known
+                    about: dict[str, list[dict[str, Any]]] = {}
+                    for row in known:
+                        about.setdefault(row["fingerprint"], []).append(row)
+                    self.decisions, self._about = known, about
                     self._ends = [end for (end,) in connection.execute("select waived_until from main.decision where waived_until is not null").fetchall()]
                 self.problem, self.known_at = None, moment
 
@@ -168,7 +172,7 @@ class Worklist:
 
     def decided_about(self, fingerprint: str) -> list[dict[str, Any]]:
         """The known decisions about one finding, in their order."""
-        return [row for row in self.decisions if row["fingerprint"] == fingerprint]
+        return list(self._about.get(fingerprint, ()))
 
     def _new_decisions(self) -> list[dict[str, Any]]:
         """What is not known yet: reading a hundred thousand decisions again takes a second. Of two people who decide at once in PostgreSQL the one
@@ -224,11 +228,12 @@ class Worklist:
             raise ConfigurationProblem(f"{len(found)} findings begin with {text}: give more characters of the fingerprint.")
         raise ConfigurationProblem(f"There is no finding {text} in the last snapshot. `bindwatch findings` lists them; {LEAST_PREFIX} characters are enough.")
 
-    def history(self, finding: dict[str, Any]) -> list[dict[str, Any]]:
-        """What happened to a finding in runs, and what people decided about it: happened_at, who, event, detail; oldest first."""
+    def history(self, *findings: dict[str, Any]) -> list[dict[str, Any]]:
+        """What happened to findings in runs, and what people decided about them: happened_at, who, event, detail; oldest first."""
         self.refresh()
-        rows = self.query(f"select happened_at, 'run' as who, event, detail from {self.events} where fingerprint = ?", [finding["fingerprint"]])
-        for decision in self.decided_about(finding["fingerprint"]):
+        prints = [finding["fingerprint"] for finding in findings]
+        rows = self.query(f"select happened_at, 'run' as who, event, detail from {self.events} where fingerprint in {among(prints)}")
+        for decision in (row for fingerprint in prints for row in self.decided_about(fingerprint)):
             rows.append({"happened_at": decision["decided_at"], "who": decision["decided_by"], "event": decision["action"], "detail": _describe(decision)})
         return sorted(rows, key=lambda row: row["happened_at"])
 
