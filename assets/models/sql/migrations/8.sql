@@ -1,3 +1,3 @@
 -- From schema 7 to schema 8: a finding has its facts beside its sentences. What is known already has none.
 
-alter table main.ledger add column facts map(varchar, varchar);
+alter table main.ledger add column if not exists facts map(varchar, varchar);
