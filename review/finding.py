@@ -1,5 +1,6 @@
 """What the page of one finding shows beside the finding itself: whom it is about, field by field, what happened, what comes next, what to do."""
 
+import builtins
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -38,12 +39,12 @@ class Row:
     cells: list[Cell]
     label: str | None = None
 
-    @property
+    @builtins.property  # the name alone is a field here
     def is_blank(self) -> bool:
         """Nobody has a value."""
         return not self.hubspot_value and not any(cell.value for cell in self.cells)
 
-    @property
+    @builtins.property
     def would_change(self) -> bool:
         return any(cell.effect for cell in self.cells)
 
