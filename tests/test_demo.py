@@ -76,6 +76,7 @@ def what_can_happen() -> Crm:
     jumped(crm)
     for number, email in ((11, "cy@example.com"), (12, "cy@example.com"), (21, "di@example.com")):
         crm.lead(number, email=email)
+    crm.later()  # a pull brings one version of a record
     crm.lead(11, email="cy@example.com", merged_into=lead_id(12), modified=day(30.1))
     crm.lead(21, email="di@example.com", deleted=True, modified=day(30.1))
     crm.contact("201", bound=lead_id(11), email="cy@example.com", archived_at=day(30.2), properties={"firstname": "Cy"})

@@ -93,7 +93,7 @@ def test_the_cron_lines_give_the_command_its_settings(tmp_path: Path) -> None:
         script += f'env -i HOME=/root PATH=/usr/bin:/bin SHELL=/bin/sh /bin/sh -c "$(cat {tmp_path}/line-{number})"\n'
     script += "cat /srv/bindwatch/cron.log; stat -c %a /srv/bindwatch/cron.log"
     printed = on_a_machine(script, tmp_path, variables={"COMMAND": str(tmp_path / "bindwatch")}).splitlines()
-    seen = "home=/srv/bindwatch token=put the token of the private app here umask=0077 in /opt/bindwatch"
+    seen = "home=/srv/bindwatch token=put the service key here umask=0077 in /opt/bindwatch"
     assert printed[:4] == [f"run {seen}", f"alert {seen}", f"run --full {seen}", f"alert {seen}"]
     assert re.fullmatch(rf"backup /srv/bindwatch-backup/\d{{4}}-\d\d-\d\d {seen}", printed[4])
     assert printed[5:] == ["600"]
