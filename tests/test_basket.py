@@ -99,7 +99,7 @@ def test_of_a_contact_that_is_gone_nothing_is_written(tmp_path: Path) -> None:
     choice = back(crm)
     crm.end_run()
     crm.contact(bound=RIVAL, since=None, synced=day(20), archived_at=day(29), properties={"jobtitle": "Buyer"})
-    assert "contact_gone" in reasons(files(crm, tmp_path, choice))
+    assert reasons(files(crm, tmp_path, choice)) == ["no_case"]
 
 
 def test_an_owner_that_no_record_can_be_told_is_counted(tmp_path: Path) -> None:

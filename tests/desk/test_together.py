@@ -27,7 +27,7 @@ def decided(home: Path) -> list[tuple[str, str]]:
 
 def fields_of(page: Page) -> dict[str, Any]:
     """The form for decisions as it stands on a page, ticks included."""
-    (form,) = page.document.xpath("//form[contains(@action, '/decisions')]")
+    (form,) = page.document.xpath("//form[substring(@action, string-length(@action) - 9) = '/decisions']")
     return dict(form.form_values()) | {"finding": [value for name, value in form.form_values() if name == "finding"]}
 
 
