@@ -15,8 +15,11 @@ _MAIN_PULL = {"salesforce": "Contact", "hubspot": "contact"}
 
 
 def is_look_due(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Does the run that is going on see everything? It pulled all contacts, or compared all their ids."""
-    return count(connection, "select count(*) from raw.pull where run_id = (select run_id from main.current_run) and " + _WHOLE) > 0
+    """Does the run that is going on see everything? It pulled all contacts, or compared all their ids; or no run before it was proven, so that the one which
+    pulled everything was cut short.
+    """
+    whole = f"select count(*) from raw.pull where run_id = (select run_id from main.current_run) and {_WHOLE}"
+    return count(connection, whole) > 0 or count(connection, "select count(*) from main.run where verdict in ('pass', 'fail')") == 0
 
 
 def note_look(connection: duckdb.DuckDBPyConnection, taken_at: datetime, kind: str, contacts: int, settings: Sequence[dict[str, Any]]) -> None:
