@@ -78,6 +78,8 @@ def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: S
         _accept(accepted, accepted_shrink, accepted_clock)
     from pipelines.definitions import defs
 
+    # of a run to which nothing is new Dagster warns check by check that it was not judged again: the verdict says so once
+    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     options = {name: {"config": {"full": full}} for name in ("salesforce", "hubspot")}
     with histories_of(dagster_home(), is_own_dagster_home()), prepare_instance() as instance:
         result = defs.resolve_job_def(JOB).execute_in_process(

@@ -142,7 +142,7 @@ def _built_by(home: Path) -> dict[str, Any] | None:
 
 
 def _judge_unchanged(connection: duckdb.DuckDBPyConnection, home: Path, built: dict[str, Any]) -> RunRecord:
-    """Ends a run to which nothing is new: the tables are those that the last proven run judged, so its judgement holds (docs/decisions/0040). What speaks of
+    """Ends a run to which nothing is new: the tables are those that the last proven run judged, so its judgement holds (docs/decisions/0050). What speaks of
     this run itself, its pulls and its clocks, was asked anew.
     """
     doing("the verdict was being published")
