@@ -131,7 +131,8 @@ def _digest(path: Path) -> str:
 
 def _remove_old(published: Path, keep: Sequence[str]) -> None:
     """Leaves the latest few, so that a reader that resolved the link a moment ago still finds its files."""
-    folders = sorted((path for path in published.iterdir() if path.is_dir() and not path.is_symlink()), reverse=True)
+    # several may be of one second, which is all that their names tell
+    folders = sorted((path for path in published.iterdir() if path.is_dir() and not path.is_symlink()), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for folder in folders[_KEEP:]:
         if folder.name not in keep:
             shutil.rmtree(folder)
