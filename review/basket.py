@@ -1,8 +1,6 @@
 """The basket: what somebody chose for cases, kept until the files are taken and the next run has looked."""
 
-import io
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,6 +25,7 @@ from review.cases import CaseFilter
 from review.casework import read_case, subject_of
 from review.choosing import Field, choose, fields_of, proposals, safe_cases
 from review.desk import Snapshot
+from review.exports import as_archive, as_file
 from review.finding import compare, label_of, read_contact
 from review.site import Site, as_moment, flash, language_of, local_path, now, text_of
 
@@ -46,19 +45,18 @@ def basket_of(store: DecisionStore, user: str | None) -> list[dict[str, Any]]:
         return []
 
 
-def in_baskets(snapshot: Snapshot, case_ids: Sequence[str]) -> dict[str, list[str]]:
-    """In whose basket each of these cases is; nothing, where the store does not answer."""
+def in_baskets(snapshot: Snapshot) -> dict[str, list[str]]:
+    """Each case that is in a basket, and whose; nothing, where the store does not answer."""
     try:
-        return {} if snapshot.worklist.problem else snapshot.worklist.store.in_baskets(case_ids)
+        return {} if snapshot.worklist.problem else snapshot.worklist.store.in_baskets()
     except WarehouseProblem:
         return {}
 
 
 def undecided_safe(snapshot: Snapshot) -> list[str]:
     """The cases whose proposal can be taken unseen, and that are in nobody's basket."""
-    found = safe_cases(snapshot)
-    taken = in_baskets(snapshot, found)
-    return [case_id for case_id in found if case_id not in taken]
+    taken = in_baskets(snapshot)
+    return [case_id for case_id in safe_cases(snapshot) if case_id not in taken]
 
 
 class Baskets:
@@ -81,10 +79,8 @@ class Baskets:
         user = self._user(request, form)
         if case is None:
             raise HTTPException(404)
-        if user is None:
-            return self._say(request, words.SAY_WHO_YOU_ARE, back)
-        if text_of(form, "run") != snapshot.manifest["run_id"]:
-            return self._say(request, words.BASKET_NEW_RUN, back)
+        if user is None or is_of_another_run(form, snapshot):
+            return self._say(request, words.SAY_WHO_YOU_ARE if user is None else words.BASKET_NEW_RUN, back)
         mine = basket_of(snapshot.worklist.store, user)
         fields = case_fields(snapshot, case, language, choices_of(mine))
         picked = {key.removeprefix("pick:"): str(value) for key, value in form.items() if key.startswith("pick:")}
@@ -136,7 +132,7 @@ class Baskets:
         connection = filled(snapshot, proposals(snapshot, case_ids, with_steps))
         return self.site.page(
             request, "safe.html", snapshot=snapshot, cases=cases, figures=basket.count(connection),
-            values=_rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
+            values=basket.rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
             with_steps=with_steps,
         )  # fmt: skip
 
@@ -148,10 +144,8 @@ class Baskets:
         language = language_of(request)
         snapshot = self.site.desk.snapshot()
         user = self._user(request, form)
-        if user is None:
-            return self._say(request, words.SAY_WHO_YOU_ARE, "/basket/safe")
-        if text_of(form, "run") != snapshot.manifest["run_id"]:
-            return self._say(request, words.BASKET_NEW_RUN, "/basket/safe")
+        if user is None or is_of_another_run(form, snapshot):
+            return self._say(request, words.SAY_WHO_YOU_ARE if user is None else words.BASKET_NEW_RUN, "/basket/safe")
         case_ids = undecided_safe(snapshot)
         if text_of(form, "count") != str(len(case_ids)):
             return self._say(request, words.BASKET_OTHER_NUMBER, "/basket/safe")
@@ -212,13 +206,13 @@ class Baskets:
         if user is None or not items:
             return self._say(request, words.BASKET_EMPTY, "/basket")
         connection = filled(snapshot, choices_of(items))
-        with tempfile.TemporaryDirectory() as folder:
-            basket.write(connection, Path(folder))
-            files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.csv"))}
         wanted = text_of(form, "file")
-        if wanted and wanted not in files:
-            raise HTTPException(404)
-        accepted = [row["fingerprint"] for row in _rows(connection, "select fingerprint from basket_accepted")]
+        accepted = [row["fingerprint"] for row in basket.rows(connection, "select fingerprint from basket_accepted")]
+        with tempfile.TemporaryDirectory() as name:
+            basket.write(connection, folder := Path(name))
+            if wanted and wanted not in (str(path.relative_to(folder)) for path in folder.rglob("*.csv")):
+                raise HTTPException(404)
+            answer = as_file(folder / wanted, f"bindwatch-{wanted.replace('/', '-')}") if wanted else as_archive(folder, "bindwatch-basket.zip")
         try:
             snapshot.worklist.insist()
             if accepted and request.state.may_waive and not wanted.startswith(BEFORE):
@@ -228,15 +222,7 @@ class Baskets:
             store.note_taken(user, now())
         except WarehouseProblem:
             return self._say(request, words.STORE_AWAY, "/basket")
-        if wanted:
-            headers = {"Content-Disposition": f'attachment; filename="bindwatch-{wanted.replace("/", "-")}"'}
-            return Response(files[wanted], media_type="text/csv; charset=utf-8", headers=headers)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        headers = {"Content-Disposition": 'attachment; filename="bindwatch-basket.zip"'}
-        return Response(packed.getvalue(), media_type="application/zip", headers=headers)
+        return answer
 
     def _user(self, request: Request, form: FormData) -> str | None:
         """Whoever gives a name here keeps it for the session."""
@@ -248,6 +234,11 @@ class Baskets:
     def _say(self, request: Request, text: str, back: str) -> Response:
         flash(request, language_of(request).text(text), is_problem=True)
         return RedirectResponse(back, 303)
+
+
+def is_of_another_run(form: FormData, snapshot: Snapshot) -> bool:
+    """Was the form filled in on values that are no longer shown?"""
+    return text_of(form, "run") != str(snapshot.manifest["run_id"])
 
 
 def case_fields(snapshot: Snapshot, case: dict[str, Any], language: Any, chosen: Sequence[Choice]) -> list[Field]:
@@ -282,21 +273,21 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     whom they are about.
     """
     files: dict[str, list[dict[str, Any]]] = {name: [] for name in ORDER}
-    for row in _rows(connection, f"{_VALUES} order by display_name, into_id, property"):
+    for row in basket.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
         files[STAGES[row["stage"]].format(object=row["object"])].append(row)
-    for row in _rows(
+    for row in basket.rows(
         connection, "select *, case when starts_with(record_id, '00Q') then 'lead' else 'contact' end as object from basket_saved order by record_id"
     ):
         files[STAGES["save"].format(object=row["object"])].append({**row, "into_id": row["record_id"]})
-    for row in _rows(
+    for row in basket.rows(
         connection,
         "select *, case when action = 'merge' then concat(book, merge_no) else loser_id end as into_id from basket_step order by case_rank, book, step",
     ):
         files[STAGES[row["action"]]].append(row)
     reasons: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in _rows(connection, "from basket_left_out order by case_rank, case_id, step, what, name"):
+    for row in basket.rows(connection, "from basket_left_out order by case_rank, case_id, step, what, name"):
         reasons.setdefault(("left_out", row["reason"], row["what"]), []).append(row)
-    for row in _rows(connection, "from basket_remaining order by case_rank, case_id, name"):
+    for row in basket.rows(connection, "from basket_remaining order by case_rank, case_id, name"):
         reasons.setdefault(("remaining", row["reason"], row["name"]), []).append(row)
     return {
         "files": [{"name": name, "rows": rows, "records": len({row["into_id"] for row in rows})} for name, rows in files.items() if rows],
@@ -309,10 +300,10 @@ def told(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection, items: Seque
     """The items, each with whom it is about (display_name), what became of it (is_done: it is so in the last run; is_late: its files were taken
     before that run, and it is not), and why no file holds it (reason).
     """
-    done = {(row["hubspot_contact_id"], row["property"]) for row in _rows(connection, "from basket_done")}
-    left = {(row["hubspot_contact_id"], row["name"]): row["reason"] for row in _rows(connection, "from basket_left_out where what = 'value'")}
-    named = {row["case_id"]: row for row in _rows(connection, "from basket_case")}
-    busy = {row["case_id"] for row in _rows(connection, _WITH_STEPS)}
+    done = {(row["hubspot_contact_id"], row["property"]) for row in basket.rows(connection, "from basket_done")}
+    left = {(row["hubspot_contact_id"], row["name"]): row["reason"] for row in basket.rows(connection, "from basket_left_out where what = 'value'")}
+    named = {row["case_id"]: row for row in basket.rows(connection, "from basket_case")}
+    busy = {row["case_id"] for row in basket.rows(connection, _WITH_STEPS)}
     contacts = [item["hubspot_contact_id"] for item in items if item["hubspot_contact_id"]]
     query = "select contact_id, display_name from published.hubspot_contact where list_contains($ids, contact_id)"
     names = {row["contact_id"]: row["display_name"] for row in snapshot.query(query, {"ids": contacts})} if contacts else {}
@@ -332,9 +323,3 @@ def told(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection, items: Seque
 
 def _item(choice: Choice) -> dict[str, Any]:
     return {name: getattr(choice, name) for name in ("case_id", "hubspot_contact_id", "property", "value", "seen")}
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    found = connection.execute(query)
-    names = [column[0] for column in found.description or []]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

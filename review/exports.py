@@ -52,14 +52,9 @@ class Exports:
         connection = snapshot.worklist.connection.cursor()
         asked = request.query_params
         contact = find_contact(connection, asked["contact"]) if asked.get("contact") else None
-        packed = io.BytesIO()
         with tempfile.TemporaryDirectory() as folder:
             write_plan(connection, Path(folder), read_filter(asked).since, contact, bool(asked.get("with_unclear")))
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in sorted(Path(folder).glob("*.csv")):
-                    archive.write(path, path.name)
-        headers = {"Content-Disposition": 'attachment; filename="bindwatch-restore-plan.zip"'}
-        return Response(packed.getvalue(), media_type="application/zip", headers=headers)
+            return as_archive(Path(folder), "bindwatch-restore-plan.zip")
 
     def _export(self, request: Request, name: str, write: Callable[[Snapshot, Filter, Path], None]) -> Response:
         wanted = read_filter(request.query_params)
@@ -73,3 +68,17 @@ class Exports:
             path.unlink()
             raise
         return FileResponse(path, media_type="text/csv; charset=utf-8", filename=f"bindwatch-{name}", background=BackgroundTask(path.unlink))
+
+
+def as_file(path: Path, name: str) -> Response:
+    """One CSV file, which may be gone when the answer is read."""
+    return Response(path.read_bytes(), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def as_archive(folder: Path, name: str) -> Response:
+    """The CSV files of a folder, and of those in it, in one."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*.csv")):
+            archive.write(path, path.relative_to(folder))
+    return Response(packed.getvalue(), media_type="application/zip", headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -73,7 +73,7 @@ class Pages:
         cases = snapshot.cases.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE)
         return self.site.page(
             request, "cases.html", snapshot=snapshot, wanted=wanted, cases=cases, total=total, safe=len(undecided_safe(snapshot)),
-            baskets=in_baskets(snapshot, [case["case_id"] for case in cases]),
+            baskets=in_baskets(snapshot),
             page=page, pages=pages, facets=snapshot.cases.facets(wanted), place_of=place_of, figures=figures(snapshot), sorts=SORTS, seen=seen,
             most_at_once=MOST_AT_ONCE, owners=known_owners(snapshot), views=self._views(snapshot),
         )  # fmt: skip
@@ -96,7 +96,7 @@ class Pages:
         fields = fields_of(snapshot, case, contact["contact_id"] if contact else None, comparison, choices_of(mine))
         wanted = read_case_filter(request.query_params)
         self.site.check_cases(wanted)
-        baskets = [person for person in in_baskets(snapshot, [case["case_id"]]).get(case["case_id"], []) if person != user]
+        baskets = [person for person in in_baskets(snapshot).get(case["case_id"], []) if person != user]
         number, total, before, after = snapshot.cases.place(wanted, case["case_id"])
         then = f"/cases/{after or ''}".rstrip("/") + write_case_filter(wanted) if number else None
         decisions = [row for name in (case["case_id"], *case["fingerprints"]) for row in snapshot.worklist.decided_about(name)]

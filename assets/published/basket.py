@@ -60,7 +60,7 @@ def fill(snapshot: duckdb.DuckDBPyConnection, choices: Sequence[Choice]) -> None
 def count(snapshot: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Of the basket that was filled: values, conversions and merges in the files, left_out (how many, by reason), done (choices that are true already),
     accepted (findings that are accepted with the steps) and remaining (findings of its cases that stay open all the same)."""
-    (row,) = _rows(
+    (row,) = rows(
         snapshot,
         """select (select count(distinct (hubspot_contact_id, property)) from basket_value) as values,
                   (select count(*) from basket_step where action = 'convert') as conversions,
@@ -68,7 +68,7 @@ def count(snapshot: duckdb.DuckDBPyConnection) -> dict[str, Any]:
                   (select count(*) from basket_done) as done, (select count(*) from basket_accepted) as accepted,
                   (select count(*) from basket_remaining) as remaining""",
     )
-    row["left_out"] = {found["reason"]: found["times"] for found in _rows(
+    row["left_out"] = {found["reason"]: found["times"] for found in rows(
         snapshot, "select reason, count(*) as times from basket_left_out group by reason order by times desc, reason")}  # fmt: skip
     return row
 
@@ -147,7 +147,8 @@ def _write_filled(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -
         _copy(snapshot, query, path)
 
 
-def _rows(snapshot: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+def rows(snapshot: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """The rows of a query, by column: of the tables that fill() makes, too."""
     found = snapshot.execute(query)
     names = [column[0] for column in found.description or []]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

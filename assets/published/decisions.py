@@ -154,11 +154,11 @@ class DecisionStore:
                 some = fingerprints[start : start + _AT_ONCE]
                 connection.execute(sa.update(_decision).where(_decision.c.home.is_(None), _decision.c.fingerprint.in_(some)).values(home=self.whose))
 
-    def _ours(self) -> sa.ColumnElement[bool]:
-        """Which rows are this home's."""
+    def _ours(self, table: sa.Table = _decision) -> sa.ColumnElement[bool]:
+        """Which rows of a table are this home's."""
         if not self.is_elsewhere:
             return sa.true()
-        return _decision.c.home.is_(None) if self.whose is None else _decision.c.home == self.whose
+        return table.c.home.is_(None) if self.whose is None else table.c.home == self.whose
 
     def check(self) -> None:
         """Raises WarehouseProblem when the store cannot be used."""
@@ -207,8 +207,7 @@ class DecisionStore:
 
     def views(self) -> list[dict[str, Any]]:
         """The lists of cases that somebody gave a name, by name: what was saved last under one counts."""
-        ours = _view.c.home.is_(None) if not self.is_elsewhere or self.whose is None else _view.c.home == self.whose
-        latest = {row["name"]: row for row in self._rows(sa.select(_view).where(ours).order_by(_view.c.view_no))}
+        latest = {row["name"]: row for row in self._rows(sa.select(_view).where(self._ours(_view)).order_by(_view.c.view_no))}
         return [latest[name] for name in sorted(latest, key=str.casefold) if latest[name]["query"] is not None]
 
     def save_view(self, name: str, query: str | None, saved_by: str) -> None:
@@ -219,17 +218,14 @@ class DecisionStore:
 
     def basket(self, person: str) -> list[dict[str, Any]]:
         """What is in somebody's basket, in the order in which it was put in."""
-        return self._rows(sa.select(_basket).where(self._in_baskets(), _basket.c.person == person).order_by(_basket.c.item_no))
+        return self._rows(sa.select(_basket).where(self._ours(_basket), _basket.c.person == person).order_by(_basket.c.item_no))
 
-    def in_baskets(self, case_ids: Sequence[str]) -> dict[str, list[str]]:
-        """In whose basket each of these cases is, where it is in one."""
+    def in_baskets(self) -> dict[str, list[str]]:
+        """Each case that is in a basket, and whose."""
+        query = sa.select(_basket.c.case_id, _basket.c.person).distinct().where(self._ours(_basket)).order_by(_basket.c.person)
         found: dict[str, list[str]] = {}
-        for start in range(0, len(case_ids), _AT_ONCE):
-            query = (
-                sa.select(_basket.c.case_id, _basket.c.person).distinct().where(self._in_baskets(), _basket.c.case_id.in_(case_ids[start : start + _AT_ONCE]))
-            )
-            for row in self._rows(query.order_by(_basket.c.person)):
-                found.setdefault(row["case_id"], []).append(row["person"])
+        for row in self._rows(query):
+            found.setdefault(row["case_id"], []).append(row["person"])
         return found
 
     def put_into_basket(self, person: str, items: Sequence[dict[str, Any]]) -> None:
@@ -239,7 +235,7 @@ class DecisionStore:
         rows = [{**item, "person": person, "put_at": moment, "home": home} for item in items]
         again = {_about(item) for item in items}
         with self._connection() as connection:
-            held = connection.execute(sa.select(_basket).where(self._in_baskets(), _basket.c.person == person)).mappings()
+            held = connection.execute(sa.select(_basket).where(self._ours(_basket), _basket.c.person == person)).mappings()
             gone = [row["item_no"] for row in held if _about(dict(row)) in again]
             self._remove_items(connection, gone)
             if rows:
@@ -254,10 +250,7 @@ class DecisionStore:
     def note_taken(self, person: str, at: datetime) -> None:
         """The files of somebody's basket were taken. at: UTC."""
         with self._connection() as connection:
-            connection.execute(sa.update(_basket).where(self._in_baskets(), _basket.c.person == person).values(taken_at=at))
-
-    def _in_baskets(self) -> sa.ColumnElement[bool]:
-        return _basket.c.home.is_(None) if not self.is_elsewhere or self.whose is None else _basket.c.home == self.whose
+            connection.execute(sa.update(_basket).where(self._ours(_basket), _basket.c.person == person).values(taken_at=at))
 
     def _remove_items(self, connection: sa.Connection, item_nos: Sequence[int]) -> None:
         for start in range(0, len(item_nos), _AT_ONCE):
