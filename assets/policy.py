@@ -9,13 +9,14 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from assets.problems import ConfigurationProblem
 
 MappingRule = Literal["prefer_salesforce", "always_salesforce", "two_way", "none"]
+ConsentKind = Literal["opted_out", "opted_in", "listed"]
 ObjectType = Literal["Lead", "Contact"]
 OBJECTS: tuple[ObjectType, ...] = ("Lead", "Contact")
 
@@ -62,6 +63,7 @@ class Knobs(Section):
         True, description="Do the entries under [[mapping]] add to the default list, or replace its entry of the same property? Without, they are all there is."
     )
     inclusion_list_id: str | None = Field(None, description="HubSpot list that limits what syncs, when the portal uses one (rule 21).")
+    # 50, 1 % and 10 are assumed: so many nobody deletes, merges or edits by hand between two runs, and a tool, an import or a flow soon does (F7).
     mass_change_records: int = Field(50, ge=0, description="How many Salesforce records may be deleted or merged between two runs (F7).")
     mass_change_percent: float = Field(1, ge=0, le=100, description="The same as a share of the live records; the larger of the two counts.")
     mass_archived_contacts: int = Field(10, ge=0, description="How many contacts the integration may archive between two runs.")
@@ -95,6 +97,12 @@ class Knobs(Section):
         return value
 
 
+# The values of every knob that has a list of them.
+KNOB_VALUES: dict[str, tuple[str, ...]] = {
+    name: get_args(field.annotation) for name, field in Knobs.model_fields.items() if get_origin(field.annotation) is Literal
+}
+
+
 class ConsentValues(Section):
     """What the values of a pick list say about consent. A value that is in neither list says nothing known."""
 
@@ -123,7 +131,7 @@ class Mapping(Section):
     )
 
     @property
-    def consent_kind(self) -> Literal["opted_out", "opted_in", "listed"] | None:
+    def consent_kind(self) -> ConsentKind | None:
         if isinstance(self.consent, ConsentValues):
             return "listed"
         return "opted_out" if self.consent is True else self.consent or None
@@ -220,6 +228,7 @@ class Pull(Section):
     hubspot_requests_per_10_seconds: int = Field(190, ge=1, description="HubSpot's limit for Professional and Enterprise.")
     hubspot_searches_per_second: int = Field(5, ge=1, description="HubSpot's limit for search requests of one account.")
     hubspot_slow_answer_ms: float = Field(80, ge=0, description="From this on, a full pull of contacts reads several batches at a time.")
+    # 50 and 20 % are assumed: a list that lacks more was cut, or a right was taken; a portal loses as many in a night only when somebody cleans up.
     shrink_records: int = Field(50, ge=0, description="So many known records may be missing without an explanation before a run proves nothing.")
     shrink_percent: float = Field(20, ge=0, le=100, description="The same as a share of the known ones; the larger of the two counts.")
     run_deadline_hours: float = Field(24, gt=0, description="How long a run may take.")

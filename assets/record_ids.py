@@ -6,12 +6,19 @@ What is no id comes back as it stands there; main.id_fault (assets/models/sql/ra
 import re
 import unicodedata
 
+from assets.policy import ObjectType
+
+# How the ids of an object begin, and the property of a HubSpot contact that holds them. main.salesforce_objects() says the same where SQL asks.
+PREFIXES: dict[ObjectType, str] = {"Lead": "00Q", "Contact": "003"}
+ID_PROPERTIES: dict[ObjectType, str] = {"Lead": "salesforceleadid", "Contact": "salesforcecontactid"}
+RECORD_ID = rf"(?:{'|'.join(PREFIXES.values())})[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?"  # as a pattern, in either length
+
 _CHECKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _CLEAN = re.compile(r"[A-Za-z0-9]{15}(?:(?=[0-5]*[A-Z])[A-Z0-5]{3})?")
 _ALL_CLEAN = re.compile(rf"(?:{_CLEAN.pattern}\n)*+(?:{_CLEAN.pattern})?")
 _LOWER = re.compile(r"[a-z0-9]{15}[a-z0-5]{3}")
 _LOOKS_LIKE_ONE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
-_IN_LINK = re.compile(r"(?<![A-Za-z0-9])((?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])", re.IGNORECASE)
+_IN_LINK = re.compile(rf"(?<![A-Za-z0-9])({RECORD_ID})(?![A-Za-z0-9])", re.IGNORECASE)
 # A cell may have 131,072 characters: nothing here looks at the rest of it anew from each place.
 _LINK = re.compile(r"=\s*+HYPERLINK\([^)]{0,2000}+\)|(?:https?://|(?<![\w.-])\.*+[\w-]++(?:\.[\w-]++)++/)[^\s\"'<>;|,]++", re.IGNORECASE)
 _BETWEEN = re.compile(r"[;,|/&+=?\s]+")
@@ -25,6 +32,11 @@ _UNSEEN = {
     code: None if unicodedata.category(chr(code)) == "Cf" else " " for code in range(0x80, 0xFFFF) if unicodedata.category(chr(code)) in ("Cf", "Zs", "Cc")
 } | {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # letters and digits as wide as those of Asia
 _TOGETHER = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{18}){2,}(?![A-Za-z0-9])")
+
+
+def object_type_of(record_id: str) -> ObjectType | None:
+    """Which object a record is of, by how its id begins; None for any other."""
+    return next((name for name, prefix in PREFIXES.items() if record_id.startswith(prefix)), None)
 
 
 def has_id(text: str) -> bool:

@@ -16,7 +16,7 @@ from assets.connect.policy_file import GROUPS, Entry, as_in, difference, rewritt
 from assets.files import replaced, write_whole
 from assets.policy import DEFAULT_MAPPING, NEVER_COMPARED, OBJECTS, Mapping, MappingRule, Policy, policy_text, read_policy
 from assets.problems import ConfigurationProblem, PullProblem
-from assets.record_ids import long_id
+from assets.record_ids import ID_PROPERTIES, long_id
 from pipelines.access import OrgView, PortalView, age_of_version, first_pull, look_at_org, look_at_portal, or_problem
 from pipelines.report import print_whole, stdout
 from pipelines.settings import read_connections, read_environment
@@ -119,7 +119,7 @@ def _find_out(answer: Answer, org: OrgView, portal: PortalView, policy: Policy |
         found = discover(sample, max(clocks, default=None))
     portal.missing = list(portal.portal.scopes_missing)
     has_leads = policy is None or "Lead" in policy.policy.objects
-    if has_leads and "Lead" not in org.described and sample.bound.get("salesforceleadid"):
+    if has_leads and "Lead" not in org.described and sample.bound.get(ID_PROPERTIES["Lead"]):
         org.needed.append("Lead")  # contacts are bound to Leads that nobody can see
         return
     answer.told = tell(found, exports)

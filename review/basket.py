@@ -258,7 +258,7 @@ def filled(snapshot: Snapshot, choices: Sequence[Choice]) -> duckdb.DuckDBPyConn
 
 _VALUES = """
 select *, case when stage = 'hubspot' then hubspot_contact_id else record_id end as into_id,
-    case when starts_with(record_id, '00Q') then 'lead' else 'contact' end as object
+    lower(main.type_of_record(record_id)) as object
 from basket_value"""
 
 _WITH_STEPS = """
@@ -275,9 +275,7 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     files: dict[str, list[dict[str, Any]]] = {name: [] for name in ORDER}
     for row in basket.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
         files[STAGES[row["stage"]].format(object=row["object"])].append(row)
-    for row in basket.rows(
-        connection, "select *, case when starts_with(record_id, '00Q') then 'lead' else 'contact' end as object from basket_saved order by record_id"
-    ):
+    for row in basket.rows(connection, "select *, lower(main.type_of_record(record_id)) as object from basket_saved order by record_id"):
         files[STAGES["save"].format(object=row["object"])].append({**row, "into_id": row["record_id"]})
     for row in basket.rows(
         connection,

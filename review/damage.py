@@ -9,7 +9,6 @@ from review.desk import Snapshot
 DEFAULT_DAYS = 7
 CONTACTS_AT_ONCE = 200
 _BEGINNING = 1000  # characters of a value that are read; less of it is shown
-SALESFORCE_KEEPS_DAYS = 15  # what was deleted or merged, in its recycle bin (docs/integration.md, section 4)
 
 
 def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
@@ -68,8 +67,8 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
             moment,
         ),
         "until": snapshot.query(
-            f"""select (select min(departed_at) + interval {SALESFORCE_KEEPS_DAYS} day from published.departure where departed_at >= $since) as records,
-                       (select min(restorable_until) from published.restorable_contact where archived_at >= $since) as contacts""",
+            """select (select min(departed_at) + main.salesforce_keeps() from published.departure where departed_at >= $since) as records,
+                      (select min(restorable_until) from published.restorable_contact where archived_at >= $since) as contacts""",
             moment,
         )[0],
     }

@@ -7,11 +7,12 @@ from typing import Protocol
 from urllib.parse import urlencode
 
 from assets.published.worklist import STATUSES, Filter
+from assets.record_ids import RECORD_ID
 from review.cases import FACETS, CaseFilter
 from review.cases import STATUSES as CASE_STATUSES
 
 _LISTS = {"check": "checks", "suite": "suites", "severity": "severities", "status": "statuses", "owner": "owners", "object": "objects"}
-_ID = re.compile(r"[0-9]{1,19}|(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")
+_ID = re.compile(rf"[0-9]{{1,19}}|{RECORD_ID}")
 MOST_TEXT = 300  # characters that are searched for; the form takes 200
 NOBODY = "-"  # in a URL: findings that nobody takes care of
 _OPEN = ("open", "acknowledged")

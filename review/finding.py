@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.published.worklist import Filter
+from assets.record_ids import object_type_of
 from assets.sql import among
 from review.desk import Snapshot
 
@@ -120,7 +121,7 @@ def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> lis
          "hubspot_label": field.get("hubspot_label"), "salesforce_label": field.get("salesforce_label"),
          "object_type": field["object_type"], "record_id": detail["record_id"], "hubspot_value": properties.get(field["property"]),
          "salesforce_value": detail["fields"].get(field["salesforce_field"]), "effect": None}
-        for field in mapped for detail in details if field["object_type"] == ("Lead" if detail["record_id"].startswith("00Q") else "Contact")
+        for field in mapped for detail in details if field["object_type"] == object_type_of(detail["record_id"])
     ]  # fmt: skip
     # of a rival it is published. Of others equal texts change nothing, and the models' own expression says the rest: that costs more than all else here
     rivals = _effects(snapshot, contact_id) if of_contact else {}
@@ -232,7 +233,7 @@ def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Com
            union all
            select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
            from near.edit
-           where contact_id in {contacts} and name not in ('salesforceleadid', 'salesforcecontactid')
+           where contact_id in {contacts} and not main.is_id_property(name)
            union all
            select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
            from near.edit where record_id in {records}

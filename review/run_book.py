@@ -48,7 +48,7 @@ def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
                ) as other on other.email = of_cluster.email and other.step < of_cluster.step
                where of_cluster.action = 'merge'
            )
-           select any_value(case when starts_with(master_id, '00Q') then 'Lead' else 'Contact' end) as object_type, master_id,
+           select any_value(main.type_of_record(master_id)) as object_type, master_id,
                   list(loser_id order by step)[1] as loser_id_1, list(loser_id order by step)[2] as loser_id_2,
                   any_value(hubspot_contact_id) as hubspot_contact_id
            from ready

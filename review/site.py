@@ -20,6 +20,7 @@ from assets.policy import masked_email
 from assets.problems import ConfigurationProblem
 from assets.published.decisions import DecisionStore
 from assets.published.worklist import Filter, check_values
+from assets.record_ids import RECORD_ID
 from review import words
 from review.access import Entrance, check_form_token, form_token
 from review.cases import CaseFilter, check_case_filter
@@ -39,7 +40,7 @@ _LONGEST_EMAIL = 320
 # It begins where a word begins and gives nothing back, so that a long text is read once. Elsewhere it would be tried at every character.
 EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
-_RECORD_ID = re.compile(r"\b(?:00Q|003|005)(?:[A-Za-z0-9]{15}|[A-Za-z0-9]{12})\b")
+_RECORD_ID = re.compile(rf"\b(?:{RECORD_ID}|005[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?)\b")  # users, too
 
 
 @dataclass(frozen=True)

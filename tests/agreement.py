@@ -16,7 +16,7 @@ import duckdb
 
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
-from assets.policy import Policy, read_policy
+from assets.policy import KNOB_VALUES, Policy, read_policy
 from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, summarise_run
 from assets.warehouse.policy_tables import write_policy
@@ -54,14 +54,14 @@ Tale = Sequence[Sequence[Step]]  # of each world: what happens before its first 
 def policies() -> list[dict[str, Any]]:
     """The policies to compare under: every combination of the knobs that decide a first binding or a lost one, every combination of those that
     decide a switch, each with every combination of the two that bear on both."""
-    first = list(product(("oldest_created", "contact_first", "unknown"), ("lead", "contact", "none"), ("keep", "delete"), ("keep", "delete")))
-    switch = list(
-        product(("most_recent", "sticky"), ("system_modstamp", "last_modified_date"), (INTEGRATION_USER, None), ("keep", "clear"), ("sticky", "as_mapped"))
-    )
+    values = KNOB_VALUES
+    first = list(product(values["first_sync"], values["create_object"], values["on_lead_deleted"], values["on_contact_deleted"]))
+    switch = list(product(values["follow_up"], values["recency"], (INTEGRATION_USER, None), values["blank_on_switch"], values["opt_out"]))
     found = []
     for secondary, list_id in product((False, True), (None, LIST)):
-        for number, (first_sync, create_object, on_lead_deleted, on_contact_deleted) in enumerate(first):
-            # 32 combinations of five over 36 combinations of the others: every one of them, but for four that come twice
+        for number in range(max(len(first), len(switch))):
+            # side by side: every combination of the one kind, and every one of the other; those that are fewer come again
+            first_sync, create_object, on_lead_deleted, on_contact_deleted = first[number % len(first)]
             follow_up, recency, user, blank_on_switch, opt_out = switch[number % len(switch)]
             found.append({
                 "first_sync": first_sync, "create_object": create_object, "on_lead_deleted": on_lead_deleted, "on_contact_deleted": on_contact_deleted,

@@ -130,14 +130,14 @@ def check_run_books(policy: int, number: int) -> Counter[str]:
     return done
 
 
-@pytest.mark.parametrize("policy", range(0, 144, 18))
+@pytest.mark.parametrize("policy", range(0, len(policies()), 18))
 def test_whoever_follows_the_run_book_loses_no_contact_and_no_value(policy: int) -> None:
     done = check_run_books(policy, 60)
     assert done["merge"] + done["convert"] > 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", range(144))
+@pytest.mark.parametrize("policy", range(len(policies())))
 def test_whoever_follows_the_run_book_loses_nothing_under_any_policy(policy: int) -> None:
     check_run_books(policy, 100)
 

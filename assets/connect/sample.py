@@ -16,11 +16,12 @@ from urllib.parse import quote
 
 from assets.policy import OBJECTS, ObjectType
 from assets.problems import PullProblem
-from assets.pull.hubspot import ID_PROPERTIES, SYNC_TIME
+from assets.pull.hubspot import SYNC_TIME
 from assets.pull.hubspot_portal import PAGE, SEARCH_PAGE, Portal
 from assets.pull.refusals import Refusal
 from assets.pull.salesforce_org import Org
 from assets.pull.urls import LONGEST_URL
+from assets.record_ids import ID_PROPERTIES, object_type_of
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -34,8 +35,6 @@ _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types th
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
 _META = ["Id", "Email", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "OwnerId"]
 _OWN_META: dict[ObjectType, list[str]] = {"Lead": ["IsConverted", "ConvertedContactId"], "Contact": ["AccountId"]}
-_KEYS = {"Lead": "salesforceleadid", "Contact": "salesforcecontactid"}
-_PREFIXES: dict[str, ObjectType] = {"00Q": "Lead", "003": "Contact"}
 
 
 @dataclass
@@ -86,9 +85,9 @@ class Sampler:
         bound, past, emails = _ids_in(pages)
         gone = _ids_of_archived(archived)
         for name in self._objects():
-            self._read_records(name, [one for one in bound if _PREFIXES[one[:3]] == name], share=0.5)
+            self._read_records(name, [one for one in bound if object_type_of(one) == name], share=0.5)
         for name in self._objects():
-            self._read_known(name, "Id", [one for one in (*past, *gone) if _PREFIXES[one[:3]] == name])
+            self._read_known(name, "Id", [one for one in (*past, *gone) if object_type_of(one) == name])
             self._read_known(name, "Email", emails)
             self._read_deleted(name)
         if not is_small:
@@ -103,7 +102,7 @@ class Sampler:
     def _choose(self) -> list[str]:
         """Ids of bound contacts: half of them those that synced last, the rest old and new ones; of each object a half, as far as there are so many."""
         chosen: dict[str, None] = {}
-        keys = [_KEYS[name] for name in ("Contact", "Lead") if _KEYS[name] in self.sample.properties]
+        keys = [ID_PROPERTIES[name] for name in ("Contact", "Lead") if ID_PROPERTIES[name] in self.sample.properties]
         if self._most >= CALLS:  # few contacts show what happens to these: two in five at most
             for name, condition in (("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_additional_emails", {"operator": "HAS_PROPERTY"})):
                 if name in self.sample.properties:
@@ -165,7 +164,7 @@ class Sampler:
         """Archived contacts with the ids that they carried."""
         found: list[dict[str, Any]] = []
         after = None
-        names = [name for name in ("email", *ID_PROPERTIES) if name in self.sample.properties]
+        names = [name for name in ("email", *ID_PROPERTIES.values()) if name in self.sample.properties]
         for _ in range(pages):
             body, page = self.portal.list_page(names, [], True, after)
             self.sample.keep("archived", body)
@@ -184,10 +183,10 @@ class Sampler:
                     return
                 with suppress(PullProblem):  # a portal that cannot search by many values tells less, and nothing wrong
                     found = self.portal.search_in_order(
-                        [{"propertyName": _KEYS[name], "operator": "IN", "values": lot}], "hs_object_id", False, 0, SEARCH_PAGE
+                        [{"propertyName": ID_PROPERTIES[name], "operator": "IN", "values": lot}], "hs_object_id", False, 0, SEARCH_PAGE
                     )[1]
                     if dead := [str(one["id"]) for one in found["results"]]:
-                        properties = [one for one in (*ID_PROPERTIES, SYNC_TIME, "salesforcedeleted") if one in self.sample.properties]
+                        properties = [one for one in (*ID_PROPERTIES.values(), SYNC_TIME, "salesforcedeleted") if one in self.sample.properties]
                         for _, (body, _page) in self.portal.read_batches(dead, properties, properties):
                             self.sample.keep("dead", body)
 
@@ -320,19 +319,19 @@ def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str
     emails: dict[str, None] = {}
     for contact in (one for page in pages for one in page["results"] if isinstance(one, dict)):
         values, histories = contact.get("properties") or {}, contact.get("propertiesWithHistory") or {}
-        now.update(dict.fromkeys(_record_ids(values.get(name) for name in ID_PROPERTIES)))
-        past.update(dict.fromkeys(_record_ids(one.get("value") for name in ID_PROPERTIES for one in histories.get(name) or [])))
+        now.update(dict.fromkeys(_record_ids(values.get(name) for name in ID_PROPERTIES.values())))
+        past.update(dict.fromkeys(_record_ids(one.get("value") for name in ID_PROPERTIES.values() for one in histories.get(name) or [])))
         emails.update(dict.fromkeys(one.strip() for name in ("email", "hs_additional_emails") for one in str(values.get(name) or "").split(";") if "@" in one))
     return list(now), [one for one in past if one not in now], list(emails)
 
 
 def _ids_of_archived(contacts: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(_record_ids((one.get("properties") or {}).get(name) for one in contacts for name in ID_PROPERTIES)))
+    return list(dict.fromkeys(_record_ids((one.get("properties") or {}).get(name) for one in contacts for name in ID_PROPERTIES.values())))
 
 
 def _record_ids(values: Iterable[object]) -> Iterator[str]:
     """Those that can be asked for; in a query, 15 characters do as well as 18."""
-    return (str(one) for one in values if one and str(one)[:3] in _PREFIXES and len(str(one)) in (15, 18) and str(one).isalnum())
+    return (str(one) for one in values if one and object_type_of(str(one)) and len(str(one)) in (15, 18) and str(one).isalnum())
 
 
 def _length(fields: Sequence[str]) -> int:

@@ -85,13 +85,13 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
         raise ConfigurationProblem(f"{folder} cannot be made: {error.strerror}") from error
     for stage in ("enter", "enter_after"):
         for object_type in ("Lead", "Contact"):
-            rows = f"from basket_value where stage = '{stage}' and starts_with(record_id, '{_PREFIX[object_type]}')"
+            rows = f"from basket_value where stage = '{stage}' and main.type_of_record(record_id) = '{object_type}'"
             name = STAGES[stage].format(object=object_type.lower())
             _write_values(snapshot, f'select record_id, salesforce_field as name, "value", value_before {rows}', "Id", folder, name)
     for object_type in ("Lead", "Contact"):
         # the same name once more: Salesforce takes a record as edited although nothing in it changes
         query = (
-            f'select record_id as "Id", last_name as "LastName" from basket_saved where starts_with(record_id, \'{_PREFIX[object_type]}\') order by record_id'
+            f'select record_id as "Id", last_name as "LastName" from basket_saved where main.type_of_record(record_id) = \'{object_type}\' order by record_id'
         )
         _write_filled(snapshot, query, folder / STAGES["save"].format(object=object_type.lower()))
     _write_values(
@@ -106,7 +106,7 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
     )
     _write_filled(
         snapshot,
-        """select case when starts_with(master_id, '00Q') then 'Lead' else 'Contact' end as object_type, master_id,
+        """select main.type_of_record(master_id) as object_type, master_id,
                   list(loser_id order by step)[1] as loser_id_1, list(loser_id order by step)[2] as loser_id_2
            from basket_step where action = 'merge' group by book, merge_no, master_id order by min(case_rank), book, merge_no""",
         folder / STAGES["merge"],
@@ -119,8 +119,6 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
     _copy(snapshot, safe_cells(snapshot, _EVIDENCE), folder / EVIDENCE)
     return count(snapshot)
 
-
-_PREFIX = {"Lead": "00Q", "Contact": "003"}
 
 _EVIDENCE = """
 select case_id, hubspot_contact_id, display_name, account_name, stage as action, record_id, property, salesforce_field, value_before, "value", source

@@ -56,7 +56,7 @@ where action in ('merge', 'convert') and not is_by_people;
 create or replace temp table basket_target as
 select
     binding.hubspot_contact_id, coalesce(step.master_id, binding.bound_id) as record_id, step.master_id is not null as is_after_conversion,
-    case when starts_with(coalesce(step.master_id, binding.bound_id), '00Q') then 'Lead' else 'Contact' end as object_type
+    main.type_of_record(coalesce(step.master_id, binding.bound_id)) as object_type
 from published.binding as binding
 left join basket_step as step on step.action = 'convert' and step.loser_id = binding.bound_id
 where binding.bound_state = 'live'
@@ -71,7 +71,7 @@ select
     property.kind, property.hubspot_labels, field.salesforce_labels,
     main.same_value(chosen."value", detail.properties[chosen.property], coalesce(field.kind, property.kind), property.hubspot_labels, property.hubspot_labels) as is_in_hubspot,
     main.same_value(chosen."value", record.fields[field.salesforce_field], field.kind, property.hubspot_labels, field.salesforce_labels) as is_in_salesforce,
-    coalesce(field.rule in ('prefer_salesforce', 'always_salesforce') or chosen.property = 'salesforceownerid', false) as salesforce_wins
+    coalesce(struct_extract(main.mapping_rule(field.rule), 'salesforce_wins') or chosen.property = 'salesforceownerid', false) as salesforce_wins
 from basket_choice as chosen
 inner join basket_case as found on found.case_id = chosen.case_id
 left join published.hubspot_contact as contact on contact.contact_id = chosen.hubspot_contact_id
@@ -120,7 +120,7 @@ of_record as (
         entered.* exclude (book, step), field.salesforce_field, record.fields[field.salesforce_field] as value_before
     from entered
     inner join published.mapped_field as field
-        on field.property = entered.property and field.object_type = case when starts_with(entered.record_id, '00Q') then 'Lead' else 'Contact' end
+        on field.property = entered.property and field.object_type = main.type_of_record(entered.record_id)
         and field.is_writable
     left join published.record_detail as record on record.record_id = entered.record_id
     -- what somebody chose goes before what the run-book proposes

@@ -77,7 +77,7 @@ def write_plan(
     _copy_for_people(snapshot, _CONTACTS, folder / CONTACTS)
     for object_type, name in (("Lead", LEADS), ("Contact", SALESFORCE_CONTACTS)):
         rows = f"""select bound_id, salesforce_field, value_before from restorable
-                   where status = 'restore' and must_be_in_salesforce and starts_with(bound_id, '{_PREFIX[object_type]}')"""
+                   where status = 'restore' and must_be_in_salesforce and main.type_of_record(bound_id) = '{object_type}'"""
         _copy(snapshot, _wide(snapshot, rows, "Id"), folder / name)
     _copy(
         snapshot,
@@ -102,8 +102,6 @@ select deleted.hubspot_contact_id, contact.display_name as name, main.masked_ema
 from deleted left join published.hubspot_contact as contact on contact.contact_id = deleted.hubspot_contact_id
 order by days_left, deleted.hubspot_contact_id
 """
-
-_PREFIX = {"Lead": "00Q", "Contact": "003"}
 
 _EVIDENCE = """
 select hubspot_contact_id, property, status, value_before, value_now, switched_at, cause,

@@ -19,14 +19,13 @@ from assets.pull.landing import Aside, LandedPull, aside_of, digest
 from assets.pull.pace import say_if_short
 from assets.pull.reading import count_landed_contacts
 from assets.pull.salvage import SortedPage, id_in, sort_out
+from assets.record_ids import ID_PROPERTIES
 
 log = logging.getLogger("bindwatch.pull")
 
-_OF_LEADS = "salesforceleadid"
 SYNC_TIME = "salesforcelastsynctime"
-ID_PROPERTIES = [_OF_LEADS, "salesforcecontactid"]
-_HISTORY = [*ID_PROPERTIES, "email"]
-_REQUIRED = ["email", *ID_PROPERTIES]
+_HISTORY = [*ID_PROPERTIES.values(), "email"]
+_REQUIRED = ["email", *ID_PROPERTIES.values()]
 _MERGED = "hs_merged_object_ids"
 _WELCOME = [
     "hs_additional_emails", _MERGED, SYNC_TIME, "salesforcedeleted", "firstname", "lastname", "lastmodifieddate",
@@ -60,7 +59,7 @@ class PropertyList:
 def read_property_list(portal: Portal, policy: Policy) -> PropertyList:
     """Holds the policy's properties against the portal's. Raises PullProblem that names each that is not there and without which nothing can be read."""
     known = portal.properties()
-    needed = [name for name in _REQUIRED if name in known or name != _OF_LEADS or "Lead" in policy.policy.objects]
+    needed = [name for name in _REQUIRED if name in known or name != ID_PROPERTIES["Lead"] or "Lead" in policy.policy.objects]
     if missing := [name for name in needed if name not in known]:
         raise PullProblem(
             "HubSpot", f"The portal has no contact property {', '.join(missing)}, or the Service Key may not see it.",

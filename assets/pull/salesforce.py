@@ -30,6 +30,7 @@ from assets.pull.retries import Again, with_patience
 from assets.pull.salesforce_org import Org, problems_in_words
 from assets.pull.salvage import csv_rows, id_in, sort_out
 from assets.pull.urls import fits_a_url
+from assets.record_ids import object_type_of
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -48,7 +49,6 @@ _SAME_PAGE = 3  # times that a result page comes which cannot be read as a whole
 _EMPTY_PAGES = 5  # one after the other, of an answer that says it is not over
 # What only makes a record readable, or says who wrote it: a field of its own, or of a related record.
 _WELCOME = {"Lead": ["Name", "CreatedById"], "Contact": ["Name", "CreatedById", "Account.Name"]}
-_PREFIX = {"Lead": "00Q", "Contact": "003"}  # of their ids
 _FORGOTTEN = 2  # times that a walk in no order starts over; one in order loses nothing, and goes on each time
 
 
@@ -327,7 +327,7 @@ def _land_by_rest(org: Org, pull: LandedPull, soql: str, since: datetime, most: 
             empty = 0
             while True:
                 found = sort_out(body, page, "records", _objection)
-                if other := next((record["Id"] for record in found.records if not record["Id"].startswith(_PREFIX[pull.manifest.object])), None):
+                if other := next((record["Id"] for record in found.records if object_type_of(record["Id"]) != pull.manifest.object), None):
                     pull.finish(expected, f"it answered with {other}, which is none")
                     return True
                 empty = 0 if found.records else empty + 1

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from assets.pull.landing import Aside
+from assets.record_ids import RECORD_ID
 
 # Where a row begins in a page whose quotes do not match: at an id of a Lead or Contact in the first column.
-_ROW = re.compile(r'^"?(?:00Q|003)[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?"?(?:,|$)', re.MULTILINE)
+_ROW = re.compile(rf'^"?{RECORD_ID}"?(?:,|$)', re.MULTILINE)
 _LARGEST_CELL = 1 << 26
 _HOPELESS = 5  # records, when none can be read: then it is not the records that are to blame
 

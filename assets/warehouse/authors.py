@@ -115,7 +115,7 @@ _NEEDED = f"""
     carried as (
         select contact_id, left(main.trim_text(value), 15) as short_id, pull_no
         from raw.hubspot_property_version
-        where property in ('salesforceleadid', 'salesforcecontactid') and value <> ''
+        where main.is_id_property(property) and value <> ''
     ),
     switch as (
         select contact_id, max(pull_no) as since from carried group by contact_id having count(distinct short_id) > 1

@@ -37,7 +37,7 @@ _HELD: dict[str, str] = {
 }
 _LOOK_SECONDS = 0.2  # is_free takes the lock for a moment
 
-SCHEMA_VERSION = 8  # one more with each file under sql/migrations/
+SCHEMA_VERSION = 9  # one more with each file under sql/migrations/
 MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
 LOAD_MEMORY, LOAD_ROWS = "240MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
 

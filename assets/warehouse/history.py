@@ -39,7 +39,8 @@ PEOPLE = """with renewed as (
     ),
     contact as (
         select version.id, version.pull_no, main.matching_email(properties['email']) as email, properties['hs_additional_emails'] as additional_emails,
-            left(main.trim_text(properties['salesforceleadid']), 15) as lead_id, left(main.trim_text(properties['salesforcecontactid']), 15) as contact_id
+            left(main.trim_text(properties[main.id_property('Lead')]), 15) as lead_id,
+            left(main.trim_text(properties[main.id_property('Contact')]), 15) as contact_id
         from raw.hubspot_contact as version
         left join renewed on renewed.id = version.id
         where (renewed.pull_no is null or renewed.pull_no = version.pull_no) and not archived
@@ -90,7 +91,7 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_em
         switched as (
             select contact_id
             from raw.hubspot_property_version
-            where property in ('salesforceleadid', 'salesforcecontactid')
+            where main.is_id_property(property)
             group by contact_id
             having count(distinct nullif(value, '')) > 1
         )

@@ -302,7 +302,7 @@ def _remember_predictions(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         """insert into main.prediction by name
            select run.run_id, clock.latest_stamp as predicted_at, b.hubspot_contact_id, choice.bound_id, b.prediction, b.predicted_id, b.rule, b.basis,
-                  b.confidence, b.candidate_ids, choice.oldest_id, choice.oldest_contact_first_id, choice.newest_by_modstamp, choice.newest_by_modified
+                  b.confidence, b.candidate_ids, choice.first_by, choice.newest_by
            from core.binding as b
            left join core.choice as choice on choice.hubspot_contact_id = b.hubspot_contact_id
            cross join main.current_run as run

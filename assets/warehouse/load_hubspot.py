@@ -17,7 +17,7 @@ from assets.warehouse.shrinkage import Floor, note_count
 from assets.warehouse.versions import load_versions
 from assets.warehouse.watermark import LoadResult, asked_before, can_be_loaded, note_pull
 
-_KEPT_DAYS = 85  # HubSpot keeps archived contacts for 90 days; one that is gone a little earlier is no wonder
+_EARLIER = 5  # days: an archived contact that is gone a little before HubSpot's bin drops it is no wonder
 
 
 def note_properties(connection: duckdb.DuckDBPyConnection, described: Mapping[str, Described]) -> None:
@@ -85,10 +85,10 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
     query = """
         select id from raw.hubspot_contact
         group by id
-        having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > $now::timestamp - to_days($days)
+        having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > $now::timestamp - main.hubspot_keeps() + to_days($earlier)
            and id not in (select id from incoming) and id not in (select id from aside)
         order by length(id), id"""
-    return [row[0] for row in connection.execute(query, {"now": now, "days": _KEPT_DAYS}).fetchall()]
+    return [row[0] for row in connection.execute(query, {"now": now, "earlier": _EARLIER}).fetchall()]
 
 
 def note_emptied_archive(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> None:

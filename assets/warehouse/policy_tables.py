@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import duckdb
 
-from assets.policy import CheckSetting, ConsentValues, Policy
+from assets.policy import KNOB_VALUES, OBJECTS, CheckSetting, ConsentKind, ConsentValues, MappingRule, Policy
 from assets.sql import transaction
 
 
 def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesforce_url: str, checks: Sequence[dict[str, str | None]]) -> None:
-    """Writes `policy`, `field_mapping` and `check_policy`, the tables through which the policy reaches SQL.
+    """Writes `policy`, `knob_value`, `field_mapping` and `check_policy`, the tables through which the policy reaches SQL.
 
     checks: what each says of itself, by the columns of check_policy.
     """
@@ -49,6 +49,7 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
         )
         connection.execute(f"create or replace table main.policy as select {columns}", {"row": json.dumps(row)})
         connection.execute("update main.policy set integration_user_id = coalesce(main.salesforce_id18(integration_user_id), integration_user_id)")
+        _replace_table(connection, "main.knob_value", "knob varchar, value varchar", _knob_values(policy))
         _replace_table(
             connection,
             "main.field_mapping",
@@ -62,6 +63,17 @@ def write_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, salesfor
             "max_findings bigint, title varchar, why varchar, "
             "otherwise varchar, rests_on varchar, title_de varchar, why_de varchar, otherwise_de varchar", settings,
         )  # fmt: skip
+
+
+def _knob_values(policy: Policy) -> list[dict[str, Any]]:
+    """Every value that a knob may have, in the order of assets/policy.py, and the one in force."""
+    values = {
+        **{f"policy.{name}": [*known, getattr(policy.policy, name)] for name, known in KNOB_VALUES.items()},
+        "policy.objects": [*OBJECTS, *policy.policy.objects],
+        "mapping.rule": [*get_args(MappingRule), *(entry.rule for entry in policy.mapped)],
+        "mapping.consent": [*get_args(ConsentKind), *(entry.consent_kind for entry in policy.mapped if entry.consent_kind)],
+    }
+    return [{"knob": name, "value": value} for name, known in values.items() for value in dict.fromkeys(known)]
 
 
 def _values(consent: object, side: Literal["granted", "denied"]) -> list[str] | None:

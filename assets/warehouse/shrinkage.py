@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from assets.moments import naive
-from assets.policy import Policy
+from assets.policy import Policy, Pull
 from assets.problems import ConfigurationProblem
 from assets.sql import count, transaction
 from assets.warehouse.watermark import current_run_id
@@ -37,8 +37,8 @@ class Shrunken(Exception):
 class Floor:
     """How many known records may be missing without an explanation: the larger of a number and a share in percent."""
 
-    records: int = 50
-    percent: float = 20
+    records: int = Pull().shrink_records
+    percent: float = Pull().shrink_percent
 
     @classmethod
     def of(cls, policy: Policy) -> "Floor":

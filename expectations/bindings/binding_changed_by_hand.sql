@@ -4,8 +4,8 @@
 -- basis: observed
 -- harm: drift
 -- on: core/binding_history
--- due: select min(changed_at) + interval 30 day from staging.hubspot_property_version
---   where property in ('salesforceleadid', 'salesforcecontactid') and changed_at > (select as_of from staging.clock) - interval 30 day
+-- due: select min(changed_at) + main.lately() from staging.hubspot_property_version
+--   where main.is_id_property(property) and changed_at > (select as_of from staging.clock) - main.lately()
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_changed_by_hand')
 --
 -- Fails when one of the two ids of a contact was written by an import, a user, a workflow or the API, for 30 days, or until the integration
@@ -34,7 +34,7 @@ with holding as (
         max_by(source_type, (changed_at, pull_no)) as source_type,
         max_by(pull_no, (changed_at, pull_no)) as pull_no
     from staging.hubspot_property_version
-    where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
+    where main.is_id_property(property) and changed_at is not null
     group by hubspot_contact_id, property
 ),
 kept_by_others as (
@@ -77,7 +77,7 @@ written as (
     cross join kept_by_others
     where holding.source_type not in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION')
       and holding.pull_no > clock.first_run_pull_no
-      and holding.changed_at > clock.as_of - interval 30 day
+      and holding.changed_at > clock.as_of - main.lately()
       and not kept_by_others.is_so
     group by holding.hubspot_contact_id, holding.changed_at
 )

@@ -4,8 +4,8 @@
 -- basis: observed
 -- harm: drift
 -- on: core/switch_event
--- due: select min(switched_at) + interval 30 day from core.switch_event
---   where switched_at > (select as_of from staging.clock) - interval 30 day
+-- due: select min(switched_at) + main.lately() from core.switch_event
+--   where switched_at > (select as_of from staging.clock) - main.lately()
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_flaps')
 --
 -- Fails when a contact changed from one record to another three times or more within the last 30 days, or went back to the record it came from.
@@ -34,7 +34,7 @@ with jump as (
         max(event.switched_at) as last_at
     from core.switch_event as event
     cross join staging.clock as clock
-    where event.cause in ('duplicate_switch', 'unexplained') and event.switched_at > clock.as_of - interval 30 day
+    where event.cause in ('duplicate_switch', 'unexplained') and event.switched_at > clock.as_of - main.lately()
     group by event.hubspot_contact_id
 )
 select

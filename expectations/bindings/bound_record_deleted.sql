@@ -36,7 +36,7 @@ select
     list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
     binding.bound_state as says,
     map {'record': binding.bound_id, 'object': person.object_type} as facts,
-    case binding.bound_state when 'deleted' then main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) end as deadline_at
+    case binding.bound_state when 'deleted' then main.still_ahead(departure.departed_at + main.salesforce_keeps(), clock.as_of) end as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
 left join core.departure as departure on departure.record_id = binding.bound_id

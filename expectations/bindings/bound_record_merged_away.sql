@@ -4,8 +4,8 @@
 -- basis: documented
 -- harm: cut_off
 -- on: core/binding
--- due: select min(departed_at) + interval 15 day from core.departure
---   where departed_at + interval 15 day >= (select as_of from staging.clock)
+-- due: select min(departed_at) + main.salesforce_keeps() from core.departure
+--   where departed_at + main.salesforce_keeps() >= (select as_of from staging.clock)
 --
 -- Fails when a live HubSpot contact is bound to a record that lost a merge longer ago than the settle time. Names the survivor at the end of the merge
 -- chain.
@@ -32,7 +32,7 @@ select
     binding.email,
     'merged' as says,
     map {'record': binding.bound_id, 'survivor': person.survivor_id} as facts,
-    main.still_ahead(departure.departed_at + interval 15 day, clock.as_of) as deadline_at
+    main.still_ahead(departure.departed_at + main.salesforce_keeps(), clock.as_of) as deadline_at
 from core.binding as binding
 inner join core.salesforce_person as person on person.record_id = binding.bound_id
 left join core.departure as departure on departure.record_id = binding.bound_id

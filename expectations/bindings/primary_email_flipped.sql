@@ -4,8 +4,8 @@
 -- basis: documented
 -- harm: drift
 -- on: core/hubspot_contact
--- due: select min(changed_at) + interval 30 day from staging.hubspot_property_version
---   where property = 'email' and changed_at > (select as_of from staging.clock) - interval 30 day
+-- due: select min(changed_at) + main.lately() from staging.hubspot_property_version
+--   where property = 'email' and changed_at > (select as_of from staging.clock) - main.lately()
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'primary_email_flipped')
 --
 -- Fails when a form or a conversation made one of the contact's additional e-mails its primary one, until that is no longer so, for 30 days.
@@ -34,7 +34,7 @@ with flip as (
         (select max(last_pull_no) from main.run where verdict in ('pass', 'fail') and last_pull_no < pull_no) as run_pull_no
     from staging.hubspot_property_version
     cross join staging.clock as clock
-    where property = 'email' and pull_no > clock.first_run_pull_no and changed_at > clock.as_of - interval 30 day
+    where property = 'email' and pull_no > clock.first_run_pull_no and changed_at > clock.as_of - main.lately()
       and (source_type like 'FORM%' or source_type like 'CONVERSATION%')
 ),
 known_secondary as (

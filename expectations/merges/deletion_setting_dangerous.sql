@@ -27,8 +27,8 @@ select
     map {'object': setting.object_type, 'knob': setting.knob} as facts,
     setting.knob as identity
 from (
-    select 'Lead' as object_type, 'on_lead_deleted' as knob, on_lead_deleted as chosen from main.policy
+    select 'Lead' as object_type, 'on_lead_deleted' as knob, main.goes_along(on_lead_deleted) as goes_along from main.policy
     union all
-    select 'Contact', 'on_contact_deleted', on_contact_deleted from main.policy
+    select 'Contact', 'on_contact_deleted', main.goes_along(on_contact_deleted) from main.policy
 ) as setting
-where setting.chosen = 'delete';
+where setting.goes_along;

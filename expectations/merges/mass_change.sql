@@ -79,14 +79,14 @@ select
     map {
         'departed': cast(total.departed as varchar), 'recent': case when total.is_recent then 'yes' end, 'first_at': cast(total.first_at as varchar),
         'last_at': cast(total.last_at as varchar), 'live': cast(live.records as varchar)} as facts,
-    main.still_ahead(total.first_at + interval 15 day, clock.as_of) as deadline_at,
+    main.still_ahead(total.first_at + main.salesforce_keeps(), clock.as_of) as deadline_at,
     case when total.is_contact then 'contacts' else 'records' end || ' since pull ' || total.since_no as event,
     total.is_known
 from total
 cross join live
 cross join main.policy as policy
 cross join staging.clock as clock
-where total.last_at + interval 15 day > clock.as_of
+where total.last_at + main.salesforce_keeps() > clock.as_of
   and case
       when total.is_contact then total.departed > policy.mass_archived_contacts
       else total.departed > greatest(policy.mass_change_records, live.records * policy.mass_change_percent / 100)

@@ -4,9 +4,9 @@
 -- basis: observed
 -- harm: drift
 -- on: core/binding
--- due: select min(last_modified_at) + interval 30 day from staging.salesforce_version cross join staging.clock
+-- due: select min(last_modified_at) + main.lately() from staging.salesforce_version cross join staging.clock
 --   where exists (select 1 from review.violation where check_name = 'mass_update')
---   and pull_no > first_run_pull_no and last_modified_at > as_of - interval 30 day
+--   and pull_no > first_run_pull_no and last_modified_at > as_of - main.lately()
 --
 -- Fails when, between two proven runs, one user other than the integration edited more than max(50, 1 % of the live records) within an hour, of those
 -- that HubSpot contacts are bound to. The two numbers are settings of the policy (mass_change_…). It stays for 30 days, or until somebody accepts it.
@@ -32,7 +32,7 @@ edit as (
     select record_id, last_modified_by_id as user_id, last_modified_at as edited_at, min(pull_no) as pull_no
     from staging.salesforce_version
     where pull_no > (select first_run_pull_no from staging.clock)
-      and last_modified_at > (select as_of - interval 30 day from staging.clock)
+      and last_modified_at > (select as_of - main.lately() from staging.clock)
       and last_modified_at > created_at + interval 1 second
       and last_modified_by_id is distinct from (select integration_user_id from main.policy)
       and last_modified_by_id is not null

@@ -4,7 +4,7 @@
 -- basis: documented
 -- harm: deleted
 -- on: core/merge_event
--- due: select min(moment) from (select unnest([merged_at + interval 15 day, archived_at + interval 90 day]) as moment from core.merge_event where is_new)
+-- due: select min(moment) from (select unnest([merged_at + main.salesforce_keeps(), archived_at + main.hubspot_keeps()]) as moment from core.merge_event where is_new)
 --   where moment >= (select as_of from staging.clock)
 --
 -- Fails when a merge, first seen after the first run, broke the sync of a contact (until it is repaired) or had the contact deleted (until
@@ -37,14 +37,14 @@ select
     [coalesce(event.survivor_id, event.winner_id)] as rival_ids,
     contact.email,
     event.outcome as says,
-    map {'record': event.loser_id, 'winner': event.winner_id, 'until': cast(event.archived_at + interval 90 day as varchar)} as facts,
+    map {'record': event.loser_id, 'winner': event.winner_id, 'until': cast(event.archived_at + main.hubspot_keeps() as varchar)} as facts,
     event.outcome as identity,
     case event.outcome when 'sync_broken' then 'cut_off' end as harm,
-    case event.outcome when 'sync_broken' then main.still_ahead(event.merged_at + interval 15 day, clock.as_of)
-    else main.still_ahead(event.archived_at + interval 90 day, clock.as_of) end as deadline_at
+    case event.outcome when 'sync_broken' then main.still_ahead(event.merged_at + main.salesforce_keeps(), clock.as_of)
+    else main.still_ahead(event.archived_at + main.hubspot_keeps(), clock.as_of) end as deadline_at
 from core.merge_event as event
 inner join core.hubspot_contact as contact on contact.contact_id = event.hubspot_contact_id
 cross join staging.clock as clock
 where event.is_new
   and (event.outcome = 'sync_broken'
-       or (event.outcome = 'contact_deleted' and coalesce(event.archived_at + interval 90 day > clock.as_of, true)));
+       or (event.outcome = 'contact_deleted' and coalesce(event.archived_at + main.hubspot_keeps() > clock.as_of, true)));

@@ -5,8 +5,8 @@
 -- harm: consent
 -- about: switch
 -- on: core/overwrite
--- due: select min(recency_at) + interval 30 day from core.salesforce_person
---   where recency_at > (select as_of from staging.clock) - interval 30 day
+-- due: select min(recency_at) + main.lately() from core.salesforce_person
+--   where recency_at > (select as_of from staging.clock) - main.lately()
 --   and record_id in (select unnest(rival_ids) from review.violation where check_name = 'consent_at_risk')
 --
 -- Fails when the switch of a contact bound to a live record to a rival is likely (it is predicted, or the rival was updated in the last 30 days), and would
@@ -65,5 +65,5 @@ inner join core.salesforce_person as rival on rival.record_id = change.rival_id
 left join core.first_step as first_step on first_step.hubspot_contact_id = change.hubspot_contact_id
 cross join staging.clock as clock
 where binding.bound_state = 'live'
-  and coalesce((binding.prediction = 'switch' and binding.predicted_id = change.rival_id) or rival.recency_at > clock.as_of - interval 30 day, false)
+  and coalesce((binding.prediction = 'switch' and binding.predicted_id = change.rival_id) or rival.recency_at > clock.as_of - main.lately(), false)
 group by change.hubspot_contact_id, binding.bound_id, binding.email;

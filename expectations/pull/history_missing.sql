@@ -35,7 +35,7 @@ from core.hubspot_contact as contact
 left join (
     select distinct hubspot_contact_id, property
     from staging.hubspot_property_version
-    where property in ('salesforceleadid', 'salesforcecontactid')
+    where main.is_id_property(property)
 ) as history
     on history.hubspot_contact_id = contact.contact_id
     and history.property = case contact.bound_id when contact.salesforce_contact_id then 'salesforcecontactid' else 'salesforceleadid' end

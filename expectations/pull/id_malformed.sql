@@ -32,23 +32,23 @@
 with stored as (
     select
         contact_id as hubspot_contact_id, null as record_id, email, 'salesforceleadid' as place, lead_id_raw as raw_id,
-        salesforce_lead_id as id, '00Q' as prefix
+        salesforce_lead_id as id, main.prefix_of('Lead') as prefix
     from core.hubspot_contact
     where state = 'live' and lead_id_raw is not null
     union all
-    select contact_id, null, email, 'salesforcecontactid', contact_id_raw, salesforce_contact_id, '003'
+    select contact_id, null, email, 'salesforcecontactid', contact_id_raw, salesforce_contact_id, main.prefix_of('Contact')
     from core.hubspot_contact
     where state = 'live' and contact_id_raw is not null
     union all
-    select null, record_id, email, 'Id', id_received, case when not id_is_malformed then record_id end, case object_type when 'Lead' then '00Q' else '003' end
+    select null, record_id, email, 'Id', id_received, case when not id_is_malformed then record_id end, main.prefix_of(object_type)
     from core.salesforce_person
-    where id_is_malformed or not starts_with(record_id, case object_type when 'Lead' then '00Q' else '003' end)
+    where id_is_malformed or main.type_of_record(record_id) is distinct from object_type
     union all
-    select null, record_id, email, 'MasterRecordId', merged_into_id, main.salesforce_id18(merged_into_id), case object_type when 'Lead' then '00Q' else '003' end
+    select null, record_id, email, 'MasterRecordId', merged_into_id, main.salesforce_id18(merged_into_id), main.prefix_of(object_type)
     from core.salesforce_person
     where merged_into_id is not null
     union all
-    select null, record_id, email, 'ConvertedContactId', converted_contact_id, main.salesforce_id18(converted_contact_id), '003'
+    select null, record_id, email, 'ConvertedContactId', converted_contact_id, main.salesforce_id18(converted_contact_id), main.prefix_of('Contact')
     from core.salesforce_person
     where converted_contact_id is not null
 ),

@@ -49,5 +49,5 @@ select
     gap.object || ' ' || cast(max(gap.pull_no) as varchar) as identity
 from delete_aware as gap
 left join compared on compared.object = gap.object
-where gap.pulled_at > gap.pulled_before_at + interval 15 day and coalesce(compared.pull_no < gap.pull_no, true)
+where gap.pulled_at > gap.pulled_before_at + main.salesforce_keeps() and coalesce(compared.pull_no < gap.pull_no, true)
 group by gap.object;

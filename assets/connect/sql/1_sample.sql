@@ -102,7 +102,7 @@ select
     contact_id, property, main.salesforce_id18(value) as record_id, moment, source,
     row_number() over (partition by contact_id order by moment, number) as place
 from sample.version
-where property in ('salesforceleadid', 'salesforcecontactid') and not main.is_blank(value) and main.salesforce_id18(value) is not null;
+where main.is_id_property(property) and not main.is_blank(value) and main.salesforce_id18(value) is not null;
 
 -- One row: a live contact and the live record that it is bound to. bound_since: when the id was written; is_first: it never had another one;
 -- last_sync_at: its last sync.
@@ -112,7 +112,7 @@ with bound as (
         contact.contact_id,
         max_by(main.salesforce_id18(value.value), (coalesce(change.moment, timestamp '1970-01-01'), value.property = 'salesforcecontactid')) as record_id
     from sample.contact as contact
-    inner join sample.value as value on value.contact_id = contact.contact_id and value.property in ('salesforceleadid', 'salesforcecontactid')
+    inner join sample.value as value on value.contact_id = contact.contact_id and main.is_id_property(value.property)
     left join sample.binding_change as change
         on change.contact_id = contact.contact_id and change.property = value.property and change.record_id = main.salesforce_id18(value.value)
     where contact.archived_at is null and contact.is_whole and main.salesforce_id18(value.value) is not null

@@ -24,8 +24,8 @@ with latest as (
 )
 select
     pair.contact_id, pair.record_id, pair.object_type, value.property, value.value,
-    coalesce(latest.source = 'SALESFORCE' and latest.moment >= pair.bound_since - interval 5 second, false) as is_written,
-    coalesce(latest.written_at >= pair.bound_since - interval 5 second, false) as was_written,
+    coalesce(latest.source = 'SALESFORCE' and latest.moment >= pair.bound_since - main.one_write(), false) as is_written,
+    coalesce(latest.written_at >= pair.bound_since - main.one_write(), false) as was_written,
     latest.moment
 from sample.pair as pair
 inner join sample.value as value on value.contact_id = pair.contact_id and not main.is_blank(value.value)

@@ -96,7 +96,7 @@ where edit.source <> 'SALESFORCE' and edit.source not like 'MERGE%' and edit.val
   and edit.came_at <= edit.moment + interval 1 hour
   and not exists (
       from sample.binding_change as change
-      where change.contact_id = edit.contact_id and change.moment between edit.moment and edit.came_at + interval 5 second)
+      where change.contact_id = edit.contact_id and change.moment between edit.moment and edit.came_at + main.one_write())
 union all
 select edit.contact_id, edit.property, 'reached', edit.moment
 from own_edit as edit

@@ -38,7 +38,7 @@ select
 from (
     select contact.contact_id, main.salesforce_id18(value.value) as record_id, contact.archived_at is not null as gone, contact.archived_at as moment
     from sample.contact as contact
-    inner join sample.value as value on value.contact_id = contact.contact_id and value.property in ('salesforceleadid', 'salesforcecontactid')
+    inner join sample.value as value on value.contact_id = contact.contact_id and main.is_id_property(value.property)
     where contact.archived_at is not null
     union all
     select distinct change.contact_id, change.record_id, false, version.moment
@@ -89,14 +89,14 @@ inner join (
     from sample.version
 ) as before
     on before.contact_id = jump.contact_id and before.property = side.property and not main.is_blank(before.value)
-   and before.moment < jump.moment - interval 5 second and before.until >= jump.moment - interval 5 second
+   and before.moment < jump.moment - main.one_write() and before.until >= jump.moment - main.one_write()
 left join sample.version as emptied
     on emptied.contact_id = jump.contact_id and emptied.property = side.property and emptied.source = 'SALESFORCE' and main.is_blank(emptied.value)
-   and emptied.moment between jump.moment - interval 5 second and jump.moment + interval 5 second
+   and main.is_one_write(emptied.moment, jump.moment)
 where jump.from_id is not null and jump.from_id <> jump.record_id
   and jump.record_id[1:3] = jump.from_id[1:3]  -- a conversion is no jump
   and not exists (from sample.field_value as value where value.record_id = jump.record_id and value.field = side.field)
-  and (emptied.contact_id is not null or before.until > jump.moment + interval 5 second)
+  and (emptied.contact_id is not null or before.until > jump.moment + main.one_write())
 group by 2
 union all
 -- bound by the integration to a record whose e-mail is only an additional one; or such a record was edited, and the contact synced elsewhere
@@ -110,7 +110,7 @@ inner join sample.record as record
         or exists (
             from sample.version as taken
             where taken.contact_id = change.contact_id and taken.property = 'email' and taken.source = 'SALESFORCE' and lower(trim(taken.value)) = record.email
-              and taken.moment between change.moment - interval 5 second and change.moment + interval 5 second))
+              and main.is_one_write(taken.moment, change.moment)))
 where change.source = 'SALESFORCE'
 union all
 select 'secondary_email_matches', 'false', count(distinct pair.contact_id)
@@ -138,28 +138,28 @@ select knob, value, count(*)
 from (
     select 'first_sync' as knob, first_sync as value, hubspot_contact_id, moment_at
     from core.policy_prediction
-    where occasion = 'first_binding' and first_sync <> 'unknown'
+    where occasion = 'first_binding'
     group by all
     having bool_and(coalesce(is_hit, false))
        and (hubspot_contact_id, moment_at) in (
            select (hubspot_contact_id, moment_at) from core.policy_prediction
-           where occasion = 'first_binding' and first_sync <> 'unknown' group by all having count(distinct predicted_id) > 1)
+           where occasion = 'first_binding' group by all having count(distinct predicted_id) > 1)
     union all
     -- by whichever stamp: a binding that stayed although a rival was touched says nothing where one of the stamps explains it
-    select 'follow_up', case when bool_or(coalesce(is_hit, false) and follow_up = 'sticky') then 'sticky' else 'most_recent' end, hubspot_contact_id, moment_at
+    select 'follow_up', any_value(follow_up), hubspot_contact_id, moment_at
     from core.policy_prediction
-    where occasion in ('switch', 'stay') and first_sync = 'oldest_created'
+    where occasion in ('switch', 'stay') and is_hit
     group by hubspot_contact_id, moment_at
-    having bool_or(coalesce(is_hit, false) and follow_up = 'sticky') <> bool_or(coalesce(is_hit, false) and follow_up = 'most_recent')
+    having count(distinct follow_up) = 1
     union all
     select 'recency', recency, hubspot_contact_id, moment_at
     from core.policy_prediction
-    where occasion in ('switch', 'stay') and first_sync = 'oldest_created' and follow_up = 'most_recent'
+    where occasion in ('switch', 'stay') and main.follows_edits(follow_up)
     group by all
     having bool_and(coalesce(is_hit, false))
        and (hubspot_contact_id, moment_at) in (
            select (hubspot_contact_id, moment_at) from core.policy_prediction
-           where occasion in ('switch', 'stay') and first_sync = 'oldest_created' and follow_up = 'most_recent'
+           where occasion in ('switch', 'stay') and main.follows_edits(follow_up)
            group by all having count(distinct coalesce(predicted_id, '')) > 1)
 )
 group by knob, value;

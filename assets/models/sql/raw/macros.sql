@@ -1,5 +1,118 @@
 -- Shared expressions, each in one place. They live in the warehouse file, so that every model also runs in a DuckDB shell.
 
+-- ── what each value of the policy's knobs means: a line each. Null for a value that has none; then staging.knob_value ends the build ──
+
+-- first_sync: the first of several matching records by this order is taken (rule 7); null: nobody knows which.
+create or replace macro main.first_sync_order(first_sync, object_type, created_at) as
+    case first_sync
+        when 'oldest_created' then row('', coalesce(created_at, timestamp 'infinity'))
+        when 'contact_first' then row(object_type, coalesce(created_at, timestamp 'infinity'))  -- Contact comes before Lead
+        when 'unknown' then null
+    end;
+
+-- The one that stands first in that order, of a group; null where there is none.
+create or replace macro main.first_in_order(record_id, place) as arg_min(record_id, case when place is not null then row(place, record_id) end);
+
+-- follow_up: does an edit of a duplicate draw the binding there? (rule 11)
+create or replace macro main.follows_edits(follow_up) as
+    case follow_up when 'most_recent' then true when 'sticky' then false end;
+
+-- recency: which of a record's stamps says when it was updated last.
+create or replace macro main.recency_stamp(recency, system_modstamp, last_modified_date) as
+    case recency
+        when 'system_modstamp' then system_modstamp
+        when 'last_modified_date' then last_modified_date
+    end;
+
+-- Those of a group with the latest stamp; several where they bear the same, empty where none has a stamp.
+create or replace macro main.latest(record_id, stamp) as
+    list_transform(
+        [list({'id': record_id, 'stamp': stamp} order by stamp desc, record_id) filter (where stamp is not null)],
+        lambda waiting: coalesce(list_transform(list_filter(waiting, lambda one: one.stamp = waiting[1].stamp), lambda one: one.id), []))[1];
+
+-- What a group holds for each value of a knob.
+create or replace macro main.by_value(value, held) as map_from_entries(list({'key': value, 'value': held} order by value));
+
+-- create_object: what is foretold for a contact without a match (rule 6).
+create or replace macro main.created_object(create_object) as
+    case create_object
+        when 'lead' then 'create_lead' when 'contact' then 'create_contact' when 'none' then 'none'
+    end;
+
+-- on_lead_deleted, on_contact_deleted: does the HubSpot contact go with the record? (rules 33, 34)
+create or replace macro main.goes_along(on_deleted) as
+    case on_deleted when 'keep' then false when 'delete' then true end;
+create or replace macro main.contact_goes_along(object_type, on_lead_deleted, on_contact_deleted) as
+    case object_type
+        when 'Lead' then main.goes_along(on_lead_deleted)
+        when 'Contact' then main.goes_along(on_contact_deleted)
+    end;
+
+-- blank_on_switch: does a blank of Salesforce empty HubSpot's value?
+create or replace macro main.blank_clears(blank_on_switch) as
+    case blank_on_switch when 'keep' then false when 'clear' then true end;
+
+-- opt_out: does hs_email_optout only ever opt out? (rule 26a)
+create or replace macro main.only_opts_out(opt_out) as
+    case opt_out when 'sticky' then true when 'as_mapped' then false end;
+
+-- The rule of a mapped field (rules 24 to 28). syncs: at all; salesforce_wins: HubSpot's value never replaces one of Salesforce; fills_blank: HubSpot's value
+-- is written where Salesforce has none, when the binding jumps there; reaches_salesforce: HubSpot's values are written into Salesforce at all.
+create or replace macro main.mapping_rule(rule) as
+    case rule
+        when 'prefer_salesforce' then {'syncs': true, 'salesforce_wins': true, 'fills_blank': true, 'reaches_salesforce': true}
+        when 'always_salesforce' then {'syncs': true, 'salesforce_wins': true, 'fills_blank': false, 'reaches_salesforce': false}
+        when 'two_way' then {'syncs': true, 'salesforce_wins': false, 'fills_blank': false, 'reaches_salesforce': true}
+        when 'none' then {'syncs': false, 'salesforce_wins': false, 'fills_blank': false, 'reaches_salesforce': false}
+    end;
+
+-- How a consent field says it (mapping.consent): true means that the person opted out, that they opted in, or the policy lists the values that do.
+create or replace macro main.consent_rule(consent) as
+    case consent
+        when 'opted_out' then {'yes_is_no': true, 'is_listed': false}
+        when 'opted_in' then {'yes_is_no': false, 'is_listed': false}
+        when 'listed' then {'yes_is_no': false, 'is_listed': true}
+    end;
+
+-- ── Salesforce's objects that stand for people ──
+
+-- One after the other, in each list: what they are called, how their ids begin, and which property of a HubSpot contact holds them.
+-- assets/record_ids.py knows the same for what is no SQL.
+create or replace macro main.salesforce_objects() as
+    {'object_type': ['Lead', 'Contact'], 'prefix': ['00Q', '003'], 'id_property': ['salesforceleadid', 'salesforcecontactid']};
+create or replace macro main.type_of_record(record_id) as
+    main.salesforce_objects().object_type[list_position(main.salesforce_objects().prefix, left(record_id, 3))];
+create or replace macro main.prefix_of(object_type) as
+    main.salesforce_objects().prefix[list_position(main.salesforce_objects().object_type, object_type)];
+create or replace macro main.id_property(object_type) as
+    main.salesforce_objects().id_property[list_position(main.salesforce_objects().object_type, object_type)];
+-- Written out, because a filter on constants is looked up in the scan.
+create or replace macro main.is_id_property(property) as property in ('salesforceleadid', 'salesforcecontactid');
+
+-- ── how long things take: each number with its reason ──
+
+-- What HubSpot writes in one sync bears stamps that differ a little: the id, the values that follow it, and the record that is written back. HubSpot's pages
+-- name no bound. Five seconds are assumed: more than some calls one after the other take, far less than the 15 minutes to the next sync.
+create or replace macro main.one_write() as interval 5 second;
+create or replace macro main.is_one_write(moment, other) as moment between other - main.one_write() and other + main.one_write();
+
+-- The integration asks Salesforce for changes so often (rule 16).
+create or replace macro main.poll_interval() as interval 15 minute;
+
+-- Deleted and merged records stay in Salesforce's recycle bin for so long, then nothing tells of them (docs/integration.md, section 4).
+create or replace macro main.salesforce_keeps() as interval 15 day;
+
+-- Deleted contacts stay in HubSpot's recycle bin for so long (rule 34).
+create or replace macro main.hubspot_keeps() as interval 90 day;
+
+-- A deadline so near makes a finding soon: nothing that is in Salesforce's recycle bin today is left there after it.
+create or replace macro main.soon() as main.salesforce_keeps();
+
+-- A rival that was edited within this time is likely to be edited again; findings about events of others' doing stay for as long. Assumed: a month.
+create or replace macro main.lately() as interval 30 day;
+
+-- ── ids, texts and times ──
+
 -- A Salesforce id as 18 characters, or null when it is malformed: not 15 or 18 letters and digits, or a wrong checksum.
 -- The checksum says, for each five characters, which of them are capitals (first character = lowest bit).
 create or replace macro main.capital_bit(id, place, bit) as case when substr(id, place, 1) between 'A' and 'Z' then bit else 0 end;
@@ -233,18 +346,21 @@ create or replace macro main.look_different(words, scripts, other_words, other_s
 -- Does a value of a consent field say that the person agreed, or (opted_out) that they may not be written to any more?
 -- consent: opted_out, opted_in, or listed, which means the values of the policy.
 create or replace macro main.says_yes(text_value, consent, granted) as
-    coalesce(case when consent = 'listed' then list_contains(granted, main.canonical_text(text_value)) else main.as_boolean(text_value) end, false);
+    coalesce(
+        case when struct_extract(main.consent_rule(consent), 'is_listed') then list_contains(granted, main.canonical_text(text_value))
+        else main.as_boolean(text_value) end, false);
 
 -- Is that a value of which the policy knows what it says? A blank says that the person has not agreed, and has not opted out.
 create or replace macro main.is_known_consent(text_value, consent, granted, denied) as
     main.is_blank(text_value) or coalesce(
-        case when consent = 'listed' then list_contains(granted || denied, main.canonical_text(text_value)) else main.as_boolean(text_value) is not null end, false);
+        case when struct_extract(main.consent_rule(consent), 'is_listed') then list_contains(granted || denied, main.canonical_text(text_value))
+        else main.as_boolean(text_value) is not null end, false);
 
 -- Would a change of a consent field write to somebody who has not agreed?
 create or replace macro main.loses_consent(hubspot_value, salesforce_value, consent, granted, denied) as
     not main.is_known_consent(salesforce_value, consent, granted, denied)
     or case
-        when consent = 'opted_out'
+        when struct_extract(main.consent_rule(consent), 'yes_is_no')
         then (main.says_yes(hubspot_value, consent, granted) or not main.is_known_consent(hubspot_value, consent, granted, denied))
             and not main.says_yes(salesforce_value, consent, granted)
         else main.says_yes(salesforce_value, consent, granted) and not main.says_yes(hubspot_value, consent, granted)
@@ -255,8 +371,8 @@ create or replace macro main.loses_consent(hubspot_value, salesforce_value, cons
 -- HubSpot never opts anybody in again: with opt_out = "sticky" the opt-out goes one way. Of other consent fields a blank is a value, too.
 create or replace macro main.switch_effect(hubspot_value, salesforce_value, field, knobs) as
     case
-        when struct_extract(field, 'rule') = 'none' then null
-        when struct_extract(field, 'property') = 'hs_email_optout' and struct_extract(knobs, 'opt_out') = 'sticky'
+        when not struct_extract(main.mapping_rule(struct_extract(field, 'rule')), 'syncs') then null
+        when struct_extract(field, 'property') = 'hs_email_optout' and main.only_opts_out(struct_extract(knobs, 'opt_out'))
         then case when main.says_yes(salesforce_value, 'opted_out', null) and not main.says_yes(hubspot_value, 'opted_out', null) then 'overwrite' end
         when main.is_blank(hubspot_value) then
             case
@@ -269,8 +385,9 @@ create or replace macro main.switch_effect(hubspot_value, salesforce_value, fiel
         when main.is_blank(salesforce_value) then
             case
                 when struct_extract(field, 'kind') = 'boolean' and main.as_boolean(hubspot_value) = false then null
-                when struct_extract(field, 'rule') = 'prefer_salesforce' then case when struct_extract(field, 'is_writable') then 'backfill' end
-                when struct_extract(knobs, 'blank_on_switch') = 'clear' then 'clear'
+                when struct_extract(main.mapping_rule(struct_extract(field, 'rule')), 'fills_blank')
+                then case when struct_extract(field, 'is_writable') then 'backfill' end
+                when main.blank_clears(struct_extract(knobs, 'blank_on_switch')) then 'clear'
             end
         when not main.same_value(hubspot_value, salesforce_value, struct_extract(field, 'kind'), struct_extract(field, 'hubspot_labels'),
                                  struct_extract(field, 'salesforce_labels'))
@@ -311,8 +428,7 @@ create or replace macro main.still_ahead(deadline, as_of) as case when deadline 
 create or replace macro main.object_of(hubspot_contact_id, salesforce_id) as
     case
         when hubspot_contact_id is not null then 'contact'
-        when salesforce_id like '00Q%' then 'Lead'
-        when salesforce_id is not null then 'Contact'
+        when salesforce_id is not null then coalesce(main.type_of_record(salesforce_id), 'Contact')
         else 'none'
     end;
 

@@ -284,7 +284,7 @@ create table if not exists main.prediction (
     predicted_at timestamp not null,    -- the latest stamp that the run had seen, by the clocks of the CRMs
     hubspot_contact_id varchar not null, bound_id varchar, prediction varchar not null, predicted_id varchar, rule integer not null,
     basis varchar not null, confidence varchar not null, candidate_ids varchar[] not null,
-    oldest_id varchar, oldest_contact_first_id varchar, newest_by_modstamp varchar[], newest_by_modified varchar[]
+    first_by map(varchar, varchar), newest_by map(varchar, varchar[])
 );
 
 -- One row: a proven run and a policy: how the predictions of the run before turned out.

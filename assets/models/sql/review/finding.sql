@@ -42,7 +42,7 @@
 -- reason_de: the reason in German; null where nobody wrote one
 -- action_de: the action in German
 -- due: select min(moment) from (
---   select unnest([deadline_at - interval 15 day, deadline_at - interval 24 hour, deadline_at, waived_until]) as moment
+--   select unnest([deadline_at - main.soon(), deadline_at - interval 24 hour, deadline_at, waived_until]) as moment
 --   from review.finding where resolved_at is null and coalesce(deadline_at, waived_until) is not null)
 --   where moment >= (select as_of from staging.clock)
 create or replace table review.finding as
@@ -134,7 +134,7 @@ timed as (
             when is_of_switch and is_predicted then 'now'
             when deadline_at between run_clock.as_of and run_clock.as_of + interval 24 hour then 'now'
             when check_name = 'not_native' or (check_name = 'deletion_setting_dangerous' and is_deleting) then 'now'
-            when deadline_at between run_clock.as_of and run_clock.as_of + interval 15 day or harm = 'mixed_people' or was_edited_lately then 'soon'
+            when deadline_at between run_clock.as_of and run_clock.as_of + main.soon() or harm = 'mixed_people' or was_edited_lately then 'soon'
             else 'later'
         end as urgency
     from (
@@ -282,7 +282,7 @@ select
         when contact.state <> 'live' or (contact.contact_id is null and record.state <> 'live') then 'gone'
         when l.check_name in ('mass_change', 'mass_update') then 'gone'
         when l.check_name = 'switch_happened' and len(l.fields_at_risk) = 0 then 'gone'
-        when l.check_name in ('binding_changed_by_hand', 'primary_email_flipped') and l.first_seen_at <= run.as_of - interval 29 day then 'gone'
+        when l.check_name in ('binding_changed_by_hand', 'primary_email_flipped') and l.first_seen_at <= run.as_of - (main.lately() - interval 1 day) then 'gone'
         else 'repaired'
     end as resolved_by,
     coalesce(l.facts, map {}) as facts,

@@ -34,7 +34,7 @@ presence as (
 )
 select
     version.* exclude (fields, pull_no),
-    case when policy.recency = 'last_modified_date' then version.last_modified_at else version.modified_at end as recency_at,
+    main.recency_stamp(policy.recency, version.modified_at, version.last_modified_at) as recency_at,
     coalesce(presence.is_present, true) as is_present,
     version.pull_no
 from staging.salesforce_version as version

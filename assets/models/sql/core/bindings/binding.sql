@@ -42,20 +42,16 @@ input as (
             when contact.lead_id_raw is not null or contact.contact_id_raw is not null then 'unknown'
             else 'none'
         end as bound_state,
-        bound.object_type as bound_type,
         heir.record_id as heir_id,   -- the live Contact that a converted Lead stands for today
         coalesce(choice.candidate_ids, case when sole.record_id is not null then [sole.record_id] end, cast([] as varchar[])) as candidate_ids,
         coalesce(choice.matching, case when sole.matches_email then 1 else 0 end) as matching,
         choice.hubspot_contact_id is not null or not coalesce(sole.is_bound, true) as has_others,
-        coalesce(choice.oldest_id, case when sole.matches_email then sole.record_id end) as oldest_id,
-        coalesce(choice.oldest_contact_first_id, case when sole.matches_email then sole.record_id end) as oldest_contact_first_id,
-        case policy.recency when 'last_modified_date' then choice.newest_by_modified else choice.newest_by_modstamp end as newest,
+        coalesce(choice.first_by[policy.first_sync], case when sole.matches_email then sole.record_id end) as first_id,
+        choice.newest_by[policy.recency] as newest,
         set_aside.hubspot_contact_id is not null as rests_on_set_aside,
-        policy.first_sync,
-        policy.follow_up,
-        policy.create_object,
-        policy.on_lead_deleted,
-        policy.on_contact_deleted
+        main.follows_edits(policy.follow_up) as follows_edits,
+        main.created_object(policy.create_object) as created_object,
+        main.contact_goes_along(bound.object_type, policy.on_lead_deleted, policy.on_contact_deleted) as goes_along
     from core.hubspot_contact as contact
     left join core.salesforce_person as bound on bound.record_id = contact.bound_id
     left join core.salesforce_person as converted on converted.record_id = bound.converted_contact_id and bound.state = 'converted'
@@ -77,7 +73,7 @@ branch as (
             when bound_state = 'live' then
                 case
                     when not has_others then '3 alone'
-                    when follow_up = 'sticky' then '3 sticky'
+                    when not follows_edits then '3 sticky'
                     when len(newest) = 0 or (len(newest) = 1 and newest[1] = bound_id) then '3 settled'
                     when len(newest) = 1 then '3 switch'
                     else '3 tie'
@@ -99,10 +95,9 @@ decided as (
             when branch in ('3 alone', '3 sticky', '3 settled') then 'keep'
             when branch in ('3 switch', '4') then 'switch'
             when branch = '3 tie' then 'ambiguous'
-            when bound_state in ('deleted', 'merged')
-             and case bound_type when 'Lead' then on_lead_deleted else on_contact_deleted end = 'delete' then 'none'
-            when matching = 0 then case create_object when 'lead' then 'create_lead' when 'contact' then 'create_contact' else 'none' end
-            when matching = 1 or first_sync <> 'unknown' then 'bind'
+            when bound_state in ('deleted', 'merged') and goes_along then 'none'
+            when matching = 0 then created_object
+            when first_id is not null then 'bind'
             else 'ambiguous'
         end as prediction
     from branch
@@ -116,7 +111,7 @@ select
     case
         when prediction = 'keep' then bound_id
         when prediction = 'switch' then case branch when '4' then heir_id else newest[1] end
-        when prediction = 'bind' then case first_sync when 'contact_first' then oldest_contact_first_id else oldest_id end
+        when prediction = 'bind' then first_id
     end as predicted_id,
     case
         when branch = '1' then 1
@@ -145,6 +140,6 @@ select
         else 'low'
     end as confidence,
     candidate_ids,
-    follow_up = 'most_recent' and is_in_scope and prediction <> 'none' as switch_is_possible,
+    follows_edits and is_in_scope and prediction <> 'none' as switch_is_possible,
     rests_on_set_aside
 from decided;

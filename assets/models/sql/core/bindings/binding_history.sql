@@ -20,7 +20,7 @@ with id_version as (
         coalesce(source_type = 'MERGE_CONTACTS', false) as is_of_merge,
         coalesce(main.salesforce_id18(value), '') as id   -- '' is "cleared or malformed", null would be "not written"
     from staging.hubspot_property_version
-    where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
+    where main.is_id_property(property) and changed_at is not null
 ),
 short_history as (
     -- most histories hold one id: a first binding
@@ -82,9 +82,9 @@ joined as (
     -- "cleared" followed by "set" within 5 s: the second row takes over where the first came from, the first goes
     select
         hubspot_contact_id, read_from_id, changed_at, to_id, pull_no, last_id, source_type,
-        case when from_id is null and previous_at >= changed_at - interval 5 second then previous_from_id else from_id end as from_id
+        case when from_id is null and previous_at >= changed_at - main.one_write() then previous_from_id else from_id end as from_id
     from neighbour
-    where to_id is not null or next_at is null or next_at > changed_at + interval 5 second
+    where to_id is not null or next_at is null or next_at > changed_at + main.one_write()
 ),
 every as (
     select hubspot_contact_id, read_from_id, changed_at, from_id, to_id, last_id, pull_no, source_type from joined where from_id is distinct from to_id

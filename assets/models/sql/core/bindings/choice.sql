@@ -7,10 +7,8 @@
 -- bound_id: the live record it is bound to; null when unbound, or bound to a record that is gone
 -- candidate_ids: all candidates, oldest first
 -- matching: how many of them have an e-mail that matches
--- oldest_id: the matching record created first (rule 7, oldest_created)
--- oldest_contact_first_id: the matching Contact created first, else the Lead (rule 7, contact_first)
--- newest_by_modstamp: the records that await the next sync with the latest SystemModstamp; more than one is a tie; empty when none waits
--- newest_by_modified: the same by LastModifiedDate
+-- first_by: the matching record that a first sync takes (rule 7), by the values of first_sync; null for a value that leaves it open. Null without a match
+-- newest_by: the records that await the next sync with the latest stamp, by the values of recency; more than one is a tie; empty when none waits
 create or replace table core.choice as
 with candidate as (
     select
@@ -27,28 +25,46 @@ with candidate as (
     inner join core.hubspot_contact as contact on contact.contact_id = candidate.hubspot_contact_id
     cross join main.policy as policy
 ),
-waiting as (
+first_of as (
     select
-        *,
-        case when modified_at > since and not is_own_write then modified_at end as waiting_modstamp,
-        case when last_modified_at > since and not is_own_write then last_modified_at end as waiting_modified
+        candidate.hubspot_contact_id, knob.value as first_sync,
+        case
+            when count(*) = 1 then min(candidate.record_id)
+            else main.first_in_order(candidate.record_id, main.first_sync_order(knob.value, candidate.object_type, candidate.created_at))
+        end as record_id
     from candidate
+    cross join staging.knob_value as knob
+    where candidate.matches_email and knob.knob = 'policy.first_sync'
+    group by candidate.hubspot_contact_id, knob.value
+),
+waiting as (
+    select hubspot_contact_id, record_id, recency, case when stamp > since and not is_own_write then stamp end as waiting_since
+    from (
+        select candidate.*, knob.value as recency, main.recency_stamp(knob.value, candidate.modified_at, candidate.last_modified_at) as stamp
+        from candidate
+        cross join staging.knob_value as knob
+        where knob.knob = 'policy.recency'
+    ) as stamped
 ),
 newest as (
-    select
-        *,
-        max(waiting_modstamp) over (partition by hubspot_contact_id) as newest_modstamp,
-        max(waiting_modified) over (partition by hubspot_contact_id) as newest_modified
+    select hubspot_contact_id, recency, main.latest(record_id, waiting_since) as record_ids
     from waiting
+    group by hubspot_contact_id, recency
+),
+contact as (
+    select
+        hubspot_contact_id,
+        max(record_id) filter (where is_bound) as bound_id,
+        list(record_id order by created_at nulls last, record_id) as candidate_ids,
+        count(*) filter (where matches_email) as matching
+    from candidate
+    group by hubspot_contact_id
 )
-select
-    hubspot_contact_id,
-    max(record_id) filter (where is_bound) as bound_id,
-    list(record_id order by created_at nulls last, record_id) as candidate_ids,
-    count(*) filter (where matches_email) as matching,
-    (list(record_id order by created_at nulls last, record_id) filter (where matches_email))[1] as oldest_id,
-    (list(record_id order by object_type, created_at nulls last, record_id) filter (where matches_email))[1] as oldest_contact_first_id,
-    coalesce(list(record_id order by record_id) filter (where waiting_modstamp = newest_modstamp), []) as newest_by_modstamp,
-    coalesce(list(record_id order by record_id) filter (where waiting_modified = newest_modified), []) as newest_by_modified
-from newest
-group by hubspot_contact_id;
+select contact.*, first_by.first_by, newest_by.newest_by
+from contact
+left join (
+    select hubspot_contact_id, main.by_value(first_sync, record_id) as first_by from first_of group by hubspot_contact_id
+) as first_by on first_by.hubspot_contact_id = contact.hubspot_contact_id
+inner join (
+    select hubspot_contact_id, main.by_value(recency, record_ids) as newest_by from newest group by hubspot_contact_id
+) as newest_by on newest_by.hubspot_contact_id = contact.hubspot_contact_id;

@@ -31,7 +31,7 @@ sync as (
     from change
     inner join staging.hubspot_property_version as version
         on version.hubspot_contact_id = change.hubspot_contact_id and version.read_from_id = change.read_from_id
-        and version.changed_at < change.changed_at - interval 5 second
+        and version.changed_at < change.changed_at - main.one_write()
     group by change.hubspot_contact_id, change.changed_at, change.to_id
 ),
 settled as (
@@ -78,7 +78,7 @@ own_user as (
     from settled
     inner join version
         on version.record_id = settled.to_id
-        and version.modified_at between settled.changed_at - interval 5 second and settled.changed_at + interval 5 second
+        and main.is_one_write(version.modified_at, settled.changed_at)
     where (select integration_user_id from main.policy) is null and version.last_modified_by_id is not null
 ),
 latest as (

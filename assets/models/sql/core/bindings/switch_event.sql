@@ -52,7 +52,7 @@ shares_email as (
 ),
 merged as (
     -- from when until when a record was merged away: an undeletion ends it. The later of two honest clocks may be the CRM's that merged
-    select record_id, merged_into_id, modified_at - interval 5 second as since, coalesce(next_at, timestamp 'infinity') as until
+    select record_id, merged_into_id, modified_at - main.one_write() as since, coalesce(next_at, timestamp 'infinity') as until
     from (
         select
             record_id, merged_into_id, is_deleted, modified_at,

@@ -27,11 +27,11 @@ id_version as (
         lead(changed_at) over (partition by hubspot_contact_id, read_from_id, property order by changed_at) as until
     from staging.hubspot_property_version
     -- every version of the contacts that ever named a loser; a loser may stand there with 15 characters
-    where property in ('salesforceleadid', 'salesforcecontactid')
+    where main.is_id_property(property)
       and hubspot_contact_id in (
           select hubspot_contact_id
           from staging.hubspot_property_version
-          where property in ('salesforceleadid', 'salesforcecontactid') and left(trim(value), 15) in (select left(record_id, 15) from first_seen)
+          where main.is_id_property(property) and left(trim(value), 15) in (select left(record_id, 15) from first_seen)
       )
 ),
 was_bound as (

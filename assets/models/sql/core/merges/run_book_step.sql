@@ -90,11 +90,12 @@ ranked as (
                 coalesce(record.record_id = run_book.bound_id, false) desc,
                 record.is_predicted desc,
                 run_book.hubspot_contact_id is null and record.is_bound desc,
-                policy.first_sync = 'contact_first' and record.object_type = 'Contact' desc,
+                main.first_sync_order(policy.first_sync, record.object_type, person.created_at),
                 record.oldest_rank
         ) as place
     from core.run_book_record as record
     inner join core.run_book as run_book on run_book.book = record.book
+    inner join core.salesforce_person as person on person.record_id = record.record_id
     cross join main.policy as policy
 ),
 free_contact as (
@@ -274,7 +275,7 @@ filled as (
         where numbered.action in ('merge', 'convert') and numbered.master_is_bound and numbered.loser_id <> numbered.master_id
     ) as pair
     inner join core.mapped_field as field
-        on field.object_type = pair.kept_type and field.is_writable and (field.rule in ('always_salesforce', 'two_way') or field.consent)
+        on field.object_type = pair.kept_type and field.is_writable and (not struct_extract(main.mapping_rule(field.rule), 'fills_blank') or field.consent)
     inner join core.mapped_field as of_loser on of_loser.object_type = pair.object_type and of_loser.property = field.property
     where main.is_blank(pair.kept_values[field.place])
       and (not main.is_blank(pair.property_values[field.place]) or (field.consent and field.kind = 'boolean'))

@@ -38,7 +38,7 @@ watching as (
     left join core.merge_plan_record as in_group
         on in_group.plan = planned.plan and in_group.group_id = planned.group_id and in_group.record_id = candidate.bound_id
     cross join main.policy as policy
-    where policy.follow_up = 'most_recent' and in_group.record_id is null and planned.group_id is not null
+    where main.follows_edits(policy.follow_up) and in_group.record_id is null and planned.group_id is not null
 ),
 jump as (
     -- what a switch to either of the two would change
@@ -57,7 +57,7 @@ at_risk as (
     -- here; the worse of the two is taken
     select plan, row_no, loser_id, contact_id, list(property order by property) as properties
     from jump
-    where of_master = 'overwrite' or (of_loser is not null and (of_master is not null or rule <> 'prefer_salesforce'))
+    where of_master = 'overwrite' or (of_loser is not null and (of_master is not null or not struct_extract(main.mapping_rule(rule), 'fills_blank')))
     group by plan, row_no, loser_id, contact_id
 )
 -- of several such contacts the one that loses most

@@ -14,8 +14,8 @@
 -- master_fault: what is wrong with the id of the master (main.id_fault); null: nothing
 -- loser_fault: likewise
 -- is_taken_away: its plan is in the folder no more
--- due: select min(happened_at) + interval 90 day from main.planned_merge_event
---   where happened_at + interval 90 day >= (select as_of from staging.clock)
+-- due: select min(happened_at) + main.hubspot_keeps() from main.planned_merge_event
+--   where happened_at + main.hubspot_keeps() >= (select as_of from staging.clock)
 -- due: select as_of from staging.clock where exists (
 --   select 1 from review.planned_merge_event where run_id in (select run_id from main.current_run))
 create or replace table core.merge_plan_row as
@@ -33,7 +33,7 @@ taken_away as (
         and listed.loser_id is not distinct from remembered.loser_id
     group by remembered.plan, remembered.master_id, remembered.loser_id
     having arg_max(coalesce(remembered.result, ''), run.run_no) <> 'as_planned'
-       and max(remembered.happened_at) > (select as_of - interval 90 day from staging.clock)
+       and max(remembered.happened_at) > (select as_of - main.hubspot_keeps() from staging.clock)
 )
 select
     plan, row_no, master_id, loser_id, group_id, is_circular, gone_in_row, problem, problem_de, could_be_plan, master_fault, loser_fault,

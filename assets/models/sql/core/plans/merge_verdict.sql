@@ -136,7 +136,7 @@ fill as (
     from core.merge_plan_row as planned
     inner join holder on holder.bound_id = planned.master_id
     inner join core.overwrite as overwrite on overwrite.hubspot_contact_id = holder.contact_id and overwrite.rival_id = planned.loser_id
-    where overwrite.effect = 'overwrite' and overwrite.rule in ('always_salesforce', 'two_way')
+    where overwrite.effect = 'overwrite' and not struct_extract(main.mapping_rule(overwrite.rule), 'fills_blank')
     group by planned.plan, planned.row_no, planned.loser_id
 ),
 newer as (
@@ -180,12 +180,12 @@ input as (
         coalesce(advice.hubspot_contact_id = of_master.contact_id, false) as is_in_run_book,
         fill.properties as fill_properties,
         -- values are compared with duplicates by the contact's primary e-mail, and where bindings jump
-        of_master.contact_id is not null and (of_master.email is distinct from loser.email or policy.follow_up = 'sticky')
-            and (select count(*) from core.mapped_field where rule in ('always_salesforce', 'two_way') and property <> 'salesforceownerid') > 0 as fill_is_unknown,
+        of_master.contact_id is not null and (of_master.email is distinct from loser.email or not main.follows_edits(policy.follow_up))
+            and (select count(*) from core.mapped_field where not struct_extract(main.mapping_rule(rule), 'fills_blank') and property <> 'salesforceownerid') > 0 as fill_is_unknown,
         coalesce(twice.masters > 1, false) as has_two_masters,
         held_in_group.bound_id as group_bound_id,
         coalesce(held_in_group.bound_records, 0) as group_bound_records,
-        case loser.object_type when 'Lead' then policy.on_lead_deleted else policy.on_contact_deleted end as on_deleted,
+        main.contact_goes_along(loser.object_type, policy.on_lead_deleted, policy.on_contact_deleted) as goes_along,
         event.outcome
     from core.merge_plan_row as planned
     cross join main.policy as policy
@@ -227,7 +227,7 @@ worded as (
         case
             when verdict <> 'unsafe' then null
             when loser_contact_id is null then 'switch'
-            when on_deleted = 'delete' and is_in_scope then 'contact_deleted'
+            when goes_along and is_in_scope then 'contact_deleted'
             else 'sync_broken'
         end as consequence,
         -- the reason speaks of the contact whose binding would jump from a record beside the plan

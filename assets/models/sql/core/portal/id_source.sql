@@ -12,7 +12,7 @@ with holding as (
         max_by(coalesce(value, ''), (changed_at, pull_no)) as value,
         max_by(source_type, (changed_at, pull_no)) as source_type
     from staging.hubspot_property_version
-    where property in ('salesforceleadid', 'salesforcecontactid') and changed_at is not null
+    where main.is_id_property(property) and changed_at is not null
     group by hubspot_contact_id, property
 ),
 by_contact as (

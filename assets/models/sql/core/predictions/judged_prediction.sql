@@ -13,17 +13,15 @@
 -- occasion: first_binding, switch or stay
 -- actual_id: the record it was bound to afterwards
 -- bound_id: the live record it was bound to before; null at a first binding
--- oldest_id: the candidate created first
--- oldest_contact_first_id: the Contact created first, else the Lead
--- newest_by_modstamp: the candidates with the latest SystemModstamp since the binding before; more than one is a tie
--- newest_by_modified: the same by LastModifiedDate
+-- first_by: the candidate that a first sync takes, by the values of first_sync
+-- newest_by: the candidates with the latest stamp since the binding before, by the values of recency; more than one is a tie
 -- due: select as_of from staging.clock where exists (select 1 from core.judged_prediction where source = 'runs')
 -- due: select any_value(as_of) from staging.clock cross join main.policy cross join core.hubspot_contact as contact
 --   inner join core.binding as binding on binding.hubspot_contact_id = contact.contact_id
 --   where contact.last_sync_at > latest_stamp + to_minutes(settle_minutes) and (binding.prediction <> 'keep' or len(binding.candidate_ids) > 1)
 -- due: select as_of from staging.clock cross join (select max(watermark_to) as seen_until from raw.pull where complete and object <> 'User')
 --   where latest_stamp > seen_until
---   and greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history)) - interval 5 second > seen_until
+--   and greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history)) - main.one_write() > seen_until
 create or replace table core.judged_prediction as
 with synced as (
     -- stored predictions of contacts that have synced since
@@ -33,7 +31,7 @@ with synced as (
         contact.bound_id as bound_now,
         change.changed_at,
         change.to_id,
-        prediction.bound_id is null or len(prediction.newest_by_modstamp) + len(prediction.newest_by_modified) > 0 as is_due
+        prediction.bound_id is null or len(flatten(map_values(prediction.newest_by))) > 0 as is_due
     from main.prediction as prediction
     inner join core.hubspot_contact as contact
         on contact.contact_id = prediction.hubspot_contact_id and contact.state = 'live' and contact.bound_id is not null
@@ -47,7 +45,7 @@ with synced as (
             on prediction.hubspot_contact_id = history.hubspot_contact_id and history.changed_at > prediction.predicted_at
         group by history.hubspot_contact_id
     ) as change on change.hubspot_contact_id = prediction.hubspot_contact_id
-    where prediction.oldest_id is not null
+    where prediction.first_by is not null
       and not coalesce(change.is_by_others, false)   -- only what the integration wrote says what it does
       and contact.last_sync_at > prediction.predicted_at + to_minutes(policy.settle_minutes)
 ),
@@ -67,7 +65,7 @@ disturbed as (
             -- the sync that carried out what was due writes into the record itself
             when synced.is_due then
                 synced.changed_at <= synced.predicted_at + to_minutes(policy.settle_minutes)
-                and person.modified_at between synced.changed_at - interval 5 second and synced.changed_at + interval 5 second
+                and main.is_one_write(person.modified_at, synced.changed_at)
             -- the bound record's own edit keeps it, where none waited
             else person.record_id = synced.bound_id and person.state = 'live'
         end,
@@ -81,10 +79,8 @@ run_prediction as (
         case when bound_id is null then 'first_binding' when changed_at is null then 'stay' else 'switch' end as occasion,
         coalesce(to_id, bound_now) as actual_id,
         bound_id,
-        oldest_id,
-        oldest_contact_first_id,
-        newest_by_modstamp,
-        newest_by_modified
+        first_by,
+        newest_by
     from synced
     where hubspot_contact_id not in (select hubspot_contact_id from disturbed)
 ),
@@ -125,7 +121,7 @@ moment as (
         contact.contact_id, contact.last_sync_at, 'stay', contact.bound_id, contact.bound_id, contact.bound_since, contact.email, contact.email_changed_at
     from core.hubspot_contact as contact
     inner join core.choice as choice on choice.hubspot_contact_id = contact.contact_id and choice.bound_id = contact.bound_id
-    where contact.last_sync_at > contact.bound_since + interval 5 second and contact.is_in_scope
+    where contact.last_sync_at > contact.bound_since + main.one_write() and contact.is_in_scope
 ),
 seen as (
     -- how far each run had seen, by the clocks of the CRMs; one that did not get all objects may have missed candidates
@@ -140,7 +136,7 @@ pull_after as (
     select moment.hubspot_contact_id, moment.moment_at, seen.pull_no
     from moment
     asof inner join (select seen_until, min(pull_no) as pull_no from seen group by seen_until) as seen
-        on moment.moment_at - interval 5 second <= seen.seen_until
+        on moment.moment_at - main.one_write() <= seen.seen_until
 ),
 pool as (
     select
@@ -177,34 +173,39 @@ stamped as (
 edited as (
     select
         *,
-        modstamp <= moment_at + interval 5 second as is_known,
-        modstamp > since + interval 5 second and (not is_own_write or modstamp >= moment_at - interval 5 second) as is_newer,
-        modified > since + interval 5 second and (not is_own_write or modstamp >= moment_at - interval 5 second) as is_modified
+        modstamp <= moment_at + main.one_write() as is_known,
+        modstamp > since + main.one_write() as is_newer,
+        not is_own_write or modstamp >= moment_at - main.one_write() as is_by_others
     from stamped
 ),
-newest as (
+first_of as (
     select
-        *,
-        case when is_newer then modstamp end as pending_modstamp,
-        case when is_modified then modified end as pending_modified,
-        max(case when is_newer then modstamp end) over one_moment as newest_modstamp,
-        max(case when is_modified then modified end) over one_moment as newest_modified
+        edited.hubspot_contact_id, edited.moment_at, knob.value as first_sync,
+        main.first_in_order(edited.record_id, main.first_sync_order(knob.value, edited.object_type, edited.created_at)) as record_id
     from edited
-    window one_moment as (partition by hubspot_contact_id, moment_at)
+    cross join staging.knob_value as knob
+    where knob.knob = 'policy.first_sync'
+    group by edited.hubspot_contact_id, edited.moment_at, knob.value
 ),
-history_prediction as (
+newest as (
+    select hubspot_contact_id, moment_at, recency, main.latest(record_id, case when is_by_others and stamp > since + main.one_write() then stamp end) as record_ids
+    from (
+        select edited.*, knob.value as recency, main.recency_stamp(knob.value, edited.modstamp, edited.modified) as stamp
+        from edited
+        cross join staging.knob_value as knob
+        where knob.knob = 'policy.recency'
+    ) as dated
+    group by hubspot_contact_id, moment_at, recency
+),
+counted as (
     select
         'history' as source,
         hubspot_contact_id,
         moment_at,
         any_value(occasion) as occasion,
         any_value(actual_id) as actual_id,
-        any_value(bound_id) as bound_id,
-        arg_min(record_id, (created_at, record_id)) as oldest_id,
-        arg_min(record_id, (object_type, created_at, record_id)) as oldest_contact_first_id,
-        coalesce(list(record_id order by record_id) filter (where pending_modstamp = newest_modstamp), []) as newest_by_modstamp,
-        coalesce(list(record_id order by record_id) filter (where pending_modified = newest_modified), []) as newest_by_modified
-    from newest
+        any_value(bound_id) as bound_id
+    from edited
     group by hubspot_contact_id, moment_at
     having count(*) > 1
        and bool_or(record_id = actual_id)
@@ -213,9 +214,19 @@ history_prediction as (
            when 'first_binding' then true
            when 'switch' then bool_and(is_known) and bool_or(is_bound)
            -- somebody edited a duplicate well before the sync, and it stayed
-           else bool_and(is_known) and bool_or(not is_bound and is_newer and modstamp <= moment_at - interval 1 minute)
+           else bool_and(is_known) and bool_or(not is_bound and is_newer and is_by_others and modstamp <= moment_at - interval 1 minute)
                 and not bool_or(modstamp > moment_at - interval 1 minute and not is_bound)
        end
+),
+history_prediction as (
+    select counted.*, first_by.first_by, newest_by.newest_by
+    from counted
+    inner join (
+        select hubspot_contact_id, moment_at, main.by_value(first_sync, record_id) as first_by from first_of group by hubspot_contact_id, moment_at
+    ) as first_by on first_by.hubspot_contact_id = counted.hubspot_contact_id and first_by.moment_at = counted.moment_at
+    inner join (
+        select hubspot_contact_id, moment_at, main.by_value(recency, record_ids) as newest_by from newest group by hubspot_contact_id, moment_at
+    ) as newest_by on newest_by.hubspot_contact_id = counted.hubspot_contact_id and newest_by.moment_at = counted.moment_at
 )
 from run_prediction
 union all

@@ -5,9 +5,9 @@
 -- moment_at: the moment
 -- occasion: first_binding, switch or stay
 -- policy: the policy's three knobs: first_sync, follow_up, recency
--- first_sync: oldest_created, contact_first or unknown
--- follow_up: most_recent or sticky
--- recency: system_modstamp or last_modified_date
+-- first_sync: which of several records a first sync takes
+-- follow_up: whether the binding follows edits of duplicates
+-- recency: which stamp says when a record was updated last
 -- predicted_id: the record that the policy names; null when it names several
 -- actual_id: the record it was
 -- is_hit: they are the same; null when the policy names several
@@ -16,8 +16,8 @@ with told as (
     select
         judged.source, judged.hubspot_contact_id, judged.moment_at, judged.occasion,
         policy.policy, policy.first_sync, policy.follow_up, policy.recency,
-        judged.actual_id, judged.bound_id, judged.oldest_id, judged.oldest_contact_first_id,
-        case policy.recency when 'last_modified_date' then judged.newest_by_modified else judged.newest_by_modstamp end as newest
+        judged.actual_id, judged.bound_id, judged.first_by[policy.first_sync] as first_id, judged.newest_by[policy.recency] as newest,
+        main.follows_edits(policy.follow_up) as follows_edits
     from core.judged_prediction as judged
     cross join core.policy_variant as policy
 ),
@@ -25,9 +25,8 @@ predicted as (
     select
         *,
         case
-            when bound_id is null then
-                case first_sync when 'oldest_created' then oldest_id when 'contact_first' then oldest_contact_first_id end
-            when follow_up = 'sticky' or len(newest) = 0 then bound_id
+            when bound_id is null then first_id
+            when not follows_edits or len(newest) = 0 then bound_id
             when len(newest) = 1 then newest[1]
         end as predicted_id
     from told

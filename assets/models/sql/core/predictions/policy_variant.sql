@@ -1,22 +1,19 @@
 -- One row: a policy that predictions are scored under: every combination of the three knobs that decide which record is next.
 --
 -- policy: its name, the three knobs in words
--- first_sync: oldest_created, contact_first or unknown
--- follow_up: most_recent or sticky
--- recency: system_modstamp or last_modified_date
+-- first_sync: which of several records a first sync takes
+-- follow_up: whether the binding follows edits of duplicates
+-- recency: which stamp says when a record was updated last
 -- is_configured: it is the one in bindwatch.toml
 create or replace table core.policy_variant as
-with variant as (
-    select first_sync, follow_up, recency
-    from (select unnest(['oldest_created', 'contact_first', 'unknown']) as first_sync) as a
-    cross join (select unnest(['most_recent', 'sticky']) as follow_up) as b
-    cross join (select unnest(['system_modstamp', 'last_modified_date']) as recency) as c
-)
 select
-    concat_ws(', ', variant.first_sync, variant.follow_up, variant.recency) as policy,
-    variant.first_sync,
-    variant.follow_up,
-    variant.recency,
-    variant.first_sync = policy.first_sync and variant.follow_up = policy.follow_up and variant.recency = policy.recency as is_configured
-from variant
-cross join main.policy as policy;
+    concat_ws(', ', first_sync.value, follow_up.value, recency.value) as policy,
+    first_sync.value as first_sync,
+    follow_up.value as follow_up,
+    recency.value as recency,
+    first_sync.value = policy.first_sync and follow_up.value = policy.follow_up and recency.value = policy.recency as is_configured
+from staging.knob_value as first_sync
+cross join staging.knob_value as follow_up
+cross join staging.knob_value as recency
+cross join main.policy as policy
+where first_sync.knob = 'policy.first_sync' and follow_up.knob = 'policy.follow_up' and recency.knob = 'policy.recency';

@@ -29,8 +29,8 @@ pair as (
         any_value(origin.object_type) as from_type,
         any_value(target.object_type) as to_type,
         -- what the old record said at the switch, what the new one said just before it, and what it says today
-        max_by(origin.fields, origin.pull_no) filter (where origin.modified_at <= switch.switched_at + interval 5 second) as from_fields,
-        max_by(target.fields, target.pull_no) filter (where target.modified_at < switch.switched_at - interval 5 second) as fields_before,
+        max_by(origin.fields, origin.pull_no) filter (where origin.modified_at <= switch.switched_at + main.one_write()) as from_fields,
+        max_by(target.fields, target.pull_no) filter (where target.modified_at < switch.switched_at - main.one_write()) as fields_before,
         max_by(target.fields, target.pull_no) as fields_now
     from switch
     inner join version as origin on origin.record_id = switch.from_id
@@ -47,7 +47,7 @@ select
     pair.fields_now[target.salesforce_field] as value
 from pair
 inner join core.mapped_field as target
-    on target.object_type = pair.to_type and target.rule in ('prefer_salesforce', 'two_way') and target.is_writable
+    on target.object_type = pair.to_type and struct_extract(main.mapping_rule(target.rule), 'reaches_salesforce') and target.is_writable
 inner join core.mapped_field as origin on origin.object_type = pair.from_type and origin.property = target.property
 where pair.fields_before is not null
   and main.is_blank(pair.fields_before[target.salesforce_field])

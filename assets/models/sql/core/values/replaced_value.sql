@@ -39,8 +39,8 @@ unread as (
 pulled as (
     select
         unread.hubspot_contact_id, unread.changed_at, unread.was_cleared, unread.to_id,
-        max_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) < unread.changed_at - interval 5 second) as before,
-        min_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) >= unread.changed_at - interval 5 second) as after
+        max_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) < unread.changed_at - main.one_write()) as before,
+        min_by(version.properties, version.pull_no) filter (where main.utc(version.updated_at) >= unread.changed_at - main.one_write()) as after
     from unread
     inner join raw.hubspot_contact as version on version.id = unread.hubspot_contact_id
     group by all
@@ -52,7 +52,7 @@ found as (
     from change
     inner join version
         on version.hubspot_contact_id = change.hubspot_contact_id
-        and version.changed_at between change.changed_at - interval 5 second and change.changed_at + interval 5 second
+        and main.is_one_write(version.changed_at, change.changed_at)
     where version.source_type = 'SALESFORCE' and version.value_before is distinct from version.value
     union all
     select
@@ -72,7 +72,7 @@ select
     found.value_after,
     found.source_before,
     coalesce(found.before_came_with_switch, bool_or(found.source_before = 'SALESFORCE'
-        and earlier.changed_at between found.before_at - interval 5 second and found.before_at + interval 5 second), false) as before_came_with_switch,
+        and main.is_one_write(earlier.changed_at, found.before_at)), false) as before_came_with_switch,
     found.evidence
 from found
 inner join core.mapped_property as mapped on mapped.property = found.property

@@ -27,9 +27,9 @@ select
     person.survivor_id,
     departure.departed_at,
     contact.archived_at,
-    contact.archived_at + interval 90 day as restorable_until,
-    date_diff('day', clock.as_of, contact.archived_at + interval 90 day) as days_left,
-    case when departure.departed_at + interval 15 day > clock.as_of then departure.departed_at + interval 15 day end as record_restorable_until,
+    contact.archived_at + main.hubspot_keeps() as restorable_until,
+    date_diff('day', clock.as_of, contact.archived_at + main.hubspot_keeps()) as days_left,
+    case when departure.departed_at + main.salesforce_keeps() > clock.as_of then departure.departed_at + main.salesforce_keeps() end as record_restorable_until,
     holder.contact_id as live_contact_id
 from core.hubspot_contact as contact
 inner join core.salesforce_person as person on person.record_id = contact.bound_id and person.state in ('deleted', 'merged')
@@ -38,4 +38,4 @@ cross join staging.clock as clock
 left join holder on holder.email = contact.email
 where contact.state = 'archived'
   and contact.archived_at >= departure.departed_at
-  and contact.archived_at + interval 90 day > clock.as_of;
+  and contact.archived_at + main.hubspot_keeps() > clock.as_of;

@@ -78,7 +78,7 @@ version as (
     left join switch
         on switch.hubspot_contact_id = version.hubspot_contact_id
         and version.source_type = 'SALESFORCE'
-        and version.changed_at between switch.switched_at - interval 5 second and switch.switched_at + interval 5 second
+        and main.is_one_write(version.changed_at, switch.switched_at)
     window one_property as (
         partition by version.hubspot_contact_id, version.read_from_id, version.property order by version.changed_at
         rows between unbounded preceding and current row)
@@ -94,7 +94,7 @@ written as (
                 or (source_type = 'SALESFORCE' and source_before <> 'SALESFORCE'
                     and (hubspot_contact_id, property, main.canonical_text(value_before)) in (
                         select (hubspot_contact_id, property, main.canonical_text(value_before)) from of_switch where not before_came_with_switch)
-                    and property not in (select property from core.mapped_field where rule = 'two_way'))),
+                    and property not in (select property from core.mapped_field where not struct_extract(main.mapping_rule(rule), 'salesforce_wins')))),
             false) as is_again
     from version
     where switched_at is null
@@ -116,7 +116,7 @@ replaced as (
     from written
     inner join of_switch
         on of_switch.hubspot_contact_id = written.hubspot_contact_id and of_switch.property = written.property
-        and of_switch.switched_at between written.brought_at - interval 5 second and written.brought_at + interval 5 second
+        and main.is_one_write(of_switch.switched_at, written.brought_at)
     where written.is_again and written.value_before <> written.value and not main.is_blank(written.value_before)
 ),
 ordered as (
@@ -193,7 +193,7 @@ held as (
                 property.hubspot_labels, other.labels)) as is_same,
         -- the record that brought the value holds neither that nor what was there before: somebody wrote it since, and HubSpot has not heard of it
         record.record_id = value.last_written.record_id
-            and record.modified_at > value.last_written.at + interval 5 second
+            and record.modified_at > value.last_written.at + main.one_write()
             and mapping.is_writable and mapping.rule <> 'none'
             and not main.is_blank(record.fields[mapping.salesforce_field])
             and not main.same_value(
@@ -209,7 +209,7 @@ judged_again as (
     select
         *,
         -- the owner goes both ways, but only Salesforce can be told who it is
-        (rule in ('prefer_salesforce', 'always_salesforce') or property = 'salesforceownerid') and not main.is_blank(salesforce_value) and not is_same[2]
+        (struct_extract(main.mapping_rule(rule), 'salesforce_wins') or property = 'salesforceownerid') and not main.is_blank(salesforce_value) and not is_same[2]
             as salesforce_differs
     from held
 )
