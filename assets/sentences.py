@@ -7,7 +7,7 @@
 `says` becomes the reason, `do` the action; English has no suffix. A line goes on in the next one, two blanks further in.
 
     {fact}                       the fact; {fact:number}, {fact:day}, {fact:moment} as the language writes them; {fact:words} with words of the language
-                                 where the fact has ⟨blank⟩ and the like (assets/languages.toml)
+                                 where the fact has ⟨blank⟩ and the like; {fact:code} what it stands for (assets/languages.toml)
     {fact|a: …|b: …|…}           what fits its value, else the last one: one and many, states, kinds
     […]  […|…]                   only where the first fact in it is known, else what stands behind the bar; [?fact …] asks for another one
     <other>                      another sentence of the same file, kind and language
@@ -32,13 +32,15 @@ _LINE = re.compile(r"^(says|do)(?:\.([a-z]{2}))? ([a-z_]+): +(.+)$")
 _TOKEN = re.compile(r"\{([a-z_]+)(?::([a-z]+))?\}|\{([a-z_]+)\||<([a-z_]+)>|([\[\]}|])|([^\[\]{}|<]+|<)")
 _OPTION = re.compile(r"([A-Za-z0-9_.]+): ")
 _ASKED = re.compile(r"\?([a-z_]+) ")
-_FORMS = ("day", "moment", "number", "words")
+_MARKS = ("blank", "or", "typed", "foreign", "unclear")  # words that may stand in ⟨ ⟩ in a fact
+_FORMS = ("day", "moment", "number", "words", "code")
 
 
 @lru_cache(maxsize=1)
 def languages() -> dict[str, dict[str, Any]]:
-    """Each language with how it writes days, numbers and the like; English first, German second."""
-    return tomllib.loads((Path(__file__).parent / "languages.toml").read_text("utf-8"))
+    """Each language with how it writes days, numbers and the like; English first, German second. What a language does not say is said as in English."""
+    told = tomllib.loads((Path(__file__).parent / "languages.toml").read_text("utf-8"))
+    return {name: {**told["en"], **manner, "words": {**told["en"]["words"], **manner.get("words", {})}} for name, manner in told.items()}
 
 
 @lru_cache(maxsize=256)
@@ -165,9 +167,9 @@ def _read_bracket(tokens: list[re.Match[str]], place: int, tests: list[dict[str,
 
 def _part(lead: str, fact: str | None, form: str | None, tests: list[dict[str, Any]], manner: dict[str, Any]) -> Part:
     return {
-        "lead": lead, "fact": fact, "form": "moment" if form == "day" else form,
+        "lead": lead, "fact": fact, "form": {"day": "moment", "words": None}.get(form or "", form),
         "style": {"day": manner["day"], "moment": manner["moment"], "number": manner["thousands"], "quoted": manner.get("quoted")}.get(form or ""),
-        "words": manner["words"] if form == "words" else None, "unknown": manner["unknown"], "tests": tests,
+        "words": manner["words"] if form == "code" else None, "has_marks": form == "words", "unknown": manner["unknown"], "tests": tests,
     }  # fmt: skip
 
 
@@ -184,7 +186,8 @@ def _joined(parts: list[Part]) -> list[Part]:
 
 @lru_cache(maxsize=256)
 def compile_sentences(owner: str, text: str) -> tuple[dict[str, Any], ...]:
-    """The rows of main.sentence for a SQL file: one a case. Raises ValueError, with what is wrong and where.
+    """The rows of main.sentence for a SQL file: one a case. A sentence that a language does not have is the English one. Raises ValueError, with what is
+    wrong and where.
 
     What the texts have in common is listed once a case: forms, facts as a language writes them; tests of facts; gates, the places of tests that must all
     hold for a part to be said.
@@ -195,21 +198,25 @@ def compile_sentences(owner: str, text: str) -> tuple[dict[str, Any], ...]:
         forms: list[dict[str, Any]] = []
         tests: list[dict[str, Any]] = []
         gates: list[list[int]] = []
-        worded = {}
-        for language in languages():
+        worded = []
+        for language, manner in languages().items():
             parts = {}
             for kind in ("says", "do"):
-                others = {name: sentence for (name, of_kind, spoken), sentence in sentences.items() if (of_kind, spoken) == (kind, language)}
+                spoken = language if (case, kind, language) in sentences else "en"
+                others = {name: sentence for (name, of_kind, tongue), sentence in sentences.items() if (of_kind, tongue) == (kind, spoken)}
                 try:
-                    read = _joined(take_apart(others.get(case, ""), language, others))
+                    parts[kind] = _joined(take_apart(others.get(case, ""), spoken, others))
                 except ValueError as error:
-                    raise ValueError(f"{owner}, {kind} {case} in {language}: {error}") from error
-                parts[kind] = [_listed(part, forms, tests, gates) for part in read]
-            worded[language] = {"language": language, "says": parts["says"], "does": parts["do"]}
-        english, german, *further = worded.values()
+                    raise ValueError(f"{owner}, {kind} {case} in {spoken}: {error}") from error
+            has_marks = any(part["has_marks"] for part in (*parts["says"], *parts["do"]))
+            worded.append({
+                "language": language, "marks": {name: manner["words"][name] for name in _MARKS} if has_marks else None,
+                **{kind: [_listed(part, forms, tests, gates) for part in read] for kind, read in parts.items()},
+            })  # fmt: skip
+        english, german, *further = worded
         rows.append({
-            "owner": owner, "name": case, "forms": forms, "tests": tests, "gates": gates, "en_says": english["says"], "en_does": english["does"],
-            "de_says": german["says"], "de_does": german["does"], "further": further,
+            "owner": owner, "name": case, "forms": forms, "tests": tests, "gates": gates, "further": further,
+            **{f"{name}_{part}": told[part] for name, told in (("en", english), ("de", german)) for part in ("marks", "says", "do")},
         })  # fmt: skip
     return tuple(rows)
 
@@ -232,11 +239,12 @@ def _number(one: Any, listed: list[Any]) -> int:
 
 
 _SAID = [{"lead": "VARCHAR", "fact": "VARCHAR", "unknown": "VARCHAR", "form": "INTEGER", "gate": "INTEGER"}]
+_WORDED = {"marks": dict.fromkeys(_MARKS, "VARCHAR"), "says": _SAID, "do": _SAID}
 _SHAPE = json.dumps([{
     "owner": "VARCHAR", "name": "VARCHAR",
     "forms": [{"fact": "VARCHAR", "form": "VARCHAR", "style": "VARCHAR", "words": "MAP(VARCHAR, VARCHAR)"}],
     "tests": [{"fact": "VARCHAR", "value": "VARCHAR", "holds": "BOOLEAN"}], "gates": [["INTEGER"]],
-    "en_says": _SAID, "en_does": _SAID, "de_says": _SAID, "de_does": _SAID, "further": [{"language": "VARCHAR", "says": _SAID, "does": _SAID}],
+    **{f"{name}_{part}": shape for name in ("en", "de") for part, shape in _WORDED.items()}, "further": [{"language": "VARCHAR", **_WORDED}],
 }])  # fmt: skip
 
 

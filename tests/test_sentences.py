@@ -87,18 +87,20 @@ def test_a_case_without_a_sentence_ends_the_build_and_names_the_check(tmp_path: 
 
 
 def test_a_third_language_is_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sentences in the headers, and a table in languages.toml: no query, no column and no line of Python changes."""
+    """Sentences in the headers, and a table in languages.toml: no query, no column and no line of Python changes. What has none is said in English."""
+    known = {**languages(), "fr": {**languages()["en"], "unknown": "inconnu"}}
     folder = tmp_path / "expectations"
     shutil.copytree(checks()[0].path.parent.parent, folder)
     path = folder / "bindings" / "bound_record_deleted.sql"
     text = path.read_text("utf-8")
     french = "-- says.fr deleted: Il est lié à {record}, un {object} supprimé.\n-- do.fr deleted: Restaurez-le.\nselect\n    binding.hubspot_contact_id,"
     path.write_text(text.replace("select\n    binding.hubspot_contact_id,", french, 1), encoding="utf-8")
-    monkeypatch.setattr(sentences, "languages", lambda: {**languages(), "fr": {**languages()["en"], "unknown": "inconnu"}})
+    monkeypatch.setattr(sentences, "languages", lambda: known)
     sentences.compile_sentences.cache_clear()
     try:
         crm = Crm()
         crm.contact(bound=crm.lead(1, deleted=True))
+        crm.lead(2, email="nonsense")
         connection = crm.build().connection
         build_models(connection, check_files(folder))
     finally:
@@ -108,6 +110,9 @@ def test_a_third_language_is_text_alone(tmp_path: Path, monkeypatch: pytest.Monk
         f"It is bound to {BOUND}, a Lead deleted in Salesforce.",
         [{"language": "fr", "reason": f"Il est lié à {BOUND}, un Lead supprimé.", "action": "Restaurez-le."}],
     )
+    untold = connection.execute("select reason, action, words from review.finding where check_name <> 'bound_record_deleted'").fetchall()
+    assert untold
+    assert all(words == [{"language": "fr", "reason": reason, "action": action}] for reason, action, words in untold)
 
 
 def test_a_finding_has_its_facts_beside_its_sentences_and_the_ledger_keeps_them() -> None:
@@ -181,6 +186,7 @@ def said(sentence: str, facts: dict[str, str | None], language: str = "en", quot
         ("[one {a}[ and {b}]]", {"a": None, "b": "2"}, ""),
         ("On {at:moment}, {at:day}.", {"at": "2026-03-01 10:20:30"}, "On 2026-03-01 10:20, 2026-03-01."),
         ("{change:words}", {"change": '"a" → ⟨blank⟩'}, '"a" → blank'),
+        ("{why:code}", {"why": "value"}, "one of its values does not load"),
         ("Who: {who}.", {"who": None}, "Who: unknown."),
         ("A text with {braces}", {"braces": "{record} [x|y]"}, "A text with {record} [x|y]"),
     ],

@@ -50,9 +50,9 @@
 -- do clock_back: Find out why its time went back. If it is right now, and was wrong at the last proven run: bindwatch run --accept-clock
 -- do.de clock_back: Herausfinden, warum ihre Zeit zurückging. Stimmt sie jetzt, und war sie beim letzten bewiesenen Lauf falsch: bindwatch run
 --   --accept-clock
--- says unreadable: {object|contact: HubSpot contact|{object}} {record} arrived and cannot be read: {why:words}. What was known of it before, if anything,
+-- says unreadable: {object|contact: HubSpot contact|{object}} {record} arrived and cannot be read: {why:code}. What was known of it before, if anything,
 --   stays in force.
--- says.de unreadable: {object|contact: HubSpot-Kontakt|{object}} {record} kam an und ist nicht lesbar: {why:words}. Was vorher über ihn bekannt war, falls
+-- says.de unreadable: {object|contact: HubSpot-Kontakt|{object}} {record} kam an und ist nicht lesbar: {why:code}. Was vorher über ihn bekannt war, falls
 --   etwas, gilt weiter.
 -- do unreadable: Correct it in its CRM, then run again. If runs shall go on without it: bindwatch run --accept-record {record}
 -- do.de unreadable: Im CRM korrigieren, danach erneut laufen lassen. Sollen die Läufe ohne ihn weitergehen: bindwatch run --accept-record {record}

@@ -18,8 +18,8 @@
 -- nichts sicher: ihre Vorhersage ist mehrdeutig, und in den bestätigten Verknüpfungen fehlen sie.
 -- Sonst: Der Kontakt kann ohne ein Wort springen oder abreißen. Die Hinnahme endet, wenn sich der Datensatz ändert.
 --
--- says accepted: {object|contact: HubSpot contact|{object}} {record} cannot be read: {why:words}. {who} accepted that on {at:day}.
--- says.de accepted: {object|contact: HubSpot-Kontakt|{object}} {record} ist nicht lesbar: {why:words}. {who} hat das am {at:day} hingenommen.
+-- says accepted: {object|contact: HubSpot contact|{object}} {record} cannot be read: {why:code}. {who} accepted that on {at:day}.
+-- says.de accepted: {object|contact: HubSpot-Kontakt|{object}} {record} ist nicht lesbar: {why:code}. {who} hat das am {at:day} hingenommen.
 -- do accepted: Correct the record in its CRM. The next run reads it again by itself.
 -- do.de accepted: Den Datensatz in seinem CRM korrigieren. Der nächste Lauf liest ihn von selbst wieder.
 select

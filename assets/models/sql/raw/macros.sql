@@ -477,56 +477,117 @@ create or replace macro main.quotable(reason, reason_de, words) as
 
 -- ── sentences: a query names a case and its facts, assets/sentences.py takes apart what the header says of it (main.sentence) ──
 
--- A fact as a language writes it: a day or moment, a number, words of the language in it.
+-- A fact as a language writes it: a day or moment, a number, what a code stands for.
 create or replace macro main.written(fact, form, style, words) as
     case form
         when 'moment' then replace(replace(replace(replace(replace(style, 'YYYY', substr(fact, 1, 4)), 'MM', substr(fact, 6, 2)), 'DD', substr(fact, 9, 2)),
             'hh', substr(fact, 12, 2)), 'mm', substr(fact, 15, 2))
-        when 'number' then coalesce(replace(format('{:,}', try_cast(fact as bigint)), ',', style), fact)
-        when 'words' then coalesce(words[fact], replace(replace(replace(replace(replace(fact, '⟨blank⟩', words['blank']), '⟨or⟩', words['or']), '⟨typed⟩', words['typed']),
-            '⟨foreign⟩', words['foreign']), '⟨unclear⟩', words['unclear']))
+        when 'number' then case when length(fact) < 4 then fact else coalesce(replace(format('{:,}', try_cast(fact as bigint)), ',', style), fact) end
+        when 'code' then coalesce(words[fact], fact)
     end;
 
--- A sentence of its parts: each a text and the fact behind it. gates: which parts are said; written: facts as the language writes them.
-create or replace macro main.put_together(parts, facts, written, gates) as
-    array_to_string(list_transform(parts, lambda part: case
-        when part.gate is null or gates[part.gate]
-        then part.lead || coalesce(case when part.form is null then facts[part.fact] else written[part.form] end, part.unknown, '')
-        else '' end), '');
+-- What stands in ⟨ ⟩ in a text, in the words of a language. marks: these words; null for a sentence without such a fact.
+create or replace macro main.in_words(said, marks) as
+    case
+        when marks is not null and contains(said, '⟨') then replace(replace(replace(replace(replace(
+            said, '⟨blank⟩', marks.blank), '⟨or⟩', marks.or), '⟨typed⟩', marks.typed), '⟨foreign⟩', marks.foreign), '⟨unclear⟩', marks.unclear)
+        else said
+    end;
+
+-- The parts of a sentence that are said: those whose tests all hold, a text joined with what stands behind it. held: by test,
+-- whether it does. used: the places of the forms that are needed at all.
+create or replace macro main.parts_said(parts, gates, held) as
+    list_reduce(
+        list_transform(
+            list_filter(parts, lambda part: part.gate is null or list_aggregate(list_select(held, gates[part.gate]), 'bool_and')),
+            lambda part: [part]),
+        lambda before, next: case
+            when len(before) = 0 or before[-1].fact is not null then list_concat(before, next)
+            else list_append(before[:-2], struct_update(next[1], lead := before[-1].lead || next[1].lead)) end,
+        parts[:0]);
+create or replace macro main.with_places(parts, used) as
+    list_transform(parts, lambda part: {'lead': part.lead, 'fact': part.fact, 'unknown': part.unknown, 'form': list_position(used, part.form)});
+create or replace macro main.forms_of(parts) as list_transform(parts, lambda part: part.form);
+
+-- A sentence of its parts: each a text and the fact behind it. written: facts as the language writes them.
+create or replace macro main.put_together(parts, facts, written) as
+        array_to_string(list_transform(parts, lambda part:
+            part.lead || coalesce(case when part.form is null then facts[part.fact] else written[part.form] end, part.unknown, '')), '');
 
 -- The rows of a table, with what they say. source: the name of the table; it has says (the case), facts and quoted (what another table says, by
 -- language); who: the name of the file in whose header the sentences stand, for all rows or of each. A case without a sentence is an error; a row
--- without a case says nothing. Lists are taken apart in steps, because what stands in a lambda is worked out for each of its elements.
+-- without a case says nothing. Rows for which the same tests hold are told by the same parts: these are picked once, not for each row. Texts are put together in one step
+-- and gone through for words in the next, because a macro works out its argument wherever it names it.
 create or replace macro main.said(source, who) as table
     with asked as (
         select
-            asked.*, sentence.gates, sentence.en_says, sentence.en_does, sentence.de_says, sentence.de_does, sentence.further,
-            case when asked.says is not null and sentence.name is null
-                then error(format('{} says {}, and its header has no such sentence', coalesce(who, 'nobody'), asked.says)) else true end as is_worded,
+            asked.*, coalesce(who, 'nobody') as owner,
             list_transform(sentence.tests, lambda test: test.holds = case
                 when test.fact = 'quoted' then asked.quoted is not null
                 when test.value is null then asked.facts[test.fact] is not null
-                else coalesce(asked.facts[test.fact] = test.value, false) end) as held,
-            list_transform(sentence.forms, lambda one: case
-                when one.form = 'quoted' then asked.quoted[one.style] else main.written(asked.facts[one.fact], one.form, one.style, one.words) end) as written
+                else coalesce(asked.facts[test.fact] = test.value, false) end) as held
         from query_table(source) as asked
         left join main.sentence as sentence on sentence.owner = who and sentence.name = asked.says
     ),
-    opened as (
+    picked as (
         select
-            asked.* exclude (gates, held),
-            list_transform(gates, lambda places: list_aggregate(list_transform(places, lambda place: held[place]), 'bool_and')) as gates
+            variant.owner, variant.says, variant.held, sentence.forms, sentence.name, sentence.en_marks, sentence.de_marks,
+            main.parts_said(sentence.en_says, sentence.gates, variant.held) as en_says,
+            main.parts_said(sentence.en_do, sentence.gates, variant.held) as en_do,
+            main.parts_said(sentence.de_says, sentence.gates, variant.held) as de_says,
+            main.parts_said(sentence.de_do, sentence.gates, variant.held) as de_do,
+            list_transform(sentence.further, lambda one: {
+                'language': one.language, 'marks': one.marks,
+                'says': main.parts_said(one.says, sentence.gates, variant.held), 'do': main.parts_said(one.do, sentence.gates, variant.held)}) as further
+        from (select distinct owner, says, held from asked where says is not null) as variant
+        left join main.sentence as sentence on sentence.owner = variant.owner and sentence.name = variant.says
+    ),
+    needed as (
+        select
+            *,
+            list_sort(list_distinct(flatten([
+                main.forms_of(en_says), main.forms_of(en_do), main.forms_of(de_says), main.forms_of(de_do),
+                flatten(list_transform(further, lambda one: main.forms_of(one.says) || main.forms_of(one.do)))]))) as used
+        from picked
+        where case when name is null then error(format('{} says {}, and its header has no such sentence', owner, says)) else true end
+    ),
+    variant as (
+        select
+            owner, says, held, en_marks, de_marks, list_select(forms, used) as forms,
+            main.with_places(en_says, used) as en_says, main.with_places(en_do, used) as en_do,
+            main.with_places(de_says, used) as de_says, main.with_places(de_do, used) as de_do,
+            list_transform(further, lambda one: {
+                'language': one.language, 'marks': one.marks, 'says': main.with_places(one.says, used), 'do': main.with_places(one.do, used)}) as further
+        from needed
+    ),
+    filled as (
+        select
+            asked.*, variant.* exclude (owner, says, held, forms),
+            list_transform(variant.forms, lambda one: case
+                when one.form = 'quoted' then coalesce(asked.quoted[one.style], asked.quoted['en'])
+                else main.written(asked.facts[one.fact], one.form, one.style, one.words) end) as written
         from asked
-        where is_worded
+        left join variant on variant.owner = asked.owner and variant.says = asked.says and variant.held = asked.held
+    ),
+    put as (
+        select
+            filled.* exclude (owner, held, written, en_says, en_do, de_says, de_do, further),
+            main.put_together(en_says, facts, written) as says_en,
+            main.put_together(en_do, facts, written) as does_en,
+            main.put_together(de_says, facts, written) as says_de,
+            main.put_together(de_do, facts, written) as does_de,
+            list_transform(further, lambda one: {
+                'language': one.language, 'marks': one.marks,
+                'reason': main.put_together(one.says, facts, written),
+                'action': main.put_together(one.do, facts, written)}) as says_further
+        from filled
     )
     select
-        opened.* exclude (gates, written, en_says, en_does, de_says, de_does, further, is_worded),
-        main.put_together(en_says, facts, written, gates) as says_en,
-        main.put_together(en_does, facts, written, gates) as does_en,
-        main.put_together(de_says, facts, written, gates) as says_de,
-        main.put_together(de_does, facts, written, gates) as does_de,
-        list_transform(further, lambda one: {
-            'language': one.language,
-            'reason': main.put_together(one.says, facts, written, gates),
-            'action': main.put_together(one.does, facts, written, gates)}) as says_further
-    from opened;
+        put.* exclude (says_en, does_en, says_de, does_de, says_further, en_marks, de_marks),
+        main.in_words(says_en, en_marks) as says_en,
+        main.in_words(does_en, en_marks) as does_en,
+        main.in_words(says_de, de_marks) as says_de,
+        main.in_words(does_de, de_marks) as does_de,
+        list_transform(says_further, lambda one: {
+            'language': one.language, 'reason': main.in_words(one.reason, one.marks), 'action': main.in_words(one.action, one.marks)}) as says_further
+    from put;
