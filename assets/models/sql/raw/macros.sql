@@ -495,7 +495,7 @@ create or replace macro main.in_words(said, marks) as
     end;
 
 -- The parts of a sentence that are said: those whose tests all hold, a text joined with what stands behind it. held: by test,
--- whether it does. used: the places of the forms that are needed at all.
+-- whether it does.
 create or replace macro main.parts_said(parts, gates, held) as
     list_reduce(
         list_transform(
@@ -505,10 +505,6 @@ create or replace macro main.parts_said(parts, gates, held) as
             when len(before) = 0 or before[-1].fact is not null then list_concat(before, next)
             else list_append(before[:-2], struct_update(next[1], lead := before[-1].lead || next[1].lead)) end,
         parts[:0]);
-create or replace macro main.with_places(parts, used) as
-    list_transform(parts, lambda part: {'lead': part.lead, 'fact': part.fact, 'unknown': part.unknown, 'form': list_position(used, part.form)});
-create or replace macro main.forms_of(parts) as list_transform(parts, lambda part: part.form);
-
 -- A sentence of its parts: each a text and the fact behind it. written: facts as the language writes them.
 create or replace macro main.put_together(parts, facts, written) as
         array_to_string(list_transform(parts, lambda part:
@@ -530,34 +526,27 @@ create or replace macro main.said(source, who) as table
         left join main.sentence as sentence on sentence.owner = who and sentence.name = asked.says
     ),
     picked as (
+        -- texts: English says and do, German says and do, then those of each further language
         select
-            variant.owner, variant.says, variant.held, sentence.forms, sentence.name, sentence.en_marks, sentence.de_marks,
-            main.parts_said(sentence.en_says, sentence.gates, variant.held) as en_says,
-            main.parts_said(sentence.en_do, sentence.gates, variant.held) as en_do,
-            main.parts_said(sentence.de_says, sentence.gates, variant.held) as de_says,
-            main.parts_said(sentence.de_do, sentence.gates, variant.held) as de_do,
-            list_transform(sentence.further, lambda one: {
-                'language': one.language, 'marks': one.marks,
-                'says': main.parts_said(one.says, sentence.gates, variant.held), 'do': main.parts_said(one.do, sentence.gates, variant.held)}) as further
+            variant.owner, variant.says, variant.held, sentence.name, sentence.forms, sentence.en_marks, sentence.de_marks, sentence.further,
+            list_transform(
+                [sentence.en_says, sentence.en_do, sentence.de_says, sentence.de_do]
+                || flatten(list_transform(sentence.further, lambda one: [one.says, one.do])),
+                lambda parts: main.parts_said(parts, sentence.gates, variant.held)) as texts
         from (select distinct owner, says, held from asked where says is not null) as variant
         left join main.sentence as sentence on sentence.owner = variant.owner and sentence.name = variant.says
     ),
     needed as (
-        select
-            *,
-            list_sort(list_distinct(flatten([
-                main.forms_of(en_says), main.forms_of(en_do), main.forms_of(de_says), main.forms_of(de_do),
-                flatten(list_transform(further, lambda one: main.forms_of(one.says) || main.forms_of(one.do)))]))) as used
+        select *, list_distinct(list_transform(flatten(texts), lambda part: part.form)) as used
         from picked
         where case when name is null then error(format('{} says {}, and its header has no such sentence', owner, says)) else true end
     ),
     variant as (
         select
-            owner, says, held, en_marks, de_marks, list_select(forms, used) as forms,
-            main.with_places(en_says, used) as en_says, main.with_places(en_do, used) as en_do,
-            main.with_places(de_says, used) as de_says, main.with_places(de_do, used) as de_do,
-            list_transform(further, lambda one: {
-                'language': one.language, 'marks': one.marks, 'says': main.with_places(one.says, used), 'do': main.with_places(one.do, used)}) as further
+            owner, says, held, en_marks, de_marks, list_transform(further, lambda one: {'language': one.language, 'marks': one.marks}) as further,
+            list_select(forms, used) as forms,
+            list_transform(texts, lambda parts: list_transform(parts, lambda part: {
+                'lead': part.lead, 'fact': part.fact, 'unknown': part.unknown, 'form': list_position(used, part.form)})) as texts
         from needed
     ),
     filled as (
@@ -571,15 +560,15 @@ create or replace macro main.said(source, who) as table
     ),
     put as (
         select
-            filled.* exclude (owner, held, written, en_says, en_do, de_says, de_do, further),
-            main.put_together(en_says, facts, written) as says_en,
-            main.put_together(en_do, facts, written) as does_en,
-            main.put_together(de_says, facts, written) as says_de,
-            main.put_together(de_do, facts, written) as does_de,
-            list_transform(further, lambda one: {
+            filled.* exclude (owner, held, written, texts, further),
+            main.put_together(texts[1], facts, written) as says_en,
+            main.put_together(texts[2], facts, written) as does_en,
+            main.put_together(texts[3], facts, written) as says_de,
+            main.put_together(texts[4], facts, written) as does_de,
+            list_transform(further, lambda one, place: {
                 'language': one.language, 'marks': one.marks,
-                'reason': main.put_together(one.says, facts, written),
-                'action': main.put_together(one.do, facts, written)}) as says_further
+                'reason': main.put_together(texts[2 * place + 3], facts, written),
+                'action': main.put_together(texts[2 * place + 4], facts, written)}) as says_further
         from filled
     )
     select
