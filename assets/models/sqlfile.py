@@ -150,16 +150,18 @@ class SqlFile:
             return {}
         query = qualify(self.statement.expression.copy(), schema=dict(nested), dialect="duckdb", validate_qualify_columns=False, identify=False)
         scope = build_scope(query)
-        result: dict[str, list[tuple[str, str]]] = {}
-        for column in schema.get(self.table, {}):
-            root = lineage(column, query, scope=scope, schema=nested, dialect="duckdb")
-            sources = {
-                _column_of(f"{node.source.db}.{node.source.name}", node.name.rsplit(".", 1)[-1])
-                for node in root.walk()
-                if isinstance(node.source, exp.Table) and node.source.db and not node.downstream
-            }
-            result[column] = sorted(sources)
-        return result
+        # all columns in one walk, and no copy of the query for each of them: the copies took nine tenths of the time
+        roots = lineage(None, query, scope=scope, schema=nested, dialect="duckdb", trim_selects=False, copy=False)
+        return {
+            column: sorted(
+                {
+                    _column_of(f"{node.source.db}.{node.source.name}", node.name.rsplit(".", 1)[-1])
+                    for node in roots[column].walk()
+                    if isinstance(node.source, exp.Table) and node.source.db and not node.downstream
+                }
+            )
+            for column in schema.get(self.table, {})
+        }
 
 
 @dataclass(frozen=True)
