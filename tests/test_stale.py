@@ -112,7 +112,10 @@ STEPS = [timedelta(seconds=1), timedelta(minutes=5), timedelta(minutes=21), time
 def check_that_a_quiet_run_is_as_good_as_a_full_one(
     policy: int, number: int, quiet: int, seed: int, days: int | None = None
 ) -> tuple[int, int]:  # fmt: skip
-    """Plays worlds for so many days, or to their end, with quiet runs between their days, in two homes. Returns how many runs built nothing, and how many a part."""
+    """Plays worlds for so many days, or to their end, with quiet runs between their days, in two homes.
+
+    Returns how many runs built nothing, and how many a part.
+    """
     knobs, random = policies()[policy], Random(seed)
     homes = [Home(knobs, "what is stale"), Home(knobs, "everything")]
     tales = worlds(policy, number)
