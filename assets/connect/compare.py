@@ -62,7 +62,7 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
     inferred = {
         row["property"]: {
             "hubspot": row["property"], "lead": row["lead"], "contact": row["contact"], "rule": row["rule"],
-            "consent": True if row["consent"] == "opted_out" else row["consent"] or False, "certain": bool(row["certain"]), "from": row["from"],
+            "consent": _consent(row), "certain": bool(row["certain"]), "from": row["from"],
             "pairs": int(row["pairs"]), "equal": int(row["equal"]), "cases_for": int(row["cases_for"]), "cases_against": int(row["cases_against"]),
         }
         for row in found.mapping
@@ -88,6 +88,13 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
         if name not in exports and known["certain"]:
             disagreements.append({"hubspot": name, "file": None, "found": known["lead"] or known["contact"]})
     return mapping, disagreements
+
+
+def _consent(row: dict[str, Any]) -> Any:
+    """Whether a field says that the person may be written to, as the policy has it; true is opted_out."""
+    if row["consent"] == "listed":
+        return {"granted": row["granted"], "denied": row["denied"]}
+    return row["consent"] == "opted_out" or row["consent"] or False
 
 
 def contradictions(told: Told, policy: Policy, list_exists: bool = True) -> list[Contradiction]:

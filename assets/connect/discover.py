@@ -47,7 +47,6 @@ class Discovery:
     is_refused: bool = False  # the org did not show all fields of the records: what was not seen there may be mapped all the same
     contacts: int = 0
     pairs: int = 0
-    known_lists: list[str] | None = None  # ids of all lists that could be read; None: nobody tells
     not_seen: list[str] = field(default_factory=list)
 
 
@@ -79,7 +78,6 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
             _run(connection, name)
         ((kind, cases),) = connection.execute("select kind, cases from found.integration").fetchall()
         found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen), is_refused=sample.is_refused)
-        found.known_lists = None if sample.lists is None else [one["id"] for one in sample.lists]
         if kind in ("middleware", "none"):
             return found
         connection.execute("delete from main.field_mapping")
@@ -91,7 +89,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         _run(connection, "6_knobs")
         found.mapping = _rows(connection, "from found.mapping order by property")
         found.knobs = {row.pop("knob"): row for row in _rows(connection, "from found.knob")}
-        found.lists = [row["list_id"] for row in _rows(connection, "from found.inclusion_list order by share desc, members")]
+        found.lists = [row["list_id"] for row in _rows(connection, "from found.inclusion_list order by place limit 3")]
         found.written = {row["property"]: (row["contacts"], row["filled"]) for row in _rows(connection, "from found.candidate")}
         found.carried = {row["property"] for row in _rows(connection, "select distinct property from found.match where by_integration > 0")}
         found.unmatched = [

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ _NEWEST = 6_000  # records of each object among which duplicates are looked for:
 _ROOM = LONGEST_URL - 300
 _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types that no property can be mapped to
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
+_UNBOUND = 200  # contacts that never synced: one page of a search
+_ASKED = 12, 20  # contacts that synced, and that never did, which are asked for the lists that they are in: a call each
 _META = ["Id", "Email", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "OwnerId"]
 _OWN_META: dict[ObjectType, list[str]] = {"Lead": ["IsConverted", "ConvertedContactId"], "Contact": ["AccountId"]}
 _KEYS = {"Lead": "salesforceleadid", "Contact": "salesforcecontactid"}
@@ -41,8 +44,7 @@ _PREFIXES: dict[str, ObjectType] = {"00Q": "Lead", "003": "Contact"}
 @dataclass
 class Sample:
     """What was read. folder: the pages; described: of Salesforce, the fields by object and API name, of related records as Account.Name; properties: as HubSpot
-    describes them; lists: those that may be the inclusion list, each with how many of its members were read, None where nobody tells which lists there are;
-    not_seen: in words; is_refused: the org said no to fields of the records themselves.
+    describes them; not_seen: in words; is_refused: the org said no to fields of the records themselves.
     """
 
     folder: Path
@@ -50,7 +52,6 @@ class Sample:
     properties: dict[str, dict[str, Any]]
     contacts: int = 0
     bound: dict[str, int] = field(default_factory=dict)  # live contacts that carry an id, by object
-    lists: list[dict[str, Any]] | None = None
     not_seen: list[str] = field(default_factory=list)
     is_refused: bool = False
     _pages: int = 0
@@ -74,7 +75,7 @@ class Sampler:
         return self._most - (crm.calls - self._before[0 if isinstance(crm, Org) else 1])
 
     def take(self) -> None:
-        for kind in ("contact", "archived", "dead", "member", "record", "history"):
+        for kind in ("contact", "archived", "dead", "member", "asked", "unbound", "app", "record", "history"):
             self.sample.keep(kind, b'{"results": [], "records": []}')
         ids = self._choose()
         self.sample.contacts = len(ids)
@@ -83,17 +84,19 @@ class Sampler:
         pages = list(self._read_contacts(ids))
         is_small = self._most < CALLS
         archived = self._read_archived(1 if is_small else 8)
+        unbound = {} if is_small else self._read_unbound()
         bound, past, emails = _ids_in(pages)
         gone = _ids_of_archived(archived)
         for name in self._objects():
             self._read_records(name, [one for one in bound if _PREFIXES[one[:3]] == name], share=0.5)
         for name in self._objects():
             self._read_known(name, "Id", [one for one in (*past, *gone) if _PREFIXES[one[:3]] == name])
-            self._read_known(name, "Email", emails)
+            self._read_known(name, "Email", [*emails, *unbound.values()])
             self._read_deleted(name)
         if not is_small:
+            self._read_apps()
             self._read_dead()
-            self._read_lists(ids)
+            self._read_lists(_last_synced(pages), list(unbound))
 
     def _objects(self) -> list[ObjectType]:
         return [name for name in OBJECTS if self.sample.described.get(name)]
@@ -105,10 +108,13 @@ class Sampler:
         chosen: dict[str, None] = {}
         keys = [_KEYS[name] for name in ("Contact", "Lead") if _KEYS[name] in self.sample.properties]
         if self._most >= CALLS:  # few contacts show what happens to these: two in five at most
-            for name, condition in (("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_additional_emails", {"operator": "HAS_PROPERTY"})):
+            for name, condition in (
+                ("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_email_optout", {"operator": "EQ", "value": "false"}),  # may have been taken back
+                ("hs_additional_emails", {"operator": "HAS_PROPERTY"}),
+            ):  # fmt: skip
                 if name in self.sample.properties:
                     for key in keys:
-                        goal = len(chosen) + self.wanted // 20
+                        goal = len(chosen) + self.wanted // 30
                         self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": name, **condition})
             goal = len(chosen) + self.wanted // 5  # duplicates are what bindings jump between
             for lot in _lots(self._shared_emails(self.wanted // 2), PAGE):
@@ -191,13 +197,43 @@ class Sampler:
                         for _, (body, _page) in self.portal.read_batches(dead, properties, properties):
                             self.sample.keep("dead", body)
 
-    def _read_lists(self, ids: Sequence[str]) -> None:
-        """The members of lists that could be the inclusion list."""
+    def _read_unbound(self) -> dict[str, str]:
+        """E-mails of the newest contacts that never synced although they could have, by id: they were made more than a day ago."""
+        now = self.portal.clock.theirs if self.portal.clock is not None else datetime.now(UTC)
+        filters = [{"propertyName": name, "operator": "NOT_HAS_PROPERTY"} for name in (*ID_PROPERTIES, SYNC_TIME) if name in self.sample.properties]
+        filters += [
+            {"propertyName": "email", "operator": "HAS_PROPERTY"},
+            {"propertyName": "createdate", "operator": "LT", "value": str(round((now - timedelta(days=1)).timestamp() * 1000))},
+        ]
+        with suppress(PullProblem):  # less can be told, and nothing wrong
+            body, page = self.portal.search_in_order(filters, "createdate", True, 0, _UNBOUND, ["email"])
+            self.sample.keep("unbound", body)
+            return {str(one["id"]): email for one in page["results"] if "@" in (email := str((one.get("properties") or {}).get("email") or "").strip())}
+        return {}
+
+    def _read_lists(self, synced: Sequence[str], unbound: Sequence[str]) -> None:
+        """Which lists contacts are in that synced last, and that never did. Where HubSpot does not tell that of a contact: who is in each of the lists.
+
+        Kept as `asked` is of whom all lists are known.
+        """
+        for number, contact_id in enumerate([*synced[: _ASKED[0]], *unbound[: _ASKED[1]]]):
+            if self._left(self.portal) < 5:
+                return
+            listed = self.portal.lists_of(contact_id)
+            if listed is None:
+                if number == 0:
+                    self._read_members(synced, unbound)
+                return
+            self.sample.keep("asked", json.dumps({"results": [{"recordId": contact_id}]}).encode())
+            for list_id in listed:
+                self.sample.keep("member", json.dumps({"list": list_id, "results": [{"recordId": contact_id}]}).encode())
+
+    def _read_members(self, synced: Sequence[str], unbound: Sequence[str]) -> None:
         found = self.portal.lists()
         if found is None:
             self.sample.not_seen.append("which lists there are: give the key the scope crm.lists.read")
             return
-        self.sample.lists = []
+        read = 0
         for entry in found[:20]:
             list_id, members, after = str(entry.get("listId") or entry.get("id") or ""), 0, None
             while list_id and self._left(self.portal) > 3 and members < 2_000:
@@ -206,8 +242,10 @@ class Sampler:
                 members += len(page["results"])
                 after = ((page.get("paging") or {}).get("next") or {}).get("after")
                 if after is None:
-                    self.sample.lists.append({"id": list_id, "name": str(entry.get("name") or list_id), "members": members})
+                    read += 1
                     break
+        asked = [*synced, *(unbound if read == len(found) else ())]
+        self.sample.keep("asked", json.dumps({"results": [{"recordId": contact_id} for contact_id in asked]}).encode())
 
     # ── Salesforce ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -256,6 +294,12 @@ class Sampler:
         for lot in _lots(values, min(_IDS, max(1, (_ROOM - _length(fields)) // longest))):
             if self._left(self.org) < 8 or not self._keep(name, fields, f"{by} IN ({_literals(lot)})"):
                 return
+
+    def _read_apps(self) -> None:
+        """As whom HubSpot logs in, where the org shows that."""
+        with suppress(Refusal):
+            for body in self.org.select("SELECT AppName, UserId, LastUsedDate, UseCount FROM OauthToken ORDER BY LastUsedDate DESC LIMIT 200"):
+                self.sample.keep("app", body)
 
     def _read_deleted(self, name: ObjectType) -> None:
         """Records that were deleted last, and not by a merge."""
@@ -324,6 +368,14 @@ def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str
         past.update(dict.fromkeys(_record_ids(one.get("value") for name in ID_PROPERTIES for one in histories.get(name) or [])))
         emails.update(dict.fromkeys(one.strip() for name in ("email", "hs_additional_emails") for one in str(values.get(name) or "").split(";") if "@" in one))
     return list(now), [one for one in past if one not in now], list(emails)
+
+
+def _last_synced(pages: list[dict[str, Any]]) -> list[str]:
+    """Ids of contacts, the one that synced last first."""
+    times = {
+        str(one["id"]): str((one.get("properties") or {}).get(SYNC_TIME) or "") for page in pages for one in page["results"] if isinstance(one, dict)
+    }
+    return sorted((contact_id for contact_id, moment in times.items() if moment), key=lambda contact_id: times[contact_id], reverse=True)
 
 
 def _ids_of_archived(contacts: list[dict[str, Any]]) -> list[str]:

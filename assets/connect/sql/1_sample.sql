@@ -92,9 +92,35 @@ from flat
 where not main.is_blank(value)
 group by record_id, field;
 
+-- One row: a contact that never synced although it could have: it is older than a day and has an e-mail. in_salesforce: some record, also one that was
+-- deleted, has its e-mail.
+create or replace table sample.unbound as
+with told as (
+    select unnest(json_extract(page, '$.results[*]')) as entry from sample.pages('unbound')
+)
+select
+    entry ->> 'id' as contact_id, main.utc(entry ->> 'createdAt') as created_at,
+    exists (from sample.record as record where record.email = lower(trim(entry ->> '$.properties.email'))) as in_salesforce
+from told
+where contains(entry ->> '$.properties.email', '@');
+
+-- One row: a use of the org by HubSpot, as the org tells: as which user, and how often.
+create or replace table sample.login as
+with told as (
+    select unnest(json_extract(page, '$.records[*]')) as entry from sample.pages('app')
+)
+select main.long_id(entry ->> 'UserId') as user_id, sum(coalesce(try_cast(entry ->> 'UseCount' as bigint), 0)) as uses
+from told
+where contains(lower(entry ->> 'AppName'), 'hubspot') and main.long_id(entry ->> 'UserId') is not null
+group by 1;
+
+-- One row: a contact of which it is known in which lists it is.
+create or replace table sample.asked as
+select distinct unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('asked');
+
 -- One row: a contact that is in a list.
 create or replace table sample.member as
-select page ->> 'list' as list_id, unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('member') where page ->> 'list' is not null;
+select distinct page ->> 'list' as list_id, unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('member') where page ->> 'list' is not null;
 
 -- One row: a change of the record that a live contact is bound to. record_id: with 18 characters, null where the id was emptied.
 create or replace table sample.binding_change as
