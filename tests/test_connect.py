@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from assets.connect.discover import sampled
+from assets.connect.policy_file import rewritten
 from assets.connect.sample import describe_all
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem
@@ -209,6 +210,51 @@ def test_a_file_of_a_windows_editor_is_changed_and_stays_one(
     assert after.count(b"\r\n") == (after.count(b"\n") if line_end == "\r\n" else 0)
     asked(policy, 0, write=True)
     assert policy.read_bytes() == after
+
+
+def test_a_policy_without_leads_learns_of_the_leads_that_the_integration_makes(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy.write_text('[policy]\nobjects = ["Contact"]\n')
+    with served(worked_in(PortalSettings(create_object="lead")), tmp_path / "crm") as server:
+        environment(monkeypatch, server, policy)
+        assert {"setting": "create_object", "file": "contact", "found": "lead"} in asked(policy, 1)["contradictions"]
+        asked(policy, 0, write=True)
+        after = policy.read_text("utf-8")
+        assert read_policy(policy).policy.objects == ("Lead", "Contact")
+        asked(policy, 0, write=True)
+        assert policy.read_text("utf-8") == after
+
+
+def test_a_link_to_the_policy_stays_one_and_what_looks_like_markup_is_text(
+    portal: SandboxServer, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = tmp_path / "kept-in-git.toml"
+    real.write_text('[policy]\ninclusion_list_id = "[/red]"\n\n[[mapping]]\nhubspot = "[/x]"\nsalesforce = "Fax"\n', "utf-8")
+    real.chmod(0o600)
+    policy.symlink_to(real)
+    environment(monkeypatch, portal, policy)
+    asked(policy, 0, write=True)
+    assert policy.is_symlink() and "integration_user_id" in real.read_text("utf-8") and real.stat().st_mode & 0o777 == 0o600
+    assert "[/red]" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_or_written_is_said_before_any_crm_is_asked(
+    portal: SandboxServer, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(monkeypatch, portal, policy)
+    lines: list[str] = []
+    monkeypatch.setattr(portal.faults, "on_request", lines.append)
+    with pytest.raises(ConfigurationProblem, match="no such file"):
+        connect([tmp_path / "gone.csv"], 50, None, False)
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "nowhere" / "bindwatch.toml"))
+    with pytest.raises(ConfigurationProblem, match="there is no folder"):
+        connect([], 50, None, True)
+    assert lines == []
+
+
+def test_a_file_that_cannot_be_changed_without_changing_more_is_left_alone() -> None:
+    written = '[links]\ndesk_url = """https://desk\\\n[policy]"""\n\n[policy]\nsettle_minutes = 3\n'
+    with pytest.raises(ConfigurationProblem, match="cannot be changed here"):
+        rewritten(written, {"create_object": ("contact", "7 cases")}, [], None)
 
 
 def test_where_the_policy_says_that_there_are_no_leads_none_is_missed(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,8 @@ def contradictions(told: Told, policy: Policy, list_exists: bool = True) -> list
             continue
         known = configured_mapping.get(name)
         if known is None:
-            result.append({"setting": f"mapping.{name}", "file": None, "found": fields_text(entry)})
+            if any(entry[one.lower()] for one in policy.policy.objects):
+                result.append({"setting": f"mapping.{name}", "file": None, "found": fields_text(entry)})
             continue
         for object_type in policy.policy.objects:
             side = object_type.lower()

@@ -34,7 +34,7 @@ _ROOM = LONGEST_URL - 300
 _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types that no property can be mapped to
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
 _UNBOUND = 200  # contacts that never synced: one page of a search
-_ASKED = 12, 20  # contacts that synced, and that never did, which are asked for the lists that they are in: a call each
+_ASKED = 20, 20  # contacts that synced, and that never did, which are asked for the lists that they are in: a call each
 _META = ["Id", "Email", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "OwnerId"]
 _OWN_META: dict[ObjectType, list[str]] = {"Lead": ["IsConverted", "ConvertedContactId"], "Contact": ["AccountId"]}
 _KEYS = {"Lead": "salesforceleadid", "Contact": "salesforcecontactid"}
@@ -371,11 +371,13 @@ def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str
 
 
 def _last_synced(pages: list[dict[str, Any]]) -> list[str]:
-    """Ids of contacts, the one that synced last first."""
-    times = {
-        str(one["id"]): str((one.get("properties") or {}).get(SYNC_TIME) or "") for page in pages for one in page["results"] if isinstance(one, dict)
-    }
-    return sorted((contact_id for contact_id, moment in times.items() if moment), key=lambda contact_id: times[contact_id], reverse=True)
+    """Ids of contacts, the one that synced last first; behind them those that only synced on the day they were made, which needs no list."""
+    synced = []
+    for contact in (one for page in pages for one in page["results"] if isinstance(one, dict)):
+        moment = str((contact.get("properties") or {}).get(SYNC_TIME) or "")
+        if moment:
+            synced.append((moment[:10] > str(contact.get("createdAt") or "")[:10], moment, str(contact["id"])))
+    return [contact_id for _, _, contact_id in sorted(synced, reverse=True)]
 
 
 def _ids_of_archived(contacts: list[dict[str, Any]]) -> list[str]:

@@ -60,8 +60,8 @@ where own.user_id is not null
 group by own.user_id;
 
 -- One row, or none: the integration user. cases_for: writes of his beside syncs; cases_against: such writes by others; is_shared: somebody works as this user.
--- Where writes are few, the org may tell as which one user HubSpot logs in, and how often it did: that is as good, unless the writes are another's. is_disputed: HubSpot logs in as others, and
--- never as him: it may have been given another user lately.
+-- Where writes are few, the org may tell as which one user HubSpot logs in, and how often it did: that is as good, unless the writes are another's.
+-- is_disputed: HubSpot logs in as others, and never as him: it may have been given another user lately.
 create or replace table found.integration_user as
 with login as (
     select any_value(user_id) as user_id, any_value(uses) as uses, count(*) as users, list(user_id) as user_ids from sample.login
@@ -81,7 +81,7 @@ select
         then login.uses else 0 end as cases_for,
     coalesce(written.cases_against, 0) as cases_against,
     coalesce(written.is_shared, false) as is_shared,
-    login.users > 0 and not list_contains(login.user_ids, written.user_id) as is_disputed
+    coalesce(not list_contains(login.user_ids, written.user_id), false) as is_disputed
 from login
 left join written on true
 where written.user_id is not null or login.users = 1;

@@ -28,8 +28,9 @@ with synced as (
     select pair.contact_id
     from sample.pair as pair
     semi join sample.asked as asked on asked.contact_id = pair.contact_id
-    where last_sync_at is not null
-    order by last_sync_at desc
+    inner join sample.contact as contact on contact.contact_id = pair.contact_id
+    where pair.last_sync_at is not null
+    order by date_trunc('day', pair.last_sync_at) > contact.created_at desc, pair.last_sync_at desc  -- one that Salesforce made needs no list on that day
     limit 200
 ),
 unbound as (
@@ -46,9 +47,9 @@ counted as (
     left join unbound on unbound.contact_id = member.contact_id
     group by member.list_id
 )
-select *, row_number() over (order by share - share_unbound desc, members, list_id) as place
+select *, row_number() over (order by share desc, share_unbound, members, list_id) as place
 from counted
-where share >= 0.8;
+where share >= 0.7;
 
 -- One row: a knob, one of its values, and how many cases speak for it.
 create or replace table found.knob_case as
