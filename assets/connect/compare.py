@@ -13,7 +13,7 @@ KNOBS = (
     "first_sync", "follow_up", "recency", "integration_user_id", "create_object", "on_lead_deleted", "on_contact_deleted", "secondary_email_matches",
     "blank_on_switch", "opt_out", "inclusion_list_id",
 )  # fmt: skip
-_ENOUGH = 5  # contacts on which a property is filled, before it is said that the integration never wrote it
+_ENOUGH = 5  # pairs in which a property is filled, before it is said that the integration never wrote it
 _SIDE = re.compile(r"^(mapping\.[^.]+)\.(?:lead|contact)$")
 Contradiction = dict[str, Any]
 

@@ -32,7 +32,7 @@ Row = dict[str, Any]
 @dataclass
 class Discovery:
     """What was found out. kind: native, middleware, none or unknown, with the ids that say so; mapping and knobs: rows of found.mapping and found.knob;
-    lists: ids of those that may be the inclusion list; written, filled: contacts on which the integration wrote a property, on which it is filled.
+    lists: ids of those that may be the inclusion list; written: on how many contacts the integration wrote a property, and in how many pairs it is filled.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Discovery:
     carried: set[str] = field(default_factory=set)  # properties of which some value may have come to Salesforce by the integration
     unmatched: list[str] = field(default_factory=list)  # properties that the integration writes, and no field fits
     is_shared: bool = False  # somebody works as the integration user
-    is_refused: bool = False  # the org did not show all fields of the records: what was not seen there may be mapped all the same
+    is_refused: bool = False  # not all fields of the records were shown: what was not seen there may be mapped all the same
     contacts: int = 0
     pairs: int = 0
     not_seen: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         for name in ("1_sample", "2_integration"):
             _run(connection, name)
         ((kind, cases),) = connection.execute("select kind, cases from found.integration").fetchall()
-        found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen), is_refused=sample.is_refused)
+        found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen), is_refused=sample.is_refused or sample.is_short)
         if kind in ("middleware", "none"):
             return found
         connection.execute("delete from main.field_mapping")

@@ -33,6 +33,7 @@ _NEWEST = 6_000  # records of each object among which duplicates are looked for:
 _ROOM = LONGEST_URL - 300
 _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types that no property can be mapped to
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
+_FOUND = 10_000  # of what a search finds, HubSpot shows so many
 _UNBOUND = 200  # contacts that never synced: one page of a search
 _ASKED = 20, 20  # contacts that synced, and that never did, which are asked for the lists that they are in: a call each
 _META = ["Id", "Email", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "OwnerId"]
@@ -44,7 +45,8 @@ _PREFIXES: dict[str, ObjectType] = {"00Q": "Lead", "003": "Contact"}
 @dataclass
 class Sample:
     """What was read. folder: the pages; described: of Salesforce, the fields by object and API name, of related records as Account.Name; properties: as HubSpot
-    describes them; not_seen: in words; is_refused: the org said no to fields of the records themselves.
+    describes them; not_seen: in words; is_refused: the org said no to fields of the records themselves; is_short: it has so many fields that the calls did
+    not suffice for the records of an object.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Sample:
     bound: dict[str, int] = field(default_factory=dict)  # live contacts that carry an id, by object
     not_seen: list[str] = field(default_factory=list)
     is_refused: bool = False
+    is_short: bool = False
     _pages: int = 0
 
     def keep(self, kind: str, page: bytes) -> None:
@@ -124,16 +127,24 @@ class Sampler:
         for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.75, "createdate", False), (1.0, "createdate", True)):
             for number, key in enumerate(keys, 1):
                 goal = round(self.wanted * share * number / len(keys)) if share < 1 or number < len(keys) else self.wanted
-                self._search(key, by, descending, goal, chosen)
+                start = 0 if by != "createdate" or descending or self._most >= CALLS else self._start(key, goal - len(chosen))
+                self._search(key, by, descending, goal, chosen, start=start)
         for key in keys:  # an object may have fewer than its share
             self._search(key, "hs_object_id", True, self.wanted, chosen)
         return list(chosen)[: self.wanted]
 
+    def _start(self, key: str, number: int) -> int:
+        """Where a small sample begins among the old contacts: every day at others, so that two looks do not see the same."""
+        return self._now().toordinal() * number % max(1, min(self.sample.bound.get(key, 0), _FOUND) - number)
+
+    def _now(self) -> datetime:
+        return self.portal.clock.theirs if self.portal.clock is not None else datetime.now(UTC)
+
     def _search(
-        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, Any] | None = None
+        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, Any] | None = None, start: int = 0
     ) -> None:  # fmt: skip
-        """Adds bound contacts to those chosen until there are as many as the goal. besides: what they must have besides an id."""
-        after, total = 0, 1
+        """Adds bound contacts to those chosen until there are as many as the goal. besides: what they must have besides an id; start: how many to pass over."""
+        after, total = start, start + 1
         filters = [{"propertyName": key, "operator": "HAS_PROPERTY"}, *([besides] if besides else [])]
         while len(chosen) < goal and after < total and self._left(self.portal) > 5:
             missing = goal - len(chosen)
@@ -199,11 +210,10 @@ class Sampler:
 
     def _read_unbound(self) -> dict[str, str]:
         """E-mails of the newest contacts that never synced although they could have, by id: they were made more than a day ago."""
-        now = self.portal.clock.theirs if self.portal.clock is not None else datetime.now(UTC)
         filters = [{"propertyName": name, "operator": "NOT_HAS_PROPERTY"} for name in (*ID_PROPERTIES, SYNC_TIME) if name in self.sample.properties]
         filters += [
             {"propertyName": "email", "operator": "HAS_PROPERTY"},
-            {"propertyName": "createdate", "operator": "LT", "value": str(round((now - timedelta(days=1)).timestamp() * 1000))},
+            {"propertyName": "createdate", "operator": "LT", "value": str(round((self._now() - timedelta(days=1)).timestamp() * 1000))},
         ]
         with suppress(PullProblem):  # less can be told, and nothing wrong
             body, page = self.portal.search_in_order(filters, "createdate", True, 0, _UNBOUND, ["email"])
@@ -260,6 +270,9 @@ class Sampler:
         budget = int(self._left(self.org) * share)
         while ids and sum(-(-len(ids) // size) for size in per_query) > budget:
             ids = ids[: int(len(ids) * 0.9)]
+        if not ids and self.sample.bound.get(_KEYS[name]):
+            self.sample.is_short = True
+            self.sample.not_seen.append(f"the records of {name}: their {len(own) + len(related)} fields take too many calls")
         self._records[name] = dict.fromkeys(ids)
         for group, size in zip(groups, per_query, strict=True):
             for lot in _lots(ids, size):
