@@ -5,11 +5,14 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from assets.connect.discover import sampled
+from assets.connect.compare import tell
+from assets.connect.discover import Discovery, sampled
+from assets.connect.exported import Exported, read_exports
 from assets.connect.policy_file import rewritten
 from assets.connect.sample import describe_all
 from assets.policy import Policy, read_policy
@@ -167,6 +170,27 @@ def test_hubspots_export_outweighs_what_was_inferred_and_disagreements_are_named
     export.write_text("a,b\n1,2\n", "utf-8")
     with pytest.raises(ConfigurationProblem, match="no row names a property"):
         connect([export], 50, None, False)
+
+
+def test_of_several_with_the_label_that_an_export_names_the_data_say_which_is_meant() -> None:
+    """A custom field with the label of another one, and a property of a form with that of the mapped one."""
+    properties = {"plan_form": {"label": "Plan"}, "plan__c": {"label": "Plan", "groupName": "salesforceinformation"}}
+    described = {"Lead": {"Plan_Old__c": {"label": "Plan"}, "Plan_Now__c": {"label": "Plan"}}, "Contact": {}}
+    (row,) = _rows_of([["HubSpot Field Name", "Salesforce Field Name", "Sync Rule"], ["Plan", "Plan", "Two way"]], properties, described)
+    assert (row.hubspot, row.contact, row.rule) == ("plan__c", None, "two_way")
+    found = Discovery("native", 40, mapping=[{
+        "property": "plan__c", "lead": "Plan_Now__c", "contact": None, "rule": None, "consent": None, "certain": True, "lead_certain": True,
+        "contact_certain": False, "from": "history", "pairs": 40, "equal": 40, "cases_for": 0, "cases_against": 0,
+    }])  # fmt: skip
+    (entry,) = tell(found, {"plan__c": row}).mapping
+    assert (entry["lead"], entry["contact"], entry["from"]) == ("Plan_Now__c", None, "file")
+
+
+def _rows_of(rows: list[list[str]], properties: dict[str, Any], described: dict[str, Any]) -> list[Exported]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mappings.csv"
+        path.write_text("".join(",".join(row) + "\n" for row in rows), "utf-8")
+        return list(read_exports([path], properties, described).values())
 
 
 def test_a_portal_that_a_middleware_keeps_is_said_first_and_nothing_is_written(

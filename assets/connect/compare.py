@@ -73,7 +73,8 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
     for name, row in sorted(exports.items()):
         known = inferred.get(name)
         entry = {
-            "hubspot": name, "lead": row.lead, "contact": row.contact, "rule": row.rule if row.rule is not None else known and known["rule"],
+            "hubspot": name, "lead": _meant(row, row.lead, known, "lead"), "contact": _meant(row, row.contact, known, "contact"),
+            "rule": row.rule if row.rule is not None else known and known["rule"],
             "consent": known["consent"] if known else False, "certain": True, "from": "file",
             **{key: known[key] if known else 0 for key in ("pairs", "equal", "cases_for", "cases_against")},
         }  # fmt: skip
@@ -88,6 +89,12 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
         if name not in exports and known["certain"]:
             disagreements.append({"hubspot": name, "file": None, "found": known["lead"] or known["contact"]})
     return mapping, disagreements
+
+
+def _meant(row: Exported, field: str | None, known: dict[str, Any] | None, side: str) -> str | None:
+    """The field that a row names; of several with its label, the one that the data say."""
+    found = known[side] if known is not None and known["certain"] else None
+    return found if field is not None and found in row.may_mean else field
 
 
 def _consent(row: dict[str, Any]) -> Any:
