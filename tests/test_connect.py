@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assets.connect.compare import tell
-from assets.connect.discover import Discovery, sampled
+from assets.connect.discover import Discovery, discover, sampled
 from assets.connect.exported import Exported, read_exports
 from assets.connect.policy_file import rewritten
 from assets.connect.sample import describe_all
@@ -301,6 +301,28 @@ def test_what_is_missing_is_named_with_a_text_for_the_administrator(
     assert missing in answer["salesforce"]["missing"] + answer["hubspot"]["missing"]
     told = capsys.readouterr().out
     assert f"Missing: {missing} (needed)" in told and "Please" in told
+
+
+def test_what_is_no_contact_or_no_history_is_passed_over(portal: SandboxServer) -> None:
+    org = Org(access_to(portal))
+    client = Portal(HubSpotAccess(portal.environment["HUBSPOT_ACCESS_TOKEN"], portal.environment["HUBSPOT_BASE_URL"]), Policy().pull)
+    with sampled(org, client, describe_all(org), contacts=80) as sample:
+        known = discover(sample)
+        for kind, part in (("contact", "results"), ("record", "records")):
+            path = next(path for path in sorted(sample.folder.glob(f"{kind}-*.json")) if len(json.loads(path.read_text())[part]) > 6)
+            page = json.loads(path.read_text())
+            page[part][:5] = [
+                "no object",
+                None,
+                [1],
+                {},
+                {**page[part][4], "properties": "x", "propertiesWithHistory": [1], "Account": "x", "CreatedDate": "99"},
+            ]
+            if kind == "contact":
+                page[part][5]["propertiesWithHistory"] |= {"jobtitle": "x", "fax": [{}, 1], "phone": None}
+            path.write_text(json.dumps(page))
+        found = discover(sample)
+    assert found.kind == known.kind and {row["property"] for row in found.mapping} >= {row["property"] for row in known.mapping} - {"fax"}
 
 
 def test_a_run_can_look_at_a_hundred_contacts_with_twenty_calls_to_each_crm(portal: SandboxServer) -> None:

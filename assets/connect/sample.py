@@ -154,7 +154,8 @@ class Sampler:
                 self.sample.bound[key] = total
             if not page["results"]:
                 return
-            chosen.update(dict.fromkeys(islice((str(one["id"]) for one in page["results"] if str(one["id"]) not in chosen), missing)))
+            found = (contact_id for contact_id, _ in _contacts_of(page) if contact_id not in chosen)
+            chosen.update(dict.fromkeys(islice(found, missing)))
             after += len(page["results"])
 
     def _shared_emails(self, most: int) -> list[str]:
@@ -163,7 +164,7 @@ class Sampler:
         for name in self._objects():
             with suppress(Refusal):
                 for body in self.org.select(f"SELECT Id, Email FROM {name} WHERE IsDeleted = false ORDER BY SystemModstamp DESC LIMIT {_NEWEST}"):
-                    counted.update(str(one["Email"]).strip().lower() for one in json.loads(body)["records"] if one.get("Email"))
+                    counted.update(str(one["Email"]).strip().lower() for one in json.loads(body)["records"] if isinstance(one, dict) and one.get("Email"))
         return [email for email, records in counted.items() if records > 1][:most]
 
     def _read_contacts(self, ids: list[str]) -> Iterator[dict[str, Any]]:
@@ -203,7 +204,7 @@ class Sampler:
                     found = self.portal.search_in_order(
                         [{"propertyName": _KEYS[name], "operator": "IN", "values": lot}], "hs_object_id", False, 0, SEARCH_PAGE
                     )[1]
-                    if dead := [str(one["id"]) for one in found["results"]]:
+                    if dead := [contact_id for contact_id, _ in _contacts_of(found)]:
                         properties = [one for one in (*ID_PROPERTIES, SYNC_TIME, "salesforcedeleted") if one in self.sample.properties]
                         for _, (body, _page) in self.portal.read_batches(dead, properties, properties):
                             self.sample.keep("dead", body)
@@ -218,7 +219,7 @@ class Sampler:
         with suppress(PullProblem):  # less can be told, and nothing wrong
             body, page = self.portal.search_in_order(filters, "createdate", True, 0, _UNBOUND, ["email"])
             self.sample.keep("unbound", body)
-            return {str(one["id"]): email for one in page["results"] if "@" in (email := str((one.get("properties") or {}).get("email") or "").strip())}
+            return {contact_id: email for contact_id, one in _contacts_of(page) if "@" in (email := str(one.get("email") or "").strip())}
         return {}
 
     def _read_lists(self, synced: Sequence[str], unbound: Sequence[str]) -> None:
@@ -329,7 +330,7 @@ class Sampler:
             for body in self.org.select(f"SELECT {', '.join(dict.fromkeys(['Id', *fields]))} FROM {name} WHERE {condition}"):
                 self.sample.keep("record", body)
                 if ids is not None:
-                    ids += [str(one["Id"]) for one in json.loads(body)["records"]]
+                    ids += _record_ids(one.get("Id") for one in json.loads(body)["records"] if isinstance(one, dict))
         except Refusal as refusal:
             log.debug("Salesforce refused a query of %s: %s", name, refusal.words)
             return False
@@ -375,10 +376,10 @@ def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str
     now: dict[str, None] = {}
     past: dict[str, None] = {}
     emails: dict[str, None] = {}
-    for contact in (one for page in pages for one in page["results"] if isinstance(one, dict)):
-        values, histories = contact.get("properties") or {}, contact.get("propertiesWithHistory") or {}
+    for values, histories in ((values, _part(one, "propertiesWithHistory")) for page in pages for one, values in _entries_of(page)):
         now.update(dict.fromkeys(_record_ids(values.get(name) for name in ID_PROPERTIES)))
-        past.update(dict.fromkeys(_record_ids(one.get("value") for name in ID_PROPERTIES for one in histories.get(name) or [])))
+        versions = (one for name in ID_PROPERTIES if isinstance(histories.get(name), list) for one in histories[name] if isinstance(one, dict))
+        past.update(dict.fromkeys(_record_ids(one.get("value") for one in versions)))
         emails.update(dict.fromkeys(one.strip() for name in ("email", "hs_additional_emails") for one in str(values.get(name) or "").split(";") if "@" in one))
     return list(now), [one for one in past if one not in now], list(emails)
 
@@ -386,15 +387,29 @@ def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str
 def _last_synced(pages: list[dict[str, Any]]) -> list[str]:
     """Ids of contacts, the one that synced last first; behind them those that only synced on the day they were made, which needs no list."""
     synced = []
-    for contact in (one for page in pages for one in page["results"] if isinstance(one, dict)):
-        moment = str((contact.get("properties") or {}).get(SYNC_TIME) or "")
-        if moment:
-            synced.append((moment[:10] > str(contact.get("createdAt") or "")[:10], moment, str(contact["id"])))
+    for one, values in (entry for page in pages for entry in _entries_of(page)):
+        if moment := str(values.get(SYNC_TIME) or ""):
+            synced.append((moment[:10] > str(one.get("createdAt") or "")[:10], moment, str(one["id"])))
     return [contact_id for _, _, contact_id in sorted(synced, reverse=True)]
 
 
 def _ids_of_archived(contacts: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(_record_ids((one.get("properties") or {}).get(name) for one in contacts for name in ID_PROPERTIES)))
+    return list(dict.fromkeys(_record_ids(values.get(name) for _, values in _entries_of({"results": contacts}) for name in ID_PROPERTIES)))
+
+
+def _entries_of(page: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The contacts of a page, each with its properties; what is no contact is passed over."""
+    return ((one, _part(one, "properties")) for one in page["results"] if isinstance(one, dict) and one.get("id"))
+
+
+def _contacts_of(page: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ids of the contacts of a page, each with its properties."""
+    return ((str(one["id"]), values) for one, values in _entries_of(page))
+
+
+def _part(contact: dict[str, Any], name: str) -> dict[str, Any]:
+    found = contact.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _record_ids(values: Iterable[object]) -> Iterator[str]:

@@ -19,18 +19,19 @@ select
     main.utc(entry ->> 'createdAt') as created_at,
     case when entry ->> 'archived' = 'true' then main.utc(entry ->> 'archivedAt') end as archived_at
 from told
+where entry ->> 'id' is not null
 qualify row_number() over (partition by entry ->> 'id' order by is_whole desc) = 1;
 
 -- One row: a property of a contact and what it holds now.
 create or replace table sample.value as
 select contact_id, entry.key as property, entry.value ->> '$' as value
-from (select contact_id, unnest(map_entries(cast(entry -> 'properties' as map(varchar, json)))) as entry from sample.contact);
+from (select contact_id, unnest(map_entries(try_cast(entry -> 'properties' as map(varchar, json)))) as entry from sample.contact);
 
 -- One row: an entry of a property's history. number: from 1, the oldest first; the integration writes as SALESFORCE.
 create or replace table sample.version as
 with listed as (
-    select contact_id, one.key as property, one.value as versions
-    from (select contact_id, unnest(map_entries(cast(entry -> 'propertiesWithHistory' as map(varchar, json[])))) as one from sample.contact)
+    select contact_id, one.key as property, try_cast(one.value as json[]) as versions
+    from (select contact_id, unnest(map_entries(try_cast(entry -> 'propertiesWithHistory' as map(varchar, json)))) as one from sample.contact)
 ),
 entry as (
     select contact_id, property, unnest(versions) as version, generate_subscripts(versions, 1) as place from listed
@@ -75,10 +76,10 @@ with entry as (
     select unnest(json_extract(page, '$.records[*]')) as record from sample.pages('record')
 ),
 own as (
-    select main.salesforce_id18(record ->> 'Id') as record_id, unnest(map_entries(cast(record as map(varchar, json)))) as entry from entry
+    select main.salesforce_id18(record ->> 'Id') as record_id, unnest(map_entries(try_cast(record as map(varchar, json)))) as entry from entry
 ),
 related as (
-    select record_id, entry.key as relation, unnest(map_entries(cast(entry.value as map(varchar, json)))) as entry
+    select record_id, entry.key as relation, unnest(map_entries(try_cast(entry.value as map(varchar, json)))) as entry
     from own
     where json_type(entry.value) = 'OBJECT' and entry.key <> 'attributes'
 ),
