@@ -24,7 +24,7 @@ from assets.published.contract import TABLES
 from assets.published.merge_plan import ANSWERS, FOLDER, MergePlan, PlanProblem, dropped_files, load_merge_plan, read_dropped_file, read_merge_plan, shown_name
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.sentences import write_sentences
-from assets.sql import SQL_FOLDER
+from assets.sql import SQL_FOLDER, literal
 
 log = logging.getLogger("bindwatch")
 
@@ -97,7 +97,8 @@ def _judge(
     load_merge_plan(connection, name, read.pairs)
     _build(connection)
     words = _WORDS[language]
-    warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC), words)
+    now = (now or datetime.now(UTC)).astimezone(UTC)
+    warning = _warn(read_manifest(folder), oldest_hours, now, words)
     answers = _answers(connection, read, warning, words)
     _write(out, read, answers)
     counts = {verdict: sum(answer[0] == verdict for answer in answers) for verdict in _WORST_FIRST}
@@ -105,7 +106,8 @@ def _judge(
         return Judgement(counts, warning, 0, 0)
     found = _fix(connection, fix)
     if details is not None:
-        _write_details(connection, answers, details)
+        said = {code: _answers(connection, read, _warn(read_manifest(folder), oldest_hours, now, _WORDS[code]), _WORDS[code]) for code in _WORDS}
+        _write_details(connection, said["en"], [answer[1] for answer in said["de"]], details)
     return Judgement(counts, warning, **found)
 
 
@@ -243,6 +245,7 @@ select answer.*, planned.consequence, coalesce(contact.display_name, '') as cont
     coalesce(master.display_name, '') as master_name, coalesce(loser.display_name, '') as loser_name, coalesce(lost.properties, []) as lost
 from (
     select unnest($row_nos::bigint[]) as row_no, unnest($verdicts::varchar[]) as verdict, unnest($reasons::varchar[]) as reason,
+           unnest($in_german::varchar[]) as reason_de,
            unnest($contacts::varchar[]) as hubspot_contact_id, unnest($bound::varchar[]) as bound_id, unnest($recommended::varchar[]) as recommended_master_id,
            unnest($masters::varchar[]) as master_id, unnest($losers::varchar[]) as loser_id
 ) as answer
@@ -274,11 +277,14 @@ order by left_out.row_no, left_out.loser_id
 """
 
 
-def _write_details(connection: duckdb.DuckDBPyConnection, answers: list[tuple[str, ...]], folder: Path) -> None:
+def _write_details(connection: duckdb.DuckDBPyConnection, answers: list[tuple[str, ...]], in_german: list[str], folder: Path) -> None:
     names = ("verdicts", "reasons", "contacts", "bound", "recommended", "masters", "losers")
     columns: dict[str, list[Any]] = {name: [answer[place] for answer in answers] for place, name in enumerate(names)}
-    columns["row_nos"] = list(range(1, len(answers) + 1))
+    columns |= {"row_nos": list(range(1, len(answers) + 1)), "in_german": in_german}
     connection.execute(f"create table main.shown as {_ROWS}", columns)
-    connection.execute(f"copy main.shown to '{folder / ROWS}' (format parquet)")
-    connection.execute(f"copy ({_LEFT_OUT}) to '{folder / LEFT_OUT}' (format parquet)")
-    connection.execute(f"copy ({_CONVERSIONS}) to '{folder / CONVERSIONS}' (format csv, header)")
+    for query, name, options in (
+        ("from main.shown order by row_no", ROWS, "parquet"),
+        (_LEFT_OUT, LEFT_OUT, "parquet"),
+        (_CONVERSIONS, CONVERSIONS, "csv, header"),
+    ):
+        connection.execute(f"copy ({query}) to {literal(str(folder / name))} (format {options})")

@@ -1,4 +1,4 @@
-"""What if somebody edits these Salesforce records, as an import or a flow does? Which contacts would jump, which values change? For the terminal and the desk."""
+"""What if somebody edits these Salesforce records, as an import or a flow does? Which contacts would jump, which of their values would change?"""
 
 import re
 import tempfile
