@@ -4,6 +4,7 @@ import io
 import logging
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from assets.policy import masked_email
 from assets.published.restore_plan import find_contact, write_plan
 from assets.published.spreadsheets import CSV, WORKBOOK, write_table
+from assets.sql import literal
 from review.desk import Snapshot
 from review.filters import read_case_filter, read_filter
 from review.plans import CARRIED_OUT
@@ -104,6 +106,11 @@ def may_be_whole(request: Request, site: Site) -> bool:
 def masked_in(column: str) -> str:
     """SQL: a text with the addresses in it masked, as pages show it."""
     return rf"""regexp_replace({column}, '([^\s@<>,;:"''()])[^\s@<>,;:"''()]*@([^\s@<>,;:"''()]+)', '\1***@\2', 'g')"""
+
+
+def said_of(column: str, sentences: Mapping[str, str]) -> str:
+    """SQL: what a reader is told for a value."""
+    return f"map({literal(list(sentences))}, {literal(list(sentences.values()))})[{column}]"
 
 
 def send_table(request: Request, snapshot: Snapshot, query: str, values: dict[str, Any], name: str, shape: str, has_emails: bool = False) -> Response:

@@ -19,7 +19,7 @@ from assets.sql import literal
 from review import words
 from review.access import tidy_line
 from review.desk import Snapshot
-from review.exports import as_file, masked_in, may_be_whole, send_table, shape_of
+from review.exports import as_file, masked_in, may_be_whole, said_of, send_table, shape_of
 from review.held import Answer, Held
 from review.plans import SHOWN, read_plans
 from review.site import Site, flash, language_of, number_of, text_of
@@ -112,8 +112,8 @@ class Plans:
         snapshot, language = self.site.desk.snapshot(), language_of(request)
         if what.rpartition(".")[0] == "left-out":
             sentences = {name: language.text(text) for name, text in words.PLAN_LEFT_OUT.items()}
-            query = f"select *, $sentences[reason] as why from {literal(str(answer.folder / LEFT_OUT))} order by row_no, loser_id"
-            return send_table(request, snapshot, query, {"sentences": sentences}, "left-out", shape_of(request))
+            query = f"select *, {said_of('reason', sentences)} as why from {literal(str(answer.folder / LEFT_OUT))} order by row_no, loser_id"
+            return send_table(request, snapshot, query, {}, "left-out", shape_of(request))
         is_whole = may_be_whole(request, self.site)
         return send_table(request, snapshot, _judged(answer.folder, language.code, is_whole), {}, "judged-plan", shape_of(request), is_whole)
 

@@ -14,7 +14,7 @@ from assets.published.what_if import Forecast, NoIds, ask, read_list
 from assets.sql import literal
 from review import words
 from review.access import tidy_line
-from review.exports import masked_in, may_be_whole, send_table, shape_of
+from review.exports import masked_in, may_be_whole, said_of, send_table, shape_of
 from review.filters import read_case_filter
 from review.held import Answer, Held
 from review.plans import SHOWN
@@ -136,9 +136,9 @@ class WhatIf:
         is_whole = may_be_whole(request, self.site)
         of_hubspot, of_salesforce = (name if is_whole else f"{masked_in(name)} as {name}" for name in ("hubspot_value", "salesforce_value"))
         query = f"""select line, salesforce_id, record_id, record_name, object_type, outcome, hubspot_contact_id, contact_name, bound_id, bound_name, property,
-                        effect, {of_hubspot}, {of_salesforce}, consent, coalesce($sentences[reason], reason) as reason
+                        effect, {of_hubspot}, {of_salesforce}, consent, coalesce({said_of("reason", sentences)}, reason) as reason
                     from {literal(str(answer.folder / ROWS))} order by line, hubspot_contact_id, property"""
-        return send_table(request, self.site.desk.snapshot(), query, {"sentences": sentences}, "what-if", shape_of(request), is_whole)
+        return send_table(request, self.site.desk.snapshot(), query, {}, "what-if", shape_of(request), is_whole)
 
     def _say(self, request: Request, text: str) -> Response:
         flash(request, text, is_problem=True)

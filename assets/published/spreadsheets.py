@@ -3,7 +3,7 @@
 Files that a CRM or a merge tool imports are not made here: they are CSV with commas, and hold values exactly as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,11 @@ def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Pat
         raise ConfigurationProblem(f"{path} cannot be written.") from error
 
 
-def _sheets(found: duckdb.DuckDBPyConnection) -> Iterator[Iterator[Sequence[Any]]]:
+def _sheets(found: duckdb.DuckDBPyConnection) -> Iterator[Iterator[tuple[Any, ...]]]:
     """The rows of each sheet; one without rows where there are none. Each must be read to its end before the next."""
-    waiting: list[Sequence[Any]] = found.fetchmany(_AT_ONCE)
+    waiting: list[tuple[Any, ...]] = found.fetchmany(_AT_ONCE)
 
-    def of_one() -> Iterator[Sequence[Any]]:
+    def of_one() -> Iterator[tuple[Any, ...]]:
         nonlocal waiting
         room = MOST_ROWS
         while waiting and room:
