@@ -27,7 +27,7 @@ log = logging.getLogger("bindwatch.desk")
 
 TABLES = ("cases", "worklist", "run-book", "planned-merges")
 _WITH_EMAILS = ("cases", "worklist", "run-book")
-_BY_LANGUAGE = {"en": "comma", "de": "semicolon"}
+BY_LANGUAGE = {"en": "comma", "de": "semicolon"}
 
 
 class Exports:
@@ -86,7 +86,7 @@ def shape_of(request: Request) -> str:
     ending = request.url.path.rpartition(".")[2]
     if ending not in ("csv", WORKBOOK):
         raise HTTPException(404)
-    asked = request.query_params.get("as") or _BY_LANGUAGE[language_of(request).code]
+    asked = request.query_params.get("as") or BY_LANGUAGE[language_of(request).code]
     if asked not in (*CSV, WORKBOOK):
         raise HTTPException(400)
     return WORKBOOK if ending == WORKBOOK else asked

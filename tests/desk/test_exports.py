@@ -46,8 +46,9 @@ def table(tmp_path: Path) -> Iterator[Any]:
         yield write
 
 
-ODD = """select '003000000000E12AAA' as id, '123456789012' as hubspot_id, 123456789012 as number, timestamp '2026-03-30 02:05:00' as happened_at,
-                true as consent, 'Jörg; "Müller"' as name, '=1+1' as formula, '+49 30 1' as phone, 0.5::double as share, ['a', '=b'] as several, null as nothing"""
+ODD = """
+select '003000000000E12AAA' as id, '123456789012' as hubspot_id, 123456789012 as number, timestamp '2026-03-30 02:05:00' as happened_at, true as consent,
+    'Jörg; "Müller"' as name, '=1+1' as formula, '+49 30 1' as phone, 0.5::double as share, ['a', '=b'] as several, null as nothing"""
 
 
 def test_german_excel_finds_columns_letters_and_decimals(table: Any) -> None:
