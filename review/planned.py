@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from assets.problems import ConfigurationProblem
-from assets.published.merge_check import CONVERSIONS, LEFT_OUT, ROWS, Judgement, judge
+from assets.published.merge_check import AFTER, BEFORE, CONVERSIONS, LEFT_OUT, ROWS, Judgement, judge
 from assets.published.merge_plan import keep_plan
 from assets.sql import literal
 from review import words
@@ -101,14 +101,14 @@ class Plans:
         return self.site.page(request, "plans.html", snapshot=snapshot, page_size=SHOWN, **shown, **read_plans(snapshot))
 
     def send(self, request: Request) -> Response:
-        """One of the answers as a file: judged and left-out for people, safe and conversions for the tools that carry them out."""
+        """One of the answers as a file: judged and left-out for people, the others for the tools that carry them out, in their order."""
         answer, what = self.held.get(request.path_params["plan"]), request.path_params["what"]
         if answer is None:
             return self._gone(request)
         if what == "safe.csv":
             return as_file(answer.folder / SAFE, "bindwatch-safe-plan.csv")
-        if what == "conversions.csv":
-            return as_file(answer.folder / CONVERSIONS, "bindwatch-conversions.csv")
+        if what in (BEFORE, CONVERSIONS, AFTER):
+            return as_file(answer.folder / what, f"bindwatch-{what}")
         snapshot, language = self.site.desk.snapshot(), language_of(request)
         if what.rpartition(".")[0] == "left-out":
             sentences = {name: language.text(text) for name, text in words.PLAN_LEFT_OUT.items()}

@@ -3,7 +3,7 @@
 --
 -- fixed, one row: a merge into the safe master of its group. group_id, master_id, loser_id
 -- converted, one row: a Lead that the plan wants to be one with a Contact, which Salesforce cannot merge (rule 37). group_id, lead_id, contact_id, account_id,
---   enter_before, enter_after (as of a step of the run-book), reason (null: the conversion costs nobody anything; else as in left_out)
+--   enter_before, enter_after, enter_values (as of a step of the run-book), is_bound (a contact is bound to the Lead), reason (null: the conversion costs nobody anything; else as in left_out)
 -- left_out, one row: a pair of a row that is in no file. row_no, master_id, loser_id, reason: done (it is one record already), invalid, unknown (as the verdict),
 --   beside_invalid (another row of its group is such a one), two_contacts (contacts are bound to several of the records), several_masters (no single record is
 --   safe as the master), outside (the plan does not name the safe master), several_contacts (nothing says which Contact is to stay), bound_lead (a contact is
@@ -69,7 +69,7 @@ inner join of_pairs on of_pairs.group_id = of_members.group_id;
 create or replace table main.converted as
 with advised as (
     -- what people must do ends what a file can do
-    select loser_id, master_id, enter_before, enter_after
+    select loser_id, master_id, enter_before, enter_after, enter_values
     from (
         select *, bool_or(action in ('manual', 'change_email')) over (partition by book order by step) as is_by_people from published.merge_advice
     )
@@ -80,7 +80,7 @@ wanted as (
     select
         lead.group_id, lead.record_id as lead_id, lead.holder_id, lead.state as lead_state, target.record_id as contact_id, target.account_id,
         target.holder_id as target_holder_id, target.email as target_email, plan_group.bound, advised.loser_id is not null as is_advised,
-        coalesce(advised.enter_before, []) as enter_before, coalesce(advised.enter_after, []) as enter_after
+        coalesce(advised.enter_before, []) as enter_before, coalesce(advised.enter_after, []) as enter_after, coalesce(advised.enter_values, []) as enter_values
     from main.plan_group as plan_group
     inner join main.member as lead on lead.group_id = plan_group.group_id and lead.object_type = 'Lead'
     inner join main.member as target on target.group_id = plan_group.group_id and target.record_id = plan_group.target_id
@@ -113,7 +113,7 @@ filled as (
     group by wanted.lead_id
 )
 select
-    group_id, lead_id, contact_id, account_id, enter_before, enter_after,
+    group_id, lead_id, contact_id, account_id, enter_before, enter_after, enter_values,
     case
         when bound > 1 then 'two_contacts'
         when is_advised then null
@@ -166,3 +166,11 @@ left join of_lead as of_loser on of_loser.group_id = pair.group_id and of_loser.
 left join of_lead as of_master on of_master.group_id = pair.group_id and of_master.lead_id = pair.master_id
 where not (pair.master_id in (select record_id from covered where covered.group_id = pair.group_id)
            and pair.loser_id in (select record_id from covered where covered.group_id = pair.group_id));
+
+-- The values that the run-book has entered in a Contact: before a conversion (is_before), or after it. Those of the bound Lead come first.
+create or replace table main.entered as
+select converted.contact_id, list_contains(converted.enter_before, entry.property) as is_before, field.salesforce_field,
+    first(entry."value" order by converted.is_bound desc, converted.lead_id) as "value"
+from (select *, unnest(enter_values) as entry from main.converted where reason is null) as converted
+inner join published.mapped_field as field on field.property = entry.property and field.object_type = 'Contact' and field.is_writable
+group by all;

@@ -22,6 +22,7 @@ from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
 from assets.published.merge_plan import ANSWERS, FOLDER, MergePlan, PlanProblem, dropped_files, load_merge_plan, read_dropped_file, read_merge_plan, shown_name
+from assets.published.restore_plan import wide
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.sentences import write_sentences
 from assets.sql import SQL_FOLDER, literal
@@ -42,6 +43,7 @@ _WORDS = {
 }  # fmt: skip
 _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 
+ANSWERS_SQL = Path(__file__).parent / "merge_answers.sql"
 _MODELS = SQL_FOLDER / "core" / "plans"
 _TABLE = re.compile(r"\b(?:core|main|raw)\.[a-z_]+")
 # What became of a merge is the run's business; here nothing was carried out yet.
@@ -55,7 +57,8 @@ create table staging.clock (as_of timestamp)"""
 class Judgement:
     """What was said of a plan. counts: rows by verdict; warning: why the snapshot is not to be trusted without a second look, or None; fixed:
     merges of the plan with safe masters, and left_out: how many records of the plan are in none of them; conversions: the Leads that can be converted into
-    a Contact instead; reasons: what is in neither of the two, by the reasons of merge_answers.sql.
+    a Contact instead; entered: the values to be entered in these Contacts before and after; reasons: what is in neither of the two, by the reasons of
+    merge_answers.sql.
     """
 
     counts: dict[str, int]
@@ -63,6 +66,7 @@ class Judgement:
     fixed: int
     left_out: int
     conversions: int = 0
+    entered: tuple[int, int] = (0, 0)
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -77,7 +81,7 @@ def judge(
     """Writes the answer to `out`: every row of the plan with the columns of ANSWER. fix: where the same merges go, with safe masters.
 
     oldest_hours: from which age on a snapshot is said to be old; language: of the reasons, en or de; details: a folder that gets everything that a person
-    looks at (CONVERSIONS, ROWS, LEFT_OUT). Raises ConfigurationProblem when the plan cannot be read, WarehouseProblem when there is no snapshot.
+    looks at (BEFORE, CONVERSIONS, AFTER, ROWS, LEFT_OUT). Raises ConfigurationProblem when the plan cannot be read, WarehouseProblem when there is no snapshot.
     """
     try:
         read = read_merge_plan(plan)
@@ -224,21 +228,22 @@ def _write(out: Path, plan: MergePlan, answers: list[tuple[str, ...]]) -> None:
 
 def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
     """Writes each group of records that the plan wants to be one as merges into its safe master. Returns the figures of a Judgement."""
-    connection.execute((Path(__file__).parent / "merge_answers.sql").read_text("utf-8"))
+    connection.execute(ANSWERS_SQL.read_text("utf-8"))
     rows = connection.execute("select master_id, loser_id from main.fixed order by master_id, loser_id").fetchall()
     with replaced(path) as target, target.open("w", encoding="utf-8", newline="") as file:  # not by DuckDB, which does not say which file is full
         csv.writer(file, lineterminator="\n").writerows([("master_id", "loser_id"), *rows])
     row = connection.execute(
         """select (select count(distinct loser_id) from main.merge_plan
                    where loser_id not in (select loser_id from main.fixed union select master_id from main.fixed)),
-                  (select count(*) from main.converted where reason is null)"""
-    ).fetchone()
+                  (select count(*) from main.converted where reason is null),
+                  (select count(*) from main.entered where is_before), (select count(*) from main.entered where not is_before)"""
+    ).fetchone() or (0, 0, 0, 0)
     reasons = connection.execute("select reason, count(*) from main.left_out group by reason order by count(*) desc, reason").fetchall()
-    return {"fixed": len(rows), "left_out": row[0] if row else 0, "conversions": row[1] if row else 0, "reasons": dict(reasons)}
+    return {"fixed": len(rows), "left_out": row[0], "conversions": row[1], "entered": row[2:], "reasons": dict(reasons)}
 
 
 # What a person looks at, below the folder of details.
-CONVERSIONS, ROWS, LEFT_OUT = "conversions.csv", "rows.parquet", "left-out.parquet"
+BEFORE, CONVERSIONS, AFTER, ROWS, LEFT_OUT = "enter-first.csv", "conversions.csv", "enter-after.csv", "rows.parquet", "left-out.parquet"
 
 _ROWS = """
 select answer.*, planned.consequence, coalesce(contact.display_name, '') as contact_name, coalesce(account.account_name, '') as account_name,
@@ -282,9 +287,14 @@ def _write_details(connection: duckdb.DuckDBPyConnection, answers: list[tuple[st
     columns: dict[str, list[Any]] = {name: [answer[place] for answer in answers] for place, name in enumerate(names)}
     columns |= {"row_nos": list(range(1, len(answers) + 1)), "in_german": in_german}
     connection.execute(f"create table main.shown as {_ROWS}", columns)
+    entered = {
+        name: wide(connection, f"""select contact_id, salesforce_field, "value" from main.entered where is_before = {is_before}""", "Id")
+        for name, is_before in ((BEFORE, True), (AFTER, False))
+    }
     for query, name, options in (
         ("from main.shown order by row_no", ROWS, "parquet"),
         (_LEFT_OUT, LEFT_OUT, "parquet"),
         (_CONVERSIONS, CONVERSIONS, "csv, header"),
+        *((query, name, "csv, header") for name, query in entered.items()),
     ):
         connection.execute(f"copy ({query}) to {literal(str(folder / name))} (format {options})")
