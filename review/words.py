@@ -89,7 +89,7 @@ PLAN_LEFT_OUT = {
     "invalid": N_("Salesforce would refuse it, or the plan contradicts itself: see the row"),
     "unknown": N_("names a record that no pull has seen"),
     "beside_invalid": N_("belongs to a group with such a row: mend that one first"),
-    "two_contacts": N_("contacts are bound to several of these records: decide first which contact stays"),
+    "two_contacts": N_("several contacts are bound to these records, or are about to be: decide first which contact stays"),
     "several_masters": N_("no single record is safe as the master of the whole group"),
     "outside": N_("the safe master is a record that the plan does not name: say whether it is the same person"),
     "several_contacts": N_("nothing says which of several Contacts the Lead is to go into"),

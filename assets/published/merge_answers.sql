@@ -3,13 +3,14 @@
 --
 -- fixed, one row: a merge into the safe master of its group. group_id, master_id, loser_id
 -- converted, one row: a Lead that the plan wants to be one with a Contact, which Salesforce cannot merge (rule 37). group_id, lead_id, contact_id, account_id,
---   enter_before, enter_after, enter_values (as of a step of the run-book), is_bound (a contact is bound to the Lead), reason (null: the conversion costs nobody anything; else as in left_out)
--- left_out, one row: a pair of a row that is in no file. row_no, master_id, loser_id, reason: done (it is one record already), invalid, unknown (as the verdict),
---   beside_invalid (another row of its group is such a one), two_contacts (contacts are bound to several of the records), several_masters (no single record is
---   safe as the master), outside (the plan does not name the safe master), several_contacts (nothing says which Contact is to stay), bound_lead (a contact is
---   bound to the Lead, and the run-book does not say what the conversion would change), drawn (the conversion makes the Contact the record updated last, and
---   a binding jumps to it, rule 11), fill (what the Lead would fill in the Contact was not compared, or differs), after_conversion (the binding must have moved
---   along with the Lead first: judge it again then)
+--   enter_before, enter_after, enter_values (as of a step of the run-book), is_bound (a contact is bound to the Lead),
+--   reason (null: the conversion costs nobody anything; else as in left_out)
+-- left_out, one row: a pair of a row that is in no file. row_no, master_id, loser_id, reason: done (it is one record already), invalid, unknown (as the
+--   verdict), beside_invalid (another row of its group is such a one), two_contacts (contacts are bound to several of the records, or would be by the next
+--   sync), several_masters (no single record is safe as the master), outside (the plan does not name the safe master), several_contacts (nothing says
+--   which Contact is to stay), bound_lead (a contact is bound to the Lead, and the run-book does not say what the conversion would change), drawn (the
+--   conversion makes the Contact the record updated last, and a binding jumps to it, rule 11), fill (what the Lead would fill in the Contact was not
+--   compared, or differs), after_conversion (the binding must have moved along with the Lead first: judge it again then)
 create or replace table main.member as
 select distinct listed.group_id, listed.record_id, person.object_type, person.state, person.email, person.account_id, contact.contact_id as holder_id
 from core.merge_plan_record as listed
@@ -91,14 +92,31 @@ follows as (
     -- bound Leads whose binding moves along with them (rule 29)
     select lead_id, contact_id from wanted where is_advised and holder_id is not null and bound = 1
 ),
-drawn as (
-    select distinct wanted.lead_id
+watching as (
+    -- contacts that could be bound to the Contact once the conversion has made it the record updated last; bound_id: the live record they are bound to now
+    select wanted.lead_id, wanted.contact_id, coalesce(wanted.target_holder_id, wanted.holder_id) as holder_id, binding.hubspot_contact_id,
+        case when binding.bound_state = 'live' then binding.bound_id end as bound_id
     from wanted
     inner join (
-        select bound_id, unnest(candidate_ids) as record_id from published.binding where bound_state = 'live' and switch_is_possible
-    ) as watching on watching.record_id = case when main.is_blank(wanted.target_email) then wanted.lead_id else wanted.contact_id end
-    where watching.bound_id <> wanted.contact_id
-      and not exists (select 1 from follows where follows.lead_id = watching.bound_id and follows.contact_id = wanted.contact_id)
+        select hubspot_contact_id, bound_state, bound_id, unnest(candidate_ids) as record_id from published.binding
+        where bound_state <> 'live' or switch_is_possible
+    ) as binding on binding.record_id = case when main.is_blank(wanted.target_email) then wanted.lead_id else wanted.contact_id end
+),
+beside as (
+    select lead_id from watching where bound_id is null and holder_id is not null and holder_id <> hubspot_contact_id
+    union
+    -- a contact with another e-mail hangs on the Contact: its next sync may look for one with this e-mail, and make it
+    select wanted.lead_id
+    from wanted
+    inner join published.hubspot_contact as holder on holder.contact_id = wanted.target_holder_id
+    where wanted.target_email is not null and holder.email is distinct from wanted.target_email
+      and not list_contains(holder.additional_emails, wanted.target_email)
+),
+drawn as (
+    select distinct watching.lead_id
+    from watching
+    where watching.bound_id <> watching.contact_id
+      and not exists (select 1 from follows where follows.lead_id = watching.bound_id and follows.contact_id = watching.contact_id)
 ),
 filled as (
     select wanted.lead_id
@@ -115,7 +133,7 @@ filled as (
 select
     group_id, lead_id, contact_id, account_id, enter_before, enter_after, enter_values,
     case
-        when bound > 1 then 'two_contacts'
+        when bound > 1 or lead_id in (select lead_id from beside) then 'two_contacts'
         when is_advised then null
         when holder_id is not null then 'bound_lead'
         when lead_id in (select lead_id from drawn) then 'drawn'
@@ -130,7 +148,10 @@ from main.plan_group as plan_group
 inner join main.member as member on member.group_id = plan_group.group_id and member.record_id <> plan_group.safe_master
 where plan_group.is_sound and plan_group.masters = 1 and not plan_group.has_none and plan_group.names_it
   -- a master that the plan does not name would be a merge that nobody asked for; beside a bound Lead the binding would jump before it is converted
-  and case when plan_group.is_mixed then plan_group.safe_master = plan_group.target_id and plan_group.bound_lead is null and member.object_type = 'Contact' else true end;
+  and (
+      not plan_group.is_mixed
+      or (plan_group.safe_master = plan_group.target_id and plan_group.bound_lead is null and member.object_type = 'Contact')
+  );
 
 create or replace table main.left_out as
 with covered as (
