@@ -212,7 +212,11 @@ class Gate(Section):
 
 class Privacy(Section):
     mask_emails: bool = Field(True, description="Show e-mails as a***@example.com wherever a person looks.")
-    readers_group: str | None = Field(None, description="Unix group that may read published/ and certified/. Without one, only Bindwatch's own user can.")
+    readers_group: str | None = Field(
+        None,
+        description="Unix group that may read published/ and certified/, and take lists with whole e-mails from the desk. Without one, only Bindwatch's own "
+        "user can.",
+    )
 
 
 class Pull(Section):

@@ -115,8 +115,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(f'{{"status":"COMPLETE","results":[{objects}]}}'.encode())
 
     def _search(self, asked: dict[str, Any]) -> dict[str, Any]:
-        filters = {entry["propertyName"]: int(entry["value"]) for entry in asked["filterGroups"][0]["filters"]}
-        if "createdate" in filters:
+        filters = {entry["propertyName"]: int(entry["value"]) for entry in asked["filterGroups"][0]["filters"] if entry.get("value", "").isdecimal()}
+        if "createdate" in filters or not filters:  # merges, and the sample of a look at the settings
             return {"total": 0, "results": []}
         first = filters.get("hs_object_id", 0) + 1
         return {"total": self.records - first + 1, "results": [{"id": str(n)} for n in range(first, min(first + asked["limit"], self.records + 1))]}

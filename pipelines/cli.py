@@ -360,13 +360,16 @@ def what_if(
     Exit code 0: no contact would jump. 1: at least one would, or might. 2: the list cannot be read. 3: no usable snapshot.
     """
     from assets.published.snapshot import open_snapshot
+    from assets.published.what_if import Forecast, forecast
+    from pipelines.answer import write_answer
     from pipelines.report import print_forecast
     from pipelines.settings import home
-    from pipelines.what_if import forecast
 
-    found = forecast(open_snapshot(home()), touched, out)
-    print_forecast(found)
-    return 0 if found.is_safe else 1
+    snapshot = open_snapshot(home())
+    found: list[Forecast] = []
+    write_answer(out, lambda path: found.append(forecast(snapshot, touched, path)))
+    print_forecast(found[0])
+    return 0 if found[0].is_safe else 1
 
 
 @app.command()

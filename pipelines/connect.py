@@ -1,7 +1,6 @@
 """`bindwatch connect`: how is this portal set up? Asks both CRMs, says it setting by setting, and writes the policy."""
 
 import json
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +67,10 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
     connections = read_connections(policy or Policy())
     if as_json is not None and not as_json.absolute().parent.is_dir():
         raise ConfigurationProblem(f"--json {as_json}: there is no folder {as_json.absolute().parent}")
+    if absent := [path for path in mappings if not path.exists()]:
+        raise ConfigurationProblem("\n".join(f"--mappings {path}: there is no such file" for path in absent))
+    if write and not config.absolute().parent.is_dir():
+        raise ConfigurationProblem(f"{config} cannot be written: there is no folder {config.absolute().parent}. BINDWATCH_CONFIG names it.")
     org, of_salesforce = or_problem(lambda: look_at_org(connections))
     portal, of_hubspot = or_problem(lambda: look_at_portal(connections))
     answer = Answer(org, portal, [problem for problem in (of_salesforce, of_hubspot) if problem is not None])
@@ -91,12 +94,15 @@ def connect(mappings: list[Path], contacts: int, as_json: Path | None, write: bo
         return 1
     changes = difference(before, after, config.name)
     if write and changes:
-        if policy is not None:
-            original = config.read_bytes()
-            write_whole(config.with_name(f"{config.name}.before"), original)
-            write_whole(config, as_in(original, after))
-        else:
-            write_whole(config, after)
+        try:
+            if policy is not None:
+                original, mode = config.read_bytes(), config.stat().st_mode & 0o777
+                write_whole(config.with_name(f"{config.name}.before"), original, mode)
+                write_whole(config.resolve(), as_in(original, after), mode)  # a link stays one
+            else:
+                write_whole(config, after)
+        except OSError as error:
+            raise ConfigurationProblem(f"{config.absolute()} cannot be written: {error.strerror}. It is as it was.") from error
         stdout.print(f"\n{config} is written" + (f"; what it was is {config.name}.before." if policy is not None else "."), soft_wrap=True)
         return 0
     if changes:
@@ -152,15 +158,16 @@ def _proposed(answer: Answer, before: str, policy: Policy | None) -> str:
             knobs[name] = (knob["value"], f"{knob['cases_for']:,} cases for, {knob['cases_against']:,} against")
     if policy is None and "Lead" not in answer.org.described and "create_object" not in knobs:
         knobs["objects"] = (["Contact"], "the org shows no Leads")
+    if knobs.get("create_object", ("",))[0] == "lead" and "Lead" not in known.policy.objects:
+        knobs["objects"] = (list(OBJECTS), "the integration creates Leads")
+        known = known.model_copy(update={"policy": known.policy.model_copy(update={"objects": OBJECTS})})
     removed = [one["setting"] for one in answer.contradictions if one["setting"] == "inclusion_list_id"]
     entries = None
     if policy is None or any(one["setting"].startswith("mapping.") for one in answer.contradictions):
         entries = _entries(answer.told, known, answer.org, answer.portal)
         if known.policy.mapping_defaults:
             knobs["mapping_defaults"] = (False, "the list stands above, in full")
-    after = rewritten(text, knobs, removed, entries)
-    Policy.model_validate(tomllib.loads(after))  # what is written can be read
-    return after
+    return rewritten(text, knobs, removed, entries)
 
 
 def _entries(told: Told, policy: Policy, org: OrgView, portal: PortalView) -> list[Entry]:
@@ -171,8 +178,9 @@ def _entries(told: Told, policy: Policy, org: OrgView, portal: PortalView) -> li
     configured = {one.hubspot: one for one in policy.mapped}
     for name in dict.fromkeys([*configured, *said]):
         entry, kept = said.get(name), configured.get(name)
-        if entry is None:
-            assert kept is not None
+        if entry is None or (kept is None and not any(entry[one.lower()] for one in policy.policy.objects)):
+            if kept is None:
+                continue  # of an object that the policy leaves out
             if not is_refuted(told, name) and (existing := _existing(kept, policy, org, portal)) is not None:
                 entries.append(_entry(existing, "", kept))
             continue
@@ -252,13 +260,17 @@ def _print(answer: Answer, policy: Policy | None, config: Path) -> None:
     _print_knobs(told, policy)
     _print_mapping(told, policy)
     for one in told.disagreements:
-        stdout.print(f"[yellow]HubSpot's export says {one['file']} for {one['hubspot']}, the data say {one['found']}: the export counts.[/]", soft_wrap=True)
+        said = f"HubSpot's export says {one['file']} for {one['hubspot']}, the data say {one['found']}: the export counts."
+        stdout.print(f"[yellow]{escape(said)}[/]", soft_wrap=True)
     if answer.contradictions:
         stdout.print(f"\n{config.name} says otherwise than the data:")
         for one in answer.contradictions:
             stdout.print(f"  {escape(one['setting'])}: {escape(str(one['file']))}, found {escape(str(one['found']))}", soft_wrap=True)
-    if told.unknown:
-        stdout.print(f"\nCannot be told from this sample: {escape(', '.join(told.unknown))}.", soft_wrap=True)
+    rules = [name.removeprefix("mapping.").removesuffix(".rule") for name in told.unknown if name.endswith(".rule")]
+    if others := [name for name in told.unknown if not name.endswith(".rule")]:
+        stdout.print(f"\nCannot be told from this sample: {escape(', '.join(others))}.", soft_wrap=True)
+    if rules:
+        stdout.print(f"\nThe rule of {len(rules)} mapped properties cannot be told: {escape(', '.join(rules))}.", soft_wrap=True)
         stdout.print("Where a rule is not told, Bindwatch assumes prefer_salesforce, HubSpot's default.", soft_wrap=True)
 
 
@@ -286,7 +298,8 @@ def _print_access(answer: Answer) -> None:
     for view in (org, portal):
         for what, letter in zip(view.missing, view.letters, strict=False) if view else ():
             needed = "needed" if view and what in view.needed else "without it less can be told"
-            stdout.print(f"[{'red' if needed == 'needed' else 'yellow'}]Missing: {what} ({needed}).[/] For the administrator:\n    {letter}", soft_wrap=True)
+            colour = "red" if needed == "needed" else "yellow"
+            stdout.print(f"[{colour}]Missing: {escape(what)} ({needed}).[/] For the administrator:\n    {escape(letter)}", soft_wrap=True)
 
 
 def _print_knobs(told: Told, policy: Policy | None) -> None:
@@ -297,7 +310,7 @@ def _print_knobs(told: Told, policy: Policy | None) -> None:
         candidates = knob.get("candidates")
         found = str(knob["value"]) if knob["certain"] else f"candidates {', '.join(candidates)}" if candidates else "?"
         configured = "" if policy is None else str(getattr(policy.policy, name))
-        table.add_row(name, found, f"{knob['cases_for']:,}", f"{knob['cases_against']:,}", configured)
+        table.add_row(name, escape(found), f"{knob['cases_for']:,}", f"{knob['cases_against']:,}", escape(configured))
     stdout.print()
     print_whole(table)
 
@@ -310,9 +323,10 @@ def _print_mapping(told: Told, policy: Policy | None) -> None:
     for entry in told.mapping:
         configured = known.get(entry["hubspot"])
         table.add_row(
-            ("" if entry["certain"] else "? ") + entry["hubspot"], entry["lead"] or "–", entry["contact"] or "–", entry["rule"] or "?", f"{entry['equal']:,}",
+            escape(("" if entry["certain"] else "? ") + entry["hubspot"] + (" (consent)" if entry["consent"] else "")),
+            escape(entry["lead"] or "–"), escape(entry["contact"] or "–"), entry["rule"] or "?", f"{entry['equal']:,}",
             f"{entry['pairs']:,}", f"{entry['cases_for']:,}", f"{entry['cases_against']:,}",
-            "" if policy is None else "–" if configured is None else f"{fields_of(configured)}, {configured.rule}",
+            "" if policy is None else "–" if configured is None else escape(f"{fields_of(configured)}, {configured.rule}"),
         )  # fmt: skip
     stdout.print()
     print_whole(table)

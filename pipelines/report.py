@@ -22,9 +22,9 @@ from assets import progress
 from assets.published.merge_check import Judgement
 from assets.published.restore_plan import RestorePlan
 from assets.published.snapshot import current_folder
+from assets.published.what_if import Forecast
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
-from pipelines.what_if import Forecast
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table

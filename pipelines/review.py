@@ -27,6 +27,7 @@ def serve_desk(host: str, port: int) -> None:
         desk_url=policy.links.desk_url,
         groups_header=environment.bindwatch_desk_groups_header,
         deciders=tuple(name.strip() for name in environment.bindwatch_desk_deciders.split(",") if name.strip()),
+        readers=policy.privacy.readers_group,
     )
     app = create_app(
         Settings(home(), open_decisions, entrance, policy.privacy.mask_emails, policy.merges.oldest_snapshot_hours, policy.alerts.silent_after_hours)

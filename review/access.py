@@ -59,7 +59,8 @@ class Entrance:
 
     host: the address it listens on; token: what they must know; user_header: what a proxy tells their name in; proxies: the addresses it may
     come from; user: the name of whoever works here, from the settings; desk_url: where people reach it; groups_header: what a proxy
-    tells their groups in, with commas between them; deciders: whoever is in none of these groups may neither waive nor accept. Without any, all may.
+    tells their groups in, with commas between them; deciders: whoever is in none of these groups may neither waive nor accept. Without any, all may;
+    readers: the group that may have whole e-mail addresses where the policy masks them, or None.
     """
 
     host: str = "127.0.0.1"
@@ -70,6 +71,7 @@ class Entrance:
     desk_url: str | None = None
     groups_header: str | None = None
     deciders: tuple[str, ...] = ()
+    readers: str | None = None
     _networks: list[Network] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -127,14 +129,20 @@ class Entrance:
         return tidy_name(as_sent(given[0][1])) if given else None
 
     def may_waive(self, client: str | None, headers: Headers) -> bool:
-        """May whoever sends this waive and accept? What did not come from the proxy, or came twice, says nothing."""
-        if not self.deciders:
-            return True
+        """May whoever sends this waive and accept?"""
+        return not self.deciders or not self._groups(client, headers).isdisjoint(self.deciders)
+
+    def is_reader(self, client: str | None, headers: Headers) -> bool:
+        """Is whoever sends this in the group that may read what a run publishes, whole addresses included?"""
+        return self.readers is not None and self.readers in self._groups(client, headers)
+
+    def _groups(self, client: str | None, headers: Headers) -> set[str]:
+        """What did not come from the proxy, or came twice, says nothing."""
         wanted = (self.groups_header or "").lower()
         given = [(name.lower(), value) for name, value in headers.items() if name.lower().replace("_", "-") == wanted.replace("_", "-")]
-        if not self.is_proxy(client) or len(given) != 1 or given[0][0] != wanted:
-            return False
-        return not {part.strip() for part in as_sent(given[0][1]).split(",")}.isdisjoint(self.deciders)
+        if not wanted or not self.is_proxy(client) or len(given) != 1 or given[0][0] != wanted:
+            return set()
+        return {part.strip() for part in as_sent(given[0][1]).split(",")}
 
     def is_proxy(self, client: str | None) -> bool:
         """May this address say who somebody is?"""
@@ -217,7 +225,7 @@ class Gatekeeper:
     """ASGI middleware: headers on every answer, and nothing for whom the desk is not. Must be inside of the session middleware.
 
     Sets request.state.user to the name of who is here (None when nobody said), and request.state.named_by to settings, proxy, session or None;
-    request.state.may_waive: whether they may waive and accept.
+    request.state.may_waive: whether they may waive and accept; is_reader: whether they may have whole e-mail addresses where the policy masks them.
     """
 
     def __init__(self, app: ASGIApp, entrance: Entrance, guesses: Guesses, ended: EndedSessions, refuse: Callable[[Request, Refusal], Response]) -> None:
@@ -242,7 +250,7 @@ class Gatekeeper:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        received, most = 0, MOST_BYTES_OF_A_PLAN if scope["path"] == "/plans" else MOST_BYTES
+        received, most = 0, MOST_BYTES_OF_A_PLAN if scope["path"] in ("/plans", "/what-if") else MOST_BYTES
 
         async def receive_little() -> Message:
             nonlocal received
@@ -268,7 +276,9 @@ class Gatekeeper:
             session.clear()
         request.state.user = None
         request.state.named_by = None
-        request.state.may_waive = entrance.may_waive(request.client.host if request.client else None, request.headers)
+        client = request.client.host if request.client else None
+        request.state.may_waive = entrance.may_waive(client, request.headers)
+        request.state.is_reader = entrance.is_reader(client, request.headers)
         if not entrance.knows_host(request.headers.get("host")):
             return Refusal(421)
         if request.method not in ("GET", "HEAD") and not entrance.is_own_form(request.headers):

@@ -29,6 +29,7 @@ from review.portal_settings import PortalSettings
 from review.prefix import Prefix, prefix_of
 from review.site import EMAIL, FOLDER, Settings, Site, local_path
 from review.visitors import Visitors
+from review.what_if import WhatIf
 
 log = logging.getLogger("bindwatch.desk")
 
@@ -37,7 +38,7 @@ def create_app(settings: Settings) -> Starlette:
     """The desk as an ASGI application. Raises ConfigurationProblem when it would be open to a network, or cannot be reached where it is said to be."""
     site = Site(settings)
     pages, plans, deciding, exports, visitors, faults = Pages(site), Plans(site), Deciding(site), Exports(site), Visitors(site), _Faults(site)
-    baskets = Baskets(site)
+    baskets, what_if = Baskets(site), WhatIf(site)
     routes: list[Route | Mount] = [
         Route("/", pages.show_overview),
         Route("/findings", pages.show_worklist, methods=["GET"]),
@@ -55,15 +56,21 @@ def create_app(settings: Settings) -> Starlette:
         Route("/basket/files", baskets.take, methods=["POST"]),
         Route("/basket/safe", baskets.show_safe, methods=["GET"]),
         Route("/basket/safe", baskets.take_safe, methods=["POST"]),
-        Route("/export/worklist.csv", exports.worklist),
-        Route("/export/run-book.csv", exports.run_book),
         Route("/export/merges.csv", exports.merges),
+        Route("/export/restore.zip", exports.restore_plan),
+        Route("/export/{name:str}.{ending:str}", exports.table),
         Route("/plans", plans.show_plans, methods=["GET"]),
         Route("/plans", plans.judge_plan, methods=["POST"]),
+        Route("/plans/{plan:str}", plans.show_judged, methods=["GET"]),
+        Route("/plans/{plan:str}/again", plans.judge_again, methods=["POST"]),
+        Route("/plans/{plan:str}/keep", plans.keep, methods=["POST"]),
+        Route("/plans/{plan:str}/{what:str}", plans.send, methods=["GET"]),
+        Route("/what-if", what_if.show, methods=["GET"]),
+        Route("/what-if", what_if.judge, methods=["POST"]),
+        Route("/what-if/{answer:str}", what_if.show_answer),
+        Route("/what-if/{answer:str}/{what:str}", what_if.send),
         Route("/damage", pages.show_damage),
         Route("/damage.html", pages.print_damage),
-        Route("/export/planned-merges.csv", exports.planned_merges),
-        Route("/export/restore.zip", exports.restore_plan),
         Route("/rules", pages.show_rules),
         Route("/settings", PortalSettings(site).show),
         Route("/name", visitors.show_name, methods=["GET"]),

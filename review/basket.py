@@ -25,7 +25,7 @@ from review.cases import CaseFilter
 from review.casework import read_case, subject_of
 from review.choosing import Field, choose, fields_of, proposals, safe_cases
 from review.desk import Snapshot
-from review.exports import as_archive, as_file
+from review.exports import BY_LANGUAGE, as_archive, as_file
 from review.finding import compare, label_of, read_contact
 from review.site import Site, as_moment, flash, language_of, local_path, now, text_of
 
@@ -96,9 +96,7 @@ class Baskets:
         out = [item["item_no"] for item in mine if f"{item['hubspot_contact_id']}:{item['property']}" in gone
                or (item["property"] is None and item["case_id"] == case["case_id"] and not form.get("steps"))]  # fmt: skip
         try:
-            snapshot.worklist.store.take_out_of_basket(user, out)
-            snapshot.worklist.store.put_into_basket(user, [_item(choice) for choice in choices])
-            snapshot.worklist.store.record(decisions)
+            snapshot.worklist.store.put_into_basket(user, [_item(choice) for choice in choices], out, decisions)
         except WarehouseProblem:
             return self._say(request, words.STORE_AWAY, back)
         if not choices and not kept and not out:
@@ -209,17 +207,18 @@ class Baskets:
         wanted = text_of(form, "file")
         accepted = [row["fingerprint"] for row in basket.rows(connection, "select fingerprint from basket_accepted")]
         with tempfile.TemporaryDirectory() as name:
-            basket.write(connection, folder := Path(name))
+            sentences = {reason: language.text(text) for reason, text in words.BASKET_REASON.items()}
+            basket.write(connection, folder := Path(name), sentences, BY_LANGUAGE[language.code])
             if wanted and wanted not in (str(path.relative_to(folder)) for path in folder.rglob("*.csv")):
                 raise HTTPException(404)
             answer = as_file(folder / wanted, f"bindwatch-{wanted.replace('/', '-')}") if wanted else as_archive(folder, "bindwatch-basket.zip")
         try:
             snapshot.worklist.insist()
+            decisions = []
             if accepted and request.state.may_waive and not wanted.startswith(BEFORE):
                 findings = [row for row in snapshot.worklist.find(Filter(statuses=(), fingerprints=tuple(accepted))) if row["status"] != "resolved"]
-                reason = language.text(words.BASKET_ONE_PERSON)
-                store.record([Decision("accept", user, finding, reason=reason) for finding in findings])
-            store.note_taken(user, now())
+                decisions = [Decision("accept", user, finding, reason=language.text(words.BASKET_ONE_PERSON)) for finding in findings]
+            store.note_taken(user, now(), decisions)
         except WarehouseProblem:
             return self._say(request, words.STORE_AWAY, "/basket")
         return answer
@@ -261,12 +260,6 @@ select *, case when stage = 'hubspot' then hubspot_contact_id else record_id end
     lower(main.type_of_record(record_id)) as object
 from basket_value"""
 
-_WITH_STEPS = """
-select distinct found.case_id
-from basket_case as found
-inner join published.merge_advice as advice
-    on advice.email = found.email and (not starts_with(advice.book, '#') or list_contains(found.hubspot_contact_ids, advice.hubspot_contact_id))"""
-
 
 def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """files: by name and in order, what each holds (rows, one a value, a merge or a record) and of how many records; left_out and remaining, by reason, with
@@ -301,7 +294,7 @@ def told(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection, items: Seque
     done = {(row["hubspot_contact_id"], row["property"]) for row in basket.rows(connection, "from basket_done")}
     left = {(row["hubspot_contact_id"], row["name"]): row["reason"] for row in basket.rows(connection, "from basket_left_out where what = 'value'")}
     named = {row["case_id"]: row for row in basket.rows(connection, "from basket_case")}
-    busy = {row["case_id"] for row in basket.rows(connection, _WITH_STEPS)}
+    busy = {row["case_id"] for row in basket.rows(connection, "from basket_case_book")}
     contacts = [item["hubspot_contact_id"] for item in items if item["hubspot_contact_id"]]
     query = "select contact_id, display_name from published.hubspot_contact where list_contains($ids, contact_id)"
     names = {row["contact_id"]: row["display_name"] for row in snapshot.query(query, {"ids": contacts})} if contacts else {}

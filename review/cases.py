@@ -96,10 +96,29 @@ class Cases:
 
     def _ids(self, wanted: CaseFilter, bounded: str = "") -> list[str]:
         where, values = self._where(wanted)
+        query = f"select case_id from main.open_case cross join main.clock as clock {where} order by {self._in_order(wanted)} {bounded}"
+        return [row["case_id"] for row in self.worklist.query(query, values)]
+
+    @staticmethod
+    def _in_order(wanted: CaseFilter) -> str:
         name, direction = wanted.sort.removeprefix("-"), "desc" if wanted.sort.startswith("-") else ""
-        in_order = _IN_ORDER if wanted.sort == "rank" else f"{SORTS[name]} {direction} nulls last, {_IN_ORDER}"
-        found = self.worklist.query(f"select case_id from main.open_case cross join main.clock as clock {where} order by {in_order} {bounded}", values)
-        return [row["case_id"] for row in found]
+        return _IN_ORDER if wanted.sort == "rank" else f"{SORTS[name]} {direction} nulls last, {_IN_ORDER}"
+
+    def listed(self, wanted: CaseFilter, mask_emails: bool) -> tuple[str, dict[str, Any]]:
+        """A query for the cases that match, in the order that is asked for, with names beside the ids; and its values."""
+        where, values = self._where(wanted)
+        email = "main.masked_email(email)" if mask_emails else "email"
+        query = f"""select case_id, hubspot_contact_ids, display_name, {email} as email, account_id, account_name, salesforce_owner_id, salesforce_owner_name,
+                        hubspot_owner_name, urgency, severity, harm, deadline_at, status, waived_until, owner, since, caused_by_name,
+                        len(fingerprints) as findings, check_names, blast_radius, is_new
+                    from main.open_case cross join main.clock as clock {where} order by {self._in_order(wanted)}"""
+        return query, values
+
+    def contact_ids(self, wanted: CaseFilter) -> list[str]:
+        """The contacts that the cases which match are about."""
+        where, values = self._where(wanted)
+        query = f"select distinct unnest(hubspot_contact_ids) as contact_id from main.open_case cross join main.clock as clock {where} order by contact_id"
+        return [row["contact_id"] for row in self.worklist.query(query, values)]
 
     def count(self, wanted: CaseFilter) -> int:
         where, values = self._where(wanted)

@@ -1,9 +1,7 @@
 """Merge plans at the desk: those that lie in the home's folder, and what became of the ones before."""
 
-from pathlib import Path
 from typing import Any
 
-from assets.published.cells import safe_cells
 from review.desk import Snapshot
 
 SHOWN = 100
@@ -32,12 +30,6 @@ def read_plans(snapshot: Snapshot) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_carried_out(snapshot: Snapshot, path: Path) -> None:
-    """Every merge of a plan that was carried out, as CSV. Safe to open in a spreadsheet."""
-    rows = safe_cells(snapshot.worklist.connection.cursor(), _WORST_FIRST)
-    snapshot.query(f"copy ({rows}) to ? (format csv, header)", [str(path)])
-
-
 # One row: a merge of a plan that was carried out. said_before: the last verdict before that, null when no run saw the plan before; seen_at: when the run
 # was that saw it done first; result, lost_fields: as the last run has them. Clocks may go back: which run came first, its number says.
 _CARRIED_OUT = """
@@ -56,3 +48,13 @@ having bool_or(verdict = 'done')
 """
 _WORST_FIRST = f"""
 select * exclude (seen_no) from ({_CARRIED_OUT}) order by result = 'as_planned', result = 'pending', seen_no desc, plan, row_no"""
+
+# Every merge of a plan that was carried out, with whom it is about.
+CARRIED_OUT = f"""
+select carried_out.* exclude (place, hubspot_contact_id, lost_fields), master.display_name as master_name, loser.display_name as loser_name,
+    carried_out.hubspot_contact_id, contact.display_name, carried_out.lost_fields
+from (select *, row_number() over () as place from ({_WORST_FIRST})) as carried_out
+left join published.hubspot_contact as contact on contact.contact_id = carried_out.hubspot_contact_id
+left join published.salesforce_person as master on master.record_id = carried_out.master_id
+left join published.salesforce_person as loser on loser.record_id = carried_out.loser_id
+order by carried_out.place"""

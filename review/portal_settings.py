@@ -1,10 +1,11 @@
-"""The page Settings: what bindwatch.toml says of the portal, beside what the last full run found in its data."""
+"""The page Settings: what bindwatch.toml says of the portal, beside what the last full run found in its data, and the back-test."""
 
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from assets.published.backtest import Comparison, Score, compare_scores, read_scores
 from review.desk import Snapshot
 from review.site import Site
 
@@ -28,6 +29,13 @@ def summary(snapshot: Snapshot) -> dict[str, Any]:
     return {"looked_at": rows[0]["looked_at"] if rows else None, **{state: sum(row["state"] == state for row in rows) for state in _GROUPS}}
 
 
+def _backtest(snapshot: Snapshot) -> tuple[list[Score], Comparison | None]:
+    """Every policy, the best first, and how the others compare with it; None where nothing could be judged."""
+    connection = snapshot.worklist.connection.cursor()
+    found = read_scores(connection)
+    return found, compare_scores(connection, found) if found and found[0].judged else None
+
+
 class PortalSettings:
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -35,5 +43,6 @@ class PortalSettings:
     def show(self, request: Request) -> Response:
         snapshot = self.site.desk.snapshot()
         rows = read_settings(snapshot)
+        scores, fit = snapshot.cases.remember("backtest", lambda: _backtest(snapshot), for_good=True)
         groups = {state: [row for row in rows if row["state"] == state] for state in _GROUPS}
-        return self.site.page(request, "settings.html", snapshot=snapshot, groups=groups, looked=rows[0] if rows else None)
+        return self.site.page(request, "settings.html", snapshot=snapshot, groups=groups, looked=rows[0] if rows else None, scores=scores, fit=fit)

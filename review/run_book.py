@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from assets.published.cells import safe_cells
 from assets.published.worklist import Filter, Worklist
 
 
@@ -12,19 +11,30 @@ def read_steps(worklist: Worklist, email: str | None) -> list[dict[str, Any]]:
     return worklist.query("from near.merge_advice where email = ? order by step", [email]) if email else []
 
 
-def write_run_book(worklist: Worklist, wanted: Filter, path: Path, language: str, mask_emails: bool) -> None:
-    """Every step for the clusters that matching findings are about, as CSV: one row a step. Safe to open in a spreadsheet."""
+def run_book_rows(worklist: Worklist, wanted: Filter, language: str, mask_emails: bool) -> tuple[str, dict[str, Any]]:
+    """A query for every step for the clusters that matching findings are about, one row a step, clusters in the order of the list; and its values."""
+    where, values = worklist.where(wanted)
     reason = "coalesce(advice.reason_de, advice.reason)" if language == "de" else "advice.reason"
     email = "main.masked_email(advice.email)" if mask_emails else "advice.email"
-    _write(
-        worklist, wanted, path,
-        f"""select {email} as email, advice.hubspot_contact_id, advice.step, advice.action, advice.master_id, advice.loser_id,
-                   advice.merge_no, {reason} as reason
-            from published.merge_advice as advice
-            semi join chosen on chosen.email = advice.email
-            order by advice.email, advice.step""",
-        for_people=True,
-    )  # fmt: skip
+    return (
+        f"""
+        select {email} as email, advice.hubspot_contact_id, contact.display_name, chosen.account_name, advice.step, advice.action,
+               advice.master_id, master.display_name as master_name, advice.loser_id, loser.display_name as loser_name, advice.merge_no, {reason} as reason
+        from published.merge_advice as advice
+        inner join ({_chosen(where)}) as chosen on chosen.email = advice.email
+        left join published.hubspot_contact as contact on contact.contact_id = advice.hubspot_contact_id
+        left join published.salesforce_person as master on master.record_id = advice.master_id
+        left join published.salesforce_person as loser on loser.record_id = advice.loser_id
+        order by chosen.place, advice.email, advice.step""",
+        values,
+    )
+
+
+def _chosen(where: str) -> str:
+    """The e-mails that the findings of a list are about, each with its first place in it."""
+    return f"""select found.email, min(found.place) as place, arg_min(person.account_name, found.place) as account_name
+               from (from worklist {where}) as found left join published.person_case as person on person.case_id = found.case_id
+               where found.email is not null group by found.email"""
 
 
 def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
@@ -32,10 +42,12 @@ def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
 
     Not among them: conversions, and merges that are only safe after a decision of people or after the bound Lead was converted.
     """
-    _write(
-        worklist, wanted, path,
-        """with of_cluster as (
-               select advice.* from published.merge_advice as advice semi join chosen on chosen.email = advice.email
+    worklist.insist()
+    where, values = worklist.where(wanted)
+    worklist.query(
+        f"""copy (
+           with of_cluster as (
+               select advice.*, chosen.place from published.merge_advice as advice inner join ({_chosen(where)}) as chosen on chosen.email = advice.email
            ),
            ready as (
                select of_cluster.*
@@ -52,15 +64,7 @@ def write_merges(worklist: Worklist, wanted: Filter, path: Path) -> None:
                   list(loser_id order by step)[1] as loser_id_1, list(loser_id order by step)[2] as loser_id_2,
                   any_value(hubspot_contact_id) as hubspot_contact_id
            from ready
-           group by email, merge_no, master_id
-           order by email, merge_no""",
-    )  # fmt: skip
-
-
-def _write(worklist: Worklist, wanted: Filter, path: Path, query: str, for_people: bool = False) -> None:
-    worklist.insist()
-    where, values = worklist.where(wanted)
-    rows = f"with chosen as (select distinct email from worklist {where}) from ({query})"
-    if for_people:
-        rows = safe_cells(worklist.connection.cursor(), rows, values)
-    worklist.query(f"copy ({rows}) to $path (format csv, header)", {**values, "path": str(path)})
+           group by email, place, merge_no, master_id
+           order by place, email, merge_no) to $path (format csv, header)""",
+        {**values, "path": str(path)},
+    )

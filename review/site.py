@@ -91,6 +91,7 @@ class Site:
             "here": local_path(request.url.path + (f"?{request.url.query}" if request.url.query and request.method == "GET" else "")),
             "path": request.url.path,
             "may_waive": getattr(request.state, "may_waive", False),
+            "is_reader": getattr(request.state, "is_reader", False),
             "root": request.state.root,
             "now": now(),
             "stale_after_hours": STALE_AFTER_HOURS,

@@ -83,6 +83,51 @@ PLAN_RESULT = {
 }  # fmt: skip
 MORE_CHARACTERS = P_("… {number} more character", "… {number} more characters")
 
+# Of a row of a plan that is in neither file (assets/published/merge_answers.sql).
+PLAN_LEFT_OUT = {
+    "done": N_("was carried out already"),
+    "invalid": N_("Salesforce would refuse it, or the plan contradicts itself: see the row"),
+    "unknown": N_("names a record that no pull has seen"),
+    "beside_invalid": N_("belongs to a group with such a row: mend that one first"),
+    "two_contacts": N_("several contacts are bound to these records, or are about to be: decide first which contact stays"),
+    "several_masters": N_("no single record is safe as the master of the whole group"),
+    "outside": N_("the safe master is a record that the plan does not name: say whether it is the same person"),
+    "several_contacts": N_("nothing says which of several Contacts the Lead is to go into"),
+    "bound_lead": N_("a contact is bound to the Lead, and the run-book has no such conversion: the Contact's values would win, unseen"),
+    "drawn": N_("the conversion makes the Contact the record updated last, and the binding of a contact jumps to it"),
+    "fill": N_("the Lead may fill what is blank in the Contact: compare the two first"),
+    "after_conversion": N_("comes after the conversion of the bound Lead: judge it again after the next run"),
+}
+PLAN_KEPT = N_("Kept as {name}: every run judges it now.")
+PLAN_NOT_KEPT = N_("The plan could not be kept: its folder cannot be written to.")
+ANSWER_GONE = N_("That answer is no longer here: it is kept for eight hours at most. Hand the file in again.")
+
+# What an edit of a record would do (assets/published/what_if.sql), the worst first.
+OUTCOME = {
+    "switch": N_("jumps"), "may_switch": N_("may jump"), "binds": N_("is bound anew"), "gone": N_("record is gone"), "unknown": N_("unknown"),
+    "invalid": N_("invalid"), "stays": N_("stays"), "nobody": N_("nobody"),
+}  # fmt: skip
+OUTCOME_MEANS = {
+    "switch": N_("It would be the duplicate updated last: the binding jumps to it (rule 11)."),
+    "may_switch": N_("Several records of this contact are in the list: the one written last wins (rules 11, 17)."),
+    "binds": N_("The contact is bound to no live record. The edit makes it sync, and it is matched by e-mail (rules 5 to 7, 33)."),
+    "gone": N_("The record was deleted, merged or converted, or has vanished."),
+    "unknown": N_("No complete pull has seen this record."),
+    "invalid": N_("This is no id of a Lead or a Contact."),
+    "stays": N_("The contact is bound to it; an edit keeps it (rule 15)."),
+    "nobody": N_("No live HubSpot contact could be bound to it."),
+}
+WHAT_IF_REASON = (
+    *(text for name, text in OUTCOME_MEANS.items() if name not in ("gone", "invalid")),
+    N_("The contact follows its converted Lead (rule 29)."),
+    N_("The policy is sticky, or the contact is outside the inclusion list (rules 11, 21)."),
+    N_("The contact is bound to it, but duplicates of it are in the list: the one written last wins (rule 17)."),
+)
+CONTACTS_OF_A_LIST = N_("The records of people in a list of cases")
+UNREADABLE_LIST = N_("This list cannot be read:")
+LIST_WITHOUT_IDS = N_("The list holds no Salesforce id. It needs one id a line, with 15 or 18 characters.")
+IDS_OF_HUBSPOT = N_("{id} is a record id of HubSpot's.")
+
 NO_PLAN = N_("No file was chosen.")
 UNREADABLE_PLAN = N_("This is no merge plan:")
 

@@ -58,6 +58,7 @@ class HubSpotApi:
                 Route(_path("properties", version, "contacts/groups"), self._guarded(self.group_list, _SCHEMAS)),
                 Route(_path("lists", version, "search"), self._guarded(self.search_lists, _LISTS), methods=["POST"]),
                 Route(_path("lists", version, "{list_id:int}"), self._guarded(self.one_list, _LISTS)),
+                Route(_path("lists", version, "records/0-1/{contact_id}/memberships"), self._guarded(self.lists_of_contact, _LISTS)),
                 Route(_path("lists", version, "{list_id}/memberships"), self._guarded(self.list_members, _LISTS)),
                 Route(_path("owners", version), self._guarded(self.owners, _OWNERS)),
                 Route(f"{_path('owners', version)}/", self._guarded(self.owners, _OWNERS)),
@@ -267,6 +268,11 @@ class HubSpotApi:
         if after + limit < len(members):
             answer["paging"] = {"next": {"after": str(after + limit)}}
         return JsonAnswer(answer)
+
+    async def lists_of_contact(self, request: Request) -> Response:
+        contact_id, moment = request.path_params["contact_id"], _iso(self.world.now)
+        listed = [list_id for list_id in sorted(self.world.lists, key=int) if contact_id in self.world.lists[list_id]]
+        return JsonAnswer({"results": [{"listId": one, "listVersion": 1, "firstAddedTimestamp": moment, "lastAddedTimestamp": moment} for one in listed]})
 
     # ── contacts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from sqlglot import exp
-
 from assets.dagster.modelled import read_schema
+from assets.models.lineage import column_lineage, is_query
 from assets.models.sqlfile import check_files, model_files
 from assets.sql import SQL_FOLDER
 from tests.crm import Crm
@@ -19,11 +18,11 @@ def describe_house() -> dict[str, list[str]]:
 
     schema = read_schema(Crm().build().connection)
     files = model_files(SQL_FOLDER, check_files(Path(__file__).parent.parent / "expectations"))
-    queries = [file for file in files if isinstance(file.statement, exp.Create) and isinstance(file.statement.expression, exp.Query)]
+    queries = [file for file in files if is_query(file)]
     return {
         "assets": sorted("/".join(key.path) for key in defs.resolve_asset_graph().get_all_asset_keys()),
         "columns from no column": sorted(
-            f"{file.table}.{column}" for file in queries for column, sources in file.column_lineage(schema).items() if not sources
+            f"{file.table}.{column}" for file in queries for column, sources in column_lineage(file, schema).items() if not sources
         ),
     }
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from assets.policy import KNOB_VALUES
+from assets.published.backtest import chance_of_difference, read_scores
 from assets.published.publish import publish_tables
 from assets.published.snapshot import open_snapshot
-from pipelines.backtest import chance_of_difference, conclusions, read_scores
+from pipelines.backtest import conclusions
 from sandbox.people import make_people
 from sandbox.portal import PortalSettings, read_portal
 from sandbox.story import Story

@@ -17,8 +17,8 @@ from assets.problems import ConfigurationProblem
 from assets.published.merge_check import judge, judge_dropped_plans
 from assets.published.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
 from assets.published.snapshot import open_snapshot
+from assets.published.what_if import forecast
 from assets.record_ids import ids_in, tidy_id
-from pipelines.what_if import forecast
 from tests.crm import BOUND, RIVAL, contact_id, duplicates, lead_id
 from tests.desk.portal import publish
 from tests.shapes import FOOTER, write_workbook, written

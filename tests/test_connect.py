@@ -5,11 +5,15 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from assets.connect.discover import sampled
+from assets.connect.compare import tell
+from assets.connect.discover import Discovery, discover, sampled
+from assets.connect.exported import Exported, read_exports
+from assets.connect.policy_file import rewritten
 from assets.connect.sample import describe_all
 from assets.policy import Policy, read_policy
 from assets.problems import ConfigurationProblem
@@ -168,6 +172,27 @@ def test_hubspots_export_outweighs_what_was_inferred_and_disagreements_are_named
         connect([export], 50, None, False)
 
 
+def test_of_several_with_the_label_that_an_export_names_the_data_say_which_is_meant() -> None:
+    """A custom field with the label of another one, and a property of a form with that of the mapped one."""
+    properties = {"plan_form": {"label": "Plan"}, "plan__c": {"label": "Plan", "groupName": "salesforceinformation"}}
+    described = {"Lead": {"Plan_Old__c": {"label": "Plan"}, "Plan_Now__c": {"label": "Plan"}}, "Contact": {}}
+    (row,) = _rows_of([["HubSpot Field Name", "Salesforce Field Name", "Sync Rule"], ["Plan", "Plan", "Two way"]], properties, described)
+    assert (row.hubspot, row.contact, row.rule) == ("plan__c", None, "two_way")
+    found = Discovery("native", 40, mapping=[{
+        "property": "plan__c", "lead": "Plan_Now__c", "contact": None, "rule": None, "consent": None, "certain": True, "lead_certain": True,
+        "contact_certain": False, "from": "history", "pairs": 40, "equal": 40, "cases_for": 0, "cases_against": 0,
+    }])  # fmt: skip
+    (entry,) = tell(found, {"plan__c": row}).mapping
+    assert (entry["lead"], entry["contact"], entry["from"]) == ("Plan_Now__c", None, "file")
+
+
+def _rows_of(rows: list[list[str]], properties: dict[str, Any], described: dict[str, Any]) -> list[Exported]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mappings.csv"
+        path.write_text("".join(",".join(row) + "\n" for row in rows), "utf-8")
+        return list(read_exports([path], properties, described).values())
+
+
 def test_a_portal_that_a_middleware_keeps_is_said_first_and_nothing_is_written(
     tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +236,50 @@ def test_a_file_of_a_windows_editor_is_changed_and_stays_one(
     assert policy.read_bytes() == after
 
 
+def test_a_policy_without_leads_learns_of_the_leads_that_the_integration_makes(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy.write_text('[policy]\nobjects = ["Contact"]\n')
+    with served(worked_in(PortalSettings(create_object="lead")), tmp_path / "crm") as server:
+        environment(monkeypatch, server, policy)
+        assert {"setting": "create_object", "file": "contact", "found": "lead"} in asked(policy, 0, write=True)["contradictions"]
+        after = policy.read_text("utf-8")
+        assert read_policy(policy).policy.objects == ("Lead", "Contact")
+        asked(policy, 0, write=True)
+        assert policy.read_text("utf-8") == after
+
+
+def test_a_link_to_the_policy_stays_one_and_what_looks_like_markup_is_text(
+    portal: SandboxServer, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = tmp_path / "kept-in-git.toml"
+    real.write_text('[policy]\ninclusion_list_id = "[/red]"\n\n[[mapping]]\nhubspot = "[/x]"\nsalesforce = "Fax"\n', "utf-8")
+    real.chmod(0o600)
+    policy.symlink_to(real)
+    environment(monkeypatch, portal, policy)
+    asked(policy, 0, write=True)
+    assert policy.is_symlink() and "integration_user_id" in real.read_text("utf-8") and real.stat().st_mode & 0o777 == 0o600
+    assert "[/red]" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_or_written_is_said_before_any_crm_is_asked(
+    portal: SandboxServer, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(monkeypatch, portal, policy)
+    lines: list[str] = []
+    monkeypatch.setattr(portal.faults, "on_request", lines.append)
+    with pytest.raises(ConfigurationProblem, match="no such file"):
+        connect([tmp_path / "gone.csv"], 50, None, False)
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "nowhere" / "bindwatch.toml"))
+    with pytest.raises(ConfigurationProblem, match="there is no folder"):
+        connect([], 50, None, True)
+    assert lines == []
+
+
+def test_a_file_that_cannot_be_changed_without_changing_more_is_left_alone() -> None:
+    written = '[links]\ndesk_url = """https://desk\\\n[policy]"""\n\n[policy]\nsettle_minutes = 3\n'
+    with pytest.raises(ConfigurationProblem, match="cannot be changed here"):
+        rewritten(written, {"create_object": ("contact", "7 cases")}, [], None)
+
+
 def test_where_the_policy_says_that_there_are_no_leads_none_is_missed(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Contacts may hold the ids of Leads that were there once."""
     policy.write_text('[policy]\nobjects = ["Contact"]\n')
@@ -231,6 +300,28 @@ def test_what_is_missing_is_named_with_a_text_for_the_administrator(
     assert missing in answer["salesforce"]["missing"] + answer["hubspot"]["missing"]
     told = capsys.readouterr().out
     assert f"Missing: {missing} (needed)" in told and "Please" in told
+
+
+def test_what_is_no_contact_or_no_history_is_passed_over(portal: SandboxServer) -> None:
+    org = Org(access_to(portal))
+    client = Portal(HubSpotAccess(portal.environment["HUBSPOT_ACCESS_TOKEN"], portal.environment["HUBSPOT_BASE_URL"]), Policy().pull)
+    with sampled(org, client, describe_all(org), contacts=80) as sample:
+        known = discover(sample)
+        for kind, part in (("contact", "results"), ("record", "records")):
+            path = next(path for path in sorted(sample.folder.glob(f"{kind}-*.json")) if len(json.loads(path.read_text())[part]) > 6)
+            page = json.loads(path.read_text())
+            page[part][:5] = [
+                "no object",
+                None,
+                [1],
+                {},
+                {**page[part][4], "properties": "x", "propertiesWithHistory": [1], "Account": "x", "CreatedDate": "99"},
+            ]
+            if kind == "contact":
+                page[part][5]["propertiesWithHistory"] |= {"jobtitle": "x", "fax": [{}, 1], "phone": None}
+            path.write_text(json.dumps(page))
+        found = discover(sample)
+    assert found.kind == known.kind and {row["property"] for row in found.mapping} >= {row["property"] for row in known.mapping} - {"fax"}
 
 
 def test_a_run_can_look_at_a_hundred_contacts_with_twenty_calls_to_each_crm(portal: SandboxServer) -> None:

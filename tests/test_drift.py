@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from assets.connect.compare import Told, is_refuted
 from assets.connect.discover import Discovery
 from assets.connect.look import CALLS, Look, take_look
+from assets.connect.sample import Sample, Sampler
 from assets.policy import Policy
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.salesforce_org import Org
@@ -103,6 +105,18 @@ def test_where_the_org_shows_no_records_nothing_is_held_against_a_mapping() -> N
     assert is_refuted(seen(), "fax")
     for changes in ({"is_refused": True}, {"pairs": 4}, {"carried": {"fax"}}, {"written": {"fax": (1, 31)}}, {"written": {"fax": (0, 4)}}):
         assert not is_refuted(seen(**changes), "fax"), changes
+
+
+def test_two_looks_of_different_days_do_not_see_the_same_contacts(lying: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    e = lying.server.environment
+    org, portal = Org(access_to(lying.server)), Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"]), Policy().pull)
+
+    def chosen(day: int) -> set[str]:
+        monkeypatch.setattr(Sampler, "_now", lambda sampler: datetime(2026, 11, day, tzinfo=UTC))
+        return set(Sampler(org, portal, Sample(tmp_path, {}, portal.properties()), 40, CALLS, (org.calls, portal.calls))._choose())
+
+    assert chosen(1) == chosen(1) and len(chosen(1)) == len(chosen(2)) == 40
+    assert 5 <= len(chosen(1) - chosen(2)) <= 20
 
 
 @pytest.mark.slow

@@ -109,8 +109,13 @@ def _sorted(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]
 STEPS = [timedelta(seconds=1), timedelta(minutes=5), timedelta(minutes=21), timedelta(hours=5), timedelta(hours=25), timedelta(days=9), timedelta(days=31)]
 
 
-def check_that_a_quiet_run_is_as_good_as_a_full_one(policy: int, number: int, quiet: int, seed: int) -> tuple[int, int]:
-    """Plays worlds, with quiet runs between their days, in two homes. Returns how many runs built nothing, and how many a part."""
+def check_that_a_quiet_run_is_as_good_as_a_full_one(
+    policy: int, number: int, quiet: int, seed: int, days: int | None = None
+) -> tuple[int, int]:  # fmt: skip
+    """Plays worlds for so many days, or to their end, with quiet runs between their days, in two homes.
+
+    Returns how many runs built nothing, and how many a part.
+    """
     knobs, random = policies()[policy], Random(seed)
     homes = [Home(knobs, "what is stale"), Home(knobs, "everything")]
     tales = worlds(policy, number)
@@ -119,7 +124,7 @@ def check_that_a_quiet_run_is_as_good_as_a_full_one(policy: int, number: int, qu
     waived: list[tuple[str, datetime]] = []
     settle = 20
     now = START
-    for day in range(max(map(len, tales))):
+    for day in range(days or max(map(len, tales))):
         began = max(START + day * ROUND, now)
         for place, (play, tale) in enumerate(zip(plays, tales, strict=True)):
             at = began
@@ -143,6 +148,11 @@ def check_that_a_quiet_run_is_as_good_as_a_full_one(policy: int, number: int, qu
             later = [moment.replace(tzinfo=now.tzinfo) for moment in near if moment > now.replace(tzinfo=None)]
             now = random.choice(later) if later and random.random() < 0.6 else now + random.choice(STEPS)
     return nothing, part
+
+
+def test_in_two_small_worlds_a_quiet_run_publishes_what_a_full_one_would() -> None:
+    nothing, part = check_that_a_quiet_run_is_as_good_as_a_full_one(77, number=2, quiet=2, seed=1, days=2)
+    assert nothing + part > 0
 
 
 @pytest.mark.slow

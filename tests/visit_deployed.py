@@ -42,9 +42,10 @@ def visit(desk_url: str) -> dict[str, Any]:
     page = lxml.html.fromstring(first.text)
     addresses = [str(found) for found in page.xpath("//@href | //@src | //form/@action") if not str(found).startswith(("#", "http"))]
     answers = {address: session.get(origin + address, timeout=20) for address in addresses if "/decisions" not in address and "/lang" not in address}
-    fields = {name: value for name, value in page.forms[-1].form_values() if name != "finding"}
+    form = page.xpath("//form[@data-list]")[0]
+    fields = {name: value for name, value in form.form_values() if name != "finding"}
     fields |= {"finding": page.xpath("//input[@name='finding']/@value")[0], "action": "acknowledge"}
-    decided = session.post(origin + page.xpath("//form[@data-list]/@action")[0], fields, timeout=20)
+    decided = session.post(origin + form.action, fields, timeout=20)
     (cookie,) = iter(session.cookies)
     return {
         "stranger": stranger.status_code,

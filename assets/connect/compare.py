@@ -13,7 +13,7 @@ KNOBS = (
     "first_sync", "follow_up", "recency", "integration_user_id", "create_object", "on_lead_deleted", "on_contact_deleted", "secondary_email_matches",
     "blank_on_switch", "opt_out", "inclusion_list_id",
 )  # fmt: skip
-_ENOUGH = 5  # contacts on which a property is filled, before it is said that the integration never wrote it
+_ENOUGH = 5  # pairs in which a property is filled, before it is said that the integration never wrote it
 _SIDE = re.compile(r"^(mapping\.[^.]+)\.(?:lead|contact)$")
 Contradiction = dict[str, Any]
 
@@ -62,7 +62,7 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
     inferred = {
         row["property"]: {
             "hubspot": row["property"], "lead": row["lead"], "contact": row["contact"], "rule": row["rule"],
-            "consent": True if row["consent"] == "opted_out" else row["consent"] or False, "certain": bool(row["certain"]), "from": row["from"],
+            "consent": _consent(row), "certain": bool(row["certain"]), "from": row["from"],
             "pairs": int(row["pairs"]), "equal": int(row["equal"]), "cases_for": int(row["cases_for"]), "cases_against": int(row["cases_against"]),
         }
         for row in found.mapping
@@ -73,7 +73,8 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
     for name, row in sorted(exports.items()):
         known = inferred.get(name)
         entry = {
-            "hubspot": name, "lead": row.lead, "contact": row.contact, "rule": row.rule if row.rule is not None else known and known["rule"],
+            "hubspot": name, "lead": _meant(row, row.lead, known, "lead"), "contact": _meant(row, row.contact, known, "contact"),
+            "rule": row.rule if row.rule is not None else known and known["rule"],
             "consent": known["consent"] if known else False, "certain": True, "from": "file",
             **{key: known[key] if known else 0 for key in ("pairs", "equal", "cases_for", "cases_against")},
         }  # fmt: skip
@@ -88,6 +89,19 @@ def _mapping(found: Discovery, exports: dict[str, Exported]) -> tuple[list[dict[
         if name not in exports and known["certain"]:
             disagreements.append({"hubspot": name, "file": None, "found": known["lead"] or known["contact"]})
     return mapping, disagreements
+
+
+def _meant(row: Exported, field: str | None, known: dict[str, Any] | None, side: str) -> str | None:
+    """The field that a row names; of several with its label, the one that the data say."""
+    found = known[side] if known is not None and known["certain"] else None
+    return found if field is not None and found in row.may_mean else field
+
+
+def _consent(row: dict[str, Any]) -> Any:
+    """Whether a field says that the person may be written to, as the policy has it; true is opted_out."""
+    if row["consent"] == "listed":
+        return {"granted": row["granted"], "denied": row["denied"]}
+    return row["consent"] == "opted_out" or row["consent"] or False
 
 
 def contradictions(told: Told, policy: Policy, list_exists: bool = True) -> list[Contradiction]:
@@ -109,7 +123,8 @@ def contradictions(told: Told, policy: Policy, list_exists: bool = True) -> list
             continue
         known = configured_mapping.get(name)
         if known is None:
-            result.append({"setting": f"mapping.{name}", "file": None, "found": fields_text(entry)})
+            if any(entry[one.lower()] for one in policy.policy.objects):
+                result.append({"setting": f"mapping.{name}", "file": None, "found": fields_text(entry)})
             continue
         for object_type in policy.policy.objects:
             side = object_type.lower()

@@ -32,7 +32,7 @@ Row = dict[str, Any]
 @dataclass
 class Discovery:
     """What was found out. kind: native, middleware, none or unknown, with the ids that say so; mapping and knobs: rows of found.mapping and found.knob;
-    lists: ids of those that may be the inclusion list; written, filled: contacts on which the integration wrote a property, on which it is filled.
+    lists: ids of those that may be the inclusion list; written: on how many contacts the integration wrote a property, and in how many pairs it is filled.
     """
 
     kind: str
@@ -44,10 +44,9 @@ class Discovery:
     carried: set[str] = field(default_factory=set)  # properties of which some value may have come to Salesforce by the integration
     unmatched: list[str] = field(default_factory=list)  # properties that the integration writes, and no field fits
     is_shared: bool = False  # somebody works as the integration user
-    is_refused: bool = False  # the org did not show all fields of the records: what was not seen there may be mapped all the same
+    is_refused: bool = False  # not all fields of the records were shown: what was not seen there may be mapped all the same
     contacts: int = 0
     pairs: int = 0
-    known_lists: list[str] | None = None  # ids of all lists that could be read; None: nobody tells
     not_seen: list[str] = field(default_factory=list)
 
 
@@ -78,8 +77,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         for name in ("1_sample", "2_integration"):
             _run(connection, name)
         ((kind, cases),) = connection.execute("select kind, cases from found.integration").fetchall()
-        found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen), is_refused=sample.is_refused)
-        found.known_lists = None if sample.lists is None else [one["id"] for one in sample.lists]
+        found = Discovery(kind, cases, contacts=sample.contacts, not_seen=list(sample.not_seen), is_refused=sample.is_refused or sample.is_short)
         if kind in ("middleware", "none"):
             return found
         connection.execute("delete from main.field_mapping")
@@ -91,7 +89,7 @@ def discover(sample: Sample, as_of: datetime | None = None) -> Discovery:
         _run(connection, "6_knobs")
         found.mapping = _rows(connection, "from found.mapping order by property")
         found.knobs = {row.pop("knob"): row for row in _rows(connection, "from found.knob")}
-        found.lists = [row["list_id"] for row in _rows(connection, "from found.inclusion_list order by share desc, members")]
+        found.lists = [row["list_id"] for row in _rows(connection, "from found.inclusion_list order by place limit 3")]
         found.written = {row["property"]: (row["contacts"], row["filled"]) for row in _rows(connection, "from found.candidate")}
         found.carried = {row["property"] for row in _rows(connection, "select distinct property from found.match where by_integration > 0")}
         found.unmatched = [

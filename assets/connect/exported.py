@@ -3,7 +3,7 @@
 Its header may be in the language of the portal: which column is which is told by what stands in it, not by its name. Cells hold labels or internal names.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,15 @@ _RULES: tuple[tuple[MappingRule, tuple[tuple[str, ...], ...]], ...] = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A row: a property and the Salesforce field of each object that has one of that label or name. rule: None where the row does not say."""
+    """A row: a property and the Salesforce field of each object that has one of that label or name. rule: None where the row does not say; may_mean: all fields
+    of that label, of which the data may know a better one.
+    """
 
     hubspot: str
     lead: str | None
     contact: str | None
     rule: MappingRule | None
+    may_mean: frozenset[str] = frozenset()
 
 
 def read_exports(
@@ -43,11 +46,12 @@ def read_exports(
     found: dict[str, Exported] = {}
     problems = []
     of_hubspot = _names({name: str(entry.get("label") or "") for name, entry in properties.items()})
+    of_integration = {name for name, entry in properties.items() if entry.get("groupName") == "salesforceinformation"}
     of_salesforce = {name: _names({field: str(entry.get("label") or "") for field, entry in fields.items()}) for name, fields in described.items()}
     for path in paths:
         try:
             with open_tables(path, _LIMITS) as tables:
-                rows = [row for table in tables for row in _read(table.rows(), of_hubspot, of_salesforce)]
+                rows = [row for table in tables for row in _read(table.rows(), of_hubspot, of_salesforce, of_integration)]
         except FileProblem as problem:
             problems.append(f"--mappings {path}: {problem}")
             continue
@@ -59,7 +63,7 @@ def read_exports(
         for row in rows:
             before = found.get(row.hubspot)
             found[row.hubspot] = row if before is None else Exported(
-                row.hubspot, before.lead or row.lead, before.contact or row.contact, row.rule or before.rule
+                row.hubspot, before.lead or row.lead, before.contact or row.contact, row.rule or before.rule, before.may_mean | row.may_mean
             )  # fmt: skip
     if problems:
         raise ConfigurationProblem("\n".join(problems))
@@ -80,8 +84,13 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _read(rows: list[list[str]], of_hubspot: Mapping[str, list[str]], of_salesforce: Mapping[str, Mapping[str, list[str]]]) -> list[Exported]:
-    """Which column holds properties, which fields and which rules is what most of their cells are; where two fit, the header decides."""
+def _read(
+    rows: list[list[str]], of_hubspot: Mapping[str, list[str]], of_salesforce: Mapping[str, Mapping[str, list[str]]], of_integration: Collection[str]
+) -> list[Exported]:
+    """Which column holds properties, which fields and which rules is what most of their cells are; where two fit, the header decides.
+
+    of_integration: the properties that the integration made; of several with one label, one of them is meant, or the standard one.
+    """
     width = max(map(len, rows), default=0)
     columns = [[row[place] if place < len(row) else "" for row in rows] for place in range(width)]
     fields = {name for names in of_salesforce.values() for name in names}
@@ -104,21 +113,31 @@ def _read(rows: list[list[str]], of_hubspot: Mapping[str, list[str]], of_salesfo
     for row in rows:
         cells = [*row, *[""] * (width - len(row))]
         rule = _rule_of(cells[rule_at]) if rule_at is not None else None
-        for name in of_hubspot.get(_plain(cells[hubspot_at]), [])[:1]:
+        meant = {object_type: names.get(_plain(cells[salesforce_at]), []) for object_type, names in of_salesforce.items()}
+        named = frozenset(one for names in meant.values() for one in names)
+
+        def fits(name: str, fields: frozenset[str] = named) -> int:
             known = standard.get(name)
-            sides = {
-                object_type: _one(names.get(_plain(cells[salesforce_at]), []), known.field_of(object_type) if known else None)
-                for object_type, names in of_salesforce.items()
-            }
-            if any(sides.values()):
-                found.append(Exported(name, sides.get("Lead"), sides.get("Contact"), rule))
+            if known and {known.field_of("Lead"), known.field_of("Contact")} & fields:
+                return 3
+            return 2 if name in {one.lower() for one in fields} else int(name in of_integration)
+
+        if not named or not (names := of_hubspot.get(_plain(cells[hubspot_at]))):
+            continue
+        name = max(names, key=fits)
+        known = standard.get(name)
+        sides = {
+            object_type: _one(choices, {known.field_of(object_type) if known else None, *(one for one in choices if one.lower() == name)})
+            for object_type, choices in meant.items()
+        }
+        found.append(Exported(name, sides.get("Lead"), sides.get("Contact"), rule, named))
     return found
 
 
-def _one(names: list[str], known: str | None) -> str | None:
-    """Of several fields with one label: the standard one, else one of the record itself, else the first."""
+def _one(names: list[str], known: set[str | None]) -> str | None:
+    """Of several fields with one label: the standard one or the one that is named like the property, else one of the record itself, else the first."""
     own = [name for name in names if "." not in name]
-    return known if known in names else next(iter([*own, *names]), None)
+    return next(iter([*(name for name in names if name in known), *own, *names]), None)
 
 
 def _rule_of(text: str) -> MappingRule | None:

@@ -2,6 +2,7 @@
 
 import codecs
 import difflib
+import logging
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import tomlkit
+from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Item, Table
 
-from assets.policy import MappingRule
+from assets.policy import MappingRule, Policy
+from assets.problems import ConfigurationProblem
 
+log = logging.getLogger("bindwatch")
 _HEADER = re.compile(r"^\s*\[")
 _ENTRY = re.compile(r"^\s*\[\[\s*(?:mapping|\"mapping\"|'mapping')\s*\]\]\s*(#.*)?$")
 _MARK = "# What this portal maps, one line each: `bindwatch connect --write` keeps it. Behind each line that it wrote stands on what it rests."
@@ -43,7 +47,29 @@ class Entry:
 
 
 def rewritten(text: str, knobs: Mapping[str, tuple[Any, str]], removed: Sequence[str], entries: Sequence[Entry] | None) -> str:
-    """The file with these knobs (each with on what it rests), without those that are removed, and with these mapped fields; None: they stay as they are."""
+    """The file with these knobs (each with on what it rests), without those that are removed, and with these mapped fields; None: they stay as they are.
+
+    Raises ConfigurationProblem where the file is written in a way that would make it say anything else than that, or nothing that can be read.
+    """
+    wanted = tomllib.loads(text)
+    if section := {**wanted.get("policy", {}), **{name: value for name, (value, _) in knobs.items()}}:
+        wanted["policy"] = {name: value for name, value in section.items() if name not in removed}
+    if entries is not None:
+        wanted["mapping"] = [one.values for one in entries]
+    try:
+        after = _changed(text, knobs, removed, entries)
+        if tomllib.loads(after) == wanted:
+            Policy.model_validate(wanted)
+            return after
+    except (ValueError, TOMLKitError) as error:
+        log.debug("the policy cannot be changed: %s", error)
+    raise ConfigurationProblem(
+        "bindwatch.toml is written in a way that cannot be changed here without changing more. Move it aside, let `bindwatch connect --write` make a new one, "
+        "and copy over what you had besides."
+    )
+
+
+def _changed(text: str, knobs: Mapping[str, tuple[Any, str]], removed: Sequence[str], entries: Sequence[Entry] | None) -> str:
     if entries is not None:
         text = _with_entries(text, entries)
     for name, (value, why) in knobs.items():

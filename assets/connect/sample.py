@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ _NEWEST = 6_000  # records of each object among which duplicates are looked for:
 _ROOM = LONGEST_URL - 300
 _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types that no property can be mapped to
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
+_FOUND = 10_000  # of what a search finds, HubSpot shows so many
+_UNBOUND = 200  # contacts that never synced: one page of a search
+_ASKED = 20, 20  # contacts that synced, and that never did, which are asked for the lists that they are in: a call each
 _META = ["Id", "Email", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "OwnerId"]
 _OWN_META: dict[ObjectType, list[str]] = {"Lead": ["IsConverted", "ConvertedContactId"], "Contact": ["AccountId"]}
 
@@ -40,8 +44,8 @@ _OWN_META: dict[ObjectType, list[str]] = {"Lead": ["IsConverted", "ConvertedCont
 @dataclass
 class Sample:
     """What was read. folder: the pages; described: of Salesforce, the fields by object and API name, of related records as Account.Name; properties: as HubSpot
-    describes them; lists: those that may be the inclusion list, each with how many of its members were read, None where nobody tells which lists there are;
-    not_seen: in words; is_refused: the org said no to fields of the records themselves.
+    describes them; not_seen: in words; is_refused: the org said no to fields of the records themselves; is_short: it has so many fields that the calls did
+    not suffice for the records of an object.
     """
 
     folder: Path
@@ -49,9 +53,9 @@ class Sample:
     properties: dict[str, dict[str, Any]]
     contacts: int = 0
     bound: dict[str, int] = field(default_factory=dict)  # live contacts that carry an id, by object
-    lists: list[dict[str, Any]] | None = None
     not_seen: list[str] = field(default_factory=list)
     is_refused: bool = False
+    is_short: bool = False
     _pages: int = 0
 
     def keep(self, kind: str, page: bytes) -> None:
@@ -73,7 +77,7 @@ class Sampler:
         return self._most - (crm.calls - self._before[0 if isinstance(crm, Org) else 1])
 
     def take(self) -> None:
-        for kind in ("contact", "archived", "dead", "member", "record", "history"):
+        for kind in ("contact", "archived", "dead", "member", "asked", "unbound", "app", "record", "history"):
             self.sample.keep(kind, b'{"results": [], "records": []}')
         ids = self._choose()
         self.sample.contacts = len(ids)
@@ -82,17 +86,19 @@ class Sampler:
         pages = list(self._read_contacts(ids))
         is_small = self._most < CALLS
         archived = self._read_archived(1 if is_small else 8)
+        unbound = {} if is_small else self._read_unbound()
         bound, past, emails = _ids_in(pages)
         gone = _ids_of_archived(archived)
         for name in self._objects():
             self._read_records(name, [one for one in bound if object_type_of(one) == name], share=0.5)
         for name in self._objects():
             self._read_known(name, "Id", [one for one in (*past, *gone) if object_type_of(one) == name])
-            self._read_known(name, "Email", emails)
+            self._read_known(name, "Email", [*emails, *unbound.values()])
             self._read_deleted(name)
         if not is_small:
+            self._read_apps()
             self._read_dead()
-            self._read_lists(ids)
+            self._read_lists(_last_synced(pages), list(unbound))
 
     def _objects(self) -> list[ObjectType]:
         return [name for name in OBJECTS if self.sample.described.get(name)]
@@ -104,10 +110,13 @@ class Sampler:
         chosen: dict[str, None] = {}
         keys = [ID_PROPERTIES[name] for name in ("Contact", "Lead") if ID_PROPERTIES[name] in self.sample.properties]
         if self._most >= CALLS:  # few contacts show what happens to these: two in five at most
-            for name, condition in (("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_additional_emails", {"operator": "HAS_PROPERTY"})):
+            for name, condition in (
+                ("hs_email_optout", {"operator": "EQ", "value": "true"}), ("hs_email_optout", {"operator": "EQ", "value": "false"}),  # may have been taken back
+                ("hs_additional_emails", {"operator": "HAS_PROPERTY"}),
+            ):  # fmt: skip
                 if name in self.sample.properties:
                     for key in keys:
-                        goal = len(chosen) + self.wanted // 20
+                        goal = len(chosen) + self.wanted // 30
                         self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": name, **condition})
             goal = len(chosen) + self.wanted // 5  # duplicates are what bindings jump between
             for lot in _lots(self._shared_emails(self.wanted // 2), PAGE):
@@ -117,16 +126,24 @@ class Sampler:
         for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.75, "createdate", False), (1.0, "createdate", True)):
             for number, key in enumerate(keys, 1):
                 goal = round(self.wanted * share * number / len(keys)) if share < 1 or number < len(keys) else self.wanted
-                self._search(key, by, descending, goal, chosen)
+                start = 0 if by != "createdate" or descending or self._most >= CALLS else self._start(key, goal - len(chosen))
+                self._search(key, by, descending, goal, chosen, start=start)
         for key in keys:  # an object may have fewer than its share
             self._search(key, "hs_object_id", True, self.wanted, chosen)
         return list(chosen)[: self.wanted]
 
+    def _start(self, key: str, number: int) -> int:
+        """Where a small sample begins among the old contacts: every day at others, so that two looks do not see the same."""
+        return self._now().toordinal() * number % max(1, min(self.sample.bound.get(key, 0), _FOUND) - number)
+
+    def _now(self) -> datetime:
+        return self.portal.clock.theirs if self.portal.clock is not None else datetime.now(UTC)
+
     def _search(
-        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, Any] | None = None
+        self, key: str, by: str, descending: bool, goal: int, chosen: dict[str, None], besides: dict[str, Any] | None = None, start: int = 0
     ) -> None:  # fmt: skip
-        """Adds bound contacts to those chosen until there are as many as the goal. besides: what they must have besides an id."""
-        after, total = 0, 1
+        """Adds bound contacts to those chosen until there are as many as the goal. besides: what they must have besides an id; start: how many to pass over."""
+        after, total = start, start + 1
         filters = [{"propertyName": key, "operator": "HAS_PROPERTY"}, *([besides] if besides else [])]
         while len(chosen) < goal and after < total and self._left(self.portal) > 5:
             missing = goal - len(chosen)
@@ -136,7 +153,8 @@ class Sampler:
                 self.sample.bound[key] = total
             if not page["results"]:
                 return
-            chosen.update(dict.fromkeys(islice((str(one["id"]) for one in page["results"] if str(one["id"]) not in chosen), missing)))
+            found = (contact_id for contact_id, _ in _contacts_of(page) if contact_id not in chosen)
+            chosen.update(dict.fromkeys(islice(found, missing)))
             after += len(page["results"])
 
     def _shared_emails(self, most: int) -> list[str]:
@@ -145,7 +163,7 @@ class Sampler:
         for name in self._objects():
             with suppress(Refusal):
                 for body in self.org.select(f"SELECT Id, Email FROM {name} WHERE IsDeleted = false ORDER BY SystemModstamp DESC LIMIT {_NEWEST}"):
-                    counted.update(str(one["Email"]).strip().lower() for one in json.loads(body)["records"] if one.get("Email"))
+                    counted.update(str(one["Email"]).strip().lower() for one in json.loads(body)["records"] if isinstance(one, dict) and one.get("Email"))
         return [email for email, records in counted.items() if records > 1][:most]
 
     def _read_contacts(self, ids: list[str]) -> Iterator[dict[str, Any]]:
@@ -185,18 +203,47 @@ class Sampler:
                     found = self.portal.search_in_order(
                         [{"propertyName": ID_PROPERTIES[name], "operator": "IN", "values": lot}], "hs_object_id", False, 0, SEARCH_PAGE
                     )[1]
-                    if dead := [str(one["id"]) for one in found["results"]]:
+                    if dead := [contact_id for contact_id, _ in _contacts_of(found)]:
                         properties = [one for one in (*ID_PROPERTIES.values(), SYNC_TIME, "salesforcedeleted") if one in self.sample.properties]
                         for _, (body, _page) in self.portal.read_batches(dead, properties, properties):
                             self.sample.keep("dead", body)
 
-    def _read_lists(self, ids: Sequence[str]) -> None:
-        """The members of lists that could be the inclusion list."""
+    def _read_unbound(self) -> dict[str, str]:
+        """E-mails of the newest contacts that never synced although they could have, by id: they were made more than a day ago."""
+        filters = [{"propertyName": name, "operator": "NOT_HAS_PROPERTY"} for name in (*ID_PROPERTIES.values(), SYNC_TIME) if name in self.sample.properties]
+        filters += [
+            {"propertyName": "email", "operator": "HAS_PROPERTY"},
+            {"propertyName": "createdate", "operator": "LT", "value": str(round((self._now() - timedelta(days=1)).timestamp() * 1000))},
+        ]
+        with suppress(PullProblem):  # less can be told, and nothing wrong
+            body, page = self.portal.search_in_order(filters, "createdate", True, 0, _UNBOUND, ["email"])
+            self.sample.keep("unbound", body)
+            return {contact_id: email for contact_id, one in _contacts_of(page) if "@" in (email := str(one.get("email") or "").strip())}
+        return {}
+
+    def _read_lists(self, synced: Sequence[str], unbound: Sequence[str]) -> None:
+        """Which lists contacts are in that synced last, and that never did. Where HubSpot does not tell that of a contact: who is in each of the lists.
+
+        Kept as `asked` is of whom all lists are known.
+        """
+        for number, contact_id in enumerate([*synced[: _ASKED[0]], *unbound[: _ASKED[1]]]):
+            if self._left(self.portal) < 5:
+                return
+            listed = self.portal.lists_of(contact_id)
+            if listed is None:
+                if number == 0:
+                    self._read_members(synced, unbound)
+                return
+            self.sample.keep("asked", json.dumps({"results": [{"recordId": contact_id}]}).encode())
+            for list_id in listed:
+                self.sample.keep("member", json.dumps({"list": list_id, "results": [{"recordId": contact_id}]}).encode())
+
+    def _read_members(self, synced: Sequence[str], unbound: Sequence[str]) -> None:
         found = self.portal.lists()
         if found is None:
             self.sample.not_seen.append("which lists there are: give the key the scope crm.lists.read")
             return
-        self.sample.lists = []
+        read = 0
         for entry in found[:20]:
             list_id, members, after = str(entry.get("listId") or entry.get("id") or ""), 0, None
             while list_id and self._left(self.portal) > 3 and members < 2_000:
@@ -205,8 +252,10 @@ class Sampler:
                 members += len(page["results"])
                 after = ((page.get("paging") or {}).get("next") or {}).get("after")
                 if after is None:
-                    self.sample.lists.append({"id": list_id, "name": str(entry.get("name") or list_id), "members": members})
+                    read += 1
                     break
+        asked = [*synced, *(unbound if read == len(found) else ())]
+        self.sample.keep("asked", json.dumps({"results": [{"recordId": contact_id} for contact_id in asked]}).encode())
 
     # ── Salesforce ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,6 +270,9 @@ class Sampler:
         budget = int(self._left(self.org) * share)
         while ids and sum(-(-len(ids) // size) for size in per_query) > budget:
             ids = ids[: int(len(ids) * 0.9)]
+        if not ids and self.sample.bound.get(ID_PROPERTIES[name]):
+            self.sample.is_short = True
+            self.sample.not_seen.append(f"the records of {name}: their {len(own) + len(related)} fields take too many calls")
         self._records[name] = dict.fromkeys(ids)
         for group, size in zip(groups, per_query, strict=True):
             for lot in _lots(ids, size):
@@ -256,6 +308,12 @@ class Sampler:
             if self._left(self.org) < 8 or not self._keep(name, fields, f"{by} IN ({_literals(lot)})"):
                 return
 
+    def _read_apps(self) -> None:
+        """As whom HubSpot logs in, where the org shows that."""
+        with suppress(Refusal):
+            for body in self.org.select("SELECT AppName, UserId, LastUsedDate, UseCount FROM OauthToken ORDER BY LastUsedDate DESC LIMIT 200"):
+                self.sample.keep("app", body)
+
     def _read_deleted(self, name: ObjectType) -> None:
         """Records that were deleted last, and not by a merge."""
         fields = [one for one in (*_META, *_OWN_META[name]) if one in self.sample.described[name]]
@@ -271,7 +329,7 @@ class Sampler:
             for body in self.org.select(f"SELECT {', '.join(dict.fromkeys(['Id', *fields]))} FROM {name} WHERE {condition}"):
                 self.sample.keep("record", body)
                 if ids is not None:
-                    ids += [str(one["Id"]) for one in json.loads(body)["records"]]
+                    ids += _record_ids(one.get("Id") for one in json.loads(body)["records"] if isinstance(one, dict))
         except Refusal as refusal:
             log.debug("Salesforce refused a query of %s: %s", name, refusal.words)
             return False
@@ -317,16 +375,40 @@ def _ids_in(pages: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str
     now: dict[str, None] = {}
     past: dict[str, None] = {}
     emails: dict[str, None] = {}
-    for contact in (one for page in pages for one in page["results"] if isinstance(one, dict)):
-        values, histories = contact.get("properties") or {}, contact.get("propertiesWithHistory") or {}
+    for values, histories in ((values, _part(one, "propertiesWithHistory")) for page in pages for one, values in _entries_of(page)):
         now.update(dict.fromkeys(_record_ids(values.get(name) for name in ID_PROPERTIES.values())))
-        past.update(dict.fromkeys(_record_ids(one.get("value") for name in ID_PROPERTIES.values() for one in histories.get(name) or [])))
+        versions = (one for name in ID_PROPERTIES.values() if isinstance(histories.get(name), list) for one in histories[name] if isinstance(one, dict))
+        past.update(dict.fromkeys(_record_ids(one.get("value") for one in versions)))
         emails.update(dict.fromkeys(one.strip() for name in ("email", "hs_additional_emails") for one in str(values.get(name) or "").split(";") if "@" in one))
     return list(now), [one for one in past if one not in now], list(emails)
 
 
+def _last_synced(pages: list[dict[str, Any]]) -> list[str]:
+    """Ids of contacts, the one that synced last first; behind them those that only synced on the day they were made, which needs no list."""
+    synced = []
+    for one, values in (entry for page in pages for entry in _entries_of(page)):
+        if moment := str(values.get(SYNC_TIME) or ""):
+            synced.append((moment[:10] > str(one.get("createdAt") or "")[:10], moment, str(one["id"])))
+    return [contact_id for _, _, contact_id in sorted(synced, reverse=True)]
+
+
 def _ids_of_archived(contacts: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(_record_ids((one.get("properties") or {}).get(name) for one in contacts for name in ID_PROPERTIES.values())))
+    return list(dict.fromkeys(_record_ids(values.get(name) for _, values in _entries_of({"results": contacts}) for name in ID_PROPERTIES.values())))
+
+
+def _entries_of(page: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The contacts of a page, each with its properties; what is no contact is passed over."""
+    return ((one, _part(one, "properties")) for one in page["results"] if isinstance(one, dict) and one.get("id"))
+
+
+def _contacts_of(page: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ids of the contacts of a page, each with its properties."""
+    return ((str(one["id"]), values) for one, values in _entries_of(page))
+
+
+def _part(contact: dict[str, Any], name: str) -> dict[str, Any]:
+    found = contact.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _record_ids(values: Iterable[object]) -> Iterator[str]:

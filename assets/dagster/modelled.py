@@ -246,9 +246,11 @@ def _cached_lineage(warehouse: Warehouse, files: list[SqlFile], read_schema: Cal
     elif kept is not None and kept["version"] == version:
         return dict(kept["tables"])
     if version not in _lineage_of:
+        from assets.models.lineage import column_lineage  # and with it sqlglot, which most runs do without
+
         schema = read_schema()
         _lineage_of[version] = {
-            file.table: {column: [list(source) for source in sources] for column, sources in file.column_lineage(schema).items()} for file in files
+            file.table: {column: [list(source) for source in sources] for column, sources in column_lineage(file, schema).items()} for file in files
         }
     tables = _lineage_of[version]
     write_whole(path, json.dumps(sealed({"version": version, "tables": tables})))

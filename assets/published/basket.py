@@ -4,7 +4,7 @@ Everything comes from the last published snapshot and the choices: which value a
 What cannot be in a file is counted with its reason; nothing is dropped in silence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from assets.problems import ConfigurationProblem
-from assets.published.cells import safe_cells
+from assets.published.spreadsheets import write_table
 from assets.sql import literal, quoted
 
 # In the order in which they are carried out. Whatever is entered in a record that the contact is not bound to makes that record the newest, so the bound
@@ -73,11 +73,12 @@ def count(snapshot: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return row
 
 
-def write(snapshot: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
+def write(snapshot: duckdb.DuckDBPyConnection, folder: Path, sentences: Mapping[str, str] | None = None, shape: str = "comma") -> dict[str, Any]:
     """Writes the files of the basket that was filled into `folder`, which is made, and what stands there now into `before/`, in the same shape, to roll back.
     Returns its figures (count). Raises ConfigurationProblem when it cannot.
 
-    Files for imports hold values exactly as they are; the two for people are safe to open in a spreadsheet.
+    Files for imports hold values exactly as they are; the two for people are safe to open in a spreadsheet. sentences: what a reader is told for each reason;
+    shape: of these two (assets/published/spreadsheets.py).
     """
     try:
         (folder / BEFORE).mkdir(parents=True, exist_ok=True)
@@ -111,12 +112,12 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Any]:
            from basket_step where action = 'merge' group by book, merge_no, master_id order by min(case_rank), book, merge_no""",
         folder / STAGES["merge"],
     )
-    _copy(
-        snapshot,
-        safe_cells(snapshot, "from (from basket_left_out union all by name from basket_remaining) order by case_rank, case_id, step, what, name"),
-        folder / LEFT_OUT,
-    )
-    _copy(snapshot, safe_cells(snapshot, _EVIDENCE), folder / EVIDENCE)
+    said = sentences or {}
+    why = f"map({literal(list(said))}, {literal(list(said.values()))})[reason]" if said else "cast(null as varchar)"
+    left_out = f"""select *, {why} as why from (from basket_left_out union all by name from basket_remaining)
+                   order by case_rank, case_id, step, what, name"""
+    write_table(snapshot, left_out, folder / LEFT_OUT, shape)
+    write_table(snapshot, _EVIDENCE, folder / EVIDENCE, shape)
     return count(snapshot)
 
 

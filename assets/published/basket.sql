@@ -1,6 +1,7 @@
 -- What the files of a basket hold (basket.py), from basket_choice (case_id, hubspot_contact_id, property, value, seen) and the published snapshot.
 -- As temporary tables of the reader's connection:
 --
+-- basket_case_book, one row: a case and a run-book that says what to do about it. case_id, case_rank, book
 -- basket_step, one row: a merge or conversion. case_id, case_rank, book, step, action, master_id, loser_id, merge_no, account_id (of the Contact that a Lead
 --   is converted into), hubspot_contact_id, display_name, account_name
 -- basket_value, one row: a value to be entered. stage (enter, enter_after: in the Salesforce record record_id as salesforce_field; hubspot: in the contact),
@@ -24,16 +25,17 @@ from basket_choice as chosen
 left join published.person_case as person on person.case_id = chosen.case_id
 group by chosen.case_id;
 
+create or replace temp table basket_case_book as
+select distinct found.case_id, found.case_rank, advice.book
+from basket_case as found
+inner join published.merge_advice as advice
+    on advice.email = found.email and (not starts_with(advice.book, '#') or list_contains(found.hubspot_contact_ids, advice.hubspot_contact_id));
+
 -- A run-book that two cases share is taken once, with the more urgent one.
 create or replace temp table basket_book as
 select book, arg_min(case_id, (case_rank, case_id)) as case_id
-from (
-    select distinct advice.book, found.case_id, found.case_rank
-    from basket_case as found
-    inner join published.merge_advice as advice
-        on advice.email = found.email and (not starts_with(advice.book, '#') or list_contains(found.hubspot_contact_ids, advice.hubspot_contact_id))
-    where found.case_id in (select case_id from basket_choice where property is null)
-)
+from basket_case_book
+where case_id in (select case_id from basket_choice where property is null)
 group by book;
 
 create or replace temp table basket_advice as

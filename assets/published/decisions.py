@@ -173,26 +173,32 @@ class DecisionStore:
         """
         moment = (at or datetime.now(UTC)).replace(tzinfo=None)
         with self._connection() as connection:
-            # one after the other: who comes second sees what the first decided
-            if (alone := _ONE_WRITER.get(self._engine.dialect.name)) is not None:
-                connection.exec_driver_sql(alone)
+            self._wait_for_turn(connection)
             others: dict[str, list[dict[str, Any]]] = {}
             if seen is not None:
                 since = connection.execute(
                     sa.select(_decision).where(_decision.c.decision_no > seen, self._ours()).order_by(_decision.c.decision_no)
                 ).mappings()
                 others = decided_by_others([dict(row) for row in since], decisions)
-            rows = [
-                {
-                    "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
-                    "waived_until": one.waived_until, "properties": ";".join(one.properties) or None, "home": self.whose if self.is_elsewhere else None,
-                    **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
-                }
-                for one in decisions if one.finding["fingerprint"] not in others
-            ]  # fmt: skip
-            if rows:
-                connection.execute(sa.insert(_decision), rows)
+            self._add(connection, [one for one in decisions if one.finding["fingerprint"] not in others], moment)
         return others
+
+    def _add(self, connection: sa.Connection, decisions: Sequence[Decision], moment: datetime) -> None:
+        rows = [
+            {
+                "decided_at": moment, "decided_by": one.decided_by, "action": one.action, "owner": one.owner, "reason": one.reason,
+                "waived_until": one.waived_until, "properties": ";".join(one.properties) or None, "home": self.whose if self.is_elsewhere else None,
+                **{name: one.finding[name] for name in ("fingerprint", "subject", "check_name", "hubspot_contact_id", "salesforce_id")},
+            }
+            for one in decisions
+        ]  # fmt: skip
+        if rows:
+            connection.execute(sa.insert(_decision), rows)
+
+    def _wait_for_turn(self, connection: sa.Connection) -> None:
+        """One after the other: who comes second sees what the first decided."""
+        if (alone := _ONE_WRITER.get(self._engine.dialect.name)) is not None:
+            connection.exec_driver_sql(alone)
 
     def read(self, fingerprint: str | None = None) -> list[dict[str, Any]]:
         """Every decision, or those about one finding, in their order; with is_undone, true where a later one took it back."""
@@ -228,29 +234,32 @@ class DecisionStore:
             found.setdefault(row["case_id"], []).append(row["person"])
         return found
 
-    def put_into_basket(self, person: str, items: Sequence[dict[str, Any]]) -> None:
-        """items: case_id, hubspot_contact_id, property, value and seen. What was chosen before for the same value goes."""
+    def put_into_basket(self, person: str, items: Sequence[dict[str, Any]], out: Sequence[int] = (), decisions: Sequence[Decision] = ()) -> None:
+        """items: case_id, hubspot_contact_id, property, value and seen. What was chosen before for the same value goes, and so do the items of the
+        numbers in `out`. decisions: recorded with it, all or nothing.
+        """
         moment = datetime.now(UTC).replace(tzinfo=None)
         home = self.whose if self.is_elsewhere else None
         rows = [{**item, "person": person, "put_at": moment, "home": home} for item in items]
         again = {_about(item) for item in items}
         with self._connection() as connection:
+            self._wait_for_turn(connection)
             held = connection.execute(sa.select(_basket).where(self._ours(_basket), _basket.c.person == person)).mappings()
-            gone = [row["item_no"] for row in held if _about(dict(row)) in again]
-            self._remove_items(connection, gone)
+            self._remove_items(connection, [row["item_no"] for row in held if row["item_no"] in out or _about(dict(row)) in again])
             if rows:
                 connection.execute(sa.insert(_basket), rows)
+            self._add(connection, decisions, moment)
 
     def take_out_of_basket(self, person: str, item_nos: Sequence[int]) -> None:
         """A basket is a draft: what is taken out of it is gone."""
-        mine = {row["item_no"] for row in self.basket(person)}
-        with self._connection() as connection:
-            self._remove_items(connection, [number for number in item_nos if number in mine])
+        self.put_into_basket(person, [], item_nos)
 
-    def note_taken(self, person: str, at: datetime) -> None:
-        """The files of somebody's basket were taken. at: UTC."""
+    def note_taken(self, person: str, at: datetime, decisions: Sequence[Decision] = ()) -> None:
+        """The files of somebody's basket were taken. at: UTC; decisions: recorded with it, all or nothing."""
         with self._connection() as connection:
+            self._wait_for_turn(connection)
             connection.execute(sa.update(_basket).where(self._ours(_basket), _basket.c.person == person).values(taken_at=at))
+            self._add(connection, decisions, at)
 
     def _remove_items(self, connection: sa.Connection, item_nos: Sequence[int]) -> None:
         for start in range(0, len(item_nos), _AT_ONCE):

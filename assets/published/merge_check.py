@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -22,9 +22,10 @@ from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cell
 from assets.published.contract import TABLES
 from assets.published.merge_plan import ANSWERS, FOLDER, MergePlan, PlanProblem, dropped_files, load_merge_plan, read_dropped_file, read_merge_plan, shown_name
+from assets.published.restore_plan import wide
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.sentences import write_sentences
-from assets.sql import SQL_FOLDER
+from assets.sql import SQL_FOLDER, literal
 
 log = logging.getLogger("bindwatch")
 
@@ -42,6 +43,7 @@ _WORDS = {
 }  # fmt: skip
 _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 
+ANSWERS_SQL = Path(__file__).parent / "merge_answers.sql"
 _MODELS = SQL_FOLDER / "core" / "plans"
 _TABLE = re.compile(r"\b(?:core|main|raw)\.[a-z_]+")
 # What became of a merge is the run's business; here nothing was carried out yet.
@@ -54,34 +56,44 @@ create table staging.clock (as_of timestamp)"""
 @dataclass(frozen=True)
 class Judgement:
     """What was said of a plan. counts: rows by verdict; warning: why the snapshot is not to be trusted without a second look, or None; fixed:
-    merges of the plan with safe masters, and left_out: how many records of the plan are in none of them.
+    merges of the plan with safe masters, and left_out: how many records of the plan are in none of them; conversions: the Leads that can be converted into
+    a Contact instead; entered: the values to be entered in these Contacts before and after; reasons: what is in neither of the two, by the reasons of
+    merge_answers.sql.
     """
 
     counts: dict[str, int]
     warning: str | None
     fixed: int
     left_out: int
+    conversions: int = 0
+    entered: tuple[int, int] = (0, 0)
+    reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_safe(self) -> bool:
         return all(verdict == "safe" for verdict, rows in self.counts.items() if rows)
 
 
-def judge(home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | None = None, now: datetime | None = None, language: str = "en") -> Judgement:
+def judge(
+    home: Path, plan: Path, out: Path, oldest_hours: float, fix: Path | None = None, now: datetime | None = None, language: str = "en",
+    details: Path | None = None,
+) -> Judgement:  # fmt: skip
     """Writes the answer to `out`: every row of the plan with the columns of ANSWER. fix: where the same merges go, with safe masters.
 
-    oldest_hours: from which age on a snapshot is said to be old; language: of the reasons, en or de. Raises ConfigurationProblem when the plan
-    cannot be read, WarehouseProblem when there is no snapshot.
+    oldest_hours: from which age on a snapshot is said to be old; language: of the reasons, en or de; details: a folder that gets everything that a person
+    looks at (BEFORE, CONVERSIONS, AFTER, ROWS, LEFT_OUT). Raises ConfigurationProblem when the plan cannot be read, WarehouseProblem when there is no snapshot.
     """
     try:
         read = read_merge_plan(plan)
     except PlanProblem as problem:
         words = problem.in_german if language == "de" else problem
         raise ConfigurationProblem(f"{plan} cannot be read as a merge plan: {words}.") from problem
-    return _judge(home, plan.name, read, out, oldest_hours, fix, now, language)
+    return _judge(home, plan.name, read, out, oldest_hours, fix, now, language, details)
 
 
-def _judge(home: Path, name: str, read: MergePlan, out: Path, oldest_hours: float, fix: Path | None, now: datetime | None, language: str) -> Judgement:
+def _judge(
+    home: Path, name: str, read: MergePlan, out: Path, oldest_hours: float, fix: Path | None, now: datetime | None, language: str, details: Path | None
+) -> Judgement:
     folder = published_folder(home)
     connection = open_folder(folder)
     connection.execute((SQL_FOLDER / "raw" / "tables.sql").read_text("utf-8"))
@@ -89,12 +101,18 @@ def _judge(home: Path, name: str, read: MergePlan, out: Path, oldest_hours: floa
     load_merge_plan(connection, name, read.pairs)
     _build(connection)
     words = _WORDS[language]
-    warning = _warn(read_manifest(folder), oldest_hours, (now or datetime.now(UTC)).astimezone(UTC), words)
+    now = (now or datetime.now(UTC)).astimezone(UTC)
+    warning = _warn(read_manifest(folder), oldest_hours, now, words)
     answers = _answers(connection, read, warning, words)
     _write(out, read, answers)
-    fixed, left_out = _fix(connection, fix) if fix else (0, 0)
     counts = {verdict: sum(answer[0] == verdict for answer in answers) for verdict in _WORST_FIRST}
-    return Judgement(counts, warning, fixed, left_out)
+    if fix is None:
+        return Judgement(counts, warning, 0, 0)
+    found = _fix(connection, fix)
+    if details is not None:
+        said = {code: _answers(connection, read, _warn(read_manifest(folder), oldest_hours, now, _WORDS[code]), _WORDS[code]) for code in _WORDS}
+        _write_details(connection, said["en"], [answer[1] for answer in said["de"]], details)
+    return Judgement(counts, warning, **found)
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ def judge_dropped_plans(home: Path, oldest_hours: float, known: str | None) -> t
                     csv.writer(file).writerows([ANSWER, ("invalid", safe_cell(f"{name} cannot be read as a merge plan: {problem}."), "", "", "")])
             continue
         with _answer_to(answers, name) as target:
-            judged.append(JudgedPlan(name, _judge(home, name, read, target, oldest_hours, None, None, "en"), None))
+            judged.append(JudgedPlan(name, _judge(home, name, read, target, oldest_hours, None, None, "en", None), None))
     return judged, json.dumps(now)
 
 
@@ -177,10 +195,10 @@ def _warn(manifest: dict[str, Any], oldest_hours: float, now: datetime, words: d
 
 
 def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: str | None, words: dict[str, str]) -> list[tuple[str, ...]]:
-    """For each row of the plan the values of ANSWER."""
+    """For each row of the plan the values of ANSWER, and master and loser of the merge that they are about."""
     judged = connection.execute(
         f"""select row_no, case verdict when 'done' then 'invalid' else verdict end, {words["reason"]}, coalesce(hubspot_contact_id, ''),
-                  coalesce(bound_id, ''), coalesce(recommended_master_id, '')
+                  coalesce(bound_id, ''), coalesce(recommended_master_id, ''), master_id, loser_id
            from core.planned_merge order by row_no, loser_id"""
     ).fetchall()
     of_row: dict[int, list[tuple[str, ...]]] = {}
@@ -189,7 +207,7 @@ def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: st
     for number, losers in plan.masters.items():
         found = [answer for loser in losers for answer in of_row.get(loser, [])]
         of_row[number] = [(*_worst(found)[:1], f"{words['master']} {_worst(found)[1]}", *_worst(found)[2:])] if found else []
-    alone = ("invalid", words["alone"], "", "", "")
+    alone = ("invalid", words["alone"], "", "", "", "", "")
     answers = [_worst(of_row.get(number) or [alone]) for number in range(1, len(plan.rows) + 1)]
     return [(answer[0], f"{answer[1]} {warning}" if warning else answer[1], *answer[2:]) for answer in answers]
 
@@ -205,36 +223,78 @@ def _write(out: Path, plan: MergePlan, answers: list[tuple[str, ...]]) -> None:
         writer = csv.writer(file)
         writer.writerow([*(safe_cell(plan.header[place]) for place in kept), *ANSWER])
         for row, answer in zip(plan.rows, answers, strict=True):
-            writer.writerow([*(safe_cell(row[place]) for place in kept), *map(safe_cell, answer)])
+            writer.writerow([*(safe_cell(row[place]) for place in kept), *map(safe_cell, answer[: len(ANSWER)])])
 
 
-def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
-    """Writes each group of records that the plan wants to be one as merges into its safe master. Returns how many, and how many records are left out."""
-    connection.execute(
-        """create table main.fixed as
-           with member as (
-               select group_id, record_id from core.merge_plan_record where group_id is not null
-           ),
-           sound as (
-               -- one safe master for the whole group, and no row that Salesforce would refuse for another reason than its order. A master that the
-               -- plan does not name would be a merge that nobody asked for
-               select plan.group_id, min(judged.recommended_master_id) as master_id
-               from main.merge_plan as plan
-               inner join core.planned_merge as judged on judged.plan = plan.plan and judged.row_no = plan.row_no and judged.loser_id = plan.loser_id
-               group by plan.group_id
-               having bool_and(judged.verdict in ('safe', 'unsafe') and judged.recommended_master_id is not null)
-                  and count(distinct judged.recommended_master_id) = 1
-                  and (plan.group_id, min(judged.recommended_master_id)) in (from member)
-           )
-           select sound.master_id, member.record_id as loser_id
-           from member inner join sound on sound.group_id = member.group_id and sound.master_id <> member.record_id"""
-    )
-    rows = connection.execute("from main.fixed order by master_id, loser_id").fetchall()
+def _fix(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+    """Writes each group of records that the plan wants to be one as merges into its safe master. Returns the figures of a Judgement."""
+    connection.execute(ANSWERS_SQL.read_text("utf-8"))
+    rows = connection.execute("select master_id, loser_id from main.fixed order by master_id, loser_id").fetchall()
     with replaced(path) as target, target.open("w", encoding="utf-8", newline="") as file:  # not by DuckDB, which does not say which file is full
         csv.writer(file, lineterminator="\n").writerows([("master_id", "loser_id"), *rows])
     row = connection.execute(
-        """select (select count(*) from main.fixed),
-                  (select count(distinct loser_id) from main.merge_plan
-                   where loser_id not in (select loser_id from main.fixed union select master_id from main.fixed))"""
-    ).fetchone()
-    return (int(row[0]), int(row[1])) if row else (0, 0)
+        """select (select count(distinct loser_id) from main.merge_plan
+                   where loser_id not in (select loser_id from main.fixed union select master_id from main.fixed)),
+                  (select count(*) from main.converted where reason is null),
+                  (select count(*) from main.entered where is_before), (select count(*) from main.entered where not is_before)"""
+    ).fetchone() or (0, 0, 0, 0)
+    reasons = connection.execute("select reason, count(*) from main.left_out group by reason order by count(*) desc, reason").fetchall()
+    return {"fixed": len(rows), "left_out": row[0], "conversions": row[1], "entered": row[2:], "reasons": dict(reasons)}
+
+
+# What a person looks at, below the folder of details.
+BEFORE, CONVERSIONS, AFTER, ROWS, LEFT_OUT = "enter-first.csv", "conversions.csv", "enter-after.csv", "rows.parquet", "left-out.parquet"
+
+_ROWS = """
+select answer.*, planned.consequence, coalesce(contact.display_name, '') as contact_name, coalesce(account.account_name, '') as account_name,
+    coalesce(master.display_name, '') as master_name, coalesce(loser.display_name, '') as loser_name, coalesce(lost.properties, []) as lost
+from (
+    select unnest($row_nos::bigint[]) as row_no, unnest($verdicts::varchar[]) as verdict, unnest($reasons::varchar[]) as reason,
+           unnest($in_german::varchar[]) as reason_de,
+           unnest($contacts::varchar[]) as hubspot_contact_id, unnest($bound::varchar[]) as bound_id, unnest($recommended::varchar[]) as recommended_master_id,
+           unnest($masters::varchar[]) as master_id, unnest($losers::varchar[]) as loser_id
+) as answer
+left join core.planned_merge as planned on planned.row_no = answer.row_no and planned.loser_id = answer.loser_id
+left join published.hubspot_contact as contact on contact.contact_id = answer.hubspot_contact_id
+left join published.salesforce_person as master on master.record_id = answer.master_id
+left join published.salesforce_person as loser on loser.record_id = answer.loser_id
+left join (
+    select record_id, fields['Account.Name'] as account_name from published.record_detail where record_id in (select record_id from main.member)
+) as account on account.record_id = coalesce(nullif(answer.bound_id, ''), answer.master_id)
+left join (
+    -- what of the contact's would be another value, once it hangs on the master
+    select hubspot_contact_id, rival_id,
+        list({'property': property, 'before': hubspot_value, 'after': salesforce_value, 'consent': consent} order by consent desc, property) as properties
+    from published.overwrite where effect in ('overwrite', 'clear') group by hubspot_contact_id, rival_id
+) as lost on lost.hubspot_contact_id = answer.hubspot_contact_id and lost.rival_id = answer.master_id and answer.verdict = 'unsafe'
+order by answer.row_no
+"""
+_CONVERSIONS = """
+select lead_id as "Lead Id", contact_id as "Contact Id", account_id as "Account Id", true as "Do Not Create Opportunity"
+from main.converted where reason is null order by not is_bound, contact_id, lead_id
+"""
+_LEFT_OUT = """
+select left_out.*, coalesce(master.display_name, '') as master_name, coalesce(loser.display_name, '') as loser_name
+from main.left_out as left_out
+left join published.salesforce_person as master on master.record_id = left_out.master_id
+left join published.salesforce_person as loser on loser.record_id = left_out.loser_id
+order by left_out.row_no, left_out.loser_id
+"""
+
+
+def _write_details(connection: duckdb.DuckDBPyConnection, answers: list[tuple[str, ...]], in_german: list[str], folder: Path) -> None:
+    names = ("verdicts", "reasons", "contacts", "bound", "recommended", "masters", "losers")
+    columns: dict[str, list[Any]] = {name: [answer[place] for answer in answers] for place, name in enumerate(names)}
+    columns |= {"row_nos": list(range(1, len(answers) + 1)), "in_german": in_german}
+    connection.execute(f"create table main.shown as {_ROWS}", columns)
+    entered = {
+        name: wide(connection, f"""select contact_id, salesforce_field, "value" from main.entered where is_before = {is_before}""", "Id")
+        for name, is_before in ((BEFORE, True), (AFTER, False))
+    }
+    for query, name, options in (
+        ("from main.shown order by row_no", ROWS, "parquet"),
+        (_LEFT_OUT, LEFT_OUT, "parquet"),
+        (_CONVERSIONS, CONVERSIONS, "csv, header"),
+        *((query, name, "csv, header") for name, query in entered.items()),
+    ):
+        connection.execute(f"copy ({query}) to {literal(str(folder / name))} (format {options})")

@@ -9,7 +9,9 @@ Four layouts are understood, by the names in the header:
 """
 
 import logging
+import os
 import re
+import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 import duckdb
 
 from assets.brought import FileProblem, Limits, Table, open_tables
+from assets.files import sync_folder, write_whole
 from assets.policy import masked_email
 from assets.record_ids import has_id, ids_in, tidy_id
 
@@ -277,6 +280,35 @@ def dropped_files(home: Path) -> Iterator[Path]:
         yield folder
         return
     yield from (path for path in found if not (path.name == ANSWERS and path.is_dir()))
+
+
+def keep_plan(home: Path, name: str, plan: Path) -> str:
+    """Puts a copy of a plan among those of the home, whole or not at all: a run may look there at any moment. Returns the name that it got; one that is
+    taken by another plan gets a number. Raises OSError when it cannot be written.
+    """
+    folder = home / FOLDER
+    folder.mkdir(exist_ok=True)
+    content = plan.read_bytes()
+    stem, dot, ending = name.rpartition(".")
+    stem, ending = (stem, f".{ending}") if dot and f".{ending.lower()}" in _TABLES | _ANYTHING else (name, "")
+    if stem.lower() == ANSWERS:
+        stem = f"{stem}-plan"
+    temporary = home / f".plan-{secrets.token_hex(6)}"  # not in the folder, where a run would take it for a plan
+    try:
+        write_whole(temporary, content, 0o600)
+        for number in range(1, 1000):
+            target = folder / (f"{stem}{ending}" if number == 1 else f"{stem} ({number}){ending}")
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                if target.is_file() and target.read_bytes() == content:
+                    return target.name
+                continue
+            sync_folder(folder)
+            return target.name
+        raise FileExistsError(f"{folder} has too many plans of one name")
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def shown_name(path: Path) -> str:

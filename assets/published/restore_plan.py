@@ -78,10 +78,10 @@ def write_plan(
     for object_type, name in (("Lead", LEADS), ("Contact", SALESFORCE_CONTACTS)):
         rows = f"""select bound_id, salesforce_field, value_before from restorable
                    where status = 'restore' and must_be_in_salesforce and main.type_of_record(bound_id) = '{object_type}'"""
-        _copy(snapshot, _wide(snapshot, rows, "Id"), folder / name)
+        _copy(snapshot, wide(snapshot, rows, "Id"), folder / name)
     _copy(
         snapshot,
-        _wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore' and can_be_in_hubspot", "Record ID"),
+        wide(snapshot, "select hubspot_contact_id, property, value_before from restorable where status = 'restore' and can_be_in_hubspot", "Record ID"),
         folder / HUBSPOT,
     )
     _copy_for_people(snapshot, _BACKFILLED, folder / BACKFILLED)
@@ -137,7 +137,7 @@ def _select(snapshot: duckdb.DuckDBPyConnection, since: datetime | None, contact
         )
 
 
-def _wide(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str) -> str:
+def wide(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str) -> str:
     """A query with one row an id and one column a field: (id, field, value) rows turned round. A field without a value for an id is blank."""
     names = [row[0] for row in snapshot.execute(f"select distinct name from ({rows}) as value(id, name, value) order by name").fetchall()]
     columns = "".join(f", any_value(value) filter (where name = {literal(name)}) as {quoted(name)}" for name in names)

@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 
 from assets.problems import ConfigurationProblem, WarehouseProblem
-from assets.published.cells import safe_cells
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
 from assets.published.snapshot import open_snapshot
-from assets.sql import among, transaction
+from assets.published.spreadsheets import write_table
+from assets.sql import among, quoted, transaction
 
 FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
@@ -243,13 +243,32 @@ class Worklist:
         Raises WarehouseProblem when the decisions could not be read.
         """
         self.insist()
-        where, values = self.where(wanted)
-        email = "main.masked_email(email)" if mask_emails else "email"
-        query = f"select * exclude (place, case_id, record_owner) replace ({email} as email) from (from worklist {where} order by place)"
+        query, values = self.listed(wanted, mask_emails)
         if kind == "csv":
-            query = safe_cells(self.connection.cursor(), query, values)
-        options = {"csv": "format csv, header", "json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
+            return write_table(self.connection.cursor(), query, path, values=values)
+        options = {"json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
         self.query(f"copy ({query}) to $path ({options})", {**values, "path": str(path)})
+        return None
+
+    def listed(self, wanted: Filter, mask_emails: bool) -> tuple[str, dict[str, Any]]:
+        """A query for the findings that match, in their order, and its values: the columns of `finding`, and beside the ids whom they are about
+        (display_name, account_name).
+        """
+        where, values = self.where(wanted)
+        email = "main.masked_email(found.email)" if mask_emails else "found.email"
+        names = [row["column_name"] for row in self.query("describe worklist") if row["column_name"] not in ("place", "case_id", "record_owner")]
+        columns = [f"{email} as email" if name == "email" else f"found.{quoted(name)}" for name in names]
+        beside = names.index("salesforce_id") + 1
+        columns[beside:beside] = ["coalesce(contact.display_name, person.display_name) as display_name", "listed.account_name as account_name"]
+        return (
+            f"""select {", ".join(columns)}
+            from (from worklist {where}) as found
+            left join published.hubspot_contact as contact on contact.contact_id = found.hubspot_contact_id
+            left join published.salesforce_person as person on person.record_id = found.salesforce_id
+            left join published.person_case as listed on listed.case_id = found.case_id
+            order by found.place""",
+            values,
+        )
 
     def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
         """The condition on the view worklist that says this filter, and its values."""

@@ -232,11 +232,13 @@ class Portal:
         """Contacts that pass all filters, sorted by id. The answer's `total` counts all of them."""
         return self._search({"filterGroups": [{"filters": filters}], "sorts": ["hs_object_id"], "properties": ["hs_object_id"], "limit": limit})
 
-    def search_in_order(self, filters: list[dict[str, Any]], by: str, descending: bool, after: int, limit: int) -> Page:
+    def search_in_order(
+        self, filters: list[dict[str, Any]], by: str, descending: bool, after: int, limit: int, properties: Sequence[str] = ("hs_object_id",)
+    ) -> Page:
         """Contacts that pass all filters, in the order of a property, from the one with the number `after` on."""
         order = {"propertyName": by, "direction": "DESCENDING" if descending else "ASCENDING"}
         groups = [{"filters": filters}]
-        return self._search({"filterGroups": groups, "sorts": [order], "properties": ["hs_object_id"], "limit": limit, "after": str(after)})
+        return self._search({"filterGroups": groups, "sorts": [order], "properties": list(properties), "limit": limit, "after": str(after)})
 
     def _search(self, body: dict[str, Any]) -> Page:
         answer, page = self._call("the contact search", "POST", self._path("objects", "contacts/search"), body=body, is_search=True)
@@ -283,6 +285,16 @@ class Portal:
             if found is not None:
                 return [one for one in found if isinstance(one, dict)]
         return None
+
+    def lists_of(self, contact_id: str) -> list[str] | None:
+        """Ids of the lists that a contact is in; None where the key may not see them, or the portal does not tell."""
+        try:
+            answer = self._call("the lists", "GET", self._path("lists", f"records/0-1/{quote(contact_id, safe='')}/memberships"))[1]
+        except PullProblem as problem:
+            if _status_behind(problem) not in (_NO_SCOPE, *_NOT_THERE):
+                raise
+            return None
+        return [str(one["listId"]) for one in answer["results"] if isinstance(one, dict) and one.get("listId")]
 
     def owners_page(self, archived: bool, after: str | None) -> Page | None:
         """Owners of records, who are here or have left; None where the key may not see them, or the portal does not tell."""

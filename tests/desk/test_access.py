@@ -27,9 +27,9 @@ ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-secret-of-some-length"
 GET_PATHS = (
     "/", "/findings", "/rules", "/name", "/plans", "/damage", "/damage.html",
-    "/export/worklist.csv", "/export/run-book.csv", "/export/merges.csv", "/export/restore.zip",
+    "/export/worklist.csv", "/export/cases.xlsx", "/export/run-book.csv", "/export/merges.csv", "/export/restore.zip", "/what-if", "/plans/x", "/what-if/x",
 )  # fmt: skip
-POST_PATHS = ("/findings", "/decisions", "/plans", "/name", "/language", "/login", "/logout")
+POST_PATHS = ("/findings", "/decisions", "/plans", "/plans/x/keep", "/plans/x/again", "/what-if", "/name", "/language", "/login", "/logout")
 
 
 def first_fingerprint(home: Path) -> str:

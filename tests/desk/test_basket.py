@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, publish
@@ -96,6 +97,19 @@ def test_what_is_right_as_it_is_is_accepted_and_in_no_file(home: Path, ann: Visi
     assert DecisionStore(home).basket("Ann") == []
 
 
+def test_what_is_accepted_and_what_is_put_in_come_together_or_not_at_all(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann, case_page(ann))
+    before = DecisionStore(home).basket("Ann")
+
+    def fail(*_: object) -> None:
+        raise WarehouseProblem("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DecisionStore, "_add", fail)
+        put(ann, case_page(ann), jobtitle="now")
+    assert (DecisionStore(home).basket("Ann"), DecisionStore(home).read()) == (before, []), "still to be written, and nothing says that it is right"
+
+
 def test_another_value_goes_into_both_files_and_takes_the_place_of_what_was_chosen_before(ann: Visitor) -> None:
     put(ann, case_page(ann))
     page = case_page(ann)
@@ -131,7 +145,9 @@ def test_values_that_changed_since_they_were_put_in_are_said_and_in_no_import_fi
     assert "changed since you chose" in case_page(ann).text
     files = take(ann)
     assert "3-hubspot-contacts.csv" not in files
-    assert ("jobtitle", "changed_since") in {(row["name"], row["reason"]) for row in files["left-out.csv"]}
+    assert ("jobtitle", "changed_since", "the value was changed since you chose: look at the case again") in {
+        (row["name"], row["reason"], row["why"]) for row in files["left-out.csv"]
+    }  # fmt: skip
 
 
 def test_what_was_chosen_on_a_page_from_before_a_run_is_not_put_in(home: Path, ann: Visitor) -> None:
@@ -218,3 +234,8 @@ def test_the_basket_speaks_german(ann: Visitor) -> None:
     put(ann, case_page(ann))
     page = ann.open("/basket", **{"Accept-Language": "de"})
     assert "Der Korb von Ann" in page.text and "Dateien, in dieser Reihenfolge" in page.text
+    ann.session.headers["Accept-Language"] = "de"
+    with zipfile.ZipFile(io.BytesIO(ann.send("/basket/files", {}).answer.content)) as archive:
+        left_out, for_hubspot = archive.read("left-out.csv"), archive.read("3-hubspot-contacts.csv").decode()
+    assert left_out.startswith(b"\xef\xbb\xbfcase_id;"), "opens in German Excel"
+    assert for_hubspot.startswith("Record ID,jobtitle"), "an import is the same everywhere"

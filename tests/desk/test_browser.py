@@ -43,6 +43,7 @@ PATHS = (
     "/findings",
     "/findings?status=all&text=share",
     "/plans",
+    "/what-if",
     "/damage",
     "/settings",
     "/rules",

@@ -5,6 +5,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from assets.published.restore_plan import write_plan
+from assets.published.snapshot import open_snapshot
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
 from tests.desk.portal import Visitor, publish
 from tests.test_backtest import run_command
@@ -93,6 +97,15 @@ def test_the_restore_plan_comes_as_one_file(home: Path, ann: Visitor) -> None:
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert len(archive.namelist()) == 7
         assert archive.read("3-hubspot-contacts.csv").decode() == "Record ID,jobtitle\n101,CEO\n"
+
+
+@pytest.mark.parametrize(("query", "options"), [("", {}), ("?with_unclear=1", {"with_unclear": True}), ("?contact=101", {"contact": "101"})])
+def test_the_restore_plan_is_the_same_as_in_the_terminal(home: Path, ann: Visitor, tmp_path: Path, query: str, options: dict[str, Any]) -> None:
+    publish(damaged(), home)
+    write_plan(open_snapshot(home), tmp_path / "plan", **options)
+    content = ann.open(f"/export/restore.zip{query}", **{"Accept-Language": "de"}).answer.content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {path.name: path.read_bytes() for path in (tmp_path / "plan").iterdir()}
 
 
 def test_a_portal_without_damage_says_so(home: Path, ann: Visitor) -> None:

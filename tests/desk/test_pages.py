@@ -371,8 +371,8 @@ def test_the_run_book_is_exported_step_by_step_in_the_readers_language(ann: Visi
     assert (step["step"], step["action"], step["master_id"], step["loser_id"]) == ("1", "merge", BOUND, RIVAL)
     assert step["reason"].startswith("Merge ")
     ann.send("/language", {"language": "de"})
-    assert "zusammenführen" in rows(ann, "/export/run-book.csv")[0]["reason"]
-    assert rows(ann, "/export/run-book.csv?check=bound_record_unknown") == []
+    assert "zusammenführen" in rows(ann, "/export/run-book.csv?as=comma")[0]["reason"]
+    assert rows(ann, "/export/run-book.csv?as=comma&check=bound_record_unknown") == []
 
 
 def test_merges_are_exported_as_merge_tools_read_them(home: Path, ann: Visitor) -> None:

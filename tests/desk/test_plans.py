@@ -8,22 +8,28 @@ from typing import Any
 import pytest
 
 from assets.published.merge_plan import load_merge_plans
-from tests.crm import BOUND, RIVAL, Crm, day, lead_id
+from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
 from tests.shapes import write_workbook
 
 SAFE, UNSAFE = f"master_id,loser_id\n{BOUND},{RIVAL}\n", f"master_id,loser_id\n{RIVAL},{BOUND}\n"
 
 
-def send(ann: Visitor, content: str | bytes, answer: str = "page", name: str = "plan.csv") -> Page:
+def send(ann: Visitor, content: str | bytes, name: str = "plan.csv") -> Page:
+    """The page with all that is said of a plan, after one upload."""
     token = ann.open("/rules").values("//input[@name='form_token']/@value")[0]
     files = {"plan": (name, content, "text/csv")}
-    return Page(ann.session.post(f"{ann.address}/plans", data={"form_token": token, "answer": answer}, files=files, timeout=20))
+    return Page(ann.session.post(f"{ann.address}/plans", data={"form_token": token}, files=files, timeout=20))
 
 
-def rows(page: Page) -> list[dict[str, Any]]:
-    assert page.answer.headers["Content-Disposition"].startswith("attachment")
-    return list(csv.DictReader(page.answer.content.decode("utf-8").splitlines()))
+def download(ann: Visitor, page: Page, name: str) -> list[dict[str, Any]]:
+    (link,) = page.values(f"//a[contains(@href, '/{name}')]/@href")
+    return rows(ann.open(link))
+
+
+def rows(page: Page, separator: str = ",") -> list[dict[str, Any]]:
+    assert page.answer.headers["Content-Disposition"].startswith("attachment"), page.text
+    return list(csv.DictReader(page.answer.content.decode("utf-8-sig").splitlines(), delimiter=separator))
 
 
 def test_a_plan_is_judged_and_what_is_not_safe_is_said(ann: Visitor) -> None:
@@ -49,12 +55,54 @@ def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
     page = send(ann, UNSAFE)
     assert f"HubSpot-Kontakt 101 ist mit {BOUND} verknüpft, das verschwinden würde" in page.text
     assert "Stunden her: vor dem Zusammenführen neu abrufen" in page.text
-    assert "verknüpft" in rows(send(ann, UNSAFE, "csv"))[0]["reason"]
+    (link,) = page.values("//a[contains(@href, '/judged.csv')]/@href")
+    assert "verknüpft" in rows(ann.open(link), ";")[0]["reason"]
 
 
-def test_the_answer_and_the_safe_plan_come_as_csv(ann: Visitor) -> None:
-    assert [row["verdict"] for row in rows(send(ann, UNSAFE, "csv"))] == ["unsafe"]
-    assert rows(send(ann, UNSAFE, "fixed")) == [{"master_id": BOUND, "loser_id": RIVAL}]
+def test_one_upload_gives_the_verdicts_the_safe_plan_and_the_conversions_and_counts_what_is_in_neither(home: Path, ann: Visitor) -> None:
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.lead(2, fields={"Title": "Buyer", "FirstName": "Anna"}, name="Anna Lee")
+    for number in (3, 4):
+        crm.lead(number, email="bo@example.com")
+    crm.salesforce_contact(5, email="bo@example.com", account="0015e00000Acc01")
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    publish(crm, home)
+    page = send(
+        ann, f"Note,master_id,loser_id\nx,{RIVAL},{BOUND}\n,{contact_id(5)},{lead_id(3)}\n,{contact_id(5)},{lead_id(4)}\n,{lead_id(99)},{lead_id(98)}\n"
+    )
+    figures = {name: page.texts(f"//b[@data-figure='{name}']") for name in ("conversions", "fixed", "left_out")}
+    assert figures == {"conversions": ["2"], "fixed": ["1"], "left_out": ["1"]}
+    assert page.texts("//li[@data-reason='unknown']") == ["1 names a record that no pull has seen row 4"]
+    first = page.texts("//table[contains(@class, 'judged')]/tbody/tr[1]")[0]
+    assert "Ann Lee" in first and "Anna Lee" in first and "CEO → Buyer" in first, "people by name, and the value that would be lost"
+    assert download(ann, page, "safe.csv") == [{"master_id": BOUND, "loser_id": RIVAL}]
+    assert [(row["Lead Id"], row["Contact Id"], row["Do Not Create Opportunity"]) for row in download(ann, page, "conversions.csv")] == [
+        (lead_id(3), contact_id(5), "true"), (lead_id(4), contact_id(5), "true"),
+    ]  # fmt: skip
+    judged = download(ann, page, "judged.csv")
+    assert [(row["Note"], row["verdict"]) for row in judged] == [("x", "unsafe"), ("", "invalid"), ("", "invalid"), ("", "unknown")]
+    assert judged[0]["loser_name"] == "Ann Lee" and "CEO → Buyer" in judged[0]["values_lost"]
+    assert [row["reason"] for row in download(ann, page, "left-out.csv")] == ["unknown"]
+    address = page.answer.url.removeprefix(ann.address)
+    assert ann.open(f"{address}?verdict=unknown").texts("//table[contains(@class, 'judged')]/tbody/tr/td[1]") == ["4"]
+    assert "no longer here" in ann.open("/plans/none").text
+
+
+def test_a_plan_is_kept_from_the_desk_where_every_run_looks_for_plans(home: Path, ann: Visitor) -> None:
+    page = send(ann, UNSAFE, name="../../answers")
+    address = page.answer.url.removeprefix(ann.address)
+    assert "Kept as answers-plan: every run judges it now." in ann.send(f"{address}/keep", {"name": ""}).text
+    for _ in range(2):
+        assert "Kept as June-.csv: every run judges it now." in ann.send(f"{address}/keep", {"name": "June/.csv"}).text, "the same plan is there once"
+    other = send(ann, SAFE).answer.url.removeprefix(ann.address)
+    assert "Kept as June- (2).csv" in ann.send(f"{other}/keep", {"name": "June/.csv"}).text, "no plan takes the place of another"
+    assert {path.name: path.read_text() for path in (home / "merge-plans").iterdir()} == {
+        "answers-plan": UNSAFE, "June-.csv": UNSAFE, "June- (2).csv": SAFE,
+    }  # fmt: skip
+    crm = Crm()
+    load_merge_plans(crm.connection, home)
+    assert crm.connection.execute("select count(*) from main.merge_plan where problem is null").fetchall() == [(3,)]
 
 
 @pytest.mark.parametrize(("content", "said"), [("nonsense", "line 1: it has no column master_id"), (b"\x81\x00", "line 1, column 2: it is no text"), ("", "")])

@@ -4,8 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from assets.connect.compare import Setting
+from assets.published.backtest import read_scores
+from assets.published.snapshot import open_snapshot
 from assets.warehouse.portal_look import note_look
-from tests.crm import Crm, day
+from pipelines.backtest import conclusions
+from tests.crm import Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, troubled
 
 SETTINGS = (
@@ -64,3 +67,27 @@ def test_the_overview_says_when_the_settings_were_last_confirmed(home: Path, ann
     publish(crm, home)
     assert "4 settings were otherwise than bindwatch.toml says, 31 Mar 2026" in ann.open("/").text
     assert "4 Einstellungen waren anders" in ann.open("/", **{"Accept-Language": "de"}).text
+
+
+def test_the_back_test_says_which_settings_fit_as_it_does_in_the_terminal(home: Path, ann: Visitor) -> None:
+    """The contact stayed bound to the older Lead while the newer one was edited: whoever says that bindings follow is wrong."""
+    empty = Crm()
+    empty.contact(bound=empty.lead(1))
+    publish(empty, home)
+    assert "Nothing could be judged yet" in ann.open("/settings").text
+    crm = Crm()
+    for number in range(1, 21, 2):
+        email = f"p{number}@example.com"
+        crm.lead(number, created=day(1), email=email)
+        crm.lead(number + 1, created=day(2), modified=day(12), email=email)
+        crm.contact(str(100 + number), bound=lead_id(number), email=email, synced=day(10))
+    crm.end_run()
+    crm.later()
+    for number in range(1, 21, 2):
+        crm.contact(str(100 + number), bound=lead_id(number), email=f"p{number}@example.com", synced=day(20))
+    publish(crm, home)
+    page = ann.open("/settings")
+    rows = page.texts("//section[@id='backtest']//tbody/tr")
+    assert len(rows) == 12 and all("sticky" in row for row in rows[:6])
+    told = " ".join(conclusions(open_snapshot(home), read_scores(open_snapshot(home))))
+    assert "Change it there" in told and "Change it there." in page.text

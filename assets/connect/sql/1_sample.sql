@@ -19,18 +19,19 @@ select
     main.utc(entry ->> 'createdAt') as created_at,
     case when entry ->> 'archived' = 'true' then main.utc(entry ->> 'archivedAt') end as archived_at
 from told
+where entry ->> 'id' is not null
 qualify row_number() over (partition by entry ->> 'id' order by is_whole desc) = 1;
 
 -- One row: a property of a contact and what it holds now.
 create or replace table sample.value as
 select contact_id, entry.key as property, entry.value ->> '$' as value
-from (select contact_id, unnest(map_entries(cast(entry -> 'properties' as map(varchar, json)))) as entry from sample.contact);
+from (select contact_id, unnest(map_entries(try_cast(entry -> 'properties' as map(varchar, json)))) as entry from sample.contact);
 
 -- One row: an entry of a property's history. number: from 1, the oldest first; the integration writes as SALESFORCE.
 create or replace table sample.version as
 with listed as (
-    select contact_id, one.key as property, one.value as versions
-    from (select contact_id, unnest(map_entries(cast(entry -> 'propertiesWithHistory' as map(varchar, json[])))) as one from sample.contact)
+    select contact_id, one.key as property, try_cast(one.value as json[]) as versions
+    from (select contact_id, unnest(map_entries(try_cast(entry -> 'propertiesWithHistory' as map(varchar, json)))) as one from sample.contact)
 ),
 entry as (
     select contact_id, property, unnest(versions) as version, generate_subscripts(versions, 1) as place from listed
@@ -52,7 +53,7 @@ with entry as (
 )
 select
     main.salesforce_id18(record ->> 'Id') as record_id,
-    any_value(case substr(record ->> 'Id', 1, 3) when '00Q' then 'Lead' else 'Contact' end) as object_type,
+    any_value(coalesce(main.type_of_record(record ->> 'Id'), 'Contact')) as object_type,
     any_value(lower(record ->> 'Email')) as email,
     any_value(main.utc(record ->> 'CreatedDate')) as created_at,
     any_value(main.long_id(record ->> 'CreatedById')) as created_by,
@@ -75,10 +76,10 @@ with entry as (
     select unnest(json_extract(page, '$.records[*]')) as record from sample.pages('record')
 ),
 own as (
-    select main.salesforce_id18(record ->> 'Id') as record_id, unnest(map_entries(cast(record as map(varchar, json)))) as entry from entry
+    select main.salesforce_id18(record ->> 'Id') as record_id, unnest(map_entries(try_cast(record as map(varchar, json)))) as entry from entry
 ),
 related as (
-    select record_id, entry.key as relation, unnest(map_entries(cast(entry.value as map(varchar, json)))) as entry
+    select record_id, entry.key as relation, unnest(map_entries(try_cast(entry.value as map(varchar, json)))) as entry
     from own
     where json_type(entry.value) = 'OBJECT' and entry.key <> 'attributes'
 ),
@@ -92,9 +93,35 @@ from flat
 where not main.is_blank(value)
 group by record_id, field;
 
+-- One row: a contact that never synced although it could have: it is older than a day and has an e-mail. in_salesforce: some record, also one that was
+-- deleted, has its e-mail.
+create or replace table sample.unbound as
+with told as (
+    select unnest(json_extract(page, '$.results[*]')) as entry from sample.pages('unbound')
+)
+select
+    entry ->> 'id' as contact_id, main.utc(entry ->> 'createdAt') as created_at,
+    exists (from sample.record as record where record.email = lower(trim(entry ->> '$.properties.email'))) as in_salesforce
+from told
+where contains(entry ->> '$.properties.email', '@');
+
+-- One row: a use of the org by HubSpot, as the org tells: as which user, and how often.
+create or replace table sample.login as
+with told as (
+    select unnest(json_extract(page, '$.records[*]')) as entry from sample.pages('app')
+)
+select main.long_id(entry ->> 'UserId') as user_id, sum(coalesce(try_cast(entry ->> 'UseCount' as bigint), 0)) as uses
+from told
+where contains(lower(entry ->> 'AppName'), 'hubspot') and main.long_id(entry ->> 'UserId') is not null
+group by 1;
+
+-- One row: a contact of which it is known in which lists it is.
+create or replace table sample.asked as
+select distinct unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('asked');
+
 -- One row: a contact that is in a list.
 create or replace table sample.member as
-select page ->> 'list' as list_id, unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('member') where page ->> 'list' is not null;
+select distinct page ->> 'list' as list_id, unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('member') where page ->> 'list' is not null;
 
 -- One row: a change of the record that a live contact is bound to. record_id: with 18 characters, null where the id was emptied.
 create or replace table sample.binding_change as

@@ -60,11 +60,28 @@ where own.user_id is not null
 group by own.user_id;
 
 -- One row, or none: the integration user. cases_for: writes of his beside syncs; cases_against: such writes by others; is_shared: somebody works as this user.
+-- Where writes are few, the org may tell as which one user HubSpot logs in, and how often it did: that is as good, unless the writes are another's.
+-- is_disputed: HubSpot logs in as others, and never as him: it may have been given another user lately.
 create or replace table found.integration_user as
+with login as (
+    select any_value(user_id) as user_id, any_value(uses) as uses, count(*) as users, list(user_id) as user_ids from sample.login
+),
+written as (
+    select
+        user_id, cases as cases_for,
+        (select coalesce(sum(other.cases), 0) from found.writer as other where other.user_id <> writer.user_id) as cases_against,
+        elsewhere >= 5 and elsewhere > 0.2 * (cases + elsewhere) as is_shared
+    from found.writer as writer
+    order by cases desc, user_id
+    limit 1
+)
 select
-    user_id, cases as cases_for,
-    (select coalesce(sum(other.cases), 0) from found.writer as other where other.user_id <> writer.user_id) as cases_against,
-    elsewhere >= 5 and elsewhere > 0.2 * (cases + elsewhere) as is_shared
-from found.writer as writer
-order by cases desc, user_id
-limit 1;
+    coalesce(written.user_id, login.user_id) as user_id,
+    coalesce(written.cases_for, 0) + case when coalesce(written.cases_for, 0) < 5 and login.users = 1 and coalesce(written.user_id, login.user_id) = login.user_id
+        then login.uses else 0 end as cases_for,
+    coalesce(written.cases_against, 0) as cases_against,
+    coalesce(written.is_shared, false) as is_shared,
+    coalesce(not list_contains(login.user_ids, written.user_id), false) as is_disputed
+from login
+left join written on true
+where written.user_id is not null or login.users = 1;

@@ -1,15 +1,16 @@
 -- What could be mapped to what: main.field_mapping is filled with every property that may be mapped and every field, so that core.mapped_field says as what
 -- kind the values of each two compare.
 
--- One row: a property that may be mapped. versions: entries of histories that the integration wrote; contacts: on so many contacts.
+-- One row: a property that may be mapped. filled: in so many pairs; versions: entries of histories that the integration wrote; contacts: on so many contacts.
 create or replace table found.candidate as
 select
     value.property,
-    count(distinct value.contact_id) as filled,
+    count(distinct pair.contact_id) filter (where not main.is_blank(value.value)) as filled,
     coalesce(any_value(written.versions), 0) as versions,
     coalesce(any_value(written.contacts), 0) as contacts
 from sample.value as value
 inner join raw.hubspot_property as property on property.property = value.property
+left join sample.pair as pair on pair.contact_id = value.contact_id
 left join (
     select property, count(*) as versions, count(distinct contact_id) as contacts from sample.version where source = 'SALESFORCE' group by property
 ) as written on written.property = value.property

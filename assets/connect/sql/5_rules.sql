@@ -119,6 +119,71 @@ anti join sample.field_value as value on value.record_id = edit.record_id and va
 where edit.is_writable and edit.kind <> 'boolean' and edit.last_sync_at > greatest(edit.moment, edit.bound_since)
   and (edit.moment >= edit.bound_since or edit.is_first);
 
+-- One row: a mapped property whose name speaks of consent. says: opted_out where a yes means that the person may not be written to, else opted_in.
+create or replace table found.consent_name as
+with named as (
+    select property, lower(concat_ws(' ', property, string_agg(field, ' ' order by object_type desc))) as names from found.side group by property
+)
+select
+    property,
+    case
+        when property = 'hs_email_optout'
+          or regexp_matches(names, 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)|no_(marketing|mail|email|newsletter|contact|call)') then 'opted_out'
+        when regexp_matches(names, 'opt(ed)?_?in|consent|einwilligung|subscribe|permission|newsletter(__c)?( |$)|marketing_allowed') then 'opted_in'
+    end as says
+from named
+where says is not null;
+
+-- One row: such a property that is a pick list, and what its values say, as far as their words or their labels do: both must be there, and be chosen.
+create or replace table found.consent_values as
+with word as (
+    select unnest([
+        'granted', 'given', 'allowed', 'accepted', 'agreed', 'confirmed', 'consented', 'subscribed', 'consent given', 'consent granted', 'permission granted',
+        'opt in', 'opted in', 'double opt in', 'erteilt', 'zugestimmt', 'eingewilligt', 'einwilligung erteilt', 'bestätigt', 'angemeldet']) as text, 'granted' as says
+    union all
+    select unnest([
+        'denied', 'refused', 'declined', 'rejected', 'withdrawn', 'revoked', 'unsubscribed', 'not granted', 'not given', 'not allowed', 'consent withdrawn',
+        'consent denied', 'opt out', 'opted out', 'verweigert', 'abgelehnt', 'widerrufen', 'nicht erteilt', 'einwilligung widerrufen', 'abgemeldet']), 'denied'
+),
+-- a yes says what the name asks
+answered as (
+    select property, unnest(['yes', 'ja']) as text, case says when 'opted_in' then 'granted' else 'denied' end as says from found.consent_name
+    union all
+    select property, unnest(['no', 'nein']), case says when 'opted_in' then 'denied' else 'granted' end from found.consent_name
+),
+listed as (
+    select kind.property, unnest(map_entries(kind.hubspot_labels)) as entry, kind.kind
+    from found.kind as kind semi join found.side as side on side.property = kind.property and side.object_type = kind.object_type and side.field = kind.field
+    union all
+    select kind.property, unnest(map_entries(kind.salesforce_labels)), kind.kind
+    from found.kind as kind semi join found.side as side on side.property = kind.property and side.object_type = kind.object_type and side.field = kind.field
+),
+option as (
+    select distinct listed.property, listed.entry.key as value, told.says
+    from listed
+    semi join found.consent_name as name on name.property = listed.property
+    cross join lateral (select unnest([listed.entry.key, listed.entry.value]) as text) as written
+    inner join (
+        select name.property, word.text, word.says from word cross join found.consent_name as name
+        union all
+        select property, text, says from answered
+    ) as told on told.property = listed.property and told.text = trim(regexp_replace(lower(written.text), '[-_ ]+', ' ', 'g'))
+    where listed.kind = 'picklist'
+),
+plain as (  -- a value that says both says nothing
+    select property, value, any_value(says) as says from option group by property, value having count(distinct says) = 1
+)
+select
+    plain.property,
+    list(plain.value order by plain.value) filter (where says = 'granted') as granted,
+    list(plain.value order by plain.value) filter (where says = 'denied') as denied
+from plain
+where (select count(*) from found.held as held
+       where held.property = plain.property
+         and held.value in (select chosen.value from plain as chosen where chosen.property = plain.property)) >= 5
+group by plain.property
+having count(*) filter (where says = 'granted') > 0 and count(*) filter (where says = 'denied') > 0;
+
 -- One row: a mapped property. rule: null where its cases do not tell.
 create or replace table found.mapping as
 with cases as (
@@ -170,10 +235,10 @@ select
     case rule when 'two_way' then back when 'prefer_salesforce' then reached + stayed when 'always_salesforce' then reached + filled
         else least(reached, back) end as cases_against,
     case
-        when property = 'hs_email_optout' then 'opted_out'
-        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)|no_(marketing|mail|email|newsletter|contact|call)')
-        then 'opted_out'
-        when kind = 'boolean' and regexp_matches(lower(concat_ws(' ', property, lead, contact)), 'opt(ed)?_?in|consent|einwilligung|subscribe|permission|newsletter(__c)?( |$)|marketing_allowed')
-        then 'opted_in'
-    end as consent
-from ruled;
+        when ruled.property = 'hs_email_optout' or kind = 'boolean' then consent_name.says
+        when consent_values.property is not null then 'listed'
+    end as consent,
+    consent_values.granted, consent_values.denied
+from ruled
+left join found.consent_name as consent_name on consent_name.property = ruled.property
+left join found.consent_values as consent_values on consent_values.property = ruled.property;

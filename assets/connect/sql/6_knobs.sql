@@ -22,6 +22,35 @@ where contains(told.email, '@')
       from sample.value as merged
       where merged.contact_id = listed.contact_id and merged.property = 'hs_merged_object_ids' and not main.is_blank(merged.value));
 
+-- One row: a list that may be the inclusion list: most contacts that synced lately are in it, and those that never did are not. place: the likeliest first.
+create or replace table found.inclusion_list as
+with synced as (
+    select pair.contact_id
+    from sample.pair as pair
+    semi join sample.asked as asked on asked.contact_id = pair.contact_id
+    inner join sample.contact as contact on contact.contact_id = pair.contact_id
+    where pair.last_sync_at is not null
+    order by date_trunc('day', pair.last_sync_at) > contact.created_at desc, pair.last_sync_at desc  -- one that Salesforce made needs no list on that day
+    limit 200
+),
+unbound as (
+    select contact_id from sample.unbound semi join sample.asked using (contact_id)
+),
+counted as (
+    select
+        member.list_id,
+        count(synced.contact_id) / greatest((select count(*) from synced), 1) as share,
+        count(unbound.contact_id) / greatest((select count(*) from unbound), 1) as share_unbound,
+        count(*) as members
+    from sample.member as member
+    left join synced on synced.contact_id = member.contact_id
+    left join unbound on unbound.contact_id = member.contact_id
+    group by member.list_id
+)
+select *, row_number() over (order by share desc, share_unbound, members, list_id) as place
+from counted
+where share >= 0.7;
+
 -- One row: a knob, one of its values, and how many cases speak for it.
 create or replace table found.knob_case as
 -- what the integration makes of a contact without a match
@@ -29,6 +58,22 @@ select 'create_object' as knob, lower(object_type) as value, count(distinct reco
 from found.own_write
 where how = 'created' and user_id in (select user_id from found.integration_user)
 group by 2
+union all
+-- it made nothing, of a user who is known to be its own alone; and contacts stayed unbound for a day and longer while others synced, although no record has
+-- their e-mail and every list is theirs that may be the inclusion list
+select 'create_object', 'none', count(*)
+from sample.unbound as unbound
+semi join sample.asked as asked on asked.contact_id = unbound.contact_id
+where not unbound.in_salesforce
+  and unbound.created_at > (select min(moment) from sample.binding_change where source = 'SALESFORCE')
+  and unbound.created_at < (select max(moment) from sample.sync) - interval 1 day
+  and not exists (
+      from found.inclusion_list as list
+      where not exists (from sample.member as member where member.list_id = list.list_id and member.contact_id = unbound.contact_id))
+  and (select count(*) from sample.pair as pair semi join sample.asked as asked on asked.contact_id = pair.contact_id) >= 5
+  and exists (from found.integration_user where cases_for >= 5 and not is_shared and not is_disputed)
+  and not exists (from found.own_write where how = 'created')
+  and not exists (from sample.record as record where record.created_by in (select user_id from found.integration_user))
 union all
 -- a bound record was deleted, not merged: the contact went with it within minutes, or was synced since (or marked), so it was kept
 select
@@ -186,21 +231,6 @@ left join told on told.knob = knob.knob
 union all
 select
     'integration_user_id', user_id,
-    coalesce(cases_for >= 5 and cases_against <= 0.05 * (cases_for + cases_against) and not is_shared, false), coalesce(cases_for, 0), coalesce(cases_against, 0)
+    coalesce(cases_for >= 5 and cases_against <= 0.05 * (cases_for + cases_against) and not is_shared and not is_disputed, false), coalesce(cases_for, 0), coalesce(cases_against, 0)
 from (select 1) as one
 left join found.integration_user on true;
-
--- One row: a list that may be the inclusion list: most contacts that synced lately are in it.
-create or replace table found.inclusion_list as
-with synced as (
-    select contact_id from sample.pair where last_sync_at is not null order by last_sync_at desc limit 200
-),
-lists as (select distinct list_id from sample.member)
-select lists.list_id, count(member.contact_id) / greatest((select count(*) from synced), 1) as share, (select count(*) from sample.member as all_of where all_of.list_id = lists.list_id) as members
-from lists
-cross join synced
-left join sample.member as member on member.list_id = lists.list_id and member.contact_id = synced.contact_id
-group by lists.list_id
-having share >= 0.8
-order by share desc, members
-limit 3;

@@ -1,4 +1,4 @@
-"""`bindwatch what-if`: a list of Salesforce records that an import or a flow is about to edit. Which contacts would jump, which values change?"""
+"""What if somebody edits these Salesforce records, as an import or a flow does? Which contacts would jump, which of their values would change?"""
 
 import re
 import tempfile
@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 
 from assets.brought import FileProblem, Limits, Table, open_tables
+from assets.files import replaced
 from assets.problems import ConfigurationProblem
-from assets.published.cells import safe_cells
+from assets.published.spreadsheets import write_table
 from assets.record_ids import has_id, tidy_ids
 from assets.sql import literal
-from pipelines.answer import write_answer
 
 # What a list may have: ten times the largest import that a day takes.
 MOST_BYTES = 512 * 1024 * 1024
@@ -45,14 +45,27 @@ class Forecast:
 
 
 def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None) -> Forecast:
-    """Judges the list in `path` on a snapshot (assets.snapshot.open_snapshot) and writes the answer as CSV to `out`, or to standard output.
+    """Judges the list in `path` on a snapshot (assets.snapshot.open_snapshot) and writes the answer as CSV to `out`, where that is given.
 
     Raises ConfigurationProblem when the list cannot be read, or `out` not be written.
     """
-    _read_list(snapshot, path)
+    try:
+        read_list(snapshot, path)
+    except FileProblem as problem:
+        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {problem}.") from problem
+    found = ask(snapshot)
+    if out is not None:
+        with replaced(out) as target:
+            write_table(snapshot, "from what_if", target)
+    return found
+
+
+def ask(snapshot: duckdb.DuckDBPyConnection) -> Forecast:
+    """What edits of the records in the temporary table `touched` (line, salesforce_id) would set off: the temporary table `what_if` (what_if.sql), and its
+    figures.
+    """
     query = _QUERY.read_text("utf-8").strip().removesuffix(";")
-    snapshot.execute(f"create table what_if as {query}")
-    write_answer(out, lambda path: _export(snapshot, path))
+    snapshot.execute(f"create or replace temp table what_if as {query}")
     row = snapshot.execute(
         """select count(distinct line), count(distinct line) filter (where outcome in ('invalid', 'unknown')),
                   count(distinct hubspot_contact_id) filter (where outcome = 'switch'),
@@ -65,25 +78,30 @@ def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None) 
     return Forecast(*row)
 
 
-def _read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Fills `touched`: the column that holds ids, by its name or by what is in it; a list without a header is fine.
+def read_list(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Fills the temporary table `touched`: the column that holds ids, by its name or by what is in it; a list without a header is fine.
 
-    Of the file that column alone is kept: an export may be wide.
+    Of the file that column alone is kept: an export may be wide. Raises FileProblem when it cannot be read, ConfigurationProblem when it holds no id.
     """
-    try:
-        with open_tables(path, Limits(MOST_BYTES, MOST_LINES, MOST_COLUMNS)) as tables:
-            listed = next((found for table in tables if (found := _read_table(snapshot, table))), 0)
-    except FileProblem as problem:
-        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {problem}.") from problem
+    with open_tables(path, Limits(MOST_BYTES, MOST_LINES, MOST_COLUMNS)) as tables:
+        listed = next((found for table in tables if (found := _read_table(snapshot, table))), 0)
     if not listed:
         row = snapshot.execute("select salesforce_id from touched where main.id_fault(salesforce_id) = 'hubspot' limit 1").fetchone()
-        why = f" {row[0]} is a record id of HubSpot's." if row else ""
-        raise ConfigurationProblem(f"{path} holds no Salesforce id.{why} It needs one id a line, with 15 or 18 characters, under a header or without one.")
+        raise NoIds(path, row[0] if row else None)
+
+
+class NoIds(ConfigurationProblem):
+    """A list without a Salesforce id. of_hubspot: an id of HubSpot's that is in it instead, or None."""
+
+    def __init__(self, path: Path, of_hubspot: str | None) -> None:
+        why = f" {of_hubspot} is a record id of HubSpot's." if of_hubspot else ""
+        super().__init__(f"{path} holds no Salesforce id.{why} It needs one id a line, with 15 or 18 characters, under a header or without one.")
+        self.of_hubspot = of_hubspot
 
 
 def _read_table(snapshot: duckdb.DuckDBPyConnection, table: Table) -> int:
     """Fills `touched` with the lines of a table, and says how many hold an id."""
-    snapshot.execute("create or replace table touched (line bigint, salesforce_id varchar)")
+    snapshot.execute("create or replace temp table touched (line bigint, salesforce_id varchar)")
     place = -1
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as file:
         for chunk in table.chunks():
@@ -115,7 +133,3 @@ def _find_ids(rows: list[list[str]]) -> tuple[int, int]:
         return 0, 1
     place = max(counts, key=lambda place: (counts[place], -place))
     return place, next(number for number, row in enumerate(rows) if place < len(row) and has_id(row[place]))
-
-
-def _export(snapshot: duckdb.DuckDBPyConnection, path: Path) -> None:
-    snapshot.execute(f"copy ({safe_cells(snapshot, 'from what_if')}) to '{path}' (format csv, header)")

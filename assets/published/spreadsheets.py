@@ -1,0 +1,115 @@
+"""Tables that people open in a spreadsheet: a workbook, or CSV as their program reads it when they double-click it. No cell of them is taken for a formula.
+
+Files that a CRM or a merge tool imports are not made here: they are CSV with commas, and hold values exactly as they are.
+"""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import xlsxwriter
+
+from assets.problems import ConfigurationProblem
+from assets.published.cells import safe_cells
+from assets.sql import quoted
+
+# A spreadsheet takes the separator from the settings of its country, where a decimal comma stands against commas between cells, and knows UTF-8 by a byte
+# order mark alone. Programs do without one.
+CSV = {"comma": (",", False), "comma_bom": (",", True), "semicolon": (";", True)}
+WORKBOOK = "xlsx"
+SHAPES = (WORKBOOK, *CSV)
+
+MOST_ROWS = 1_048_575  # of a sheet, below its header
+MOST_CHARACTERS = 32_767  # of a cell
+_AT_ONCE = 2000  # rows
+_WIDE = {"reason": 70, "reason_de": 70, "action": 60, "action_de": 60, "what_to_do": 60, "values_lost": 60}
+_MARK = "\ufeff"
+
+
+def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path, shape: str = "comma", values: Any = None) -> None:
+    """Writes the rows of a query, in their order. shape: one of SHAPES; values: of the query. Raises ConfigurationProblem when the file cannot be written."""
+    if shape == WORKBOOK:
+        return _write_workbook(connection, query, path, values)
+    separator, has_mark = CSV[shape]
+    cells = safe_cells(connection, query, values)
+    first = connection.execute(f"describe {query}", values).fetchall()
+    decimals = [name for name, kind, *_ in first if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL")] if separator == ";" else []
+    columns = [f"replace(cast({quoted(name)} as varchar), '.', ',') as {quoted(name)}" if name in decimals else quoted(name) for name, *_ in first]
+    if has_mark:
+        columns[0] = f"{columns[0].rpartition(' as ')[0] or columns[0]} as {quoted(_MARK + first[0][0])}"
+    given = {**values, "path": str(path)} if isinstance(values, dict) else [*(values or []), str(path)]
+    target = "$path" if isinstance(values, dict) else "?"
+    try:
+        connection.execute(f"copy (select {', '.join(columns)} from ({cells})) to {target} (format csv, header, delimiter '{separator}')", given)
+    except duckdb.IOException as error:
+        raise ConfigurationProblem(f"{path} cannot be written.") from error
+    return None
+
+
+def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Path, values: Any) -> None:
+    """Row by row, whatever their number: what does not fit on a sheet goes on the next one. Texts are texts, so ids keep their digits, and nothing that
+    looks like a formula is one, not even after somebody edits the cell. Moments are UTC.
+    """
+    found = connection.execute(query, values)
+    names = [column[0] for column in found.description or []]
+    workbook = xlsxwriter.Workbook(str(path), {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False})
+    formats = {
+        "head": workbook.add_format({"bold": True, "bottom": 1}),
+        "text": workbook.add_format({"num_format": "@", "quote_prefix": True}),
+        "moment": workbook.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
+        "day": workbook.add_format({"num_format": "yyyy-mm-dd"}),
+    }
+    for rows in _sheets(found):
+        sheet = workbook.add_worksheet()
+        sheet.freeze_panes(1, 0)
+        for place, name in enumerate(names):
+            sheet.set_column(place, place, _WIDE.get(name, 20))
+            sheet.write_string(0, place, name, formats["head"])
+        number = 0
+        for number, row in enumerate(rows, 1):
+            for place, value in enumerate(row):
+                _write_cell(sheet, number, place, value, formats)
+        sheet.autofilter(0, 0, number, len(names) - 1)
+    try:
+        workbook.close()
+    except xlsxwriter.exceptions.FileCreateError as error:
+        raise ConfigurationProblem(f"{path} cannot be written.") from error
+
+
+def _sheets(found: duckdb.DuckDBPyConnection) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """The rows of each sheet; one without rows where there are none. Each must be read to its end before the next."""
+    waiting: list[tuple[Any, ...]] = found.fetchmany(_AT_ONCE)
+
+    def of_one() -> Iterator[tuple[Any, ...]]:
+        nonlocal waiting
+        room = MOST_ROWS
+        while waiting and room:
+            some, waiting = waiting[:room], waiting[room:]
+            room -= len(some)
+            yield from some
+            waiting = waiting or found.fetchmany(_AT_ONCE)
+
+    yield of_one()
+    while waiting:
+        yield of_one()
+
+
+def _write_cell(sheet: Any, row: int, place: int, value: Any, formats: dict[str, Any]) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool):
+        sheet.write_boolean(row, place, value)
+    elif isinstance(value, (int, float)) and abs(value) < 1e11:  # larger ones would be shown as powers of ten
+        sheet.write_number(row, place, value)
+    elif isinstance(value, datetime):
+        sheet.write_datetime(row, place, value.replace(tzinfo=None), formats["moment"])
+    elif isinstance(value, date):
+        sheet.write_datetime(row, place, datetime(value.year, value.month, value.day), formats["day"])
+    else:
+        text = ";".join(map(str, value)) if isinstance(value, list) else str(value)
+        if len(text) > MOST_CHARACTERS:
+            text = f"{text[: MOST_CHARACTERS - 1]}…"
+        if text:
+            sheet.write_string(row, place, text, formats["text"])
