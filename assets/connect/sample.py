@@ -35,6 +35,7 @@ _ROOM = LONGEST_URL - 300
 _DEAD = ("address", "location", "base64", "complexvalue", "anyType")  # types that no property can be mapped to
 _RELATED = 4  # objects besides Lead and Contact whose fields are looked at
 _FOUND = 10_000  # of what a search finds, HubSpot shows so many
+_GOLDEN = (5**0.5 - 1) / 2  # steps of this share of a whole go everywhere in it, each far from the one before
 _UNBOUND = 200  # contacts that never synced: one page of a search
 _ASKED = 20, 20  # contacts that synced, and that never did, which are asked for the lists that they are in: a call each
 _META = ["Id", "Email", "CreatedDate", "CreatedById", "SystemModstamp", "LastModifiedDate", "LastModifiedById", "IsDeleted", "MasterRecordId", "OwnerId"]
@@ -134,7 +135,8 @@ class Sampler:
 
     def _start(self, key: str, number: int) -> int:
         """Where a small sample begins among the old contacts: every day at others, so that two looks do not see the same."""
-        return self._now().toordinal() * number % max(1, min(self.sample.bound.get(key, 0), _FOUND) - number)
+        possible = max(1, min(self.sample.bound.get(key, 0), _FOUND) - number + 1)
+        return int(self._now().toordinal() * _GOLDEN % 1 * possible)
 
     def _now(self) -> datetime:
         return self.portal.clock.theirs if self.portal.clock is not None else datetime.now(UTC)
