@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.dagster.certified_binding import red
+from assets.dagster.failure import Failed
 from assets.dagster.keys import VERDICT_TAG, key
 from assets.dagster.modelled import PULLED
 from assets.dagster.session import Session, is_guarded
@@ -93,9 +94,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
         note_end_of_run(session.warehouse.home)
     context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: verdict})
     if not_evaluated:
-        raise dg.Failure(
-            description=f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}", allow_retries=False
-        )
+        raise Failed(f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}")
     if verdict != "pass":
         raise red(verdict, violated, session.warehouse.home)
 

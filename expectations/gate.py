@@ -5,8 +5,11 @@ a JSON file in the format of Great Expectations. This is the only file that impo
 the import costs several seconds, which no other process should pay.
 """
 
+import atexit
 import json
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -238,7 +241,16 @@ def import_great_expectations() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations
+    atexit.unregister(_leave_quietly)
+    atexit.register(_leave_quietly)
     return great_expectations
+
+
+def _leave_quietly() -> None:
+    """At the end of a process DuckDB's binding lists on standard error, in a hundred lines, which of its parts Great Expectations still held."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _buffer_rows() -> None:

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from assets import problems
+from assets.dagster.failure import Failed
 from assets.dagster.keys import JOB
 from assets.dagster.session import EXIT_CODE
 from assets.machine import check_home, fault_in_texts
@@ -143,7 +144,7 @@ def _reason(error: SerializableErrorInfo) -> str:
     while (cause := told[-1].cause or told[-1].context) is not None:
         told.append(cause)
     for one in told:
-        if one.cls_name in _OWN_PROBLEMS or one.cls_name == dg.Failure.__name__:
+        if one.cls_name in _OWN_PROBLEMS or one.cls_name == Failed.__name__:
             return one.message.partition(": ")[2].strip()
     fault = fault_in_texts([one.message for one in told], home())
     return str(fault) if fault else f"Unexpected {told[-1].cls_name}: {said(told[-1].message.partition(': ')[2])}."

@@ -1,10 +1,14 @@
 """The gate: what Great Expectations says becomes one of three outcomes, and one verdict."""
 
 import json
+import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from dagster._utils.error import serializable_error_info_from_exc_info
 
+from assets.dagster.certified_binding import red
 from assets.policy import Policy
 from expectations import gate
 from expectations.asset_checks import judge
@@ -31,6 +35,15 @@ def outcome(state: State, severity: str = "block") -> Outcome:
 )
 def test_what_could_not_be_proven_outweighs_what_failed(outcomes: list[Outcome], verdict: str) -> None:
     assert judge(outcomes) == verdict
+
+
+def test_dagster_shows_a_red_gate_as_one_sentence(tmp_path: Path) -> None:
+    try:
+        raise red("fail", ["unsafe_duplicate"], tmp_path)
+    except dg.Failure as failure:
+        assert failure.allow_retries is False
+        assert serializable_error_info_from_exc_info(sys.exc_info()).to_string().strip() == str(failure)
+        assert str(failure) == "The gate is red: unsafe_duplicate. No bindings were ever certified."
 
 
 def evaluated(crm: Crm, check: str, policy: Policy | None = None) -> Outcome:

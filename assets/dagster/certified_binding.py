@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from assets.dagster.failure import Failed
 from assets.dagster.keys import JOB, key, named
 from assets.dagster.session import Session
 from assets.files import sealed, share_like_parent, sync_file, write_whole
@@ -46,12 +47,12 @@ def certified_binding(context: dg.AssetExecutionContext, session: dg.ResourcePar
 
 
 def certify(connection: duckdb.DuckDBPyConnection, home: Path, run_id: str) -> dict[str, Any]:
-    """Writes the certified bindings, and says so in the published manifest. Returns the certificate. Raises dg.Failure when the run is not green."""
+    """Writes the certified bindings, and says so in the published manifest. Returns the certificate. Raises Failed when the run is not green."""
     folder = home / "certified"
     folder.mkdir(exist_ok=True)
     green = connection.execute("select finished_at from main.run where run_id = ? and verdict = 'pass'", [run_id]).fetchone()
     if green is None:
-        raise dg.Failure(f"Bindings are certified by a guarded run whose gate is green. Start the job {JOB}.", allow_retries=False)
+        raise Failed(f"Bindings are certified by a guarded run whose gate is green. Start the job {JOB}.")
     temporary = folder / ".binding.parquet"
     connection.execute(
         """copy (select binding.hubspot_contact_id, binding.email, binding.bound_id, binding.bound_state, run.run_id, run.finished_at as certified_at
@@ -69,8 +70,8 @@ def certify(connection: duckdb.DuckDBPyConnection, home: Path, run_id: str) -> d
     return certificate
 
 
-def red(verdict: Verdict, violated: Sequence[str], home: Path) -> dg.Failure:
+def red(verdict: Verdict, violated: Sequence[str], home: Path) -> Failed:
     """How a run ends whose gate is not green: with which checks, and what is certified still."""
     certificate = read_certificate(home)
     kept = f"The bindings certified at {certificate['certified_at'][:16]}Z stay." if certificate else "No bindings were ever certified."
-    return dg.Failure(description=f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}. {kept}", allow_retries=False)
+    return Failed(f"The gate is {'red' if verdict == 'fail' else 'unproven'}: {', '.join(violated)}. {kept}")

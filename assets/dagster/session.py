@@ -11,6 +11,7 @@ from typing import TypeVar
 import dagster as dg
 import duckdb
 
+from assets.dagster.failure import Failed
 from assets.files import prepare_home
 from assets.machine import in_words
 from assets.moments import utc_text
@@ -144,7 +145,7 @@ class Session:
             if guarded and isinstance(problem, DamagedWarehouse):
                 self._take_back_verdict(run_id, str(problem))
             metadata = {EXIT_CODE: problem.exit_code} if isinstance(problem, ConfigurationProblem) else None
-            failure = dg.Failure(description=str(problem), metadata=metadata, allow_retries=False)
+            failure = Failed(str(problem), metadata)
             if not _may_be_tried_again(error, retries_left):
                 raise failure from None
             log.warning("%s Trying again in %d seconds.", problem, RETRY_SECONDS)
