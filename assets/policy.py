@@ -271,6 +271,7 @@ class Alerts(Section):
         description="From when on a home without a run that proves something is silent. Without it: twice the usual distance between runs.",
     )
     findings_named: int = Field(5, ge=0, description="How many findings a message spells out.")
+    language: str = Field("en", pattern="^[a-z]{2}$", description="Of the messages: en or de. What a language does not say is said in English.")
 
 
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,29}")

@@ -2,12 +2,13 @@
 BINDWATCH_ALERT_URLS.
 
 What was told is kept in alerts.json in the home, so it does not matter whether Dagster's sensor or `bindwatch alert` tells it. A message holds no
-e-mail address and no name, only ids.
+e-mail address and no name, only ids. What messages say stands in alerts.toml, once for each language.
 """
 
 import fcntl
 import json
 import logging
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -24,11 +25,40 @@ from assets.problems import ConfigurationProblem
 from assets.published.silence import last_proven, silence_limit
 from assets.published.snapshot import current_folder, open_folder, read_manifest
 from assets.published.worklist import order_of
+from assets.sentences import languages
 
 log = logging.getLogger("bindwatch.alerts")
 
 _DEAD_KEPT = 500
 ATTEMPTS = 10  # at a message that an address does not take; then it is given up, and the log says so
+
+
+class Words:
+    """What messages say in one language; what it does not say, in English."""
+
+    def __init__(self, language: str) -> None:
+        told = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+        self.language = language
+        self._sentences = {**told["en"], **told.get(language, {})}
+        self._manner = languages().get(language, languages()["en"])
+
+    def say(self, sentence: str, **facts: object) -> str:
+        """A sentence with its facts, as the language writes numbers and moments (UTC)."""
+        return self._sentences[sentence].strip().format(**{name: self._written(fact) for name, fact in facts.items()})  # type: ignore[no-any-return]
+
+    def _written(self, fact: object) -> str:
+        if isinstance(fact, datetime):
+            pattern = self._manner["moment"]
+            for place, form in (("YYYY", "%Y"), ("MM", "%m"), ("DD", "%d"), ("hh", "%H"), ("mm", "%M")):
+                pattern = pattern.replace(place, form)
+            return fact.strftime(pattern)
+        return f"{fact:,}".replace(",", self._manner["thousands"]) if isinstance(fact, int) else str(fact)
+
+    def of_finding(self, part: str) -> str:
+        """The expression for a part of a published finding, reason or action, in this language."""
+        if self.language in ("en", "de"):
+            return f"finding.{part}{'_de' if self.language == 'de' else ''}"
+        return f"coalesce(list_filter(finding.words, lambda one: one.language = '{self.language}')[1].{part}, finding.{part})"
 
 
 @dataclass(frozen=True)
@@ -82,6 +112,7 @@ def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[De
     urls: as Apprise understands them; now: UTC. Raises ConfigurationProblem when one is not understood, and what kept the snapshot from being read, once
     those were told that can be what is known.
     """
+    words = Words(policy.alerts.language)
     problems: list[Exception] = []
     addresses: dict[str, str] = {}
     for number, url in enumerate(urls, 1):
@@ -96,10 +127,10 @@ def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[De
         with put_off(problems):
             folder = current_folder(home)
             snapshot = open_folder(folder) if folder is not None else None
-            due = [*_due(folder, snapshot, policy, told, dead_runs), *_silence(snapshot, policy, told, now)]
+            due = [*_due(folder, snapshot, policy, told, dead_runs, words), *_silence(snapshot, policy, told, now, words)]
         if len(problems) > known:
             told = _read_told(path)  # half of it may have changed
-            due = [*_silence(None, policy, told, now)]
+            due = [*_silence(None, policy, told, now, words)]
         messages = [message for message in due if message.kind in policy.alerts.on]
         told.pending += [{"title": message.title, "body": message.body, "attempts": 0, "waiting": list(addresses)} for message in messages]
         _keep(path, told)  # before sending: rather a message that comes twice than one that never does
@@ -110,14 +141,17 @@ def tell(home: Path, policy: Policy, urls: Sequence[str], dead_runs: Sequence[De
     return messages
 
 
-def send_test(urls: Sequence[str]) -> list[str]:
+def send_test(urls: Sequence[str], language: str = "en") -> list[str]:
     """Sends a message to every address. Returns what went wrong, one sentence an address."""
-    message = {"title": "Bindwatch: a test", "body": "Alerts will arrive here.", "attempts": 0, "waiting": []}
+    words = Words(language)
+    message = {"title": words.say("test"), "body": words.say("will_arrive"), "attempts": 0, "waiting": []}
     addresses = {digest: url for number, given in enumerate(urls, 1) for digest, url in _address(number, given).items()}
     return [f"{_name(digest, addresses)} did not take it." for digest, url in addresses.items() if not _notify(url, message)]
 
 
-def _due(folder: Path | None, connection: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, dead_runs: Sequence[DeadRun]) -> Iterator[Message]:
+def _due(
+    folder: Path | None, connection: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, dead_runs: Sequence[DeadRun], words: Words
+) -> Iterator[Message]:
     """Brings `told` up to date and yields what that means to people."""
     if folder is not None and connection is not None:
         connection.execute("set schema = 'published'")
@@ -129,7 +163,7 @@ def _due(folder: Path | None, connection: duckdb.DuckDBPyConnection | None, poli
         if told.run_no is None:
             runs = runs[-1:]  # whoever switches alerts on wants to know how things are, not how they were
         for run_id, run_no, started_at, verdict in runs:
-            yield from _of_run(connection, policy, told, run_id, started_at, verdict, manifest)
+            yield from _of_run(connection, policy, told, run_id, started_at, verdict, manifest, words)
             told.run_no = run_no
         judged = {row[0] for row in connection.execute("select run_id from run").fetchall()} - {going_on}
     else:
@@ -140,14 +174,10 @@ def _due(folder: Path | None, connection: duckdb.DuckDBPyConnection | None, poli
             # one that a later run has made good is over
             if dead.run_id not in judged and not judged.intersection(dead.later) and not told.is_broken:
                 told.is_broken = True
-                yield Message(
-                    "unproven", "Bindwatch: a run could not be completed",
-                    f"Run {dead.run_id[:8]} ended at {dead.ended_at:%Y-%m-%d %H:%M} UTC without a verdict: it could not start, or its process died.\n"
-                    "Nothing is known about what changed since the run before. Its log in Dagster says more.",
-                )  # fmt: skip
+                yield Message("unproven", words.say("unproven"), words.say("run_died", run=dead.run_id[:8], ended=dead.ended_at))
 
 
-def _silence(snapshot: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, now: datetime) -> Iterator[Message]:
+def _silence(snapshot: duckdb.DuckDBPyConnection | None, policy: Policy, told: Told, now: datetime, words: Words) -> Iterator[Message]:
     """That no run proved anything for too long. A moment that lies ahead of the clock, which was wrong then or is now, counts as this one. Without a snapshot
     that can be read, what was known of the last run stands.
     """
@@ -162,39 +192,38 @@ def _silence(snapshot: duckdb.DuckDBPyConnection | None, policy: Policy, told: T
     if now - since <= limit or told.is_silent:
         return
     told.is_silent = told.is_broken = True
-    reason = "as [alerts] silent_after_hours says" if policy.alerts.silent_after_hours else "twice the usual distance between runs"
-    yield Message(
-        "silent", f"Bindwatch: no proven run since {since:%Y-%m-%d %H:%M} UTC",
-        f"That is longer than {limit / timedelta(hours=1):.3g} hours, {reason}. Nothing is known about what changed since.\n"
-        "Do Dagster's daemon and code location run, are the schedules on, does a run wait in the queue? `bindwatch doctor` looks over the home.",
-    )  # fmt: skip
+    reason = words.say("as_set" if policy.alerts.silent_after_hours else "as_usual")
+    hours = f"{limit / timedelta(hours=1):.3g}"
+    yield Message("silent", words.say("silent", since=since), words.say("silent_for", hours=hours, reason=reason))
 
 
 def _of_run(
-    connection: duckdb.DuckDBPyConnection, policy: Policy, told: Told, run_id: str, started_at: datetime, verdict: str, manifest: dict[str, Any]
-) -> Iterator[Message]:
-    head = f"Run {run_id[:8]} of {started_at:%Y-%m-%d %H:%M} UTC"
+    connection: duckdb.DuckDBPyConnection, policy: Policy, told: Told, run_id: str, started_at: datetime, verdict: str, manifest: dict[str, Any], words: Words
+) -> Iterator[Message]:  # fmt: skip
+    head = words.say("run", run=run_id[:8], started=started_at)
     if verdict == "unproven":
         if not told.is_broken:
             reason = manifest.get("problem") if manifest["run_id"] == run_id else None
-            yield Message("unproven", "Bindwatch: a run could not be completed", f"{head} proves nothing. {reason or 'Its log says why.'}")
+            yield Message("unproven", words.say("unproven"), words.say("run_proves_nothing", run=head, reason=reason or words.say("see_log")))
         told.is_broken = True
         return
     if verdict == "fail":
         is_shown = manifest["run_id"] == run_id  # on the desk; a run before it may have found what is no longer new there
-        new = _blocking(connection, run_id, policy, new=True)
+        new = _blocking(connection, run_id, policy, words, new=True)
         if told.proven != "fail":
             was_red = told.proven is None and _verdict_before(connection, run_id) == "fail"  # alerts were switched on later
-            found = new if new.total else _blocking(connection, run_id, policy, new=False)
+            found = new if new.total else _blocking(connection, run_id, policy, words, new=False)
             yield Message(
-                "red", f"Bindwatch: the gate {'is' if was_red else 'turned'} red",
-                "\n".join([f"{head}: blocking checks are violated.", *_checks(connection, run_id), *found.lines, *_link(policy, bool(new.total) and is_shown)]),
+                "red", words.say("is_red" if was_red else "turned_red"),
+                "\n".join([
+                    words.say("run_is_red", run=head), *_checks(connection, run_id, words), *found.lines, *_link(policy, bool(new.total) and is_shown),
+                ]),
             )  # fmt: skip
         elif new.total:
-            lines = [f"{head}, in a gate that was red before:", *new.lines, *_link(policy, is_shown)]
-            yield Message("new_blocking", f"Bindwatch: new blocking findings ({new.total:,})", "\n".join(lines))
+            lines = [words.say("run_is_red_again", run=head), *new.lines, *_link(policy, is_shown)]
+            yield Message("new_blocking", words.say("new_blocking", number=new.total), "\n".join(lines))
     elif told.proven == "fail" or told.is_broken:
-        yield Message("recovered", "Bindwatch: back to green", f"{head}: all blocking checks hold.")
+        yield Message("recovered", words.say("recovered"), words.say("run_is_green", run=head))
     told.proven, told.is_broken = verdict, False
 
 
@@ -206,13 +235,13 @@ def _verdict_before(connection: duckdb.DuckDBPyConnection, run_id: str) -> str |
     return row[0] if row else None
 
 
-def _checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+def _checks(connection: duckdb.DuckDBPyConnection, run_id: str, words: Words) -> list[str]:
     rows = connection.execute(
         """select check_name, findings, findings_new from check_run
            where run_id = ? and state = 'violated' and severity = 'block' order by findings desc, check_name""",
         [run_id],
     ).fetchall()
-    return [f"- {name}: {findings:,} open{f', {new:,} new' if new else ''}" for name, findings, new in rows]
+    return [words.say("check_with_new" if new else "check", check=name, number=findings, new=new) for name, findings, new in rows]
 
 
 class _Found(NamedTuple):
@@ -222,10 +251,11 @@ class _Found(NamedTuple):
     lines: list[str]
 
 
-def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy, new: bool) -> _Found:
+def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy, words: Words, new: bool) -> _Found:
     """The findings that make the gate red. new: those that came, came back or got worse in that run; else all that are open."""
     rows = connection.execute(
-        f"""select finding.check_name, finding.hubspot_contact_id, finding.salesforce_id, finding.reason, finding.action, finding.fingerprint,
+        f"""select finding.check_name, finding.hubspot_contact_id, finding.salesforce_id, {words.of_finding("reason")}, {words.of_finding("action")},
+                  finding.fingerprint,
                   count(*) over () as total
            from finding
            inner join check_run on check_run.run_id = $run and check_run.check_name = finding.check_name
@@ -242,10 +272,10 @@ def _blocking(connection: duckdb.DuckDBPyConnection, run_id: str, policy: Policy
     total = int(rows[0][-1]) if rows else 0
     lines = []
     for check, contact, record, reason, action, fingerprint, _ in rows[: policy.alerts.findings_named]:
-        who = f"HubSpot contact {contact}" if contact else f"Salesforce {record}" if record else ""
+        who = words.say("contact", id=contact) if contact else words.say("record", id=record) if record else ""
         lines.append(f"\n■ {check} {who} ({fingerprint[:8]})\n  {reason}\n  → {action}")
     if total > len(lines):
-        lines.append(f"\n… {total - len(lines):,} more")
+        lines.append("\n" + words.say("more", number=total - len(lines)))
     return _Found(total, lines)
 
 

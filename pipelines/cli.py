@@ -221,7 +221,7 @@ def alert(test: Annotated[bool, typer.Option("--test", help="Send a test message
     if not urls:
         raise ConfigurationProblem("BINDWATCH_ALERT_URLS is not set: it holds the addresses of alerts, such as mailto://… or slack://…")
     if test:
-        refused = send_test(urls)
+        refused = send_test(urls, policy.alerts.language)
         print("\n".join(refused) or f"{len(urls)} told.")
         return 3 if refused else 0
     if is_demo_home():

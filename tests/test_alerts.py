@@ -1,7 +1,9 @@
 """Alerts: what is told, once each, over a real webhook and real mail; and what a message never holds."""
 
 import json
+import re
 import socket
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -28,6 +30,7 @@ from pipelines.alerts import ATTEMPTS, DeadRun, send_test, tell
 from review.filters import read_filter
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
 from tests.hook import Hook
+from tests.live import ROOT
 
 
 def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1) -> None:
@@ -63,6 +66,29 @@ def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, h
     # the next run finds the same: nobody is told again
     end_run(crm, tmp_path, "fail", day(32))
     assert tell(tmp_path, Policy(), [hook.url]) == []
+
+
+def told(tmp_path: Path, hook: Hook, language: str) -> dict[str, str]:
+    end_run(red(), tmp_path, "fail", day(31))
+    tell(tmp_path, Policy.model_validate({"alerts": {"language": language}}), [hook.url])
+    return dict(hook.received[0])
+
+
+def test_the_policy_says_in_which_language_people_are_told(tmp_path: Path, hook: Hook) -> None:
+    message = told(tmp_path, hook, "de")
+    assert message["title"] == "Bindwatch: neuer Handlungsbedarf"
+    assert message["message"].startswith("Lauf ") and "- unsafe_duplicate: 1 offen, davon 1 neu" in message["message"]
+    assert "HubSpot-Kontakt 101" in message["message"] and "zusammenführen" in message["message"], "the finding speaks German, too"
+
+
+def test_what_a_language_does_not_say_is_told_in_english(tmp_path: Path, hook: Hook) -> None:
+    assert told(tmp_path, hook, "fr")["title"] == "Bindwatch: the gate turned red"
+
+
+def test_each_sentence_of_a_message_has_the_same_facts_in_german() -> None:
+    sentences = tomllib.loads((ROOT / "pipelines" / "alerts.toml").read_text("utf-8"))
+    facts = {language: {name: set(re.findall(r"{([a-z]+)}", text)) for name, text in said.items()} for language, said in sentences.items()}
+    assert facts["en"] == facts["de"]
 
 
 def test_new_blocking_findings_in_a_red_gate_are_told_without_the_old_ones(tmp_path: Path, hook: Hook) -> None:
