@@ -90,9 +90,11 @@ class Cases:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
         # which ones is known from a few columns; the wide ones are read of these alone
         ids = self._ids(wanted, f" limit {int(limit)} offset {int(offset)}" if limit is not None else "")
-        rows = self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
-        by_id = {row["case_id"]: row for row in rows}
+        by_id = {row["case_id"]: row for row in self._with_ids(ids)}
         return [by_id[case_id] for case_id in ids if case_id in by_id]
+
+    def _with_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        return self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
 
     def _ids(self, wanted: CaseFilter, bounded: str = "") -> list[str]:
         where, values = self._where(wanted)
@@ -106,8 +108,7 @@ class Cases:
         return int(self.worklist.query(f"select count(*) as cases from main.open_case cross join main.clock as clock {where}", values)[0]["cases"])
 
     def one(self, case_id: str) -> dict[str, Any] | None:
-        found = self.find(CaseFilter(ids=(case_id,)))
-        return found[0] if found else None
+        return next(iter(self._with_ids([case_id])), None)
 
     def place(self, wanted: CaseFilter, case_id: str) -> tuple[int, int, str | None, str | None]:
         """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
@@ -303,9 +304,7 @@ from (
 inner join near.case_about as about on about.case_id = summed.case_id"""
 
 
-_UNDECIDED = """
-select * replace ('open' as status, record_owner as owner, cast(null as timestamp) as waived_until) from near.found where status <> 'resolved'
-"""
+_UNDECIDED = "from near.found where status <> 'resolved'"
 # As if nothing had been decided: a decision changes its case alone.
 BASE = f"""
 create table near.case_base as
@@ -326,11 +325,7 @@ from main.moved_case;
 _MOVE = f"""
 delete from main.decided_case;
 insert into main.decided_case
-select distinct case_id
-from main.found
-where status <> 'resolved' and (
-    fingerprint in (select fingerprint from main.decision) or subject in (select subject from main.assignment)
-    or case_id in (select fingerprint from main.decision) or case_id in (select subject from main.assignment));
+select distinct case_id from main.found where status <> 'resolved' and place in (select place from main.decided);
 delete from main.moved_case;
 insert into main.moved_case
 {_summed("from worklist where case_id in (select case_id from main.decided_case) and status <> 'resolved'")};

@@ -122,23 +122,14 @@ def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> lis
          "salesforce_value": detail["fields"].get(field["salesforce_field"]), "effect": None}
         for field in mapped for detail in details if field["object_type"] == ("Lead" if detail["record_id"].startswith("00Q") else "Contact")
     ]  # fmt: skip
-    # of a rival it is published. Of others equal texts change nothing, and the models' own expression says the rest: that costs more than all else here
+    # of a rival it is published; of others equal texts change nothing
     rivals = _effects(snapshot, contact_id) if of_contact else {}
     for value in values:
         value["effect"] = rivals.get(value["record_id"], {}).get(value["property"])
     asked = [value for value in values if of_contact and value["record_id"] not in rivals]
-    if differ := [value for value in asked if (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]:
-        columns = ", ".join(f"unnest(${name}::varchar[]) as {name}" for name in _COMPARED)
-        effects = snapshot.query(
-            f"""select main.switch_effect(value.hubspot_value, value.salesforce_value, mapping, policy) as effect
-                from (select {columns}, generate_subscripts($property, 1) as number) as value
-                inner join near.mapped_field as mapping on mapping.property = value.property and mapping.object_type = value.object_type
-                cross join near.policy as policy
-                order by value.number""",
-            {name: [value[name] for value in differ] for name in _COMPARED},
-        )
-        for value, found in zip(differ, effects, strict=True):
-            value["effect"] = found["effect"]
+    differ = [value for value in asked if (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]
+    for value, effect in zip(differ, snapshot.effects.of(differ), strict=True):
+        value["effect"] = effect
     return values
 
 
@@ -156,9 +147,6 @@ def _effects(snapshot: Snapshot, contact_id: str | None) -> dict[str, dict[str, 
         if row["property"] is not None:
             found[row["rival_id"]][row["property"]] = row["effect"]
     return found
-
-
-_COMPARED = ("property", "object_type", "hubspot_value", "salesforce_value")
 
 
 def read_contact(snapshot: Snapshot, finding: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

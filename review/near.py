@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from assets.problems import WarehouseProblem
-from assets.published.worklist import FOUND
+from assets.published.worklist import FOUND, NAMED
 from assets.sql import literal
 from review.cases import ABOUT, BASE, TEXTS
 
@@ -49,7 +49,9 @@ class Near:
             except (duckdb.BinderException, duckdb.CatalogException) as error:
                 raise WarehouseProblem("The last snapshot was published by an older version: a column is missing. Run `bindwatch run` once.") from error
             self._is_made = True
-        connection.execute(f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found")
+        connection.execute(
+            f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found; create view main.named as from near.named"
+        )
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
@@ -57,7 +59,8 @@ def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
 
 
 _NEAR = f"""
-create temp table named as
+create table near.named as from ({NAMED.replace("main.found", "near.found")}) order by about;
+create temp table about as
 select distinct id
 from (
     select hubspot_contact_id as id from near.found union all select salesforce_id from near.found union all select unnest(rival_ids) from near.found
@@ -65,13 +68,13 @@ from (
 )
 where id is not null;
 create table near.hubspot_contact as
-from published.hubspot_contact where contact_id in (from named) or (state = 'live' and bound_id in (from named)) order by contact_id;
+from published.hubspot_contact where contact_id in (from about) or (state = 'live' and bound_id in (from about)) order by contact_id;
 create table near.binding as
 from published.binding where hubspot_contact_id in (select contact_id from near.hubspot_contact) order by hubspot_contact_id;
 create table near.salesforce_person as
 from published.salesforce_person
 where record_id in (
-    from named union all select bound_id from near.hubspot_contact where bound_id is not null union all select unnest(candidate_ids) from near.binding
+    from about union all select bound_id from near.hubspot_contact where bound_id is not null union all select unnest(candidate_ids) from near.binding
 )
 order by record_id;
 create table near.switch_event as
@@ -79,7 +82,7 @@ from published.switch_event where hubspot_contact_id in (select contact_id from 
 create table near.departure as from published.departure where record_id in (select record_id from near.salesforce_person);
 {"".join(f"create table near.{name} as from published.{name};" for name in _WHOLE)}
 create table near.case_detail as select case_id, lost_values, steps from published.person_case;
-drop table named;
+drop table about;
 create index found_by_fingerprint on near.found (fingerprint);
 create index found_by_place on near.found (place);
 create index contact_by_id on near.hubspot_contact (contact_id);
