@@ -17,9 +17,9 @@ from assets.sql import literal
 from review.cases import ABOUT, BASE, TEXTS
 
 # tables that are copied as they are
-_WHOLE = ("edit", "merge_event", "merge_advice", "finding_event", "mapped_field", "overwrite", "policy", "rival", "salesforce_user")
+_WHOLE = ("merge_advice", "finding_event", "mapped_field", "overwrite", "policy", "restorable_value", "rival", "salesforce_user", "typed_value")
 _SOURCES = (
-    *_WHOLE, "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
+    *_WHOLE, "edit", "merge_event", "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
 _MEMORY = "256MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into half of it
@@ -81,6 +81,35 @@ create table near.switch_event as
 from published.switch_event where hubspot_contact_id in (select contact_id from near.hubspot_contact) order by hubspot_contact_id;
 create table near.departure as from published.departure where record_id in (select record_id from near.salesforce_person);
 {"".join(f"create table near.{name} as from published.{name};" for name in _WHOLE)}
+create table near.happened as
+select row_number() over () as event_no, unnest(list_distinct(abouts)) as about, * exclude (abouts)
+from (
+    select [hubspot_contact_id] as abouts, switched_at as happened_at, 'binding_' || cause as event, by_user_id as who, hubspot_contact_id as contact_id,
+        from_id as record_id, to_id as other_id, cast(null as varchar) as name, cast(null as varchar) as value_before, cast(null as varchar) as value_after,
+        cast(overwritten_count as varchar) as detail, cast(null as timestamp) as after
+    from near.switch_event
+    union all
+    select [coalesce(contact_id, record_id)], changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
+    from published.edit where contact_id is null or name not in ('salesforceleadid', 'salesforcecontactid')
+    union all
+    select [loser_id, winner_id, hubspot_contact_id], merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
+    from published.merge_event
+    union all
+    select [record_id], created_at, 'created', null, null, record_id, null, null, null, null, object_type, null
+    from near.salesforce_person where created_at is not null
+    union all
+    select [departure.record_id], departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type, null
+    from near.departure as departure
+    inner join near.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
+    where departed_at is not null
+    union all
+    select [contact_id], created_at, 'created', null, contact_id, null, null, null, null, null, 'contact', null
+    from near.hubspot_contact where created_at is not null
+    union all
+    select [contact_id], archived_at, 'archived', null, contact_id, null, null, null, null, null, null, null
+    from near.hubspot_contact where archived_at is not null
+)
+order by about;
 create table near.case_detail as select case_id, lost_values, steps from published.person_case;
 drop table about;
 create index found_by_fingerprint on near.found (fingerprint);
@@ -90,8 +119,6 @@ create index contact_by_record on near.hubspot_contact (bound_id);
 create index person_by_id on near.salesforce_person (record_id);
 create index binding_by_contact on near.binding (hubspot_contact_id);
 create index switch_by_contact on near.switch_event (hubspot_contact_id);
-create index edit_by_contact on near.edit (contact_id);
-create index edit_by_record on near.edit (record_id);
 create index rival_by_contact on near.rival (hubspot_contact_id);
 create index overwrite_by_contact on near.overwrite (hubspot_contact_id);
 create index advice_by_email on near.merge_advice (email);
