@@ -16,6 +16,7 @@ from review.words import URGENCY
 
 STATUSES = ("open", "acknowledged", "waived")
 _MOST_REMEMBERED = 200
+_MOST_ORDERS = 4  # lists of all their cases: ten megabytes each on a large portal
 MOST_VALUES = 12  # of a facet; whoever looks for another one searches
 NOBODY = "-"  # the value of a facet that stands for none
 AGES = {"day": 1, "week": 7, "month": 30}  # days; what is older is "older"
@@ -65,6 +66,7 @@ class Cases:
         self._state: object = None
         self._remembered: dict[object, Any] = {}
         self._kept: dict[object, Any] = {}
+        self._orders: dict[object, list[str]] = {}
         worklist.connection.execute(_OPEN_CASE)
 
     def refresh(self) -> None:
@@ -75,7 +77,7 @@ class Cases:
                 connection = self.worklist.connection.cursor()
                 with transaction(connection):
                     connection.execute(_MOVE)
-                self._state, self._remembered = state, {}
+                self._state, self._remembered, self._orders = state, {}, {}
 
     def remember(self, key: object, work: Callable[[], Any], for_good: bool = False) -> Any:
         """What was worked out since the last decision, not again for everybody who looks. for_good: no decision changes it."""
@@ -112,8 +114,12 @@ class Cases:
 
     def place(self, wanted: CaseFilter, case_id: str) -> tuple[int, int, str | None, str | None]:
         """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
-        key = "order", tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, wanted.sort, datetime.now(UTC).date()
-        ids: list[str] = self.remember(key, lambda: self._ids(wanted))
+        key = tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, wanted.sort, datetime.now(UTC).date()
+        orders = self._orders
+        if (ids := orders.get(key)) is None:
+            if len(orders) >= _MOST_ORDERS:
+                orders.clear()
+            ids = orders[key] = self._ids(wanted)
         try:
             at = ids.index(case_id)
         except ValueError:
@@ -176,8 +182,9 @@ class Cases:
     def with_email(self, email: str) -> list[str]:
         """The cases that somebody with this e-mail has to do with: as main, additional or record's address."""
         rows = self.worklist.query(
-            f"""select open_case.* from main.open_case inner join near.case_text as said using (case_id)
-                where list_contains(said.emails, coalesce(main.matching_email($email), lower(trim($email)))) order by {_IN_ORDER} limit 50""",
+            f"""select case_id from main.open_case
+                where case_id in (select case_id from near.case_email where email = coalesce(main.matching_email($email), lower(trim($email))))
+                order by {_IN_ORDER} limit 50""",
             {"email": email},
         )
         return [row["case_id"] for row in rows]
@@ -333,38 +340,48 @@ insert into main.moved_case
 
 # What a case is found by: names, companies, ids, phone numbers; e-mails apart, because they are compared as a whole.
 TEXTS = """
+create temp table contact_of as
+select case_id, unnest(hubspot_contact_ids) as contact_id from near.case_about;
+create temp table record_of as
+select case_id, salesforce_id as record_id from near.found where status <> 'resolved' and salesforce_id is not null
+union
+select case_id, unnest(rival_ids) from near.found where status <> 'resolved'
+union
+select contact_of.case_id, contact.bound_id
+from contact_of inner join near.hubspot_contact as contact using (contact_id) where contact.bound_id is not null;
 create table near.case_text as
-with contact_of as (
-    select case_id, unnest(hubspot_contact_ids) as contact_id from near.case_about
-),
-record_of as (
-    select case_id, salesforce_id as record_id from near.found where status <> 'resolved' and salesforce_id is not null
-    union
-    select case_id, unnest(rival_ids) from near.found where status <> 'resolved'
-    union
-    select contact_of.case_id, contact.bound_id
-    from contact_of inner join near.hubspot_contact as contact using (contact_id) where contact.bound_id is not null
-),
-part as (
+with part as (
     select contact_of.case_id,
-        concat_ws(' ', contact.contact_id, contact.display_name, detail.properties['company']) as said,
-        list_append(contact.additional_emails, contact.email) as emails,
-        concat_ws(' ', detail.properties['phone'], detail.properties['mobilephone']) as phones
+        concat_ws(' ', contact.contact_id, contact.display_name, detail.company) as said,
+        concat_ws(' ', detail.phone, detail.mobile) as phones
     from contact_of
     inner join near.hubspot_contact as contact using (contact_id)
-    left join published.contact_detail as detail using (contact_id)
+    left join (
+        select contact_id, properties['company'] as company, properties['phone'] as phone, properties['mobilephone'] as mobile from published.contact_detail
+    ) as detail using (contact_id)
     union all
     select record_of.case_id,
-        concat_ws(' ', person.record_id, person.display_name, detail.fields['Company'], detail.fields['Account.Name']),
-        [person.email],
-        concat_ws(' ', detail.fields['Phone'], detail.fields['MobilePhone'])
+        concat_ws(' ', person.record_id, person.display_name, detail.company, detail.account),
+        concat_ws(' ', detail.phone, detail.mobile)
     from record_of
     inner join near.salesforce_person as person using (record_id)
-    left join published.record_detail as detail using (record_id)
+    left join (
+        select record_id, fields['Company'] as company, fields['Account.Name'] as account, fields['Phone'] as phone, fields['MobilePhone'] as mobile
+        from published.record_detail
+    ) as detail using (record_id)
     union all
-    select case_id, concat_ws(' ', display_name, account_name, case_id), [email], null from near.case_about
+    select case_id, concat_ws(' ', display_name, account_name, case_id), null from near.case_about
 )
-select case_id, lower(string_agg(said, ' ')) as said, list_distinct(flatten(list(emails))) as emails,
-    regexp_replace(string_agg(phones, ' '), '[^0-9]', '', 'g') as digits
+select case_id, lower(string_agg(said, ' ')) as said, regexp_replace(string_agg(phones, ' '), '[^0-9]', '', 'g') as digits
 from part group by case_id;
+create table near.case_email as
+select contact_of.case_id, contact.email from contact_of inner join near.hubspot_contact as contact using (contact_id)
+union all
+select contact_of.case_id, unnest(contact.additional_emails) from contact_of inner join near.hubspot_contact as contact using (contact_id)
+union all
+select record_of.case_id, person.email from record_of inner join near.salesforce_person as person using (record_id)
+union all
+select case_id, email from near.case_about;
+drop table contact_of;
+drop table record_of;
 """

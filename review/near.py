@@ -19,10 +19,11 @@ from review.cases import ABOUT, BASE, TEXTS
 # tables that are copied as they are
 _WHOLE = ("merge_advice", "finding_event", "mapped_field", "overwrite", "policy", "restorable_value", "rival", "salesforce_user", "typed_value")
 _SOURCES = (
-    *_WHOLE, "edit", "merge_event", "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
+    *_WHOLE, "edit", "merge_event",
+    "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-_MEMORY = "256MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into half of it
+_MEMORY = "176MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into two thirds of it
 
 
 class Near:
@@ -39,7 +40,9 @@ class Near:
         # files of a snapshot never change
         connection.execute(
             f"""set memory_limit = '{_MEMORY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
-                set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false"""
+                set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false;
+                -- each thread holds memory of its own; and who reads small things waits for no second one
+                set threads = 1"""
         )
         if not self._is_made:
             connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384)")
@@ -92,7 +95,8 @@ from (
     select [coalesce(contact_id, record_id)], changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
     from published.edit where contact_id is null or name not in ('salesforceleadid', 'salesforcecontactid')
     union all
-    select [loser_id, winner_id, hubspot_contact_id], merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
+    select [loser_id, winner_id, hubspot_contact_id], merged_at, 'salesforce_merge',
+        null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
     from published.merge_event
     union all
     select [record_id], created_at, 'created', null, null, record_id, null, null, null, null, object_type, null
