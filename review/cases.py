@@ -106,6 +106,10 @@ class Cases:
         return [row["case_id"] for row in found]
 
     def count(self, wanted: CaseFilter) -> int:
+        number: int = self.remember(("count", *_key(wanted)), lambda: self._count(wanted))
+        return number
+
+    def _count(self, wanted: CaseFilter) -> int:
         where, values = self._where(wanted)
         return int(self.worklist.query(f"select count(*) as cases from main.open_case cross join main.clock as clock {where}", values)[0]["cases"])
 
@@ -114,7 +118,7 @@ class Cases:
 
     def place(self, wanted: CaseFilter, case_id: str) -> tuple[int, int, str | None, str | None]:
         """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
-        key = tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, wanted.sort, datetime.now(UTC).date()
+        key = *_key(wanted), wanted.sort
         orders = self._orders
         if (ids := orders.get(key)) is None:
             if len(orders) >= _MOST_ORDERS:
@@ -144,8 +148,7 @@ class Cases:
         """By the name of a facet: the values that cases have which match in everything else, with how many: value, label, cases. The most frequent first;
         those that are picked are always there.
         """
-        key = tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, datetime.now(UTC).date()
-        facets: dict[str, list[dict[str, Any]]] = self.remember(key, lambda: self._facets(wanted))
+        facets: dict[str, list[dict[str, Any]]] = self.remember(_key(wanted), lambda: self._facets(wanted))
         return facets
 
     def _facets(self, wanted: CaseFilter) -> dict[str, list[dict[str, Any]]]:
@@ -213,6 +216,11 @@ class Cases:
             if is_phone:
                 values["digits"] = digits.lstrip("0")
         return f"where {' and '.join(conditions)}" if conditions else "", values
+
+
+def _key(wanted: CaseFilter) -> tuple[object, ...]:
+    """What says which cases match: their age changes with the day."""
+    return tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, datetime.now(UTC).date()
 
 
 def check_case_filter(wanted: CaseFilter) -> None:

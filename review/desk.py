@@ -12,7 +12,7 @@ from assets.published.worklist import Worklist
 from assets.sql import among
 from review.cases import Cases
 from review.effects import Effects
-from review.near import Near, made_of
+from review.near import Near, let_go, made_of
 
 SHOWN_RUNS = 30
 
@@ -56,6 +56,8 @@ class Desk:
         return self._snapshot
 
     def _open(self) -> Snapshot:
+        if self._snapshot is not None:
+            let_go(self._snapshot.worklist.connection)  # one snapshot is in memory, not two
         # a run may publish and remove old folders while this one is opened; then there is a newer one
         for attempt in range(3):
             folder = published_folder(self.home)

@@ -6,6 +6,7 @@ lie in the desk's memory. It is made anew when one of its tables was published a
 """
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ class Near:
         connection.execute(
             f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found; create view main.named as from near.named"
         )
+
+
+def let_go(connection: duckdb.DuckDBPyConnection) -> None:
+    """Gives back the memory of what was read of a snapshot. Whoever still reads it reads it from the disk again."""
+    with suppress(duckdb.Error):  # somebody needs it at this moment
+        connection.execute("set memory_limit = '48MB'")
+    connection.execute(f"set memory_limit = '{_MEMORY}'")
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
