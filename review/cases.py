@@ -6,7 +6,7 @@ Which findings belong together is published (`person_case`); what they add up to
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 
 from assets.problems import ConfigurationProblem
@@ -63,6 +63,7 @@ class Cases:
         """worklist: of a connection that knows near.<table>."""
         self.worklist = worklist
         self._lock = Lock()
+        self._work = RLock()
         self._state: object = None
         self._remembered: dict[object, Any] = {}
         self._kept: dict[object, Any] = {}
@@ -83,9 +84,12 @@ class Cases:
         """What was worked out since the last decision, not again for everybody who looks. for_good: no decision changes it."""
         kept = self._remembered if not for_good else self._kept
         if key not in kept:
-            if len(kept) >= _MOST_REMEMBERED:
-                kept.clear()
-            kept[key] = work()
+            with self._work:  # what takes all cases takes memory: one does it, and the others wait for what comes of it
+                if key not in kept:
+                    if len(kept) >= _MOST_REMEMBERED:
+                        kept.clear()
+                    kept[key] = work()
+                return kept[key]
         return kept[key]
 
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
@@ -120,10 +124,11 @@ class Cases:
         """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
         key = *_key(wanted), wanted.sort
         orders = self._orders
-        if (ids := orders.get(key)) is None:
-            if len(orders) >= _MOST_ORDERS:
-                orders.clear()
-            ids = orders[key] = self._ids(wanted)
+        with self._work:
+            if (ids := orders.get(key)) is None:
+                if len(orders) >= _MOST_ORDERS:
+                    orders.clear()
+                ids = orders[key] = self._ids(wanted)
         try:
             at = ids.index(case_id)
         except ValueError:

@@ -24,7 +24,7 @@ _SOURCES = (
     "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-_MEMORY = "176MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into two thirds of it
+_MEMORY = "208MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into 176
 
 
 class Near:

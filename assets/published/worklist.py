@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from time import monotonic
 from typing import Any
 
@@ -20,6 +20,7 @@ FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
 OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
 _OVERLAP = 50  # decisions
+_AT_ONCE = 3  # queries: each holds ten megabytes of wide columns while it runs, and more than there are cores only wait for each other
 _NEARBY = 2000  # places in the list
 _ASK_AGAIN_SECONDS = 10  # after a decisions store did not answer: it may take seconds to say so, and readers wait for each other
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
@@ -125,6 +126,7 @@ class Worklist:
             self.connection.execute(f"create table main.found as {FOUND}; create view main.named as {NAMED}")
         self._now = now
         self._lock = Lock()
+        self._turns = BoundedSemaphore(_AT_ONCE)
         self.decisions: list[dict[str, Any]] = []
         self._about: dict[str, list[dict[str, Any]]] = {}  # decisions by fingerprint
         self.problem: str | None = None
@@ -222,10 +224,10 @@ class Worklist:
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""
-        connection = self.connection.cursor()
-        relation = connection.execute(query, values)
-        names = [column[0] for column in relation.description or []]
-        return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+        with self._turns:
+            relation = self.connection.cursor().execute(query, values)
+            names = [column[0] for column in relation.description or []]
+            return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
 
     def find(self, wanted: Filter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The findings that match, the most urgent first, as rows of `finding`, without what is left out."""
