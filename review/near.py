@@ -24,7 +24,8 @@ _SOURCES = (
     "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-_MEMORY = "208MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into 176
+# Of DuckDB, while tables are copied, and later for all that look at once: the export of a hundred thousand findings fails with 224 when indexes are loaded.
+_MEMORY_TO_COPY, _MEMORY = "160MB", "256MB"
 
 
 class Near:
@@ -40,7 +41,7 @@ class Near:
         path = Path(self.folder.name) / "near.duckdb"
         # files of a snapshot never change
         connection.execute(
-            f"""set memory_limit = '{_MEMORY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
+            f"""set memory_limit = '{_MEMORY_TO_COPY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
                 set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false;
                 -- each thread holds memory of its own; and who reads small things waits for no second one
                 set threads = 1"""
