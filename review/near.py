@@ -24,8 +24,8 @@ _SOURCES = (
     "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-# Of DuckDB, while tables are copied, and later for all that look at once: the export of a hundred thousand findings fails with 224 when indexes are loaded.
-_MEMORY_TO_COPY, _MEMORY = "160MB", "256MB"
+# Of DuckDB, while tables are copied, and later for all that look at once: the export of a hundred thousand findings fails with 176 while pages are looked at.
+_MEMORY_TO_COPY, _MEMORY = "160MB", "208MB"
 
 
 class Near:
@@ -55,7 +55,8 @@ class Near:
                 raise WarehouseProblem("The last snapshot was published by an older version: a column is missing. Run `bindwatch run` once.") from error
             self._is_made = True
         connection.execute(
-            f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found; create view main.named as from near.named"
+            f"""set memory_limit = '{_MEMORY}'; attach {literal(str(path))} as near (read_only);
+                create view main.found as from near.found; create view main.named as from near.named"""
         )
 
 
