@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
+T = TypeVar("T")
+MOST_MEMORY = 4 * 2**30  # bytes, for one process that only reads
 SQL_FOLDER = Path(__file__).parent / "models" / "sql"
 
 # What is to be done when a connection has committed: a run answers then who waits for a backup.
@@ -53,6 +56,23 @@ def after_each_commit(connection: duckdb.DuckDBPyConnection, listener: Callable[
         yield
     finally:
         del _listeners[id(connection)]
+
+
+def with_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """What `work` returns. Where DuckDB's memory limit is too small for it, it begins again with twice as much, up to MOST_MEMORY."""
+    while True:
+        try:
+            return work()
+        except duckdb.OutOfMemoryException:
+            limit = _bytes_of(str(connection.execute("select current_setting('memory_limit')").fetchall()[0][0]))
+            if limit >= MOST_MEMORY:
+                raise
+            connection.execute(f"set memory_limit = '{2 * limit} bytes'")
+
+
+def _bytes_of(text: str) -> int:
+    number, unit = text.split()
+    return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

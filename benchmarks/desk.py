@@ -2,7 +2,7 @@
 
 The desk runs as `bindwatch review` runs it, in a process of its own, and is asked over HTTP. Each page is asked for several times by one
 person, then all of them by many people at once. What is paid after a run has published, when the desk opens the new snapshot, is reported apart.
-With a folder that holds the portal already, nothing is published: `python -m benchmarks.desk 800000 FOLDER`.
+The portal is published once and kept in the folder for temporary files, or in the one that is given: `python -m benchmarks.desk 800000 FOLDER`.
 """
 
 import os
@@ -192,15 +192,16 @@ def main(arguments: list[str]) -> None:
     from benchmarks.report import replace_measured
 
     records = int(arguments[0])
-    with tempfile.TemporaryDirectory(prefix="bindwatch-bench-") as folder:
-        home = Path(arguments[1] if len(arguments) > 1 else folder)
-        if not (home / "published").exists():
-            publish(records, home)
-        with duckdb.connect() as connection:
-            row = connection.execute("select count(*) from read_parquet(?) where status = 'open'", [str(home / "published/current/finding.parquet")]).fetchone()
-        findings = int(row[0]) if row else 0
-        (home / "decisions.sqlite").unlink(missing_ok=True)
-        measured = measure(home, findings)
+    home = Path(arguments[1]) if len(arguments) > 1 else Path(tempfile.gettempdir()) / f"bindwatch-bench-desk-{records}"
+    if not (home / "published" / "current").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        publish(records, home)
+        (home / "warehouse.duckdb").unlink()  # the desk reads what is published
+    with duckdb.connect() as connection:
+        row = connection.execute("select count(*) from read_parquet(?) where status = 'open'", [str(home / "published/current/finding.parquet")]).fetchone()
+    findings = int(row[0]) if row else 0
+    (home / "decisions.sqlite").unlink(missing_ok=True)
+    measured = measure(home, findings)
     text = render(measured, records, findings)
     print(text)
     replace_measured("desk", text, datetime.now(UTC))

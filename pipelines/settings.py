@@ -9,20 +9,21 @@ import ssl
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from assets.dagster.session import Connections
 from assets.policy import Policy, locate, read_policy
 from assets.problems import ConfigurationProblem
 from assets.process import tidy_environment
 from assets.published.decisions import DecisionStore
-from assets.pull.hubspot_portal import HubSpotAccess
 from assets.pull.proxies import proxy_for
-from assets.pull.salesforce_org import SalesforceAccess
 from expectations.gate import checks
+
+if TYPE_CHECKING:  # Dagster and the clients of the CRMs take 70 MB, which the desk has no use for
+    from assets.dagster.session import Connections
 
 log = logging.getLogger("bindwatch")
 
@@ -160,11 +161,15 @@ def open_decisions(create: bool = True) -> DecisionStore:
     return DecisionStore(home(), url, create)
 
 
-def read_connections(policy: Policy | None = None) -> Connections:
+def read_connections(policy: Policy | None = None) -> "Connections":
     """Everything needed to reach both CRMs. Raises ConfigurationProblem that names all that is missing or wrong at once.
 
     policy: to reach them with, whatever the policy file says.
     """
+    from assets.dagster.session import Connections
+    from assets.pull.hubspot_portal import HubSpotAccess
+    from assets.pull.salesforce_org import SalesforceAccess
+
     env = read_environment()
     problems = []
     if policy is None:

@@ -6,7 +6,7 @@ Which findings belong together is published (`person_case`); what they add up to
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 
 from assets.problems import ConfigurationProblem
@@ -16,6 +16,7 @@ from review.words import URGENCY
 
 STATUSES = ("open", "acknowledged", "waived")
 _MOST_REMEMBERED = 200
+_MOST_ORDERS = 4  # lists of all their cases: ten megabytes each on a large portal
 MOST_VALUES = 12  # of a facet; whoever looks for another one searches
 NOBODY = "-"  # the value of a facet that stands for none
 AGES = {"day": 1, "week": 7, "month": 30}  # days; what is older is "older"
@@ -62,9 +63,11 @@ class Cases:
         """worklist: of a connection that knows near.<table>."""
         self.worklist = worklist
         self._lock = Lock()
+        self._work = RLock()
         self._state: object = None
         self._remembered: dict[object, Any] = {}
         self._kept: dict[object, Any] = {}
+        self._orders: dict[object, list[str]] = {}
         worklist.connection.execute(_OPEN_CASE)
 
     def refresh(self) -> None:
@@ -75,24 +78,29 @@ class Cases:
                 connection = self.worklist.connection.cursor()
                 with transaction(connection):
                     connection.execute(_MOVE)
-                self._state, self._remembered = state, {}
+                self._state, self._remembered, self._orders = state, {}, {}
 
     def remember(self, key: object, work: Callable[[], Any], for_good: bool = False) -> Any:
         """What was worked out since the last decision, not again for everybody who looks. for_good: no decision changes it."""
         kept = self._remembered if not for_good else self._kept
         if key not in kept:
-            if len(kept) >= _MOST_REMEMBERED:
-                kept.clear()
-            kept[key] = work()
+            with self._work:  # what takes all cases takes memory: one does it, and the others wait for what comes of it
+                if key not in kept:
+                    if len(kept) >= _MOST_REMEMBERED:
+                        kept.clear()
+                    kept[key] = work()
+                return kept[key]
         return kept[key]
 
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
         # which ones is known from a few columns; the wide ones are read of these alone
         ids = self._ids(wanted, f" limit {int(limit)} offset {int(offset)}" if limit is not None else "")
-        rows = self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
-        by_id = {row["case_id"]: row for row in rows}
+        by_id = {row["case_id"]: row for row in self._with_ids(ids)}
         return [by_id[case_id] for case_id in ids if case_id in by_id]
+
+    def _with_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        return self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
 
     def _ids(self, wanted: CaseFilter, bounded: str = "") -> list[str]:
         where, values = self._where(wanted)
@@ -121,17 +129,25 @@ class Cases:
         return [row["contact_id"] for row in self.worklist.query(query, values)]
 
     def count(self, wanted: CaseFilter) -> int:
+        number: int = self.remember(("count", *_key(wanted)), lambda: self._count(wanted))
+        return number
+
+    def _count(self, wanted: CaseFilter) -> int:
         where, values = self._where(wanted)
         return int(self.worklist.query(f"select count(*) as cases from main.open_case cross join main.clock as clock {where}", values)[0]["cases"])
 
     def one(self, case_id: str) -> dict[str, Any] | None:
-        found = self.find(CaseFilter(ids=(case_id,)))
-        return found[0] if found else None
+        return next(iter(self._with_ids([case_id])), None)
 
     def place(self, wanted: CaseFilter, case_id: str) -> tuple[int, int, str | None, str | None]:
         """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
-        key = "order", tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, wanted.sort, datetime.now(UTC).date()
-        ids: list[str] = self.remember(key, lambda: self._ids(wanted))
+        key = *_key(wanted), wanted.sort
+        orders = self._orders
+        with self._work:
+            if (ids := orders.get(key)) is None:
+                if len(orders) >= _MOST_ORDERS:
+                    orders.clear()
+                ids = orders[key] = self._ids(wanted)
         try:
             at = ids.index(case_id)
         except ValueError:
@@ -156,8 +172,7 @@ class Cases:
         """By the name of a facet: the values that cases have which match in everything else, with how many: value, label, cases. The most frequent first;
         those that are picked are always there.
         """
-        key = tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, datetime.now(UTC).date()
-        facets: dict[str, list[dict[str, Any]]] = self.remember(key, lambda: self._facets(wanted))
+        facets: dict[str, list[dict[str, Any]]] = self.remember(_key(wanted), lambda: self._facets(wanted))
         return facets
 
     def _facets(self, wanted: CaseFilter) -> dict[str, list[dict[str, Any]]]:
@@ -194,8 +209,9 @@ class Cases:
     def with_email(self, email: str) -> list[str]:
         """The cases that somebody with this e-mail has to do with: as main, additional or record's address."""
         rows = self.worklist.query(
-            f"""select open_case.* from main.open_case inner join near.case_text as said using (case_id)
-                where list_contains(said.emails, coalesce(main.matching_email($email), lower(trim($email)))) order by {_IN_ORDER} limit 50""",
+            f"""select case_id from main.open_case
+                where case_id in (select case_id from near.case_email where email = coalesce(main.matching_email($email), lower(trim($email))))
+                order by {_IN_ORDER} limit 50""",
             {"email": email},
         )
         return [row["case_id"] for row in rows]
@@ -224,6 +240,11 @@ class Cases:
             if is_phone:
                 values["digits"] = digits.lstrip("0")
         return f"where {' and '.join(conditions)}" if conditions else "", values
+
+
+def _key(wanted: CaseFilter) -> tuple[object, ...]:
+    """What says which cases match: their age changes with the day."""
+    return tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, datetime.now(UTC).date()
 
 
 def check_case_filter(wanted: CaseFilter) -> None:
@@ -322,9 +343,7 @@ from (
 inner join near.case_about as about on about.case_id = summed.case_id"""
 
 
-_UNDECIDED = """
-select * replace ('open' as status, record_owner as owner, cast(null as timestamp) as waived_until) from near.found where status <> 'resolved'
-"""
+_UNDECIDED = "from near.found where status <> 'resolved'"
 # As if nothing had been decided: a decision changes its case alone.
 BASE = f"""
 create table near.case_base as
@@ -345,11 +364,7 @@ from main.moved_case;
 _MOVE = f"""
 delete from main.decided_case;
 insert into main.decided_case
-select distinct case_id
-from main.found
-where status <> 'resolved' and (
-    fingerprint in (select fingerprint from main.decision) or subject in (select subject from main.assignment)
-    or case_id in (select fingerprint from main.decision) or case_id in (select subject from main.assignment));
+select distinct case_id from main.found where status <> 'resolved' and place in (select place from main.decided);
 delete from main.moved_case;
 insert into main.moved_case
 {_summed("from worklist where case_id in (select case_id from main.decided_case) and status <> 'resolved'")};
@@ -357,38 +372,48 @@ insert into main.moved_case
 
 # What a case is found by: names, companies, ids, phone numbers; e-mails apart, because they are compared as a whole.
 TEXTS = """
+create or replace temp table contact_of as
+select case_id, unnest(hubspot_contact_ids) as contact_id from near.case_about;
+create or replace temp table record_of as
+select case_id, salesforce_id as record_id from near.found where status <> 'resolved' and salesforce_id is not null
+union
+select case_id, unnest(rival_ids) from near.found where status <> 'resolved'
+union
+select contact_of.case_id, contact.bound_id
+from contact_of inner join near.hubspot_contact as contact using (contact_id) where contact.bound_id is not null;
 create table near.case_text as
-with contact_of as (
-    select case_id, unnest(hubspot_contact_ids) as contact_id from near.case_about
-),
-record_of as (
-    select case_id, salesforce_id as record_id from near.found where status <> 'resolved' and salesforce_id is not null
-    union
-    select case_id, unnest(rival_ids) from near.found where status <> 'resolved'
-    union
-    select contact_of.case_id, contact.bound_id
-    from contact_of inner join near.hubspot_contact as contact using (contact_id) where contact.bound_id is not null
-),
-part as (
+with part as (
     select contact_of.case_id,
-        concat_ws(' ', contact.contact_id, contact.display_name, detail.properties['company']) as said,
-        list_append(contact.additional_emails, contact.email) as emails,
-        concat_ws(' ', detail.properties['phone'], detail.properties['mobilephone']) as phones
+        concat_ws(' ', contact.contact_id, contact.display_name, detail.company) as said,
+        concat_ws(' ', detail.phone, detail.mobile) as phones
     from contact_of
     inner join near.hubspot_contact as contact using (contact_id)
-    left join published.contact_detail as detail using (contact_id)
+    left join (
+        select contact_id, properties['company'] as company, properties['phone'] as phone, properties['mobilephone'] as mobile from published.contact_detail
+    ) as detail using (contact_id)
     union all
     select record_of.case_id,
-        concat_ws(' ', person.record_id, person.display_name, detail.fields['Company'], detail.fields['Account.Name']),
-        [person.email],
-        concat_ws(' ', detail.fields['Phone'], detail.fields['MobilePhone'])
+        concat_ws(' ', person.record_id, person.display_name, detail.company, detail.account),
+        concat_ws(' ', detail.phone, detail.mobile)
     from record_of
     inner join near.salesforce_person as person using (record_id)
-    left join published.record_detail as detail using (record_id)
+    left join (
+        select record_id, fields['Company'] as company, fields['Account.Name'] as account, fields['Phone'] as phone, fields['MobilePhone'] as mobile
+        from published.record_detail
+    ) as detail using (record_id)
     union all
-    select case_id, concat_ws(' ', display_name, account_name, case_id), [email], null from near.case_about
+    select case_id, concat_ws(' ', display_name, account_name, case_id), null from near.case_about
 )
-select case_id, lower(string_agg(said, ' ')) as said, list_distinct(flatten(list(emails))) as emails,
-    regexp_replace(string_agg(phones, ' '), '[^0-9]', '', 'g') as digits
+select case_id, lower(string_agg(said, ' ')) as said, regexp_replace(string_agg(phones, ' '), '[^0-9]', '', 'g') as digits
 from part group by case_id;
+create table near.case_email as
+select contact_of.case_id, contact.email from contact_of inner join near.hubspot_contact as contact using (contact_id)
+union all
+select contact_of.case_id, unnest(contact.additional_emails) from contact_of inner join near.hubspot_contact as contact using (contact_id)
+union all
+select record_of.case_id, person.email from record_of inner join near.salesforce_person as person using (record_id)
+union all
+select case_id, email from near.case_about;
+drop table contact_of;
+drop table record_of;
 """

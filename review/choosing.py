@@ -64,6 +64,8 @@ def fields_of(snapshot: Snapshot, case: dict[str, Any], contact_id: str | None, 
     consent = {row.property: row.consent for row in comparison.rows}
     compared = {row.property: row for row in comparison.rows}
     keys = [*lost, *((contact_id, name) for name, row in compared.items() if contact_id and (contact_id, name) not in lost and _differs(row))]
+    if not keys:
+        return []
     typed = _typed(snapshot, [record["record_id"] for record in comparison.records])
     written = _written(snapshot, contact_ids)
     found = []
@@ -173,24 +175,28 @@ def proposals(snapshot: Snapshot, case_ids: Sequence[str], with_steps: bool) -> 
 
 def _lost(snapshot: Snapshot, contact_ids: Sequence[str]) -> list[dict[str, Any]]:
     """What jumps took from contacts; before_at: when what was there before was written, where HubSpot's history tells."""
-    ids = among(contact_ids)
-    return snapshot.query(
-        f"""select value.hubspot_contact_id, value.property, value.value_before, value.value_now, value.source_before, value.source, value.typed_at,
-                   value.status, users.name as by_user_name, max(edit.changed_at) as before_at
-            from published.restorable_value as value
-            left join near.salesforce_user as users on users.user_id = value.by_user_id
-            left join near.edit as edit
-                on edit.contact_id = value.hubspot_contact_id and edit.name = value.property and edit.value_after = value.value_before
-                and edit.changed_at < value.switched_at
-            where value.hubspot_contact_id in {ids} and value.status not in ('back', 'accepted')
-            group by all order by value.property"""
+    lost = snapshot.query(
+        f"""select value.* exclude (by_user_id), users.name as by_user_name
+            from near.restorable_value as value left join near.salesforce_user as users on users.user_id = value.by_user_id
+            where value.hubspot_contact_id in {among(contact_ids)} and value.status not in ('back', 'accepted')
+            order by value.property"""
     )
+    if not lost:
+        return []
+    edits = snapshot.query(
+        f"select about, name, value_after, happened_at from near.happened where about in {among(contact_ids)} and event = 'edit' order by happened_at"
+    )
+    for value in lost:
+        of_it = (value["hubspot_contact_id"], value["property"], value["value_before"])
+        written = [edit["happened_at"] for edit in edits if (edit["about"], edit["name"], edit["value_after"]) == of_it and edit["value_after"] is not None]
+        value["before_at"] = max((moment for moment in written if moment < value["switched_at"]), default=None)
+    return lost
 
 
 def _typed(snapshot: Snapshot, record_ids: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
     rows = snapshot.query(
         f"""select typed.record_id, typed.property, typed.value, typed.typed_at, coalesce(users.name, typed.by_user_id) as name
-            from published.typed_value as typed left join near.salesforce_user as users on users.user_id = typed.by_user_id
+            from near.typed_value as typed left join near.salesforce_user as users on users.user_id = typed.by_user_id
             where typed.record_id in {among(record_ids)}"""
     )
     return {(row["record_id"], row["property"]): row for row in rows}
@@ -199,7 +205,7 @@ def _typed(snapshot: Snapshot, record_ids: Sequence[str]) -> dict[tuple[str, str
 def _written(snapshot: Snapshot, contact_ids: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """Who wrote HubSpot's values last, in HubSpot's words."""
     rows = snapshot.query(
-        f"""select contact_id, name, max(changed_at) as changed_at, arg_max(source, changed_at) as source
-            from near.edit where contact_id in {among(contact_ids)} group by all"""
+        f"""select contact_id, name, max(happened_at) as changed_at, arg_max(who, happened_at) as source
+            from near.happened where about in {among(contact_ids)} and event = 'edit' group by all"""
     )
     return {(row["contact_id"], row["name"]): row for row in rows}

@@ -11,7 +11,8 @@ from assets.published.snapshot import current_folder, open_folder, published_fol
 from assets.published.worklist import Worklist
 from assets.sql import among
 from review.cases import Cases
-from review.near import Near, made_of
+from review.effects import Effects
+from review.near import Near, let_go, made_of
 
 SHOWN_RUNS = 30
 
@@ -19,7 +20,7 @@ SHOWN_RUNS = 30
 @dataclass(frozen=True)
 class Snapshot:
     """One run's tables, as long as somebody reads them. folder: where they lie; checks: rows of `check_policy` by name; policy: its one row;
-    cases: its findings by whom they are about; near: where pages look things up."""
+    cases: its findings by whom they are about; near: where pages look things up; effects: what a switch does to a value."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -28,6 +29,7 @@ class Snapshot:
     policy: dict[str, Any]
     cases: Cases
     near: Near
+    effects: Effects
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         return self.worklist.query(query, values)
@@ -54,6 +56,8 @@ class Desk:
         return self._snapshot
 
     def _open(self) -> Snapshot:
+        if self._snapshot is not None:
+            let_go(self._snapshot.worklist.connection)  # one snapshot is in memory, not two
         # a run may publish and remove old folders while this one is opened; then there is a newer one
         for attempt in range(3):
             folder = published_folder(self.home)
@@ -64,10 +68,11 @@ class Desk:
                 near = self._snapshot.near if self._snapshot and self._snapshot.near.made_of == made_of(manifest) else Near(manifest)
                 near.attach(connection)
                 worklist = Worklist(self.home, self._store, connection=connection)
-                worklist.events = "near.finding_event"
+                worklist.events, worklist.left_out = "near.finding_event", ("facts",)
                 checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
                 (policy,) = worklist.query("from published.policy")
-                return Snapshot(folder, manifest, worklist, checks, policy, Cases(worklist), near)
+                effects = Effects(connection, worklist.query("from near.mapped_field"), policy)
+                return Snapshot(folder, manifest, worklist, checks, policy, Cases(worklist), near, effects)
             except FileNotFoundError:
                 if attempt == 2:
                     raise

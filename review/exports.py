@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, Response
 from assets.policy import masked_email
 from assets.published.restore_plan import find_contact, write_plan
 from assets.published.spreadsheets import CSV, WORKBOOK, write_table
-from assets.sql import literal
+from assets.sql import literal, with_memory
 from review.desk import Snapshot
 from review.filters import read_case_filter, read_filter
 from review.plans import CARRIED_OUT
@@ -119,7 +119,8 @@ def send_table(request: Request, snapshot: Snapshot, query: str, values: dict[st
     with tempfile.NamedTemporaryFile(suffix=f".{ending}", delete=False) as file:
         path = Path(file.name)
     try:
-        write_table(snapshot.worklist.connection.cursor(), query, path, shape, values)
+        connection = snapshot.worklist.connection
+        with_memory(connection, lambda: write_table(connection.cursor(), query, path, shape, values))
     except BaseException:
         path.unlink()
         raise

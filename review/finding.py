@@ -123,23 +123,14 @@ def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> lis
          "salesforce_value": detail["fields"].get(field["salesforce_field"]), "effect": None}
         for field in mapped for detail in details if field["object_type"] == object_type_of(detail["record_id"])
     ]  # fmt: skip
-    # of a rival it is published. Of others equal texts change nothing, and the models' own expression says the rest: that costs more than all else here
+    # of a rival it is published; of others equal texts change nothing
     rivals = _effects(snapshot, contact_id) if of_contact else {}
     for value in values:
         value["effect"] = rivals.get(value["record_id"], {}).get(value["property"])
     asked = [value for value in values if of_contact and value["record_id"] not in rivals]
-    if differ := [value for value in asked if (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]:
-        columns = ", ".join(f"unnest(${name}::varchar[]) as {name}" for name in _COMPARED)
-        effects = snapshot.query(
-            f"""select main.switch_effect(value.hubspot_value, value.salesforce_value, mapping, policy) as effect
-                from (select {columns}, generate_subscripts($property, 1) as number) as value
-                inner join near.mapped_field as mapping on mapping.property = value.property and mapping.object_type = value.object_type
-                cross join near.policy as policy
-                order by value.number""",
-            {name: [value[name] for value in differ] for name in _COMPARED},
-        )
-        for value, found in zip(differ, effects, strict=True):
-            value["effect"] = found["effect"]
+    differ = [value for value in asked if (value["hubspot_value"] or "") != (value["salesforce_value"] or "")]
+    for value, effect in zip(differ, snapshot.effects.of(differ), strict=True):
+        value["effect"] = effect
     return values
 
 
@@ -157,9 +148,6 @@ def _effects(snapshot: Snapshot, contact_id: str | None) -> dict[str, dict[str, 
         if row["property"] is not None:
             found[row["rival_id"]][row["property"]] = row["effect"]
     return found
-
-
-_COMPARED = ("property", "object_type", "hubspot_value", "salesforce_value")
 
 
 def read_contact(snapshot: Snapshot, finding: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -204,9 +192,9 @@ def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[s
     return snapshot.query(
         # two looks, each by an index: one with "or" reads every row
         f"""from (
-                from near.hubspot_contact where contact_id in {ids}
-                union
-                from near.hubspot_contact where bound_id in {ids} and state = 'live'
+                select contact_id, display_name, bound_id from near.hubspot_contact where contact_id in {ids}
+                union all
+                select contact_id, display_name, bound_id from near.hubspot_contact where bound_id in {ids} and state = 'live' and contact_id not in {ids}
             )
             where contact_id is distinct from ?
             order by length(contact_id), contact_id limit 20""",
@@ -222,43 +210,12 @@ def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Com
     other_id, name, value_before, value_after, detail. Returns also how many there are.
     """
     contact_ids = _unique([*(finding["hubspot_contact_id"] for finding in findings), comparison.contact["contact_id"] if comparison.contact else None])
-    values = {"contacts": contact_ids, "records": [record["record_id"] for record in comparison.records]}
-    contacts, records = among(values["contacts"]), among(values["records"])
+    about = among([*contact_ids, *(record["record_id"] for record in comparison.records)])
     rows = snapshot.query(
-        f"""select events.* exclude (who), coalesce(users.name, events.who) as who, count(*) over () as events from (
-           select switched_at as happened_at, 'binding_' || cause as event, by_user_id as who, hubspot_contact_id as contact_id, from_id as record_id,
-                  to_id as other_id, null as name, null as value_before, null as value_after, cast(overwritten_count as varchar) as detail,
-                  cast(null as timestamp) as after
-           from near.switch_event where hubspot_contact_id in {contacts}
-           union all
-           select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
-           from near.edit
-           where contact_id in {contacts} and not main.is_id_property(name)
-           union all
-           select changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
-           from near.edit where record_id in {records}
-           union all
-           select merged_at, 'salesforce_merge', null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
-           from near.merge_event
-           where list_contains($records, loser_id) or list_contains($records, winner_id) or list_contains($contacts, hubspot_contact_id)
-           union all
-           select created_at, 'created', null, null, record_id, null, null, null, null, object_type, null
-           from near.salesforce_person where record_id in {records} and created_at is not null
-           union all
-           select departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type, null
-           from near.departure as departure
-           inner join near.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
-           where departure.record_id in {records} and departed_at is not null
-           union all
-           select created_at, 'created', null, contact_id, null, null, null, null, null, 'contact', null
-           from near.hubspot_contact where contact_id in {contacts} and created_at is not null
-           union all
-           select archived_at, 'archived', null, contact_id, null, null, null, null, null, null, null
-           from near.hubspot_contact where contact_id in {contacts} and archived_at is not null
-           ) as events
-           left join near.salesforce_user as users on users.user_id = events.who
-           order by happened_at desc, event desc limit {CHANGES_AT_ONCE}""",
-        values,
+        f"""select happened.* exclude (about, who), coalesce(users.name, happened.who) as who, count(*) over () as events
+            from (select distinct on (event_no) * from near.happened where about in {about}) as happened
+            left join near.salesforce_user as users on users.user_id = happened.who
+            order by happened_at desc, event desc limit {CHANGES_AT_ONCE}"""
     )
     of_crms = rows[0]["events"] if rows else 0
     history = snapshot.worklist.history(*findings)

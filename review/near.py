@@ -6,23 +6,26 @@ lie in the desk's memory. It is made anew when one of its tables was published a
 """
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from assets.problems import WarehouseProblem
-from assets.published.worklist import FOUND
-from assets.sql import literal
+from assets.published.worklist import FOUND, NAMED
+from assets.sql import literal, with_memory
 from review.cases import ABOUT, BASE, TEXTS
 
 # tables that are copied as they are
-_WHOLE = ("edit", "merge_event", "merge_advice", "finding_event", "mapped_field", "overwrite", "policy", "rival", "salesforce_user")
+_WHOLE = ("merge_advice", "finding_event", "mapped_field", "overwrite", "policy", "restorable_value", "rival", "salesforce_user", "typed_value")
 _SOURCES = (
-    *_WHOLE, "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
+    *_WHOLE, "edit", "merge_event",
+    "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-_MEMORY = "256MB"  # of DuckDB, for all that look at once; the export of a hundred thousand findings does not fit into half of it
+# Of DuckDB, while tables are copied, and later for all that look at once: the export of a hundred thousand findings fails with 176 while pages are looked at.
+_MEMORY_TO_COPY, _MEMORY = "160MB", "208MB"
 
 
 class Near:
@@ -38,18 +41,37 @@ class Near:
         path = Path(self.folder.name) / "near.duckdb"
         # files of a snapshot never change
         connection.execute(
-            f"""set memory_limit = '{_MEMORY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
-                set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false"""
+            f"""set memory_limit = '{_MEMORY_TO_COPY}'; set temp_directory = {literal(self.folder.name)}; set parquet_metadata_cache = true;
+                set validate_external_file_cache = 'NO_VALIDATION'; set enable_progress_bar = false; set preserve_insertion_order = false;
+                -- each thread holds memory of its own; and who reads small things waits for no second one
+                set threads = 1"""
         )
         if not self._is_made:
-            connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384)")
             try:
-                for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
-                    connection.execute(statement)
+                with_memory(connection, lambda: _copy(connection, path))
             except (duckdb.BinderException, duckdb.CatalogException) as error:
                 raise WarehouseProblem("The last snapshot was published by an older version: a column is missing. Run `bindwatch run` once.") from error
             self._is_made = True
-        connection.execute(f"attach {literal(str(path))} as near (read_only); create view main.found as from near.found")
+        connection.execute(
+            f"""set memory_limit = '{_MEMORY}'; attach {literal(str(path))} as near (read_only);
+                create view main.found as from near.found; create view main.named as from near.named"""
+        )
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    if path.exists():  # it was begun with too little memory
+        connection.execute("detach database if exists near")
+        path.unlink()
+    connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384)")
+    for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
+        connection.execute(statement)
+
+
+def let_go(connection: duckdb.DuckDBPyConnection) -> None:
+    """Gives back the memory of what was read of a snapshot. Whoever still reads it reads it from the disk again."""
+    with suppress(duckdb.Error):  # somebody needs it at this moment
+        connection.execute("set memory_limit = '48MB'")
+    connection.execute(f"set memory_limit = '{_MEMORY}'")
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
@@ -57,7 +79,8 @@ def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
 
 
 _NEAR = f"""
-create temp table named as
+create table near.named as from ({NAMED.replace("main.found", "near.found")}) order by about;
+create or replace temp table about as
 select distinct id
 from (
     select hubspot_contact_id as id from near.found union all select salesforce_id from near.found union all select unnest(rival_ids) from near.found
@@ -65,21 +88,51 @@ from (
 )
 where id is not null;
 create table near.hubspot_contact as
-from published.hubspot_contact where contact_id in (from named) or (state = 'live' and bound_id in (from named)) order by contact_id;
+from published.hubspot_contact where contact_id in (from about) or (state = 'live' and bound_id in (from about)) order by contact_id;
 create table near.binding as
 from published.binding where hubspot_contact_id in (select contact_id from near.hubspot_contact) order by hubspot_contact_id;
 create table near.salesforce_person as
 from published.salesforce_person
 where record_id in (
-    from named union all select bound_id from near.hubspot_contact where bound_id is not null union all select unnest(candidate_ids) from near.binding
+    from about union all select bound_id from near.hubspot_contact where bound_id is not null union all select unnest(candidate_ids) from near.binding
 )
 order by record_id;
 create table near.switch_event as
 from published.switch_event where hubspot_contact_id in (select contact_id from near.hubspot_contact) order by hubspot_contact_id;
 create table near.departure as from published.departure where record_id in (select record_id from near.salesforce_person);
 {"".join(f"create table near.{name} as from published.{name};" for name in _WHOLE)}
+create table near.happened as
+select row_number() over () as event_no, unnest(list_distinct(abouts)) as about, * exclude (abouts)
+from (
+    select [hubspot_contact_id] as abouts, switched_at as happened_at, 'binding_' || cause as event, by_user_id as who, hubspot_contact_id as contact_id,
+        from_id as record_id, to_id as other_id, cast(null as varchar) as name, cast(null as varchar) as value_before, cast(null as varchar) as value_after,
+        cast(overwritten_count as varchar) as detail, cast(null as timestamp) as after
+    from near.switch_event
+    union all
+    select [coalesce(contact_id, record_id)], changed_at, 'edit', source, contact_id, record_id, null, name, value_before, value_after, null, changed_after
+    from published.edit where contact_id is null or not main.is_id_property(name)
+    union all
+    select [loser_id, winner_id, hubspot_contact_id], merged_at, 'salesforce_merge',
+        null, hubspot_contact_id, loser_id, winner_id, null, null, null, outcome, null
+    from published.merge_event
+    union all
+    select [record_id], created_at, 'created', null, null, record_id, null, null, null, null, object_type, null
+    from near.salesforce_person where created_at is not null
+    union all
+    select [departure.record_id], departed_at, 'deleted', null, null, departure.record_id, null, null, null, null, person.object_type, null
+    from near.departure as departure
+    inner join near.salesforce_person as person on person.record_id = departure.record_id and person.state = 'deleted'
+    where departed_at is not null
+    union all
+    select [contact_id], created_at, 'created', null, contact_id, null, null, null, null, null, 'contact', null
+    from near.hubspot_contact where created_at is not null
+    union all
+    select [contact_id], archived_at, 'archived', null, contact_id, null, null, null, null, null, null, null
+    from near.hubspot_contact where archived_at is not null
+)
+order by about;
 create table near.case_detail as select case_id, lost_values, steps from published.person_case;
-drop table named;
+drop table about;
 create index found_by_fingerprint on near.found (fingerprint);
 create index found_by_place on near.found (place);
 create index contact_by_id on near.hubspot_contact (contact_id);
@@ -87,8 +140,6 @@ create index contact_by_record on near.hubspot_contact (bound_id);
 create index person_by_id on near.salesforce_person (record_id);
 create index binding_by_contact on near.binding (hubspot_contact_id);
 create index switch_by_contact on near.switch_event (hubspot_contact_id);
-create index edit_by_contact on near.edit (contact_id);
-create index edit_by_record on near.edit (record_id);
 create index rival_by_contact on near.rival (hubspot_contact_id);
 create index overwrite_by_contact on near.overwrite (hubspot_contact_id);
 create index advice_by_email on near.merge_advice (email);

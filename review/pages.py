@@ -165,7 +165,7 @@ class Pages:
         snapshot = self.site.desk.snapshot()
         seen = snapshot.worklist.latest_no  # before the rows: what is decided meanwhile counts as not seen
         self.site.check(wanted, snapshot)
-        total = snapshot.worklist.count(wanted)
+        total = snapshot.cases.remember(("findings", wanted), lambda: snapshot.worklist.count(wanted))
         pages = max(1, -(-total // PAGE_SIZE))
         page = min(number_of(request.query_params.get("page"), 1), pages)
         findings = with_names(snapshot, snapshot.worklist.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE))
@@ -216,7 +216,8 @@ class Pages:
 
     def _damage_page(self, request: Request, **values: Any) -> Response:
         snapshot = self.site.desk.snapshot()
-        found = report(snapshot, read_filter(request.query_params).since)
+        since = read_filter(request.query_params).since
+        found = report(snapshot, since) if since else snapshot.cases.remember("damage", lambda: report(snapshot, None))
         return self.site.page(request, "damage.html", snapshot=snapshot, most=CONTACTS_AT_ONCE, figures=figures(snapshot), **found, **values)
 
     def show_rules(self, request: Request) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from time import monotonic
 from typing import Any
 
@@ -14,12 +14,14 @@ from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.decisions import DecisionStore, mark_undone, write_decisions
 from assets.published.snapshot import open_snapshot
 from assets.published.spreadsheets import write_table
-from assets.sql import among, quoted, transaction
+from assets.sql import among, quoted, transaction, with_memory
 
 FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
 OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
 _OVERLAP = 50  # decisions
+_AT_ONCE = 3  # queries: each holds ten megabytes of wide columns while it runs, and more than there are cores only wait for each other
+_NEARBY = 2000  # places in the list
 _ASK_AGAIN_SECONDS = 10  # after a decisions store did not answer: it may take seconds to say so, and readers wait for each other
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
@@ -33,9 +35,11 @@ def order_of(table: str = "") -> str:
 
 ORDER = order_of()
 
-# The findings, each with its place in that order, which no decision changes, with its case, and with who takes care where nobody was assigned.
+# The findings as if nothing had been decided, each with its place in that order, and with its case. Where nobody was assigned, the record's owner takes care.
 FOUND = f"""
-select found.*, numbered.place, listed.case_id, listed.record_owner
+select found.* replace (
+        case when found.status = 'resolved' then 'resolved' else 'open' end as status, listed.record_owner as owner, cast(null as timestamp) as waived_until),
+    numbered.place, listed.case_id
 from published.finding as found
 inner join (select fingerprint, row_number() over (order by {ORDER}) as place from published.finding) as numbered on numbered.fingerprint = found.fingerprint
 left join (
@@ -45,6 +49,35 @@ left join (
     cross join published.policy as policy
     left join published.salesforce_user as users on users.user_id = person_case.salesforce_owner_id
 ) as listed on listed.fingerprint = found.fingerprint"""
+
+# Whom findings name: an e-mail, a contact or a record (about), and the place of a finding that does.
+NAMED = """
+select email as about, place from main.found where email is not null
+union all select hubspot_contact_id, place from main.found where hubspot_contact_id is not null
+union all select salesforce_id, place from main.found where salesforce_id is not null
+union all select unnest(rival_ids), place from main.found"""
+
+# What decisions change, for the findings that any is about; the others are as they were found, and most are others.
+# What was decided about a case as a whole holds for what came later, too: who takes care, and that it was seen.
+_DECIDE = """
+delete from main.decided;
+insert into main.decided
+select
+    found.place,
+    case when found.status = 'resolved' then 'resolved'
+         when of_case.status = 'acknowledged' and found.severity <> 'unproven'
+              and main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) = 'open' then 'acknowledged'
+         else main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) end,
+    case when found.status <> 'resolved' and decision.status = 'accepted' then 'accepted' end,
+    coalesce(assignment.owner, owner_of_case.owner),
+    decision.waived_until
+from main.found as found
+cross join main.clock as clock
+left join main.decision as decision on decision.fingerprint = found.fingerprint
+left join main.assignment as assignment on assignment.subject = found.subject
+left join main.decision as of_case on of_case.fingerprint = found.case_id
+left join main.assignment as owner_of_case on owner_of_case.subject = found.case_id
+where decision.fingerprint is not null or assignment.subject is not null or of_case.fingerprint is not null or owner_of_case.subject is not null"""
 
 
 @dataclass(frozen=True)
@@ -83,49 +116,45 @@ class Worklist:
 
     def __init__(self, home: Path, store: DecisionStore, now: datetime | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         """now: when waivers are held against their end, UTC; the present moment, at the latest refresh, when not given. connection: as open_folder gives it,
-        with main.found, for a snapshot that somebody else opened; the current one, when not given.
+        with main.found and main.named, for a snapshot that somebody else opened; the current one, when not given.
         """
         self.store = store
         self.connection = connection or open_snapshot(home)
         self.events = "published.finding_event"  # or a table that is faster to look up in
+        self.left_out: tuple[str, ...] = ()  # columns that nobody reads who finds: of a hundred rows the maps cost more than all else
         if connection is None:
-            self.connection.execute(f"create table main.found as {FOUND}")
+            self.connection.execute(f"create table main.found as {FOUND}; create view main.named as {NAMED}")
         self._now = now
         self._lock = Lock()
+        self._turns = BoundedSemaphore(_AT_ONCE)
         self.decisions: list[dict[str, Any]] = []
         self._about: dict[str, list[dict[str, Any]]] = {}  # decisions by fingerprint
         self.problem: str | None = None
         self.known_at: datetime | None = None
         self._ask_again = 0.0
-        self._ends: list[datetime] = []  # of waivers
+        self._ended: int | None = None  # so many waivers at the last refresh
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp, accepted_properties varchar[]);
                create table main.assignment (subject varchar, owner varchar);
+               create table main.decided (place bigint, status varchar, resolved_by varchar, owner varchar, waived_until timestamp);
                create table main.moment (now timestamp);
                create table main.latest_run as select max(last_seen_at) as seen_at from main.found;
                -- What the run knew holds until the store is read.
-               insert into main.decision select fingerprint, status, waived_until, null from main.found where status in ('acknowledged', 'waived');
-               insert into main.assignment select distinct subject, owner from main.found where owner is not null;
+               insert into main.decision
+               select fingerprint, status, waived_until, null from published.finding where status in ('acknowledged', 'waived');
+               insert into main.assignment select distinct subject, owner from published.finding where owner is not null;
                -- A sandbox's clock may be ahead of ours; the run measured waivers against it.
                create view main.clock as
                select greatest(moment.now, latest_run.seen_at) as at from main.moment as moment cross join main.latest_run as latest_run;
-               -- What was decided about a case as a whole holds for what came later, too: who takes care, and that it was seen.
                create view worklist as
                select found.* replace (
-                   case when found.status = 'resolved' then 'resolved'
-                        when of_case.status = 'acknowledged' and found.severity <> 'unproven'
-                             and main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) = 'open' then 'acknowledged'
-                        else main.decided_status(decision.status, decision.waived_until, clock.at, found.severity) end as status,
-                   case when found.status <> 'resolved' and decision.status = 'accepted' then 'accepted' else found.resolved_by end as resolved_by,
-                   coalesce(assignment.owner, owner_of_case.owner, found.record_owner) as owner,
-                   decision.waived_until as waived_until)
+                   coalesce(decided.status, found.status) as status, coalesce(decided.resolved_by, found.resolved_by) as resolved_by,
+                   coalesce(decided.owner, found.owner) as owner, decided.waived_until as waived_until)
                from main.found as found
-               cross join main.clock as clock
-               left join main.decision as decision on decision.fingerprint = found.fingerprint
-               left join main.assignment as assignment on assignment.subject = found.subject
-               left join main.decision as of_case on of_case.fingerprint = found.case_id
-               left join main.assignment as owner_of_case on owner_of_case.subject = found.case_id"""
+               left join main.decided as decided on decided.place = found.place"""
         )
+        self._ends = _ends(self.connection)
+        (self._seen_at,) = self.connection.execute("from main.latest_run").fetchone() or (None,)
         self.refresh()
 
     def refresh(self, at_once: bool = False) -> None:
@@ -136,22 +165,33 @@ class Worklist:
             with transaction(connection):
                 connection.execute("delete from main.moment")
                 connection.execute("insert into main.moment values (?)", [moment])
-                if self.problem is not None and not at_once and monotonic() < self._ask_again:
-                    return
-                try:
-                    new = self._new_decisions()
-                except WarehouseProblem as problem:
-                    self.problem, self._ask_again = str(problem), monotonic() + _ASK_AGAIN_SECONDS
-                    return
-                if new or self.known_at is None:
-                    known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
-                    write_decisions(connection, mark_undone(known))
-                    about: dict[str, list[dict[str, Any]]] = {}
-                    for row in known:
-                        about.setdefault(row["fingerprint"], []).append(row)
-                    self.decisions, self._about = known, about
-                    self._ends = [end for (end,) in connection.execute("select waived_until from main.decision where waived_until is not null").fetchall()]
-                self.problem, self.known_at = None, moment
+                is_new = self._take_in(connection, moment, at_once)
+                at = max(moment, self._seen_at or moment)
+                ended = sum(end <= at for end in self._ends)
+                if is_new or ended != self._ended:
+                    connection.execute(_DECIDE)
+                    self._ended = ended
+
+    def _take_in(self, connection: duckdb.DuckDBPyConnection, moment: datetime, at_once: bool) -> bool:
+        """Reads what was decided since the last time. Is anything new?"""
+        if self.problem is not None and not at_once and monotonic() < self._ask_again:
+            return False
+        try:
+            new = self._new_decisions()
+        except WarehouseProblem as problem:
+            self.problem, self._ask_again = str(problem), monotonic() + _ASK_AGAIN_SECONDS
+            return False
+        is_new = bool(new) or self.known_at is None
+        if is_new:
+            known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
+            write_decisions(connection, mark_undone(known))
+            about: dict[str, list[dict[str, Any]]] = {}
+            for row in known:
+                about.setdefault(row["fingerprint"], []).append(row)
+            self.decisions, self._about = known, about
+            self._ends = _ends(connection)
+        self.problem, self.known_at = None, moment
+        return is_new
 
     def insist(self) -> None:
         """Raises WarehouseProblem when the decisions could not be read. For files: they carry no warning."""
@@ -161,8 +201,7 @@ class Worklist:
     @property
     def state(self) -> tuple[object, ...]:
         """What all that was decided adds up to follows from this: the last decision, and how many waivers ended."""
-        moment = (self._now or datetime.now(UTC)).replace(tzinfo=None)
-        return self.latest_no, self.known_at is None, sum(end <= moment for end in self._ends)
+        return self.latest_no, self.known_at is None, self._ended
 
     @property
     def latest_no(self) -> int:
@@ -185,20 +224,22 @@ class Worklist:
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""
-        connection = self.connection.cursor()
-        relation = connection.execute(query, values)
+        with self._turns:
+            return with_memory(self.connection, lambda: self._rows(query, values))
+
+    def _rows(self, query: str, values: object) -> list[dict[str, Any]]:
+        relation = self.connection.cursor().execute(query, values)
         names = [column[0] for column in relation.description or []]
         return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
 
     def find(self, wanted: Filter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
-        """The findings that match, the most urgent first, as rows of `finding`."""
+        """The findings that match, the most urgent first, as rows of `finding`, without what is left out."""
         where, values = self.where(wanted)
-        bounded = f" limit {int(limit)} offset {int(offset)}" if limit is not None else ""
-        if limit is None:
-            return self.query(f"select * exclude (place, case_id, record_owner) from worklist {where} order by place", values)
-        # which ones is known from a few columns; the wide ones are read of these alone
-        places = [row["place"] for row in self.query(f"select place from worklist {where} order by place{bounded}", values)]
-        return self.query(f"select * exclude (place, case_id, record_owner) from worklist where place in {among(places)} order by place")
+        if limit is not None:
+            # which ones is known from a few columns; the wide ones are read of these alone
+            bounded = f"order by place limit {int(limit)} offset {int(offset)}"
+            where, values = f"where place in {among(row['place'] for row in self.query(f'select place from worklist {where} {bounded}', values))}", {}
+        return self.query(f"select * exclude ({', '.join(('place', 'case_id', *self.left_out))}) from worklist {where} order by place", values)
 
     def count(self, wanted: Filter) -> int:
         where, values = self.where(wanted)
@@ -207,14 +248,19 @@ class Worklist:
     def neighbours(self, wanted: Filter, fingerprint: str) -> tuple[str | None, str | None]:
         """The findings before and after one in the list of those that match; None at either end, and where it is not in the list."""
         where, values = self.where(wanted)
-        (row,) = self.query(
-            f"""with listed as materialized (select place, fingerprint from worklist {where}),
-                this as (select place from listed where fingerprint = $fingerprint)
-                select (select arg_max(fingerprint, place) from listed where place < (select place from this)) as before,
-                       (select arg_min(fingerprint, place) from listed where place > (select place from this)) as after""",
-            {**values, "fingerprint": fingerprint},
-        )
-        return row["before"], row["after"]
+        (this,) = self.query("select place from main.found where fingerprint = $fingerprint", {"fingerprint": fingerprint})
+        # nearly always both stand close by
+        for reach in (_NEARBY, None):
+            bound = f"place between {this['place'] - reach} and {this['place'] + reach}" if reach else "true"
+            (row,) = self.query(
+                f"""select bool_or(place = $place) as is_listed, arg_max(fingerprint, place) filter (where place < $place) as before,
+                           arg_min(fingerprint, place) filter (where place > $place) as after
+                    from worklist {f"{where} and" if where else "where"} {bound}""",
+                {**values, "place": this["place"]},
+            )
+            if not row["is_listed"] or (row["before"] and row["after"]):
+                break
+        return (row["before"], row["after"]) if row["is_listed"] else (None, None)
 
     def find_one(self, text: str) -> dict[str, Any]:
         """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
@@ -299,18 +345,20 @@ class Worklist:
             conditions.append("list_contains($objects, main.object_of(hubspot_contact_id, salesforce_id))")
             values["objects"] = list(wanted.objects)
         if wanted.person is not None:
-            conditions.append(
-                "(fingerprint = $person or email = $its_email or hubspot_contact_id = $its_contact or list_contains($its_records, salesforce_id) "
-                "or list_has_any(rival_ids, $its_records))"
-            )
-            this = self.query("select email, hubspot_contact_id, salesforce_id, rival_ids from main.found where fingerprint = ?", [wanted.person])
-            about = this[0] if this else {"email": None, "hubspot_contact_id": None, "salesforce_id": None, "rival_ids": []}
-            values |= {"person": wanted.person, "its_email": about["email"], "its_contact": about["hubspot_contact_id"],
-                       "its_records": [one for one in (about["salesforce_id"], *about["rival_ids"]) if one]}  # fmt: skip
+            this = self.query("select email, hubspot_contact_id, salesforce_id, rival_ids, place from main.found where fingerprint = ?", [wanted.person])
+            about = [one for row in this for one in (row["email"], row["hubspot_contact_id"])]
+            about += [one for row in this for one in (row["salesforce_id"], *row["rival_ids"])]
+            named = self.query(f"select place from main.named where about in {among(about)}")
+            conditions.append(f"place in {among([*(row['place'] for row in this), *(row['place'] for row in named)])}")
         if wanted.text is not None:
             conditions.append("contains(lower(concat_ws(' ', check_name, reason, action, reason_de, hubspot_contact_id, salesforce_id)), lower($text))")
             values["text"] = wanted.text
         return f"where {' and '.join(conditions)}" if conditions else "", values
+
+
+def _ends(connection: duckdb.DuckDBPyConnection) -> list[datetime]:
+    """Until when waivers hold."""
+    return [end for (end,) in connection.execute("select waived_until from main.decision where waived_until is not null").fetchall()]
 
 
 def _describe(decision: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from assets.policy import Policy
 from assets.published.decisions import DecisionStore, write_decisions
 from assets.published.worklist import Filter
+from review import near
 from review.cases import CaseFilter
 from review.desk import Desk
 from review.site import now
@@ -369,3 +370,10 @@ def test_the_desk_shows_generated_worlds_as_they_were_published(tmp_path: Path) 
     assert any(waived) and waived == sorted(waived), "they come last"
     others = [case["case_id"] for case in cases if case["case_id"] not in some]
     assert [case["case_id"] for case in after if case["case_id"] in others] == others, "a decision moves its own case alone"
+
+
+def test_a_snapshot_that_takes_more_memory_than_was_thought_is_opened_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [case["case_id"] for case in cases_of(home)]
+    monkeypatch.setattr(near, "_MEMORY_TO_COPY", "1MB")
+    monkeypatch.setattr(near, "_MEMORY", "1MB")
+    assert [case["case_id"] for case in cases_of(home)] == expected
