@@ -15,20 +15,23 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import duckdb
 
 from assets.policy import Policy
 from assets.pull.hubspot import read_property_list
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.salesforce import describe_fields
 from assets.pull.salesforce_org import Org, SalesforceAccess
-from assets.sql import count, count_rows
+from assets.sql import count, count_rows, quoted
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import begin_run
-from benchmarks.api import LEAD, TYPES, Handler, Server, contact_object
+from assets.warehouse.load_salesforce import SALESFORCE_COLUMNS
+from benchmarks.api import LEAD, TYPES, Handler, Server
 from benchmarks.crm import NOW, fill
 from benchmarks.report import replace_measured
 from sandbox.certificate import make_certificates
-from sandbox.world import id18
 
 CHANGED = datetime(2026, 6, 2)  # a day after everything else
 LEADS, CONTACTS = 10_000, 5_000
@@ -37,10 +40,12 @@ ROOT = Path(__file__).parent.parent
 
 
 class Changes(Handler):
-    """What changed since the first run: the first so many Leads and contacts of `benchmarks/crm.py`, with another title."""
+    """What changed since the first run: the first so many Leads and contacts of `benchmarks/crm.py`, as they were but for another title."""
 
     leads = contacts = 0
     counted: ClassVar[dict[str, int]] = {}  # live ones in all, by object
+    known_leads: ClassVar[list[dict[str, str]]] = []  # values by field
+    known_contacts: ClassVar[dict[str, dict[str, Any]]] = {}  # by id: as a page has them, with the whole history
 
     def _salesforce(self, path: str, asked: dict[str, list[str]]) -> None:
         if path.endswith("/describe"):
@@ -54,19 +59,13 @@ class Changes(Handler):
         elif path.rstrip("/").endswith("/queryAll"):
             selected, _, rest = asked["q"][0].removeprefix("SELECT ").partition(" FROM ")
             count = self.leads if rest.startswith("Lead ") else 0
-            records = [{name: self._value(name, number) for name in selected.split(", ")} for number in range(1, count + 1)]
+            records = [{name: lead.get(name, "") for name in selected.split(", ")} for lead in self.known_leads[:count]]
             self._json({"totalSize": count, "done": True, "records": records})  # where they are too many, as a job is asked for next
         elif path.endswith("/results"):
-            rows = "".join(",".join(f'"{self._value(name, n)}"' for name in self.columns) + "\n" for n in range(1, self.leads + 1))
+            rows = "".join(",".join(f'"{lead.get(name, "")}"' for name in self.columns) + "\n" for lead in self.known_leads[: self.leads])
             self._send((",".join(f'"{name}"' for name in self.columns) + "\n" + rows).encode(), "text/csv", Sforce_NumberOfRecords=str(self.leads))
         else:
             self._json({"state": "JobComplete", "numberRecordsProcessed": self.leads})
-
-    def _value(self, name: str, number: int) -> str:
-        if TYPES.get(name) == "datetime":
-            return f"{CHANGED if name != 'CreatedDate' else NOW:%Y-%m-%dT%H:%M:%S.000Z}"
-        known = {"Id": id18(f"00Q5e0{number:09d}"), "Email": f"person{number}@company{number % 5000}.example", "Title": "Changed"}
-        return known.get(name, "false" if TYPES.get(name) == "boolean" else "")
 
     def _search(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["limit"] == 1:  # how many there are
@@ -75,13 +74,53 @@ class Changes(Handler):
         return super()._search(asked)
 
     def do_POST(self) -> None:
-        if not self.path.endswith("/batch/read"):
+        if not urlsplit(self.path).path.endswith("/batch/read"):
             super().do_POST()
             return
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        contact = contact_object(asked["properties"], asked["propertiesWithHistory"]).replace("2026-03-01", f"{CHANGED:%Y-%m-%d}")
-        objects = ",".join(contact.replace("#", entry["id"]) for entry in asked["inputs"])
-        self._send(f'{{"status":"COMPLETE","results":[{objects}]}}'.encode())
+        # of the others only histories are asked for, and nothing of theirs is new
+        found = [self.known_contacts.get(one["id"]) or {"id": one["id"], "properties": {}, "propertiesWithHistory": {}} for one in asked["inputs"]]
+        self._json({"status": "COMPLETE", "results": [_as_asked(one, asked["properties"], asked["propertiesWithHistory"]) for one in found]})
+
+
+def _as_asked(contact: dict[str, Any], properties: list[str], histories: list[str]) -> dict[str, Any]:
+    answer = {**contact, "properties": {name: contact["properties"].get(name) for name in properties}}
+    if histories:
+        answer["propertiesWithHistory"] = {name: contact["propertiesWithHistory"].get(name, []) for name in histories}
+    return answer
+
+
+def prepare_changes(connection: duckdb.DuckDBPyConnection) -> None:
+    """Has the first Leads and contacts ready as the CRMs tell them when their titles have changed. Counts who is live."""
+    stamp = f"{CHANGED:%Y-%m-%dT%H:%M:%S.000Z}"
+    for name in ("Lead", "Contact"):
+        Changes.counted[name] = count(connection, f"select count(*) from raw.salesforce_{name} where is_deleted = 'false'")
+    Changes.counted["contact"] = count_rows(connection, "raw.hubspot_contact")
+    columns = ", ".join(f"{column} as {quoted(field)}" for field, column in SALESFORCE_COLUMNS.items())
+    leads = connection.execute(f"select {columns}, fields from raw.salesforce_lead order by record_id limit {LEADS}")
+    fields = [column[0] for column in leads.description or []]
+    for row in leads.fetchall():
+        told = dict(zip(fields, row, strict=True))
+        lead = {**told, **told.pop("fields"), "Title": "Changed", "SystemModstamp": stamp, "LastModifiedDate": stamp}
+        Changes.known_leads.append({field: value for field, value in lead.items() if value is not None})
+    contacts = connection.execute(
+        f"""select id, created_at, properties, history from (from raw.hubspot_contact where id::integer between 1 and {CONTACTS})
+            left join (
+                select contact_id as id,
+                       list({{'property': property, 'value': value, 'timestamp': changed_at, 'source': source_type}} order by changed_at desc) as history
+                from raw.hubspot_property_version where contact_id::integer between 1 and {CONTACTS} group by contact_id
+            ) using (id)"""
+    ).fetchall()
+    for contact_id, created_at, properties, history in contacts:
+        entries: dict[str, list[dict[str, Any]]] = {}
+        for entry in history or []:
+            entries.setdefault(entry["property"], []).append(
+                {"value": entry["value"], "timestamp": entry["timestamp"], "sourceType": entry["source"], "sourceId": None}
+            )
+        Changes.known_contacts[contact_id] = {
+            "id": contact_id, "properties": {**properties, "jobtitle": "Changed", "lastmodifieddate": stamp}, "propertiesWithHistory": entries,
+            "createdAt": created_at, "updatedAt": stamp, "archived": False,
+        }  # fmt: skip
 
 
 def serve(folder: Path) -> dict[str, str]:
@@ -108,9 +147,7 @@ def make_home(home: Path, records: int, environment: dict[str, str], policy: Pol
     asked["contact"] = read_property_list(Portal(HubSpotAccess("token", environment["HUBSPOT_BASE_URL"]), policy.pull), policy).asked
     with Warehouse(home).connect() as connection:
         fill(connection, records)
-        for name in ("Lead", "Contact"):
-            Changes.counted[name] = count(connection, f"select count(*) from raw.salesforce_{name} where is_deleted = 'false'")
-        Changes.counted["contact"] = count_rows(connection, "raw.hubspot_contact")
+        prepare_changes(connection)
         for name, digest in asked.items():
             connection.execute("update raw.pull set request_hash = ? where object = ?", [digest, name])
         # an hour ago: after a longer gap a run proves nothing
@@ -129,7 +166,7 @@ def time_run(home: Path, environment: dict[str, str]) -> dict[str, float]:
     )  # fmt: skip
     output = process.stdout.read() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) not in (0, 1):
+    if os.waitstatus_to_exitcode(status) not in (0, 1):  # proven
         raise RuntimeError(output[:4000])
     return {"seconds": time.perf_counter() - started, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024.0}
 
@@ -144,7 +181,7 @@ def measure(records: int) -> dict[str, Any]:
         make_home(home, records, environment, policy)
         time_run(home, environment)  # nothing is published or remembered before it
         unchanged = time_run(home, environment)
-        Changes.leads, Changes.contacts = min(LEADS, records), min(CONTACTS, records // 2)
+        Changes.leads, Changes.contacts = len(Changes.known_leads), len(Changes.known_contacts)
         changed = time_run(home, environment)
         result = {"records": records, "changes": f"{Changes.leads:,} + {Changes.contacts:,}", "unchanged": unchanged, "changed": changed}
         Changes.leads = Changes.contacts = 0

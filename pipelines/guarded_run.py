@@ -19,7 +19,7 @@ from assets.machine import check_home, fault_in_texts
 from assets.problems import ConfigurationProblem, said
 from assets.progress import doing, end_if_told
 from assets.published.snapshot import current_folder, open_folder, read_manifest
-from assets.published.worklist import ORDER
+from assets.published.worklist import ORDER, order_of
 from assets.sql import transaction
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import accept_clock
@@ -153,12 +153,17 @@ def _reason(error: SerializableErrorInfo) -> str:
 def read_worst_findings(folder: Path) -> list[dict[str, Any]]:
     """The worst open finding of each check in a published snapshot, the worst check first, in the order of the worklist. Without the baseline."""
     relation = open_folder(folder).execute(
-        f"""select finding.*, contact.display_name, count(*) over (partition by finding.check_name) as findings
+        f"""with worst as (  -- by its name alone: a sort of all their texts takes longer than all else that is printed
+               select arg_min(fingerprint, row({ORDER})) as fingerprint, count(*) as findings
+               from published.finding
+               where status in ('open', 'acknowledged') and not in_baseline
+               group by check_name
+           )
+           select finding.*, contact.display_name, worst.findings
            from published.finding as finding
+           inner join worst on worst.fingerprint = finding.fingerprint
            left join published.hubspot_contact as contact on contact.contact_id = finding.hubspot_contact_id
-           where status in ('open', 'acknowledged') and not in_baseline
-           qualify row_number() over (partition by finding.check_name order by {ORDER}) = 1
-           order by {ORDER}"""
+           order by {order_of("finding")}"""
     )
     names = [column[0] for column in relation.description or []]
     return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]

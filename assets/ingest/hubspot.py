@@ -18,7 +18,7 @@ from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull, Mode, digest
 from assets.sql import count_rows
 from assets.warehouse.authors import load_owners
-from assets.warehouse.history import contacts_without_history, load_hubspot_history
+from assets.warehouse.history import HUBSPOT_READ, contacts_without_history, is_all_read, load_hubspot_history, note_all_read
 from assets.warehouse.load_hubspot import (
     compare_hubspot_ids,
     load_hubspot_contacts,
@@ -121,8 +121,11 @@ def ingest_histories(portal: Portal, ingest: Ingest, wanted: PropertyList) -> li
     """Pulls the history of mapped properties of the contacts whose binding changed or may change, and of the sync time of those whose binding changed; loads
     it. Asks HubSpot nothing when none needs it.
     """
-    mapped = wanted.mapped
-    needed = contacts_without_history(ingest.connection, ingest.policy.policy.secondary_email_matches)
+    mapped, matches = wanted.mapped, ingest.policy.policy.secondary_email_matches
+    if is_all_read(ingest.connection, HUBSPOT_READ, matches):
+        return []
+    needed = contacts_without_history(ingest.connection, matches)
+    before = count_rows(ingest.connection, HUBSPOT_READ)
     pulls: list[LandedPull] = []
     sync_time = [SYNC_TIME] if SYNC_TIME in wanted.properties else []
     for name, ids, properties in (
@@ -142,4 +145,6 @@ def ingest_histories(portal: Portal, ingest: Ingest, wanted: PropertyList) -> li
         pulls.append(ingest.bring(portal, "hubspot", name, "incremental", request, [], land, load)[0])
     if pulls:
         ingest.note_clock(portal, "hubspot")
+    if count_rows(ingest.connection, HUBSPOT_READ) == before + len(needed.switched) + len(needed.others):
+        note_all_read(ingest.connection, HUBSPOT_READ, matches)
     return pulls

@@ -13,7 +13,9 @@ from assets.pull.landing import LandedPull, Mode, digest
 from assets.pull.salesforce import FieldList, columns_of, land_by_id, land_ids, land_values, query_for
 from assets.pull.salesforce_authors import USER_FIELDS, land_field_history, land_users
 from assets.pull.salesforce_org import Org
+from assets.sql import count_rows
 from assets.warehouse.authors import load_field_history, load_users, records_without_history, untracked
+from assets.warehouse.history import SALESFORCE_READ, is_all_read, note_all_read
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
 from assets.warehouse.set_aside import ids_set_aside
 from assets.warehouse.shrinkage import note_count
@@ -54,8 +56,15 @@ def ingest_field_history(org: Org, ingest: Ingest, wanted: Mapping[str, FieldLis
     After both CRMs: which records need it follows from the bindings. wanted: by object; one that the policy leaves out is not asked for, whatever was
     pulled of it before.
     """
-    needed = records_without_history(ingest.connection, ingest.policy.policy.secondary_email_matches)
-    return [_bring_field_history(org, ingest, name, wanted[name], ids) for name, ids in needed.items() if ids and name in wanted]
+    connection, matches = ingest.connection, ingest.policy.policy.secondary_email_matches
+    if is_all_read(connection, SALESFORCE_READ, matches):
+        return []
+    needed = records_without_history(connection, matches)
+    before = count_rows(connection, SALESFORCE_READ)
+    pulls = [_bring_field_history(org, ingest, name, wanted[name], ids) for name, ids in needed.items() if ids and name in wanted]
+    if count_rows(connection, SALESFORCE_READ) == before + sum(map(len, needed.values())):
+        note_all_read(connection, SALESFORCE_READ, matches)
+    return pulls
 
 
 def _bring_field_history(org: Org, ingest: Ingest, name: str, wanted: FieldList, ids: list[str]) -> LandedPull:

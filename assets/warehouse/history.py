@@ -1,6 +1,7 @@
 """The property history of HubSpot contacts: every entry once, and of which contacts it was read."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -80,6 +81,27 @@ class WithoutHistory:
 
     switched: list[str]
     others: list[str]
+
+
+HUBSPOT_READ, SALESFORCE_READ = "raw.hubspot_history_read", "raw.salesforce_history_read"
+_VERSIONS = ("raw.hubspot_contact", "raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_property_version")
+
+
+def is_all_read(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> bool:
+    """Was every history that is needed read, and has no version come since? Then none is needed. read: the table that says whose was read."""
+    told = connection.execute("select state from main.history_all_read where read_table = ?", [read]).fetchone()
+    return told is not None and told[0] == _state(connection, read, secondary_email_matches)
+
+
+def note_all_read(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> None:
+    connection.execute("insert or replace into main.history_all_read values (?, ?)", [read, _state(connection, read, secondary_email_matches)])
+
+
+def _state(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> str:
+    """All that decides whose history is needed: of tables that only grow how large they are, the policy, and the code that works it out."""
+    sizes = [connection.execute(f"select count(*), max(pull_no) from {table}").fetchone() for table in (*_VERSIONS, read)]
+    code = sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in ("history.py", "authors.py"))).hexdigest()
+    return f"{sizes} {secondary_email_matches} {code[:16]}"
 
 
 def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool) -> WithoutHistory:

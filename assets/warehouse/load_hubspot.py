@@ -84,6 +84,7 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
     now = naive(archived.manifest.crm_time or archived.manifest.started_at)
     query = """
         select id from raw.hubspot_contact
+        where id in (select id from raw.hubspot_contact where archived)
         group by id
         having max_by(archived, pull_no) and max_by(main.utc(archived_at), pull_no) > $now::timestamp - main.hubspot_keeps() + to_days($earlier)
            and id not in (select id from incoming) and id not in (select id from aside)

@@ -40,7 +40,9 @@ def load_versions(
         connection.execute(
             f"""insert into {table} by name
                 select incoming.*, {pull_no} as pull_no from (select *, hash(v) as content_hash from incoming as v) as incoming
-                left join (select {key}, max_by(content_hash, pull_no) as content_hash from {table} group by {key}) as latest
+                left join (
+                    select {key}, max_by(content_hash, pull_no) as content_hash from {table} where {key} in (select {key} from incoming) group by {key}
+                ) as latest
                     on latest.{key} = incoming.{key} and latest.content_hash = incoming.content_hash
                 where latest.{key} is null"""
         )

@@ -122,6 +122,9 @@ create table if not exists raw.hubspot_property_version (
 -- One row: a contact whose mapped properties' and sync time's history was read, whether there was any or not.
 create table if not exists raw.hubspot_history_read (contact_id varchar not null, pull_no bigint not null);
 
+-- One row: the table of histories read (raw.hubspot_history_read, raw.salesforce_history_read) that lacked none which is needed, in the state told.
+create table if not exists main.history_all_read (read_table varchar primary key, state varchar not null);
+
 -- One row: a contact that was in the inclusion list at its last pull (replaced as a whole).
 create table if not exists raw.hubspot_list_member (contact_id varchar not null, pull_no bigint not null);
 
