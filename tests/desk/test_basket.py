@@ -11,9 +11,9 @@ import pytest
 
 from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
-from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from review.choosing import with_owner_ids
 from review.desk import Desk
+from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
 from tests.test_causes import INTEGRATION, TOM
 
