@@ -23,7 +23,7 @@ from review import words
 from review.access import tidy_name
 from review.cases import CaseFilter
 from review.casework import read_case, subject_of
-from review.choosing import Field, choose, fields_of, proposals, safe_cases, with_owner_ids
+from review.choosing import CONSENTS, Field, choose, fields_of, proposals, safe_cases, with_owner_ids
 from review.desk import Snapshot
 from review.exports import BY_LANGUAGE, as_archive, as_file
 from review.finding import compare, label_of, read_contact
@@ -152,6 +152,8 @@ class Baskets:
         if text_of(form, "count") != str(len(case_ids)):
             return self._say(request, words.BASKET_OTHER_NUMBER, "/basket/safe")
         choices = proposals(snapshot, case_ids, bool(form.get("steps")))
+        if not choices:
+            return self._say(request, words.BASKET_NOTHING, "/basket/safe")
         try:
             snapshot.worklist.store.put_into_basket(user, [_item(choice) for choice in choices])
         except WarehouseProblem:
@@ -266,8 +268,8 @@ from basket_value"""
 
 
 def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """files: by name and in order, what each holds (rows, one a value, a merge or a record) and of how many records; left_out and remaining, by reason, with
-    whom they are about.
+    """consents: the values that are consent; files: by name and in order, what each holds (rows, one a value, a merge or a record) and of how many records;
+    left_out and remaining, by reason, with whom they are about.
     """
     files: dict[str, list[dict[str, Any]]] = {name: [] for name in ORDER}
     for row in basket.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
@@ -286,7 +288,12 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         reasons.setdefault(("left_out", row["reason"], row["what"]), []).append(row)
     for row in basket.rows(connection, "from basket_remaining order by case_rank, case_id, name"):
         reasons.setdefault(("remaining", row["reason"], row["name"]), []).append(row)
+    consents = basket.rows(
+        connection,
+        f"select distinct on (case_id, property) * from basket_value where list_contains({CONSENTS}, property) order by case_rank, case_id, property",
+    )
     return {
+        "consents": consents,
         "files": [{"name": name, "rows": rows, "records": len({row["into_id"] for row in rows})} for name, rows in files.items() if rows],
         "left_out": [(reason, what, rows) for (kind, reason, what), rows in reasons.items() if kind == "left_out"],
         "remaining": [(reason, what, rows) for (kind, reason, what), rows in reasons.items() if kind == "remaining"],

@@ -1,5 +1,6 @@
 """What can be chosen on the page of a case, field by field: which values there are, who wrote each and when, and which one is proposed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -151,7 +152,8 @@ def choose(fields: Sequence[Field], picked: Mapping[str, str], typed: Mapping[st
     """
     choices, kept, dropped = [], [], []
     for one in fields:
-        pick, new = picked.get(one.key), typed.get(one.key, "").strip()
+        # no control characters: no store and no import takes them
+        pick, new = picked.get(one.key), re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "", typed.get(one.key, "")).strip()
         if new and new != (one.chosen.value if one.chosen else None):
             pick = "other"  # what somebody types counts, whether they tick it or not
         value: str | None
@@ -175,6 +177,7 @@ def choose(fields: Sequence[Field], picked: Mapping[str, str], typed: Mapping[st
     return choices, kept, dropped
 
 
+CONSENTS = "(select list_append(list(distinct property), 'hs_email_optout') from near.mapped_field where consent)"
 # What a person typed into the record that the contact was bound to before, where Salesforce keeps the history of the field.
 _TYPED_BEFORE = """
     left join published.typed_value as typed
@@ -205,7 +208,7 @@ def safe_cases(snapshot: Snapshot) -> list[str]:
 
 
 def proposals(snapshot: Snapshot, case_ids: Sequence[str], with_steps: bool) -> list[Choice]:
-    """The values that are put back in these cases, and, where they are asked for, the steps of their run-books."""
+    """The values that are put back in these cases, and, where they are asked for, the steps of their run-books, unless consent is entered in one."""
     rows = snapshot.query(
         f"""select person.case_id, value.hubspot_contact_id, value.property, value.value_before, value.value_now
             from main.open_case as person
@@ -216,7 +219,9 @@ def proposals(snapshot: Snapshot, case_ids: Sequence[str], with_steps: bool) -> 
     values = [Choice(row["case_id"], row["hubspot_contact_id"], row["property"], row["value_before"], row["value_now"]) for row in rows]
     booked = snapshot.query(
         f"""select case_id, hubspot_contact_ids[1] as contact_id from main.open_case
-            where case_id in {among(case_ids)} and email in (select email from near.merge_advice)"""
+            where case_id in {among(case_ids)} and email in (select email from near.merge_advice)
+              -- what a person agreed to is settled by people, not with forty others
+              and email not in (select email from near.merge_advice where list_has_any(enter_before, {CONSENTS}))"""
     ) if with_steps else []  # fmt: skip
     return values + [Choice(row["case_id"], row["contact_id"]) for row in booked]
 

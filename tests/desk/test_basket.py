@@ -124,7 +124,7 @@ def test_another_value_goes_into_both_files_and_takes_the_place_of_what_was_chos
 
 
 def test_what_somebody_types_counts_although_they_did_not_tick_it(ann: Visitor) -> None:
-    ann.send("/basket/put", {**fill_in(case_page(ann)), "other:101:jobtitle": "Founder"})
+    ann.send("/basket/put", {**fill_in(case_page(ann)), "other:101:jobtitle": "Foun\0der"})
     assert take(ann)["3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "Founder"}]
     put(ann, case_page(ann), jobtitle="before")
     assert take(ann)["3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "CEO"}], "what stands there still from the last time is not typed again"
@@ -224,6 +224,22 @@ def test_a_value_that_a_person_had_typed_in_salesforce_is_as_safe_as_one_typed_i
         assert "Take the proposal for 1 safe case" in visitor.open("/cases").text
         (row,) = [text for text in case_page(visitor).texts("//table[@class='choice']/tbody/tr") if "jobtitle" in text]
         assert "CEO Tom Roth" in row and "Buyer the sync from Salesforce" in row
+
+
+def test_no_step_that_enters_consent_is_taken_for_many_and_the_basket_says_whose_consent_its_files_change(tmp_path: Path) -> None:
+    crm = jumped("FORM")
+    crm.lead(2, created=day(3), modified=day(30.1), by=TOM, fields={"Title": "Buyer", "Fax": "1"}, email="p0@example.com")
+    crm.salesforce_contact(9, created=day(4), modified=day(4), fields={"Title": "Buyer", "HasOptedOutOfEmail": "true"}, email="p0@example.com")
+    publish(crm, tmp_path / "home")
+    with served(tmp_path / "home") as address:
+        visitor = Visitor(address)
+        seen = figures(visitor.open("/basket/safe"))
+        assert (seen["cases"], seen["values"], seen["conversions"]) == (1, 1, 0)
+        put(visitor, case_page(visitor))
+        page = visitor.open("/basket")
+        assert figures(page)["conversions"] > 0
+        (said,) = page.texts("//form[contains(@action, '/files')]//p[@class='notice unproven']")
+        assert said.startswith("1 value is consent:") and "Ann Lee (hs_email_optout: true →" in said
 
 
 def figures(page: Page) -> dict[str, int]:
