@@ -23,7 +23,7 @@ from review import words
 from review.access import tidy_name
 from review.cases import CaseFilter
 from review.casework import read_case, subject_of
-from review.choosing import Field, choose, fields_of, proposals, safe_cases
+from review.choosing import CONSENTS, Field, choose, fields_of, proposals, safe_cases, with_owner_ids
 from review.desk import Snapshot
 from review.exports import BY_LANGUAGE, as_archive, as_file
 from review.finding import compare, label_of, read_contact
@@ -85,6 +85,10 @@ class Baskets:
         fields = case_fields(snapshot, case, language, choices_of(mine))
         picked = {key.removeprefix("pick:"): str(value) for key, value in form.items() if key.startswith("pick:")}
         typed = {key.removeprefix("other:"): str(value) for key, value in form.items() if key.startswith("other:")}
+        try:
+            typed = with_owner_ids(snapshot, typed)
+        except LookupError:
+            return self._say(request, words.BASKET_NO_OWNER, back)
         choices, kept, dropped = choose(fields, picked, typed)
         choices = [replace(choice, case_id=case["case_id"]) for choice in choices]
         if form.get("steps"):
@@ -96,7 +100,7 @@ class Baskets:
         out = [item["item_no"] for item in mine if f"{item['hubspot_contact_id']}:{item['property']}" in gone
                or (item["property"] is None and item["case_id"] == case["case_id"] and not form.get("steps"))]  # fmt: skip
         try:
-            snapshot.worklist.store.put_into_basket(user, [_item(choice) for choice in choices], out, decisions)
+            moment = snapshot.worklist.store.put_into_basket(user, [_item(choice) for choice in choices], out, decisions)
         except WarehouseProblem:
             return self._say(request, words.STORE_AWAY, back)
         if not choices and not kept and not out:
@@ -106,7 +110,7 @@ class Baskets:
         said += [language.text(words.BASKET_STEPS)] if form.get("steps") else []
         said += [language.plural(*words.BASKET_KEPT, len(kept))] if kept else []
         said += [language.text(words.BASKET_OUT)] if out and not choices else []
-        flash(request, " ".join(said), link="/basket")
+        flash(request, " ".join(said), link="/basket", undo=moment.isoformat() if decisions else None)
         return RedirectResponse(local_path(form.get("then") or form.get("next")), 303)
 
     def _kept(self, snapshot: Snapshot, case: dict[str, Any], kept: Sequence[Field], user: str, reason: str) -> list[Decision]:
@@ -148,6 +152,8 @@ class Baskets:
         if text_of(form, "count") != str(len(case_ids)):
             return self._say(request, words.BASKET_OTHER_NUMBER, "/basket/safe")
         choices = proposals(snapshot, case_ids, bool(form.get("steps")))
+        if not choices:
+            return self._say(request, words.BASKET_NOTHING, "/basket/safe")
         try:
             snapshot.worklist.store.put_into_basket(user, [_item(choice) for choice in choices])
         except WarehouseProblem:
@@ -262,8 +268,8 @@ from basket_value"""
 
 
 def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """files: by name and in order, what each holds (rows, one a value, a merge or a record) and of how many records; left_out and remaining, by reason, with
-    whom they are about.
+    """consents: the values that are consent; files: by name and in order, what each holds (rows, one a value, a merge or a record) and of how many records;
+    left_out and remaining, by reason, with whom they are about.
     """
     files: dict[str, list[dict[str, Any]]] = {name: [] for name in ORDER}
     for row in basket.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
@@ -280,7 +286,12 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         reasons.setdefault(("left_out", row["reason"], row["what"]), []).append(row)
     for row in basket.rows(connection, "from basket_remaining order by case_rank, case_id, name"):
         reasons.setdefault(("remaining", row["reason"], row["name"]), []).append(row)
+    consents = basket.rows(
+        connection,
+        f"select distinct on (case_id, property) * from basket_value where list_contains({CONSENTS}, property) order by case_rank, case_id, property",
+    )
     return {
+        "consents": consents,
         "files": [{"name": name, "rows": rows, "records": len({row["into_id"] for row in rows})} for name, rows in files.items() if rows],
         "left_out": [(reason, what, rows) for (kind, reason, what), rows in reasons.items() if kind == "left_out"],
         "remaining": [(reason, what, rows) for (kind, reason, what), rows in reasons.items() if kind == "remaining"],
@@ -288,8 +299,8 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def told(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items, each with whom it is about (display_name), what became of it (is_done: it is so in the last run; is_late: its files were taken
-    before that run, and it is not), and why no file holds it (reason).
+    """The items, first those that somebody must look at, what is done last. Each with whom it is about (display_name), what became of it (is_done: it is so in
+    the last run; is_late: its files were taken before that run, and it is not), and why no file holds it (reason).
     """
     done = {(row["hubspot_contact_id"], row["property"]) for row in basket.rows(connection, "from basket_done")}
     left = {(row["hubspot_contact_id"], row["name"]): row["reason"] for row in basket.rows(connection, "from basket_left_out where what = 'value'")}
@@ -309,7 +320,7 @@ def told(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection, items: Seque
             **item, "display_name": (case or {}).get("display_name") or names.get(item["hubspot_contact_id"]), "is_open": not is_over, "is_done": is_done,
             "is_late": is_late, "reason": left.get(about) if item["property"] is not None else None,
         })  # fmt: skip
-    return found
+    return sorted(found, key=lambda item: (item["is_done"], not (item["is_late"] or item["reason"])))
 
 
 def _item(choice: Choice) -> dict[str, Any]:

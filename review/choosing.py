@@ -1,7 +1,8 @@
 """What can be chosen on the page of a case, field by field: which values there are, who wrote each and when, and which one is proposed."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from review.desk import Snapshot
 from review.finding import Comparison, label_of
 
 MOST_FIELDS = 60  # of one case on one page
+OWNER = "salesforceownerid"
 LONGEST = 65_000  # characters of a value that somebody types
 # In HubSpot's words: a person wrote it, in HubSpot or through a form.
 BY_PERSON = (
@@ -21,12 +23,15 @@ MISSING = ("restore", "unclear")  # restorable_value.status of what can be put b
 
 @dataclass(frozen=True)
 class Held:
-    """A value, and who wrote it, as far as that is known. where: now, before, or the id of a record."""
+    """A value, and who wrote it, as far as that is known. where: now, before, or the id of a record; by: a name, or HubSpot's word for it; shown: what people
+    see for it, where that is not the value.
+    """
 
     where: str
     value: str | None
     by: str | None = None
     at: datetime | None = None
+    shown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ def fields_of(snapshot: Snapshot, case: dict[str, Any], contact_id: str | None, 
             now = Held("now", now_value, was["by_user_name"], was["typed_at"])
         else:
             now = Held("now", now_value, edit.get("source"), edit.get("changed_at"))
-        before = Held("before", was["value_before"], was["source_before"], was["before_at"]) if was else None
+        before = None
+        if was:
+            before = Held("before", was["value_before"], was["typed_by_before"] or was["source_before"], was["typed_at_before"] or was["before_at"])
         records = {}
         for record, cell in zip(comparison.records, row.cells if row else (), strict=False):
             by = typed.get((record["record_id"], name))
@@ -91,7 +98,41 @@ def fields_of(snapshot: Snapshot, case: dict[str, Any], contact_id: str | None, 
             about, name, label_of(snapshot, name), consent.get(name, False), now, before, records, was["status"] if was else None,
             was["source"] if was else None, _proposal(was) if was else None, in_basket.get((about, name)),
         ))  # fmt: skip
-    return sorted(found, key=lambda one: (not one.is_missing, one.before is None, one.contact_id != contact_id))[:MOST_FIELDS]
+    found = sorted(found, key=lambda one: (not one.is_missing, one.before is None, one.contact_id != contact_id))[:MOST_FIELDS]
+    return _with_names(snapshot, found)
+
+
+def _with_names(snapshot: Snapshot, fields: list[Field]) -> list[Field]:
+    """An owner is a person, not an id."""
+    held = {one.name: [one.now, one.before, *one.records.values()] for one in fields if one.name == OWNER}
+    ids = [one.value for values in held.values() for one in values if one and one.value]
+    if not ids:
+        return fields
+    rows = snapshot.query(f"select user_id, name from near.salesforce_user where user_id in {among(ids)}")
+    names = {row["user_id"]: row["name"] for row in rows}
+
+    def named(one: Held) -> Held:
+        return replace(one, shown=names.get(one.value or ""))
+
+    return [
+        replace(
+            one, now=named(one.now), before=named(one.before) if one.before else None,
+            records={record_id: named(value) for record_id, value in one.records.items()},
+        ) if one.name == OWNER else one
+        for one in fields
+    ]  # fmt: skip
+
+
+def with_owner_ids(snapshot: Snapshot, typed: Mapping[str, str]) -> dict[str, str]:
+    """What was typed, by Field.key; an owner may be typed by name. Raises LookupError when nobody has it, or several people."""
+    found = dict(typed)
+    for key, value in typed.items():
+        if key.endswith(f":{OWNER}") and value.strip() and not value.strip().startswith("005"):
+            rows = snapshot.query("select user_id from near.salesforce_user where is_active and lower(name) = lower(trim(?))", [value])
+            if len(rows) != 1:
+                raise LookupError(value)
+            found[key] = rows[0]["user_id"]
+    return found
 
 
 def _differs(row: Any) -> bool:
@@ -103,7 +144,7 @@ def _proposal(was: dict[str, Any]) -> str | None:
     if was["status"] == "restore":
         return "before"
     if was["status"] == "unclear":
-        return "before" if was["source_before"] in BY_PERSON else None
+        return "before" if was["source_before"] in BY_PERSON or was["typed_at_before"] is not None else None
     return None
 
 
@@ -113,7 +154,10 @@ def choose(fields: Sequence[Field], picked: Mapping[str, str], typed: Mapping[st
     """
     choices, kept, dropped = [], [], []
     for one in fields:
-        pick = picked.get(one.key)
+        # no control characters: no store and no import takes them
+        pick, new = picked.get(one.key), re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "", typed.get(one.key, "")).strip()
+        if new and new != (one.chosen.value if one.chosen else None):
+            pick = "other"  # what somebody types counts, whether they tick it or not
         value: str | None
         if pick == "now" and one.before is not None:
             kept.append(one)
@@ -123,7 +167,7 @@ def choose(fields: Sequence[Field], picked: Mapping[str, str], typed: Mapping[st
         elif pick == "before" and one.before is not None:
             value = one.before.value
         elif pick == "other":
-            value = typed.get(one.key, "").strip()[:LONGEST] or None
+            value = new[:LONGEST] or None
         elif pick in one.records:
             value = one.records[pick].value
         else:
@@ -135,16 +179,25 @@ def choose(fields: Sequence[Field], picked: Mapping[str, str], typed: Mapping[st
     return choices, kept, dropped
 
 
-# Every missing value is another record's; what is put back was written by a person; no consent, no second contact, nothing that nobody can put back.
+CONSENTS = "(select list_append(list(distinct property), 'hs_email_optout') from near.mapped_field where consent)"
+# What a person typed into the record that the contact was bound to before, where Salesforce keeps the history of the field.
+_TYPED_BEFORE = """
+    left join published.typed_value as typed
+        on typed.record_id = value.from_id and typed.property = value.property and value.source_before = 'SALESFORCE'
+        and main.canonical_text(typed.value) = main.canonical_text(value.value_before)
+"""
+# Every missing value is another record's; what is put back was written by a person, in either CRM; no consent, no second contact, nothing that nobody can put
+# back.
 SAFE = f"""
 select person.case_id, person.hubspot_contact_ids[1] as hubspot_contact_id
 from main.open_case as person
 inner join published.restorable_value as value on value.hubspot_contact_id = person.hubspot_contact_ids[1]
+{_TYPED_BEFORE}
 where len(person.hubspot_contact_ids) = 1 and person.status <> 'waived'
 group by person.case_id, person.hubspot_contact_ids, person.place
 having bool_or(value.status = 'restore')
    and bool_and(value.status in ('back', 'typed', 'edited_later', 'accepted')
-        or (value.status = 'restore' and value.source = 'foreign' and coalesce(value.source_before in {among(BY_PERSON)}, false)
+        or (value.status = 'restore' and value.source = 'foreign' and (coalesce(value.source_before in {among(BY_PERSON)}, false) or typed.typed_at is not null)
             and value.property not in (select property from near.mapped_field where consent) and value.property <> 'hs_email_optout'))
 order by person.place, person.case_id
 """
@@ -157,7 +210,7 @@ def safe_cases(snapshot: Snapshot) -> list[str]:
 
 
 def proposals(snapshot: Snapshot, case_ids: Sequence[str], with_steps: bool) -> list[Choice]:
-    """The values that are put back in these cases, and, where they are asked for, the steps of their run-books."""
+    """The values that are put back in these cases, and, where they are asked for, the steps of their run-books, unless consent is entered in one."""
     rows = snapshot.query(
         f"""select person.case_id, value.hubspot_contact_id, value.property, value.value_before, value.value_now
             from main.open_case as person
@@ -168,29 +221,30 @@ def proposals(snapshot: Snapshot, case_ids: Sequence[str], with_steps: bool) -> 
     values = [Choice(row["case_id"], row["hubspot_contact_id"], row["property"], row["value_before"], row["value_now"]) for row in rows]
     booked = snapshot.query(
         f"""select case_id, hubspot_contact_ids[1] as contact_id from main.open_case
-            where case_id in {among(case_ids)} and email in (select email from near.merge_advice)"""
+            where case_id in {among(case_ids)} and email in (select email from near.merge_advice)
+              -- what a person agreed to is settled by people, not with forty others
+              and email not in (select email from near.merge_advice where list_has_any(enter_before, {CONSENTS}))"""
     ) if with_steps else []  # fmt: skip
     return values + [Choice(row["case_id"], row["contact_id"]) for row in booked]
 
 
 def _lost(snapshot: Snapshot, contact_ids: Sequence[str]) -> list[dict[str, Any]]:
     """What jumps took from contacts; before_at: when what was there before was written, where HubSpot's history tells."""
-    lost = snapshot.query(
-        f"""select value.* exclude (by_user_id), users.name as by_user_name
-            from near.restorable_value as value left join near.salesforce_user as users on users.user_id = value.by_user_id
-            where value.hubspot_contact_id in {among(contact_ids)} and value.status not in ('back', 'accepted')
-            order by value.property"""
+    ids = among(contact_ids)
+    return snapshot.query(
+        f"""select value.hubspot_contact_id, value.property, value.value_before, value.value_now, value.source_before, value.source, value.typed_at,
+                   value.status, users.name as by_user_name, typed.typed_at as typed_at_before, coalesce(typer.name, typed.by_user_id) as typed_by_before,
+                   max(edit.happened_at) as before_at
+            from near.restorable_value as value
+            {_TYPED_BEFORE}
+            left join near.salesforce_user as typer on typer.user_id = typed.by_user_id
+            left join near.salesforce_user as users on users.user_id = value.by_user_id
+            left join (from near.happened where about in {ids} and event = 'edit') as edit
+                on edit.about = value.hubspot_contact_id and edit.name = value.property and edit.value_after = value.value_before
+                and edit.happened_at < value.switched_at
+            where value.hubspot_contact_id in {ids} and value.status not in ('back', 'accepted')
+            group by all order by value.property"""
     )
-    if not lost:
-        return []
-    edits = snapshot.query(
-        f"select about, name, value_after, happened_at from near.happened where about in {among(contact_ids)} and event = 'edit' order by happened_at"
-    )
-    for value in lost:
-        of_it = (value["hubspot_contact_id"], value["property"], value["value_before"])
-        written = [edit["happened_at"] for edit in edits if (edit["about"], edit["name"], edit["value_after"]) == of_it and edit["value_after"] is not None]
-        value["before_at"] = max((moment for moment in written if moment < value["switched_at"]), default=None)
-    return lost
 
 
 def _typed(snapshot: Snapshot, record_ids: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -66,6 +66,14 @@ PREDICTION = {
     "none": N_("The contact is not bound."),
     "ambiguous": N_("It is bound to one of several records; nobody can say which."),
 }
+# Who wrote a value, by HubSpot's word for it; what is not here is shown as HubSpot says it.
+WRITTEN_BY = {
+    "CRM_UI": N_("a person in HubSpot"), "CRM_UI_BULK_ACTION": N_("a person in HubSpot, many at once"), "CONTACTS": N_("a person in HubSpot"),
+    "MOBILE_IOS": N_("a person in HubSpot"), "MOBILE_ANDROID": N_("a person in HubSpot"), "SIDEKICK": N_("a person in HubSpot"), "FORM": N_("a form"),
+    "CONVERSATIONS": N_("a conversation"), "MEETINGS": N_("a meeting"), "IMPORT": N_("an import into HubSpot"), "SALESFORCE": N_("the sync from Salesforce"),
+    "AUTOMATION_PLATFORM": N_("a workflow"), "WORKFLOWS": N_("a workflow"), "INTEGRATION": N_("another integration"), "API": N_("another integration"),
+    "MERGE_CONTACTS": N_("a merge of contacts in HubSpot"),
+}  # fmt: skip
 SOURCE = {"salesforce": N_("Salesforce"), "hubspot": N_("HubSpot")}
 PULLED = {
     "Lead": N_("Leads"), "Contact": N_("Contacts"), "contact": N_("contacts"), "contact_archived": N_("archived contacts"),
@@ -262,6 +270,7 @@ UNTIL = N_("until")
 CASE_SETTLED = N_("Nothing is open about this any more.")
 
 BASKET_NEW_RUN = N_("A run came in between, and values may have changed: look again. Nothing was put in.")
+BASKET_NO_OWNER = N_("That is the name of no active Salesforce user, or of several: give the id. Nothing was put in.")
 BASKET_NOTHING = N_("Nothing was chosen: nothing was put in or taken out.")
 BASKET_PUT = P_("{number} value is in your basket.", "{number} values are in your basket.")
 BASKET_STEPS = N_("The steps of this case are in your basket.")

@@ -145,6 +145,27 @@ def test_a_bound_lead_that_two_contacts_share_is_not_converted() -> None:
     assert steps(crm) == [("manual", K1, None)]
 
 
+@pytest.mark.parametrize(("additional", "action"), [("", "manual"), ("ann@example.com", "convert")])
+def test_a_lead_is_not_converted_into_a_contact_that_hangs_on_somebody_with_another_e_mail(additional: str, action: str) -> None:
+    """HubSpot meets the Contact anew, finds nobody with its e-mail, and makes a second contact that is bound to it (rule 9)."""
+    crm = Crm()
+    crm.salesforce_contact(1)
+    crm.lead(1)
+    crm.contact(bound=K1, email="other@example.com", additional=additional)
+    assert [step[:2] for step in steps(crm)] == [(action, K1)]
+    words = crm.rows("core.merge_advice")[0]["reason"]
+    assert ("second contact" in words) == (action == "manual")
+
+
+def test_a_lead_is_not_converted_into_what_another_contact_is_bound_to_while_the_one_with_its_e_mail_has_none() -> None:
+    crm = Crm()
+    crm.salesforce_contact(1)
+    crm.lead(1, created=day(5))
+    crm.contact()
+    crm.contact("102", bound=K1, email="other@example.com", additional="ann@example.com")
+    assert steps(crm) == [("manual", K1, None)]
+
+
 def test_a_contact_bound_to_a_record_with_another_e_mail_comes_before_any_merge() -> None:
     crm = duplicates()
     crm.lead(9, email="other@example.com")

@@ -120,6 +120,7 @@ def check_run_books(policy: int, number: int) -> Counter[str]:
             expected = record.converted_contact_id or record_id
             assert contact.bound_id == expected, f"contact {contact_id} is bound to {contact.bound_id}, not to {expected}\n{told}"
             assert portal.world.records[expected].is_live, f"contact {contact_id} is bound to a record that is gone\n{told}"
+            assert len(portal.world.contacts_bound_to(expected)) == 1, f"contact {contact_id} shares {expected} with another one\n{told}"
             of_account = {"company"} if record.converted_contact_id and portal.world.records[expected].type == "Contact" else set()
             lost = {
                 name: (value, contact.value(name))

@@ -163,16 +163,24 @@ select case_id, case_rank, hubspot_contact_ids[1] as hubspot_contact_id, display
 from basket_case
 where not is_open and case_id not in (select case_id from basket_judged where reason = 'no_case');
 
-create or replace temp table basket_accepted as
-select distinct found.case_id, finding.fingerprint
+create or replace temp table basket_finding as
+select
+    found.*, finding.fingerprint, finding.check_name, finding.hubspot_contact_id as contact_id, finding.salesforce_id,
+    finding.rival_ids, finding.fields_at_risk
 from basket_case as found
-inner join published.person_case as person on person.case_id = found.case_id
-inner join published.finding as finding
-    on list_contains(person.fingerprints, finding.fingerprint) and finding.check_name = 'backfill_contamination' and finding.status <> 'waived'
-where exists (
-    from (select book, list_distinct(list(master_id) || list(loser_id)) as record_ids from basket_step group by book) as made_one
-    where list_contains(made_one.record_ids, finding.salesforce_id) and list_has_all(made_one.record_ids, finding.rival_ids)
-);
+inner join (select case_id, unnest(fingerprints) as fingerprint from published.person_case) as held on held.case_id = found.case_id
+inner join published.finding as finding on finding.fingerprint = held.fingerprint
+where finding.status <> 'waived';
+
+create or replace temp table basket_accepted as
+with made_one as (
+    select record_ids, unnest(record_ids) as record_id
+    from (select list_distinct(list(master_id) || list(loser_id)) as record_ids from basket_step group by book)
+)
+select distinct finding.case_id, finding.fingerprint
+from basket_finding as finding
+inner join made_one on made_one.record_id = finding.salesforce_id and list_has_all(made_one.record_ids, finding.rival_ids)
+where finding.check_name = 'backfill_contamination';
 
 create or replace temp table basket_remaining as
 with answered as (
@@ -180,13 +188,6 @@ with answered as (
     select unnest([
         'switch_imminent', 'ambiguous_first_binding', 'latent_duplicate', 'switchable_duplicate', 'unsafe_duplicate', 'consent_at_risk', 'opt_out_imminent'
     ]) as check_name
-),
-held as (
-    select found.*, finding.fingerprint, finding.check_name, finding.hubspot_contact_id as contact_id, finding.email as finding_email, finding.fields_at_risk
-    from basket_case as found
-    inner join published.person_case as person on person.case_id = found.case_id
-    inner join published.finding as finding on list_contains(person.fingerprints, finding.fingerprint)
-    where finding.status <> 'waived'
 ),
 missing as (
     -- what a jump took, is not there again, and of which nobody chose
@@ -199,7 +200,7 @@ missing as (
 select
     held.case_id, held.case_rank, held.contact_id as hubspot_contact_id, held.display_name, held.account_name, 'finding' as what, held.check_name as name,
     case when held.check_name = 'switch_happened' then 'not_chosen' when held.check_name in (from answered) then 'steps' else 'people' end as reason
-from held
+from basket_finding as held
 left join missing on missing.hubspot_contact_id = held.contact_id
 left join (select case_id, bool_or(is_by_people) as is_by_people from basket_advice group by case_id) as steps on steps.case_id = held.case_id
 where case

@@ -234,9 +234,9 @@ class DecisionStore:
             found.setdefault(row["case_id"], []).append(row["person"])
         return found
 
-    def put_into_basket(self, person: str, items: Sequence[dict[str, Any]], out: Sequence[int] = (), decisions: Sequence[Decision] = ()) -> None:
+    def put_into_basket(self, person: str, items: Sequence[dict[str, Any]], out: Sequence[int] = (), decisions: Sequence[Decision] = ()) -> datetime:
         """items: case_id, hubspot_contact_id, property, value and seen. What was chosen before for the same value goes, and so do the items of the
-        numbers in `out`. decisions: recorded with it, all or nothing.
+        numbers in `out`. decisions: recorded with it, all or nothing, with the moment that is returned.
         """
         moment = datetime.now(UTC).replace(tzinfo=None)
         home = self.whose if self.is_elsewhere else None
@@ -249,6 +249,7 @@ class DecisionStore:
             if rows:
                 connection.execute(sa.insert(_basket), rows)
             self._add(connection, decisions, moment)
+        return moment
 
     def take_out_of_basket(self, person: str, item_nos: Sequence[int]) -> None:
         """A basket is a draft: what is taken out of it is gone."""

@@ -65,6 +65,17 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   keys[event.key]();
 });
+// Another value is ticked by typing it, and forgotten when something else is ticked.
+for (const form of document.querySelectorAll("form[data-decide]")) {
+  form.addEventListener("input", (event) => {
+    const cell = event.target.closest("tr");
+    const text = cell?.querySelector("td.other input:not([type])");
+    const radio = cell?.querySelector('td.other input[type="radio"]');
+    if (!text || !radio) return;
+    if (event.target === text) (text.value ? radio : cell.querySelector('input[value="open"]')).checked = true;
+    else if (event.target !== radio) text.value = "";
+  });
+}
 // Enter in a field of a decision means that decision, not the first button of the form.
 for (const field of document.querySelectorAll(".decisions fieldset input")) {
   field.addEventListener("keydown", (event) => {

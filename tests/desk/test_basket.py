@@ -11,8 +11,10 @@ import pytest
 
 from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
+from review.choosing import with_owner_ids
+from review.desk import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
-from tests.desk.portal import Page, Visitor, publish
+from tests.desk.portal import Page, Visitor, publish, served
 from tests.test_causes import INTEGRATION, TOM
 
 
@@ -77,7 +79,7 @@ def take(visitor: Visitor, **fields: str) -> dict[str, list[dict[str, str]]]:
 def test_the_proposal_is_what_a_person_wrote_before_the_jump_and_one_click_puts_it_and_the_steps_into_the_basket(ann: Visitor) -> None:
     page = case_page(ann)
     (row,) = [text for text in page.texts("//table[@class='choice']/tbody/tr") if "jobtitle" in text or "CEO" in text]
-    assert "CEO FORM" in row and "Buyer" in row and "proposed" in row
+    assert "CEO a form" in row and "Buyer" in row and "proposed" in row
     said = put(ann, page)
     assert "1 value is in your basket." in said.text and "The steps of this case are in your basket." in said.text
     files = take(ann)
@@ -119,6 +121,39 @@ def test_another_value_goes_into_both_files_and_takes_the_place_of_what_was_chos
     assert files["3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "Founder"}]
     again = case_page(ann)
     assert again.values("//td[@class='other']/input[@name='other:101:jobtitle']/@value") == ["Founder"]
+
+
+def test_what_somebody_types_counts_although_they_did_not_tick_it(ann: Visitor) -> None:
+    ann.send("/basket/put", {**fill_in(case_page(ann)), "other:101:jobtitle": "Foun\0der"})
+    assert take(ann)["3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "Founder"}]
+    put(ann, case_page(ann), jobtitle="before")
+    assert take(ann)["3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "CEO"}], "what stands there still from the last time is not typed again"
+
+
+def test_an_owner_may_be_typed_by_name_and_one_that_nobody_has_is_refused(home: Path, ann: Visitor) -> None:
+    said = ann.send("/basket/put", {**fill_in(case_page(ann)), "other:101:salesforceownerid": "Nobody At All"})
+    assert "the name of no active Salesforce user" in said.text
+    assert DecisionStore(home).basket("Ann") == []
+    snapshot = Desk(home, lambda: DecisionStore(home)).snapshot()
+    found = with_owner_ids(snapshot, {"101:salesforceownerid": " tom roth ", "101:jobtitle": "tom roth"})
+    assert found["101:salesforceownerid"].startswith(TOM) and found["101:jobtitle"] == "tom roth"
+
+
+def test_accepting_on_a_case_can_be_undone_where_it_is_named(home: Path, ann: Visitor) -> None:
+    said = ann.send("/basket/put", {**fill_in(case_page(ann), jobtitle="now"), "steps": ""})
+    (click,) = said.values("//form[@class='undo']//input[@name='click']/@value")
+    ann.send("/decisions/undo", {"click": click, "next": "/cases"})
+    assert [row["is_undone"] for row in DecisionStore(home).read() if row["action"] == "accept"] == [True]
+
+
+def test_of_a_large_basket_the_page_shows_what_somebody_must_look_at(home: Path, ann: Visitor) -> None:
+    put(ann, case_page(ann))
+    gone = [{"case_id": f"{number:032}", "hubspot_contact_id": None, "property": None, "value": None, "seen": None} for number in range(150)]
+    DecisionStore(home).put_into_basket("Ann", gone)
+    page = ann.open("/basket")
+    assert page.values("//@data-item")[:3] == ["open", "open", "done"]
+    assert len(page.values("//@data-item")) == 100
+    assert "The first 100 of 152" in page.text
 
 
 def test_a_basket_outlives_the_session_and_others_see_only_in_whose_basket_a_case_is(home: Path, ann: Visitor) -> None:
@@ -174,6 +209,37 @@ def test_safe_cases_are_taken_at_once_after_a_preview_and_its_figures_are_those_
     records = {name: int(count) for name, count in zip(page.values("//@data-file"), page.values("//@data-records"), strict=True)}
     assert records == {name: len(rows) for name, rows in files.items() if name[0].isdigit()}
     assert "There is none that is in nobody's basket." in ann.open("/basket/safe").text
+
+
+def test_a_value_that_a_person_had_typed_in_salesforce_is_as_safe_as_one_typed_in_hubspot(tmp_path: Path) -> None:
+    crm = jumped("SALESFORCE", "SALESFORCE")
+    crm.connection.execute(
+        """insert into raw.salesforce_field_history by name select 'h1' as history_id, $id as record_id, 'Lead' as object_type, 'Title' as field,
+           $at as changed_at, $by as changed_by_id, 'Boss' as old_value, 'CEO' as new_value, 'x' as pull""",
+        {"id": lead_id(1), "at": day(1), "by": f"{TOM}AAC"},
+    )
+    publish(crm, tmp_path / "home")
+    with served(tmp_path / "home") as address:
+        visitor = Visitor(address)
+        assert "Take the proposal for 1 safe case" in visitor.open("/cases").text
+        (row,) = [text for text in case_page(visitor).texts("//table[@class='choice']/tbody/tr") if "jobtitle" in text]
+        assert "CEO Tom Roth" in row and "Buyer the sync from Salesforce" in row
+
+
+def test_no_step_that_enters_consent_is_taken_for_many_and_the_basket_says_whose_consent_its_files_change(tmp_path: Path) -> None:
+    crm = jumped("FORM")
+    crm.lead(2, created=day(3), modified=day(30.1), by=TOM, fields={"Title": "Buyer", "Fax": "1"}, email="p0@example.com")
+    crm.salesforce_contact(9, created=day(4), modified=day(4), fields={"Title": "Buyer", "HasOptedOutOfEmail": "true"}, email="p0@example.com")
+    publish(crm, tmp_path / "home")
+    with served(tmp_path / "home") as address:
+        visitor = Visitor(address)
+        seen = figures(visitor.open("/basket/safe"))
+        assert (seen["cases"], seen["values"], seen["conversions"]) == (1, 1, 0)
+        put(visitor, case_page(visitor))
+        page = visitor.open("/basket")
+        assert figures(page)["conversions"] > 0
+        (said,) = page.texts("//form[contains(@action, '/files')]//p[@class='notice unproven']")
+        assert said.startswith("1 value is consent:") and "Ann Lee (hs_email_optout: true →" in said
 
 
 def figures(page: Page) -> dict[str, int]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -200,6 +201,21 @@ def test_everything_can_be_done_with_the_keyboard_alone(home: Path, browse: Call
         page.keyboard.press("Enter")
         expect(page.get_by_role("status")).to_contain_text("1 finding acknowledged")
     assert [(row["action"], row["decided_by"]) for row in DecisionStore(home).read()] == [("acknowledge", "Ann")]
+
+
+def test_a_row_of_a_list_is_a_line_and_deciding_stays_in_view_without_taking_half_of_it(home: Path, browse: Callable[[str], Open]) -> None:
+    with served(home) as address:
+        open_page = browse(address)
+        case = open_page("/cases").locator("td.main-cell a").first.get_attribute("href")
+        for language, path in product(("en", "de"), ("/cases", "/findings", case)):
+            page = open_page(path, locale=language)
+            bar = page.locator(".decide").bounding_box()
+            assert bar is not None and bar["y"] + bar["height"] <= 900 and bar["height"] < 180
+            rows = [box["height"] for row in page.locator(".lines tbody tr").all() if (box := row.bounding_box())]
+            assert all(height < 31 for height in rows), "twenty of them and more fit on a screen"
+        phone = open_page(case, width=390)
+        cells = [box["width"] for cell in phone.locator(".choice td").all() if cell.is_visible() and (box := cell.bounding_box())]
+        assert all(width > 100 for width in cells), "no word of a value stands letter below letter"
 
 
 def test_a_page_of_the_list_is_ticked_with_one_key(home: Path, browse: Callable[[str], Open]) -> None:

@@ -233,7 +233,7 @@ def test_every_page_says_the_same_number_of_people_and_of_jumps(home: Path, ann:
         assert said(path) == figures, path
     listed = ann.open("/cases")
     assert len(names(listed)) == int(figures["people"]) + int(re.search(r"(\d+) matter", listed.text)[1])  # type: ignore[index]
-    assert ann.open("/findings").texts("//p[@class='count']")[0].startswith(f"{figures['findings']} finding")
+    assert ann.open("/findings").texts("//*[@class='count']")[0].startswith(f"{figures['findings']} finding")
     assert f"{figures['jumped']} contact" in ann.open("/damage").texts("//div[@class='figure']")[0]
 
 

@@ -47,6 +47,12 @@
 --   record its own e-mail. Only then bring the rest together.
 -- says.de several_contacts: Andere HubSpot-Kontakte sind mit Datensätzen hier verknüpft ({others}). Sind sie eine Person, sie in HubSpot zusammenführen;
 --   sonst jedem Datensatz eine eigene E-Mail geben. Erst dann den Rest zusammenbringen.
+-- says other_address: Contact {contact} is bound to {kept}, which has another e-mail. A conversion of {leads} into {kept} would let HubSpot make a second
+--   contact, with this e-mail, and bind it there, too (rule 9). Check whose record {kept} is. If it is this person's, give both one e-mail first; if not,
+--   give the contact its own record first. Only then convert.
+-- says.de other_address: Kontakt {contact} ist mit {kept} verknüpft, das eine andere E-Mail hat. Eine Konvertierung von {leads} in {kept} ließe HubSpot zu
+--   dieser E-Mail einen zweiten Kontakt anlegen und ebenfalls damit verknüpfen (Regel 9). Klären, wessen Datensatz {kept} ist. Ist es der dieser Person,
+--   zuerst beiden dieselbe E-Mail geben; sonst dem Kontakt zuerst einen eigenen Datensatz. Erst dann konvertieren.
 -- says change_email: The records look like different people. Give {loser} an e-mail of its own; {master} keeps this one.
 -- says.de change_email: Die Datensätze sehen nach verschiedenen Personen aus. {loser} bekommt eine eigene E-Mail; {master} behält diese.
 -- says convert_bound: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: the binding moves along (rule
@@ -97,6 +103,21 @@ ranked as (
     inner join core.run_book as run_book on run_book.book = record.book
     inner join core.salesforce_person as person on person.record_id = record.record_id
     cross join main.policy as policy
+),
+beside_another as (
+    -- the master is a Contact that a contact with another e-mail is bound to. HubSpot meets a Contact anew when a Lead is converted into it: the contact with
+    -- its e-mail is bound to it beside the other one, or made (rules 8, 9)
+    select distinct master.book
+    from ranked as master
+    inner join core.salesforce_person as record on record.record_id = master.record_id
+    inner join core.hubspot_contact as holder on holder.bound_id = master.record_id and holder.state = 'live' and holder.email is distinct from record.email
+    left join core.hubspot_contact as of_address on of_address.email = record.email and of_address.state = 'live'
+    where master.place = 1 and master.object_type = 'Contact' and record.email is not null
+      and (of_address.contact_id is not null or not coalesce(list_contains(holder.additional_emails, record.email), false))
+),
+leads as (
+    select book, array_to_string(list(record_id order by record_id), ', ') as record_ids
+    from core.run_book_record where object_type = 'Lead' group by book
 ),
 free_contact as (
     -- for a master that is a Lead: the Contacts it could be converted into. The binding of a contact outside the inclusion list does not move along
@@ -195,6 +216,8 @@ plan as (
         run_book.is_shared_mailbox,
         master.object_type = 'Lead' and has_contacts.book is not null and not coalesce(master_held.is_in_scope, true) as must_enter_list,
         watching.contact_id is not null or run_book.is_of_strangers as must_ask,
+        beside_another.book is not null as is_beside_another,
+        case when beside_another.book is not null then leads.record_ids end as leads_that_wait,
         coalesce(watching.bound_id, run_book.own_id) as asked_id,
         watching.bound_id is not null or run_book.bound_id is not null as asked_is_bound,
         other_book.book is not null as is_part_of_another,
@@ -207,6 +230,8 @@ plan as (
     inner join ranked as master on master.book = run_book.book and master.place = 1
     left join held as master_held on master_held.book = run_book.book and master_held.record_id = master.record_id
     left join kept_contact on kept_contact.book = run_book.book
+    left join beside_another on beside_another.book = run_book.book
+    left join leads on leads.book = run_book.book
     left join holding on holding.book = run_book.book
     left join watching on watching.book = run_book.book
     left join core.run_book as other_book on other_book.book = '#' || watching.contact_id and not other_book.is_of_strangers
@@ -243,13 +268,13 @@ step as (
     left join held on held.book = record.book and held.record_id = record.record_id
     where not plan.is_shared_mailbox
       and not plan.must_ask
-      and record.object_type in ('Lead', plan.kept_type)
+      and (record.object_type = plan.kept_type or (record.object_type = 'Lead' and not plan.is_beside_another))
       -- nothing that another contact is bound to; the bound Lead only where one contact alone is bound to it
       and (held.record_id is null or (record.record_id = plan.master_id and len(held.contact_ids) = 1))
     union all
     select 4, case when has_several_contacts then 0 else 1 end, 'manual', cast(null as varchar), plan.*
     from plan
-    where (has_several_contacts or must_enter_list) and not must_ask
+    where (has_several_contacts or must_enter_list or (leads_that_wait is not null and not is_shared_mailbox)) and not must_ask
 ),
 numbered as (
     select
@@ -349,15 +374,16 @@ select
         when step.action = 'manual' and step.is_part_of_another then 'part_of_another'
         when step.action = 'manual' and step.must_ask and step.asked_id is null then 'strangers'
         when step.action = 'manual' and step.must_ask then 'another_person'
-        when step.action = 'manual' and not step.has_several_contacts then 'outside_list'
-        when step.action = 'manual' then 'several_contacts'
+        when step.action = 'manual' and step.has_several_contacts then 'several_contacts'
+        when step.action = 'manual' and step.must_enter_list then 'outside_list'
+        when step.action = 'manual' then 'other_address'
         when step.action = 'convert' and step.loser_id = step.master_id and step.master_is_bound then 'convert_bound'
         when step.action = 'merge' and step.master_is_bound then 'merge_bound'
         else step.action
     end as says,
     map {
         'contact': step.hubspot_contact_id, 'master': step.master_id, 'kept': step.kept_id, 'loser': step.loser_id, 'asked': step.asked_id,
-        'is_bound': case when step.asked_is_bound then 'yes' end, 'beside': beside.record_ids,
+        'is_bound': case when step.asked_is_bound then 'yes' end, 'beside': beside.record_ids, 'leads': step.leads_that_wait,
         'others': array_to_string(list_filter(step.other_contact_ids, lambda id: id <> step.hubspot_contact_id), ', '),
         'before': step.before_text, 'whose': step.whose, 'is_blank': case when step.master_is_blank then 'yes' end, 'after': step.after_text,
         'of_account': array_to_string(step.of_account, ', ')} as facts,
