@@ -1,6 +1,8 @@
 """What somebody sees who meets Bindwatch for the first time: `bindwatch demo`, on a terminal and without one, and any run while it goes on."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from assets.models.sqlfile import check_files, model_files
 from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
+from pipelines import install
 from pipelines.demo_summary import print_summary
 from pipelines.report import stdout
 from tests.command import call, environment_of
@@ -68,6 +71,17 @@ def test_the_demo_without_a_terminal_says_a_plain_line_a_step(tmp_path: Path) ->
         "✓ 7 days passed: edits, forms, conversions, merges, deletions. 7 s",
         "✓ Second run: 7 Leads, 7 Contacts and 7 HubSpot contacts had changed. 7 s",
     ]
+
+
+def test_the_setup_moves_one_line_that_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "install.log"
+    log.write_text("Collecting six==1.17.0\nProcessing ./cffi-2.1.1-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl (from -r a lock)\n")
+    assert install._how_far(log, 126) == "fetching cffi, 2 of 126"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    with subprocess.Popen(["sleep", "0.2"]) as pip:
+        install._wait(pip, log, 126)
+    assert capsys.readouterr().out == "\r\x1b[K  fetching cffi, 2 \r\x1b[K"
 
 
 def what_can_happen() -> Crm:
