@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -126,4 +127,4 @@ def _wait_for_environment(path: Path, process: "subprocess.Popen[bytes]") -> dic
         if time.monotonic() > deadline:
             raise Problem("The sandbox did not start within two minutes. Is the machine busy? Try again.")
         time.sleep(0.05)
-    return dict(line.split("=", 1) for line in path.read_text("utf-8").splitlines())
+    return dict(setting.split("=", 1) for setting in shlex.split(path.read_text("utf-8")))
