@@ -302,11 +302,11 @@ def restore_plan(
     snapshot = open_snapshot(home())
     of_contact = find_contact(snapshot, contact) if contact is not None else None
     if out is not None and out.suffix.lower() != ".csv":
-        print_restore_plan(write_plan(snapshot, out, since, of_contact, with_unclear), out)
+        print_restore_plan(write_plan(snapshot, out, since, of_contact, with_unclear), out, with_unclear)
         return 0
     found: list[RestorePlan] = []
     write_answer(out, lambda path: found.append(write_values(snapshot, path, since, of_contact, with_unclear)))
-    print_restore_plan(found[0], None)
+    print_restore_plan(found[0], None, with_unclear)
     return 0
 
 

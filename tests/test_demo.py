@@ -114,6 +114,11 @@ def test_the_end_of_the_demo_tells_three_stories_out_of_what_was_published(
     assert ", HubSpot 101 (switch_happened)" in text
     assert 'overwritten: jobtitle: "CEO" → "Buyer"' in text
     assert "2 About to be lost: Di Lee, HubSpot 301 (contact_deleted_by_sync)" in text, "not the one whose story is the merge"
+    assert text.endswith("make dev the runs in Dagster README.md your own CRMs")
+    monkeypatch.chdir(tmp_path)  # as who has no checkout, or is not in it
+    print_summary(tmp_path, days=4)
+    steps = capsys.readouterr().out.splitlines()[-4:]
+    assert [step.split("  ")[0].split(" --")[0] for step in steps] == [f"bindwatch {name}" for name in ("review", "findings", "dev", "connect")]
     assert "3 Merged the wrong way: Cy Lee, HubSpot 201 (merged_into_unbound)" in text
 
 
