@@ -1,5 +1,6 @@
 """The demo: both CRMs as a sandbox on this machine, two runs, and some days of events in between."""
 
+import fcntl
 import json
 import logging
 import os
@@ -14,8 +15,9 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from assets.machine import check_home
-from assets.problems import Problem
+from assets.problems import HomeInUse, Problem
 from assets.progress import doing, undisturbed
+from assets.warehouse.file import Warehouse
 from pipelines.demo_summary import print_summary, told_of_changes, told_of_crms
 from pipelines.ending import decide
 from pipelines.guarded_run import execute
@@ -34,12 +36,33 @@ def run_demo(people: int, seed: int, verbose: bool = False) -> int:
     if (folder / "warehouse.duckdb").exists() and not (folder / DEMO_MARK).exists():
         print(f"{folder} holds data of real CRMs. Set BINDWATCH_HOME to another folder for the demo.", file=sys.stderr)
         return 2
-    for name in ("landing", "published", "certified", "sandbox"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", "warehouse.sha256", "last-backup.json"):
-        (folder / name).unlink(missing_ok=True)
+    with _alone(folder):
+        _empty(folder)
+        return _play(folder, people, seed, verbose)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One demo in a home at a time: the next one begins by removing what is there. Raises HomeInUse."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DEMO_MARK).touch()
+    with (folder / DEMO_MARK).open("a") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HomeInUse(f"Another demo is going on in {folder}. Wait for it to end, or set BINDWATCH_HOME to another folder.") from error
+        yield
+
+
+def _empty(folder: Path) -> None:
+    """Removes the demo before, but nothing from under a run. Raises HomeInUse."""
+    with Warehouse(folder).guard():
+        for name in ("landing", "published", "certified", "sandbox"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", "warehouse.sha256", "last-backup.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _play(folder: Path, people: int, seed: int, verbose: bool) -> int:
     show_progress(logging.INFO if verbose else logging.WARNING)
     stdout.print(f"[bold]Bindwatch demo[/]: {people:,} made-up people in two CRMs on this machine. No account.")
     with ExitStack() as stack:

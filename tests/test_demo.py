@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from assets.models.sqlfile import check_files, model_files
+from assets.problems import HomeInUse
 from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
-from pipelines import install
+from assets.warehouse.file import Warehouse
+from pipelines import demo, install
 from pipelines.demo_summary import print_summary
 from pipelines.report import stdout
 from tests.command import call, environment_of
@@ -82,6 +84,16 @@ def test_the_setup_moves_one_line_that_fits_the_terminal(tmp_path: Path, monkeyp
     with subprocess.Popen(["sleep", "0.2"]) as pip:
         install._wait(pip, log, 126)
     assert capsys.readouterr().out == "\r\x1b[K  fetching cffi, 2 \r\x1b[K"
+
+
+def test_a_second_demo_takes_nothing_from_under_a_first_one_or_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+    (tmp_path / "demo-world").touch()
+    (tmp_path / "warehouse.duckdb").write_text("of the first one")
+    for at_work, words in ((demo._alone(tmp_path), "Another demo is going on in"), (Warehouse(tmp_path).guard(), "Another run is going on in")):
+        with at_work, pytest.raises(HomeInUse, match=words):
+            demo.run_demo(50, 1)
+    assert (tmp_path / "warehouse.duckdb").read_text() == "of the first one"
 
 
 def what_can_happen() -> Crm:
