@@ -123,11 +123,14 @@ def running_sandbox(folder: Path, people: int, seed: int, days_ago: float, *opti
     # Its standard input ends when this process does, in whatever way; then it ends, too. In a session of its own, so that Ctrl-C does not end it
     # while the run still asks.
     process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    end = process.kill  # until it serves: it would say that it was interrupted, which is said of the demo
     try:
-        yield _wait_for_environment(folder / "environment", process)
+        served = _wait_for_environment(folder / "environment", process)
+        end = process.terminate
+        yield served
     finally:
         with undisturbed():
-            process.terminate()
+            end()
             try:
                 process.wait(3)
             except subprocess.TimeoutExpired:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_a_second_demo_takes_nothing_from_under_a_first_one_or_a_run(tmp_path: P
         with at_work, pytest.raises(HomeInUse, match=words):
             demo.run_demo(50, 1)
     assert (tmp_path / "warehouse.duckdb").read_text() == "of the first one"
+
+
+def test_crms_that_are_ended_before_they_serve_say_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        time.sleep(0.3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_wait_for_environment", interrupted)
+    with pytest.raises(KeyboardInterrupt), demo.running_sandbox(tmp_path, 50, 1, 1):
+        pass
+    assert capfd.readouterr().err == ""
 
 
 def what_can_happen() -> Crm:
