@@ -302,11 +302,11 @@ def restore_plan(
     snapshot = open_snapshot(home())
     of_contact = find_contact(snapshot, contact) if contact is not None else None
     if out is not None and out.suffix.lower() != ".csv":
-        print_restore_plan(write_plan(snapshot, out, since, of_contact, with_unclear), out)
+        print_restore_plan(write_plan(snapshot, out, since, of_contact, with_unclear), out, with_unclear)
         return 0
     found: list[RestorePlan] = []
     write_answer(out, lambda path: found.append(write_values(snapshot, path, since, of_contact, with_unclear)))
-    print_restore_plan(found[0], None)
+    print_restore_plan(found[0], None, with_unclear)
     return 0
 
 
@@ -417,7 +417,11 @@ def sandbox(
     refuse: Annotated[list[str] | None, typer.Option(help="A version of HubSpot's API that the portal does not know: v3, 2026-03, 2026-09.")] = None,
     while_stdin_is_open: Annotated[bool, typer.Option("--while-stdin-is-open", hidden=True)] = False,  # the demo's: it ends with whoever started it
 ) -> int:
-    """Serve both CRMs on this machine, for trying things out."""
+    """Serve both CRMs on this machine, for trying things out. Ctrl-C ends it.
+
+    Exit code 0, or 2 when an option is wrong or a port is in use.
+    """
+    import shlex
     import threading
     from datetime import UTC, datetime, timedelta
     from urllib.request import getproxies_environment
@@ -428,7 +432,7 @@ def sandbox(
     from sandbox.hubspot_api import VERSIONS
     from sandbox.people import make_people, read_people
     from sandbox.portal import read_portal
-    from sandbox.server import SandboxServer
+    from sandbox.server import PortTaken, SandboxServer
     from sandbox.story import Story
 
     try:
@@ -456,9 +460,13 @@ def sandbox(
         story = Story(read_people(people_csv, until) if people_csv else make_people(people, seed, until), seed, until, read_portal(policy), field_history)
     print(f"{len(story.world.records):,} Salesforce records and {len(story.world.contacts):,} HubSpot contacts, clock at {until:%Y-%m-%d %H:%M} UTC.")
     direct = " NO_PROXY=127.0.0.1" if getproxies_environment() else ""  # a company's proxy does not lead back to this machine
-    print(f"Point Bindwatch at them:  set -a; . {folder}/environment; set +a; export BINDWATCH_CONFIG={policy}{direct}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None, frozenset(refuse or ()))
+    try:
+        server = SandboxServer(story, folder, salesforce_port, hubspot_port, frozenset(hide or ()), hubspot_limit or None, frozenset(refuse or ()))
+    except PortTaken as error:
+        raise ConfigurationProblem(f"{error} Is one open already? --salesforce-port 0 --hubspot-port 0 takes free ones.") from error
+    sourced, config = shlex.quote(f"{folder}/environment"), shlex.quote(str(policy))
+    print(f"Point Bindwatch at them:  set -a; . {sourced}; set +a; export BINDWATCH_CONFIG={config}{direct}", flush=True)
     server.faults.ask(faults)
     ending.serve()
     if while_stdin_is_open:

@@ -1,8 +1,10 @@
 """The demo: both CRMs as a sandbox on this machine, two runs, and some days of events in between."""
 
+import fcntl
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +15,9 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from assets.machine import check_home
-from assets.problems import Problem
+from assets.problems import HomeInUse, Problem
 from assets.progress import doing, undisturbed
+from assets.warehouse.file import Warehouse
 from pipelines.demo_summary import print_summary, told_of_changes, told_of_crms
 from pipelines.ending import decide
 from pipelines.guarded_run import execute
@@ -33,12 +36,33 @@ def run_demo(people: int, seed: int, verbose: bool = False) -> int:
     if (folder / "warehouse.duckdb").exists() and not (folder / DEMO_MARK).exists():
         print(f"{folder} holds data of real CRMs. Set BINDWATCH_HOME to another folder for the demo.", file=sys.stderr)
         return 2
-    for name in ("landing", "published", "certified", "sandbox"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", "warehouse.sha256", "last-backup.json"):
-        (folder / name).unlink(missing_ok=True)
+    with _alone(folder):
+        _empty(folder)
+        return _play(folder, people, seed, verbose)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One demo in a home at a time: the next one begins by removing what is there. Raises HomeInUse."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DEMO_MARK).touch()
+    with (folder / DEMO_MARK).open("a") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HomeInUse(f"Another demo is going on in {folder}. Wait for it to end, or set BINDWATCH_HOME to another folder.") from error
+        yield
+
+
+def _empty(folder: Path) -> None:
+    """Removes the demo before, but nothing from under a run. Raises HomeInUse."""
+    with Warehouse(folder).guard():
+        for name in ("landing", "published", "certified", "sandbox"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", "warehouse.sha256", "last-backup.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _play(folder: Path, people: int, seed: int, verbose: bool) -> int:
     show_progress(logging.INFO if verbose else logging.WARNING)
     stdout.print(f"[bold]Bindwatch demo[/]: {people:,} made-up people in two CRMs on this machine. No account.")
     with ExitStack() as stack:
@@ -99,11 +123,14 @@ def running_sandbox(folder: Path, people: int, seed: int, days_ago: float, *opti
     # Its standard input ends when this process does, in whatever way; then it ends, too. In a session of its own, so that Ctrl-C does not end it
     # while the run still asks.
     process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    end = process.kill  # until it serves: it would say that it was interrupted, which is said of the demo
     try:
-        yield _wait_for_environment(folder / "environment", process)
+        served = _wait_for_environment(folder / "environment", process)
+        end = process.terminate
+        yield served
     finally:
         with undisturbed():
-            process.terminate()
+            end()
             try:
                 process.wait(3)
             except subprocess.TimeoutExpired:
@@ -126,4 +153,4 @@ def _wait_for_environment(path: Path, process: "subprocess.Popen[bytes]") -> dic
         if time.monotonic() > deadline:
             raise Problem("The sandbox did not start within two minutes. Is the machine busy? Try again.")
         time.sleep(0.05)
-    return dict(line.split("=", 1) for line in path.read_text("utf-8").splitlines())
+    return dict(setting.split("=", 1) for setting in shlex.split(path.read_text("utf-8")))

@@ -12,7 +12,7 @@ from assets.published.snapshot import current_folder, read_manifest
 from assets.published.worklist import Worklist
 from expectations.gate import checks
 from pipelines.guarded_run import RunResult
-from pipelines.report import amount, stdout, told_of_comparison
+from pipelines.report import amount, called, stdout, told_of_comparison
 from pipelines.settings import open_decisions
 
 # What each story is about, and the checks that tell of it, the best one first.
@@ -178,8 +178,9 @@ def _print_counts(counts: Sequence[dict[str, Any]], most: int) -> None:
 
 def _print_next(finding: dict[str, Any] | None) -> None:
     """Commands to copy, so none is wrapped."""
-    one = [(f".venv/bin/bindwatch findings --id {finding['fingerprint'][:8]}", "the first of these")] if finding else []
-    steps = [("make review", "all of them, in a browser"), *one, ("make dev", "the runs in Dagster"), ("README.md", "your own CRMs")]
+    one = [(called(f"findings --id {finding['fingerprint'][:8]}"), "the first of these")] if finding else []
+    own = "README.md" if Path("README.md").exists() else called("connect")
+    steps = [(called("review"), "all of them, in a browser"), *one, (called("dev"), "the runs in Dagster"), (own, "your own CRMs")]
     width = max(len(command) for command, _ in steps) + 2
     stdout.print()
     for command, what in steps:

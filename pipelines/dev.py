@@ -43,7 +43,9 @@ def serve_dagster(port: int) -> int:
 
 def _serve(port: int) -> int:
     root = Path(__file__).parent.parent
-    dagster = [sys.executable, "-m", "dagster", "dev", "-m", "pipelines.definitions", "-d", str(root), "-h", "127.0.0.1", "-p", str(port)]
+    # what Dagster's developers should call instead is nothing for who starts this
+    quiet = ("-W", "ignore:Function `dev_command` is superseded")
+    dagster = [sys.executable, *quiet, "-m", "dagster", "dev", "-m", "pipelines.definitions", "-d", str(root), "-h", "127.0.0.1", "-p", str(port)]
     command = [sys.executable, "-c", _WITH_PARENT, str(os.getpid()), *dagster] if sys.platform == "linux" else dagster
     # a session of its own: a terminal that closes or Ctrl-C tells this process alone, which then ends that one in order
     with progress.undisturbed():  # a signal in the middle of it would leave behind a Dagster that nobody knows of

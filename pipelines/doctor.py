@@ -107,7 +107,8 @@ def print_findings(found: list[Finding], as_json: bool) -> int:
     else:
         marks = {"ok": "✓", "mend": "✗", "not_checked": "?"}
         for one in found:
-            print(f"{marks[one.state]} {one.name:<12} {'not checked: ' if one.state == 'not_checked' else ''}{one.what}")
+            what = one.what.replace("\n", f"\n{'':<15}")
+            print(f"{marks[one.state]} {one.name:<12} {'not checked: ' if one.state == 'not_checked' else ''}{what}")
             if one.remedy:
                 print(f"  {'':<12} → {one.remedy}")
         print("\nAll is well." if is_well else f"\n{sum(one.state != 'ok' for one in found)} to mend.")
@@ -386,7 +387,7 @@ def _look_at_environment() -> str:
     env = read_environment()
     problems = [*missing_settings(env), *wrong_settings(env)]
     if problems:
-        raise _Mend("; ".join(" ".join(text.split()) for text in problems), "Set them: README, Settings.")
+        raise _Mend("\n".join(line.strip() for text in problems for line in text.splitlines()), "Set them: README, Settings.")
     return "everything that a run needs is set"
 
 

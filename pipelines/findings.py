@@ -46,6 +46,9 @@ def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | No
     if wanted.id is not None and total == 1:
         _print_one(worklist, worklist.find(wanted)[0], masked)
         return
+    if wanted.id is not None and not total:
+        stdout.print(f"No finding begins with {escape(wanted.id)} or is about it. [dim]`bindwatch findings` lists them.[/]", soft_wrap=True)
+        return
     _print_table(worklist.find(wanted, limit))
     if total > limit:
         stdout.print(f"{limit:,} of {total:,} findings. [dim]--limit shows more, --export csv writes all.[/]")
@@ -113,7 +116,7 @@ def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> Non
         ("open in HubSpot", finding["hubspot_url"]), ("open in Salesforce", finding["salesforce_url"]),
     ):  # fmt: skip
         if value:
-            stdout.print(f"   [dim]{name:18}[/]{escape(str(value))}", soft_wrap=True)
+            stdout.print(f"   [dim]{name:18}[/] {escape(str(value))}", soft_wrap=True)
     stdout.print(f"   {escape(finding['reason'])}", soft_wrap=True)
     stdout.print(f"   [bold]→[/] {escape(finding['action'])}", soft_wrap=True)
     for row in worklist.history(finding):

@@ -5,6 +5,7 @@ full of warnings; where it fails, its last ones are shown.
 """
 
 import re
+import shutil
 import site
 import subprocess
 import sys
@@ -21,7 +22,7 @@ def main() -> int:
     lock = _ROOT / sys.argv[1]
     packages = len(re.findall(r"^\S+==", lock.read_text("utf-8"), re.MULTILINE))
     log = Path(sys.prefix) / "install.log"
-    print(f"Installing the {packages} packages of {lock.name} into {sys.prefix}. That takes one to three minutes, once.", flush=True)
+    print(f"Installing the {packages} packages of {lock.name} into {sys.prefix}.\nThat takes one to three minutes, once.", flush=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps"]
     hashed = [*pip, "--require-hashes", "--progress-bar", "off", "-r", str(lock)]
     for command, kept in ((hashed, log), ([*pip, "--no-build-isolation", "--editable", str(_ROOT)], log.with_suffix(".editable.log"))):
@@ -42,7 +43,8 @@ def _wait(process: "subprocess.Popen[bytes]", log: Path, packages: int) -> int:
         time.sleep(0.5)
         since = time.monotonic() - started
         if sys.stdout.isatty():
-            print(f"\r\x1b[K  {_how_far(log, packages)}, {since:.0f} s", end="", flush=True)
+            room = shutil.get_terminal_size().columns - 1  # what wraps cannot be written over
+            print("\r\x1b[K" + f"  {_how_far(log, packages)}, {since:.0f} s"[:room], end="", flush=True)
         elif time.monotonic() - told >= _EVERY:
             told = time.monotonic()
             print(f"  {_how_far(log, packages)}, {since:.0f} s", flush=True)
@@ -58,7 +60,13 @@ def _how_far(log: Path, packages: int) -> str:
         placed = len({path.name for place in site.getsitepackages() for path in Path(place).glob("*.dist-info")})
         return f"{min(placed, packages)} of {packages} are in place"
     fetched = _FETCHING.findall(text)
-    return f"fetching {Path(fetched[-1]).name.partition('==')[0]}, {min(len(fetched), packages)} of {packages}" if fetched else "starting"
+    return f"fetching {_package(fetched[-1])}, {min(len(fetched), packages)} of {packages}" if fetched else "starting"
+
+
+def _package(fetched: str) -> str:
+    """Its name, of a requirement or of a file."""
+    name = Path(fetched).name
+    return name.partition("-")[0] if name.endswith(".whl") else name.partition("==")[0]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from assets import progress
 from assets.published.merge_check import Judgement
-from assets.published.restore_plan import RestorePlan
+from assets.published.restore_plan import UNCLEAR, RestorePlan
 from assets.published.snapshot import current_folder
 from assets.published.what_if import Forecast
 from pipelines.guarded_run import RunResult, read_worst_findings
@@ -29,6 +29,7 @@ from pipelines.settings import home
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
 
+_ROOT = Path(__file__).parent.parent
 _CLOCK_SECONDS = 300  # this machine may be so far from the CRMs before it is said
 _COLOURS = {"pass": "green", "fail": "red", "unproven": "yellow"}
 _WORDS = {
@@ -98,6 +99,13 @@ def moving_line(step: str) -> Iterator[None]:
         yield
 
 
+def called(command: str) -> str:
+    """How to call a command from the folder that somebody is in: the checkout, or any other where `bindwatch` is installed."""
+    if Path.cwd() != _ROOT:
+        return f"bindwatch {command}"
+    return f"make {command}" if command in ("review", "dev") else f".venv/bin/bindwatch {command}"
+
+
 def print_verdict(result: RunResult) -> None:
     """The verdict, the checks behind it, the worst findings, and where to look further."""
     colour = _COLOURS[result.verdict]
@@ -119,8 +127,9 @@ def print_verdict(result: RunResult) -> None:
         stdout.print("\n[yellow]No check was judged.[/] The tables published before, if any, stay as they were.\n")
     _print_standing(result.manifest)
     published = home() / "published" / "current"
+    desk, listed, dagster = (called(command) for command in ("review", "findings", "dev"))
     stdout.print(
-        f"What to do about them: [bold]make review[/], or [bold]bindwatch findings[/]   Dagster UI: [bold]make dev[/]\n[dim]All tables: {published}[/]",
+        f"What to do about them: [bold]{desk}[/], or [bold]{listed}[/]   Dagster UI: [bold]{dagster}[/]\n[dim]All tables: {published}[/]",
         soft_wrap=True,
     )
 
@@ -158,7 +167,7 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
     stderr.print(Panel("\n".join(lines), border_style="green" if found.is_safe else "red", expand=False))
 
 
-def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
+def print_restore_plan(found: RestorePlan, folder: Path | None, with_unclear: bool) -> None:
     """What can be put back, on standard error: standard output holds the values themselves."""
     lines = [
         f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
@@ -168,7 +177,8 @@ def print_restore_plan(found: RestorePlan, folder: Path | None) -> None:
         f"already, {found.impossible:,} that cannot be put back now.",
     ]
     if found.unclear:
-        lines.append(f"{amount(found.unclear, 'value')} may have been typed or not: nobody can say. [dim]--with-unclear has them.[/]")
+        where = "--with-unclear has them." if not with_unclear else f"They are in {UNCLEAR}." if folder else "They are among these, as unclear."
+        lines.append(f"{amount(found.unclear, 'value')} may have been typed or not: nobody can say. [dim]{where}[/]")
     lines.append(
         f"One file an action is in {escape(str(folder))}, in the order of their numbers." if folder else "[dim]--out FOLDER writes one file an action.[/]"
     )

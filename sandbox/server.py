@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,16 @@ from sandbox.world import _iso
 TEAM_SETTINGS = ("BINDWATCH_DECISIONS_URL", "BINDWATCH_DAGSTER_POSTGRES_URL", "BINDWATCH_ALERT_URLS", "DAGSTER_HOME")  # empty counts as not set
 
 
+class PortTaken(Exception):
+    """A port that cannot be listened on, and why."""
+
+
 class SandboxServer:
     """Both CRMs over one story. Port 0 takes a free one.
 
-    `environment` points Bindwatch at them; it is also written to the file `environment` in the folder, one NAME=value a line, once both
-    sockets listen. hidden: Salesforce fields ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see, and scopes
+    `environment` points Bindwatch at them; it is also written to the file `environment` in the folder, one NAME=value a line as a
+    shell reads it, once both sockets listen; raises PortTaken where one cannot.
+    hidden: Salesforce fields ("Lead.Fax") and HubSpot properties ("fax") that the integration user cannot see, and scopes
     ("crm.lists.read") that the key lacks. hubspot_limit: calls in ten seconds, None for any number. refused_versions: of HubSpot's API. faults: what goes
     wrong, from the start and as asked for later.
     """
@@ -67,7 +73,7 @@ class SandboxServer:
         # whoever tries things out in a shell that has a team's settings must not reach the team's stores, or alarm it
         settings = {**self.environment, **dict.fromkeys(TEAM_SETTINGS, "")}
         temporary = folder / "environment.tmp"
-        temporary.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), "utf-8")
+        temporary.write_text("".join(f"{name}={shlex.quote(value) if value else value}\n" for name, value in settings.items()), "utf-8")
         temporary.replace(folder / "environment")
 
     def serve(self) -> None:
@@ -110,6 +116,10 @@ def _listen(port: int) -> socket.socket:
     # without a protocol, asyncio does not turn Nagle's algorithm off, and each answer waits 40 ms for the client's acknowledgement
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(128)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"The sandbox cannot listen on 127.0.0.1, port {port}: {error.strerror}.") from error
     return listener

@@ -1,14 +1,20 @@
 """What somebody sees who meets Bindwatch for the first time: `bindwatch demo`, on a terminal and without one, and any run while it goes on."""
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assets.models.sqlfile import check_files, model_files
+from assets.problems import HomeInUse
 from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
+from assets.warehouse.file import Warehouse
+from pipelines import demo, install
 from pipelines.demo_summary import print_summary
 from pipelines.report import stdout
 from tests.command import call, environment_of
@@ -70,6 +76,38 @@ def test_the_demo_without_a_terminal_says_a_plain_line_a_step(tmp_path: Path) ->
     ]
 
 
+def test_the_setup_moves_one_line_that_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "install.log"
+    log.write_text("Collecting six==1.17.0\nProcessing ./cffi-2.1.1-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl (from -r a lock)\n")
+    assert install._how_far(log, 126) == "fetching cffi, 2 of 126"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    with subprocess.Popen(["sleep", "0.2"]) as pip:
+        install._wait(pip, log, 126)
+    assert capsys.readouterr().out == "\r\x1b[K  fetching cffi, 2 \r\x1b[K"
+
+
+def test_a_second_demo_takes_nothing_from_under_a_first_one_or_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
+    (tmp_path / "demo-world").touch()
+    (tmp_path / "warehouse.duckdb").write_text("of the first one")
+    for at_work, words in ((demo._alone(tmp_path), "Another demo is going on in"), (Warehouse(tmp_path).guard(), "Another run is going on in")):
+        with at_work, pytest.raises(HomeInUse, match=words):
+            demo.run_demo(50, 1)
+    assert (tmp_path / "warehouse.duckdb").read_text() == "of the first one"
+
+
+def test_crms_that_are_ended_before_they_serve_say_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        time.sleep(0.3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_wait_for_environment", interrupted)
+    with pytest.raises(KeyboardInterrupt), demo.running_sandbox(tmp_path, 50, 1, 1):
+        pass
+    assert capfd.readouterr().err == ""
+
+
 def what_can_happen() -> Crm:
     """Between two runs a contact jumps and loses two values, a record is deleted with its contact, and a merge takes another contact."""
     crm = duplicates()
@@ -100,6 +138,11 @@ def test_the_end_of_the_demo_tells_three_stories_out_of_what_was_published(
     assert ", HubSpot 101 (switch_happened)" in text
     assert 'overwritten: jobtitle: "CEO" → "Buyer"' in text
     assert "2 About to be lost: Di Lee, HubSpot 301 (contact_deleted_by_sync)" in text, "not the one whose story is the merge"
+    assert text.endswith("make dev the runs in Dagster README.md your own CRMs")
+    monkeypatch.chdir(tmp_path)  # as who has no checkout, or is not in it
+    print_summary(tmp_path, days=4)
+    steps = capsys.readouterr().out.splitlines()[-4:]
+    assert [step.split("  ")[0].split(" --")[0] for step in steps] == [f"bindwatch {name}" for name in ("review", "findings", "dev", "connect")]
     assert "3 Merged the wrong way: Cy Lee, HubSpot 201 (merged_into_unbound)" in text
 
 

@@ -278,7 +278,9 @@ def test_the_settings_of_dagster_are_read(home: Path) -> None:
         assert words in not_well()["dagster.yaml"].what
 
 
-def test_a_crm_that_refuses_and_a_clock_that_is_wrong_are_named(home: Path, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crm_that_refuses_and_a_clock_that_is_wrong_are_named(
+    home: Path, portal: Portal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", "wrong")
     found = not_well()
     assert found["HubSpot"].state == "mend" and "HUBSPOT_ACCESS_TOKEN is wrong" in found["HubSpot"].remedy
@@ -288,6 +290,8 @@ def test_a_crm_that_refuses_and_a_clock_that_is_wrong_are_named(home: Path, port
     monkeypatch.delenv("SALESFORCE_CLIENT_SECRET")
     found = not_well()
     assert "No way into Salesforce is set" in found["environment"].what
+    print_findings([found["environment"]], as_json=False)
+    assert all(line.startswith(" " * 15) for line in capsys.readouterr().out.splitlines()[1:6]), "below one another"
     assert {name: found[name].state for name in CRMS} == dict.fromkeys(CRMS, "not_checked")
     monkeypatch.setenv("SALESFORCE_CLIENT_SECRET", portal.environment["SALESFORCE_CLIENT_SECRET"])
     with monkeypatch.context() as patch:

@@ -1,5 +1,8 @@
 """The sandbox: real client libraries talk to it, and its integration follows the rules."""
 
+import os
+import socket
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +21,36 @@ from sandbox.server import SandboxServer
 from sandbox.soql import SoqlError, parse
 from sandbox.story import Story
 from sandbox.world import HubSpotContact, SalesforceRecord, World
-from tests.live import served, some_days_ago, story_of
+from tests.command import call, environment_of, start
+from tests.live import ROOT, served, some_days_ago, story_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+# ── started by hand ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_it_says_to_enter_works_in_a_folder_with_a_blank(tmp_path: Path) -> None:
+    folder = tmp_path / "two words"
+    sandbox = start(["sandbox", "--people", "1", "--salesforce-port", "0", "--hubspot-port", "0", "--folder", str(folder)], environment_of(tmp_path, {}))
+    assert sandbox.stdout is not None
+    line = next(line for line in sandbox.stdout if line.startswith("Point Bindwatch at them:"))
+    entered = f"{line.partition(':')[2]}printenv SSL_CERT_FILE BINDWATCH_CONFIG"
+    said = subprocess.run(["sh", "-ec", entered], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    sandbox.terminate()
+    sandbox.communicate(timeout=60)
+    assert said.stdout.splitlines() == [str(folder / "ca.pem"), str(ROOT / "sandbox" / "bindwatch.toml")], said.stderr
+
+
+def test_a_port_in_use_is_named_and_nobody_is_pointed_at_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = call(
+            ["sandbox", "--people", "1", "--salesforce-port", "0", "--hubspot-port", port, "--folder", str(tmp_path / "s")], environment_of(tmp_path, {})
+        )
+    assert ended.code == 2, ended.text
+    assert f"cannot listen on 127.0.0.1, port {port}: Address already in use. Is one open already? --salesforce-port 0 --hubspot-port 0" in ended.err
+    assert "Point Bindwatch" not in ended.out
 
 
 # ── spoken to by the real clients ────────────────────────────────────────────────────────────────────────────────────────────────

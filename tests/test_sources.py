@@ -97,6 +97,8 @@ def created(*others: int, by: str = EVA) -> Crm:
 def test_of_a_record_that_a_person_created_alone_nothing_is_clear() -> None:
     assert source(created()) == ("unclear", None)
     assert plan(created()) == ("unclear", "CEO")
+    (finding,) = created().findings("switch_happened")
+    assert "`bindwatch restore-plan --contact 101 --with-unclear`" in finding["action"], "the command that it names has the value"
 
 
 def test_a_record_of_an_import_or_of_the_integration_corrects_nobody() -> None:
@@ -192,6 +194,8 @@ def test_what_is_unclear_goes_to_a_file_of_its_own_and_only_when_asked_for(tmp_p
     assert not (tmp_path / "plan" / UNCLEAR).exists()
     assert [row["status"] for row in _read(tmp_path / "plan" / LEFT_ALONE)] == ["unclear"]
     write_plan(snapshot, tmp_path / "asked", with_unclear=True)
+    answer = run_command(tmp_path, "restore-plan", "--contact", "101", "--with-unclear")
+    assert "CEO" in answer.stdout and "They are among these" in answer.stderr, answer.stderr
     assert [row["value_before"] for row in _read(tmp_path / "asked" / UNCLEAR)] == ["CEO"]
     assert _titles(tmp_path / "asked") == []
     write_plan(snapshot, tmp_path / "asked")

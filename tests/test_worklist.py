@@ -162,6 +162,9 @@ def test_findings_shows_a_table_without_emails_and_one_match_in_full(commands: P
     show_findings(Filter(id="102", statuses=()), 30, None, None, False)
     shown = capsys.readouterr().out
     assert "=***@example.com" in shown and "which is in no complete pull" in shown
+    assert "open in Salesforce https://" in shown, "an address can be copied"
+    show_findings(Filter(id="3014f72f"), 30, None, None, False)
+    assert capsys.readouterr().out.startswith("No finding begins with 3014f72f")
 
 
 def shown_at(width: int, is_terminal: bool, show: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -24,9 +24,9 @@
 --   [overwritten: {changes:words}[; and {more:number} more]|no mapped value was overwritten].
 -- says.de jumped: Am {at:moment} UTC ist die Verknüpfung von {from} zu {to} gesprungen{by|edit: , nachdem {who} diesen bearbeitet hatte|creation: ,
 --   nachdem {who} diesen angelegt hatte|}; [überschrieben: {changes:words}[; und {more:number} weitere]|kein zugeordneter Wert wurde überschrieben].
--- do jumped: [?changes Put back what was lost: `bindwatch restore-plan --contact {contact}`, or accept what is there.[ {quoted}]|[{quoted}|Nothing was
---   lost, and no duplicate is left: accept it.]]
--- do.de jumped: [?changes Verlorenes zurückholen: `bindwatch restore-plan --contact {contact}`, oder hinnehmen, was dort steht.[
+-- do jumped: [?changes Put back what was lost: `bindwatch restore-plan --contact {contact}[ {option}]`, or accept what is there.[ {quoted}]|[{quoted}|Nothing
+--   was lost, and no duplicate is left: accept it.]]
+-- do.de jumped: [?changes Verlorenes zurückholen: `bindwatch restore-plan --contact {contact}[ {option}]`, oder hinnehmen, was dort steht.[
 --   {quoted}]|[{quoted}|Nichts ging verloren, und kein Duplikat ist übrig: hinnehmen.]]
 with lost as (
     select
@@ -34,18 +34,20 @@ with lost as (
         list(value.property order by value.property) filter (where value.is_missing or event.is_new) as properties,
         bool_or(mapped.consent) filter (where value.is_missing or event.is_new) as has_consent,
         bool_or(value.is_missing) as is_missing,
+        bool_or(value.is_unclear) as is_unclear,
         list(format('{}: {} → {} (⟨{}⟩)', value.property, main.quoted_value(value.value_before), coalesce(main.quoted_value(value.value_after), '⟨blank⟩'),
             value.source) order by value.property) as changes
     from (
         select
             source.hubspot_contact_id, source.switched_at, source.property, source.value_before, source.value_after, source.source,
-            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'awaits_sync', 'typed_over', 'of_account', 'read_only'), false) as is_missing
+            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'awaits_sync', 'typed_over', 'of_account', 'read_only'), false) as is_missing,
+            restorable.status = 'unclear' as is_unclear
         from core.value_source as source
         left join core.restorable_value as restorable
             on restorable.hubspot_contact_id = source.hubspot_contact_id and restorable.property = source.property
         union all
         -- HubSpot showed no history of the property; what was pulled before and after the jump does
-        select hubspot_contact_id, switched_at, property, value_before, value_now, source, source <> 'typed' and status in ('restore', 'unclear')
+        select hubspot_contact_id, switched_at, property, value_before, value_now, source, source <> 'typed' and status in ('restore', 'unclear'), status = 'unclear'
         from core.restorable_value
         where evidence = 'versions' and status in ('restore', 'unclear', 'typed')
     ) as value
@@ -64,7 +66,8 @@ select
     map {
         'contact': event.hubspot_contact_id, 'at': cast(event.switched_at as varchar), 'from': event.from_id, 'to': event.to_id, 'by': event.by,
         'who': coalesce(event.by_user_name, event.by_user_id), 'changes': array_to_string(lost.changes[:3], '; '),
-        'more': case when len(lost.changes) > 3 then cast(len(lost.changes) - 3 as varchar) end} as facts,
+        'more': case when len(lost.changes) > 3 then cast(len(lost.changes) - 3 as varchar) end,
+        'option': case when lost.is_unclear then '--with-unclear' end} as facts,
     first_step.quoted,
     case
         when main.look_different(main.name_words(left_record.display_name), main.name_scripts(left_record.display_name),

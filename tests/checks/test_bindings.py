@@ -153,7 +153,7 @@ def test_after_a_jump_what_was_lost_is_put_back_and_the_duplicates_go_as_their_r
     jumped(crm)
     (first_step,) = crm.build().rows("core.first_step")
     finding = one(crm, "switch_happened")
-    assert finding["action"].startswith("Put back what was lost: `bindwatch restore-plan --contact 101`")
+    assert finding["action"].startswith("Put back what was lost: `bindwatch restore-plan --contact 101 --with-unclear`, or accept")
     assert finding["action"].endswith(first_step["quoted"]["en"]) and finding["action_de"].endswith(first_step["quoted"]["de"])
 
 
