@@ -139,7 +139,7 @@ def test_the_hour_of_a_steward(browse: Callable[[str], Open], tmp_path: Path, mo
         expect(page.get_by_role("status")).to_contain_text("1 finding assigned to Bob")
         # the run-book of what is left
         with page.expect_download() as download:
-            page.locator("a[href*='/export/run-book.csv']").first.click()
+            page.locator(".files a[href*='/export/run-book.csv']").click()
         steps = list(csv.DictReader(Path(download.value.path()).read_text("utf-8").splitlines()))
         assert {step["action"] for step in steps} <= {"merge", "convert", "change_email", "manual"} and len(steps) > 3
         # the next run knows of both
