@@ -377,3 +377,17 @@ def test_a_snapshot_that_takes_more_memory_than_was_thought_is_opened_all_the_sa
     monkeypatch.setattr(near, "_MEMORY_TO_COPY", "1MB")
     monkeypatch.setattr(near, "_MEMORY", "1MB")
     assert [case["case_id"] for case in cases_of(home)] == expected
+
+
+def test_a_page_says_of_a_jump_what_the_models_say_of_it(home: Path) -> None:
+    snapshot = Desk(home, lambda: DecisionStore(home)).snapshot()
+    texts = [None, "", "a", "A ", "true", "false", "0", "1", "1.0", "2026-03-01", "1772323200000"]
+    told = snapshot.query(
+        """select field.property, field.object_type, hubspot_value, salesforce_value,
+                  main.switch_effect(hubspot_value, salesforce_value, field, policy) as effect
+           from near.mapped_field as field cross join published.policy as policy
+           cross join (select unnest($texts::varchar[]) as hubspot_value) cross join (select unnest($texts::varchar[]) as salesforce_value)""",
+        {"texts": texts},
+    )
+    assert len({row["effect"] for row in told}) > 3
+    assert snapshot.effects.of(told) == [row["effect"] for row in told]
