@@ -213,6 +213,25 @@ def test_a_warehouse_of_schema_1_is_brought_to_this_one_and_keeps_its_memory(tmp
             assert columns_of(connection) == columns_of(new)
 
 
+def test_predictions_of_schema_8_say_the_same_by_the_values_of_the_knobs() -> None:
+    connection = duckdb.connect()
+    prepare(connection)
+    for name in ("first_by", "newest_by"):
+        connection.execute(f"alter table main.prediction drop column {name}")
+    for column in ("oldest_id varchar", "oldest_contact_first_id varchar", "newest_by_modstamp varchar[]", "newest_by_modified varchar[]"):
+        connection.execute(f"alter table main.prediction add column {column}")
+    connection.execute("update main.schema_version set version = 8")
+    connection.execute(
+        """insert into main.prediction
+           select 'run', now()::timestamp, contact_id, null, 'keep', null, 30, 'observed', 'high', [], a, b, c, d
+           from (values ('1', 'old', 'contact', ['x', 'y'], ['z']), ('2', null, null, null, null)) as t(contact_id, a, b, c, d)"""
+    )
+    prepare(connection)
+    stored = connection.execute("select first_by, newest_by from main.prediction order by hubspot_contact_id").fetchall()
+    first = {"oldest_created": "old", "contact_first": "contact", "unknown": None}
+    assert stored == [(first, {"system_modstamp": ["x", "y"], "last_modified_date": ["z"]}), (None, None)]
+
+
 def columns_of(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, ...]]:
     query = "select table_schema, table_name, column_name, data_type from information_schema.columns where table_schema in ('main', 'raw')"
     return set(connection.execute(query).fetchall())
