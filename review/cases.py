@@ -3,6 +3,7 @@
 Which findings belong together is published (`person_case`); what they add up to follows from the decisions since, so it is worked out here.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from review.words import URGENCY
 
 STATUSES = ("open", "acknowledged", "waived")
 _MOST_REMEMBERED = 200
-_MOST_ORDERS = 4  # lists of all their cases: ten megabytes each on a large portal
+_MOST_KEPT = 50  # rows of a list that are remembered: a page
+_MOST_ORDERS = 30  # lists of the numbers of all their cases: 400 kB each on a large portal
 MOST_VALUES = 12  # of a facet; whoever looks for another one searches
 NOBODY = "-"  # the value of a facet that stands for none
 AGES = {"day": 1, "week": 7, "month": 30}  # days; what is older is "older"
@@ -67,7 +69,7 @@ class Cases:
         self._state: object = None
         self._remembered: dict[object, Any] = {}
         self._kept: dict[object, Any] = {}
-        self._orders: dict[object, list[str]] = {}
+        self._orders: dict[object, array[int]] = {}
         worklist.connection.execute(_OPEN_CASE)
 
     def refresh(self) -> None:
@@ -94,18 +96,31 @@ class Cases:
 
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
+        if limit is None or limit > _MOST_KEPT:
+            return self._read(wanted, limit, offset)
+        rows = self.remember(("rows", *self._order_of(wanted), limit, offset), lambda: self._read(wanted, limit, offset))
+        return [{**row, "at": self.worklist.now} for row in rows]
+
+    def _read(self, wanted: CaseFilter, limit: int | None, offset: int) -> list[dict[str, Any]]:
         # which ones is known from a few columns; the wide ones are read of these alone
-        ids = self._ids(wanted, f" limit {int(limit)} offset {int(offset)}" if limit is not None else "")
-        by_id = {row["case_id"]: row for row in self._with_ids(ids)}
-        return [by_id[case_id] for case_id in ids if case_id in by_id]
+        if (order := self._orders.get(self._order_of(wanted))) is not None:
+            numbers: Sequence[int] = order[offset : offset + limit] if limit is not None else order
+        else:
+            numbers = self._numbers(wanted, f"limit {int(limit)} offset {int(offset)}" if limit is not None else "")
+        rows = {row["case_no"]: row for row in self._these(f"case_no in ({', '.join(map(str, numbers)) or 'null'})")}
+        return [rows[number] for number in numbers if number in rows]
 
-    def _with_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        return self.worklist.query(f"select * from main.open_case cross join main.clock as clock where case_id in {among(ids)}")
+    def _these(self, condition: str) -> list[dict[str, Any]]:
+        return self.worklist.query(f"select * from main.open_case cross join main.clock as clock where {condition}")
 
-    def _ids(self, wanted: CaseFilter, bounded: str = "") -> list[str]:
+    def _numbers(self, wanted: CaseFilter, bounded: str = "") -> "array[int]":
         where, values = self._where(wanted)
-        query = f"select case_id from main.open_case cross join main.clock as clock {where} order by {self._in_order(wanted)} {bounded}"
-        return [row["case_id"] for row in self.worklist.query(query, values)]
+        query = f"select case_no from main.open_case cross join main.clock as clock {where} order by {self._in_order(wanted)} {bounded}"
+        return array("I", self.worklist.column(query, values))
+
+    @staticmethod
+    def _order_of(wanted: CaseFilter) -> tuple[object, ...]:
+        return *_key(wanted), wanted.sort
 
     @staticmethod
     def _in_order(wanted: CaseFilter) -> str:
@@ -137,22 +152,22 @@ class Cases:
         return int(self.worklist.query(f"select count(*) as cases from main.open_case cross join main.clock as clock {where}", values)[0]["cases"])
 
     def one(self, case_id: str) -> dict[str, Any] | None:
-        return next(iter(self._with_ids([case_id])), None)
+        return next(iter(self._these(f"case_id in {among([case_id])}")), None)
 
-    def place(self, wanted: CaseFilter, case_id: str) -> tuple[int, int, str | None, str | None]:
+    def place(self, wanted: CaseFilter, case_no: int) -> tuple[int, int, str | None, str | None]:
         """Where a case stands in a list (1, 2, 3 …; 0 where it is not in it), how many that has, and which come before and after it."""
-        key = *_key(wanted), wanted.sort
-        orders = self._orders
+        key, orders = self._order_of(wanted), self._orders
         with self._work:
-            if (ids := orders.get(key)) is None:
+            if (order := orders.get(key)) is None:
                 if len(orders) >= _MOST_ORDERS:
                     orders.clear()
-                ids = orders[key] = self._ids(wanted)
-        try:
-            at = ids.index(case_id)
-        except ValueError:
-            return 0, len(ids), None, next(iter(ids), None)
-        return at + 1, len(ids), ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
+                order = orders[key] = self._numbers(wanted)
+        at = order.index(case_no) if case_no in order else -1
+        beside = [order[place] if 0 <= place < len(order) else 0 for place in ((at - 1, at + 1) if at >= 0 else (-1, 0))]
+        rows = self.worklist.query(f"select case_no, case_id from main.open_case where case_no in ({', '.join(map(str, beside))})")
+        names = {row["case_no"]: row["case_id"] for row in rows}
+        before, after = (names.get(number) for number in beside)
+        return at + 1, len(order), before, after
 
     def of_findings(self, fingerprints: Sequence[str]) -> dict[str, str]:
         """The case that each of these findings belongs to."""
@@ -347,9 +362,10 @@ _UNDECIDED = "from near.found where status <> 'resolved'"
 # As if nothing had been decided: a decision changes its case alone.
 BASE = f"""
 create table near.case_base as
-{_summed(_UNDECIDED)}
-order by place, opened_at, case_id;
+select row_number() over (order by place, opened_at, case_id) as case_no, * from ({_summed(_UNDECIDED)})
+order by case_no;
 create index case_by_id on near.case_base (case_id);
+create index case_by_no on near.case_base (case_no);
 """
 _IN_ORDER = "status = 'waived', place, opened_at, case_id"
 
@@ -367,7 +383,9 @@ insert into main.decided_case
 select distinct case_id from main.found where status <> 'resolved' and place in (select place from main.decided);
 delete from main.moved_case;
 insert into main.moved_case
-{_summed("from worklist where case_id in (select case_id from main.decided_case) and status <> 'resolved'")};
+select base.case_no, summed.*
+from ({_summed("from worklist where case_id in (select case_id from main.decided_case) and status <> 'resolved'")}) as summed
+inner join near.case_base as base on base.case_id = summed.case_id;
 """
 
 # What a case is found by: names, companies, ids, phone numbers; e-mails apart, because they are compared as a whole.

@@ -113,8 +113,8 @@ def label_of(snapshot: Snapshot, name: str) -> str:
 def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> list[dict[str, Any]]:
     """The mapped values of records, each with what becomes of the contact's."""
     mapped = mapped_fields(snapshot)
-    details = snapshot.query(f"from published.record_detail where record_id in {among(shown)}")
-    of_contact = snapshot.query("select properties from published.contact_detail where contact_id = ?", [contact_id]) if contact_id else []
+    details = snapshot.query(f"from near.record_detail where record_id in {among(shown)}")
+    of_contact = snapshot.query("select properties from near.contact_detail where contact_id = ?", [contact_id]) if contact_id else []
     properties = of_contact[0]["properties"] if of_contact else {}
     values = [
         {"property": field["property"], "rule": field["rule"], "consent": field["consent"], "salesforce_field": field["salesforce_field"],
@@ -189,17 +189,12 @@ def read_jump(snapshot: Snapshot, finding: dict[str, Any]) -> dict[str, dict[str
 def contacts_beside(snapshot: Snapshot, finding: dict[str, Any], contact: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Other HubSpot contacts that the finding names, or that are bound to a record that it names."""
     ids = among([finding["salesforce_id"], *finding["rival_ids"]])
-    return snapshot.query(
-        # two looks, each by an index: one with "or" reads every row
-        f"""from (
-                select contact_id, display_name, bound_id from near.hubspot_contact where contact_id in {ids}
-                union all
-                select contact_id, display_name, bound_id from near.hubspot_contact where bound_id in {ids} and state = 'live' and contact_id not in {ids}
-            )
-            where contact_id is distinct from ?
-            order by length(contact_id), contact_id limit 20""",
-        [contact["contact_id"] if contact else None],
-    )
+    # two looks, each by an index: one with "or" reads every row
+    columns = "select contact_id, display_name, bound_id from near.hubspot_contact"
+    named = snapshot.query(f"{columns} where contact_id in {ids}")
+    bound = snapshot.query(f"{columns} where bound_id in {ids} and state = 'live'")
+    others = {row["contact_id"]: row for row in [*named, *bound] if contact is None or row["contact_id"] != contact["contact_id"]}
+    return sorted(others.values(), key=lambda row: (len(row["contact_id"]), row["contact_id"]))[:20]
 
 
 def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Comparison) -> tuple[list[dict[str, Any]], int]:

@@ -7,7 +7,7 @@ import gettext
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from babel.support import Translations
 from assets.shares import not_whole
 
 LANGUAGES = {"en": "English", "de": "Deutsch"}
+# British conventions: the clock has 24 hours, as in the reasons of findings
+_LOCALES = {"en": Locale("en", "GB"), "de": Locale("de")}
 _LOCALE_FOLDER = Path(__file__).parent / "locale"
 
 
@@ -45,8 +47,7 @@ class Language:
 
     @property
     def locale(self) -> Locale:
-        # British conventions: the clock has 24 hours, as in the reasons of findings
-        return Locale("de") if self.code == "de" else Locale("en", "GB")
+        return _LOCALES[self.code]
 
     @property
     def translations(self) -> gettext.NullTranslations:
@@ -61,13 +62,13 @@ class Language:
         return self.translations.ngettext(singular, plural, number).format(number=self.number(number), **values)
 
     def number(self, value: float) -> str:
-        return str(format_decimal(value, locale=self.locale))
+        return _number(value, self.locale)
 
     def percent(self, share: float) -> str:
         return str(format_percent(round(not_whole(share), 3), locale=self.locale, decimal_quantization=False))
 
     def day(self, moment: datetime) -> str:
-        return str(format_date(moment, "medium", locale=self.locale))
+        return _day(moment.date(), self.locale)
 
     def moment(self, moment: datetime) -> str:
         """Day and minute, UTC: the desk may be looked at from several places."""
@@ -84,6 +85,16 @@ class Language:
     def of_finding(self, row: dict[str, object], name: str) -> str:
         """A text that the models wrote in both languages, where they did: column name and name_de."""
         return str((self.code == "de" and row.get(f"{name}_de")) or row.get(name) or "")
+
+
+@lru_cache(5000)  # a page has a hundred numbers, and most are small
+def _number(value: float, locale: Locale) -> str:
+    return str(format_decimal(value, locale=locale))
+
+
+@lru_cache(5000)
+def _day(day: date, locale: Locale) -> str:
+    return str(format_date(day, "medium", locale=locale))
 
 
 def choose_language(chosen: str | None, accepted: str | None) -> Language:

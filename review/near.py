@@ -131,6 +131,10 @@ from (
     from near.hubspot_contact where archived_at is not null
 )
 order by about;
+create table near.contact_detail as
+from published.contact_detail where contact_id in (select contact_id from near.hubspot_contact) order by contact_id;
+create table near.record_detail as
+from published.record_detail where record_id in (select record_id from near.salesforce_person) order by record_id;
 create table near.case_detail as select case_id, lost_values, steps from published.person_case;
 drop table about;
 create index found_by_fingerprint on near.found (fingerprint);
@@ -140,9 +144,13 @@ create index contact_by_record on near.hubspot_contact (bound_id);
 create index person_by_id on near.salesforce_person (record_id);
 create index binding_by_contact on near.binding (hubspot_contact_id);
 create index switch_by_contact on near.switch_event (hubspot_contact_id);
+create index restorable_by_contact on near.restorable_value (hubspot_contact_id);
 create index rival_by_contact on near.rival (hubspot_contact_id);
 create index overwrite_by_contact on near.overwrite (hubspot_contact_id);
 create index advice_by_email on near.merge_advice (email);
 create index detail_by_case on near.case_detail (case_id);
+create index contact_detail_by_id on near.contact_detail (contact_id);
+create index record_detail_by_id on near.record_detail (record_id);
+create index happened_by_about on near.happened (about);
 create index event_by_finding on near.finding_event (fingerprint);
 """

@@ -97,7 +97,7 @@ class Pages:
         wanted = read_case_filter(request.query_params)
         self.site.check_cases(wanted)
         baskets = [person for person in in_baskets(snapshot).get(case["case_id"], []) if person != user]
-        number, total, before, after = snapshot.cases.place(wanted, case["case_id"])
+        number, total, before, after = snapshot.cases.place(wanted, case["case_no"])
         then = f"/cases/{after or ''}".rstrip("/") + write_case_filter(wanted) if number else None
         decisions = [row for name in (case["case_id"], *case["fingerprints"]) for row in snapshot.worklist.decided_about(name)]
         return self.site.page(
@@ -168,7 +168,9 @@ class Pages:
         total = snapshot.cases.remember(("findings", wanted), lambda: snapshot.worklist.count(wanted))
         pages = max(1, -(-total // PAGE_SIZE))
         page = min(number_of(request.query_params.get("page"), 1), pages)
-        findings = with_names(snapshot, snapshot.worklist.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE))
+        findings = snapshot.cases.remember(
+            ("rows", wanted, page), lambda: with_names(snapshot, snapshot.worklist.find(wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE))
+        )
         owners = [row["owner"] for row in snapshot.query("select distinct owner from worklist where owner is not null order by owner")]
         return self.site.page(
             request, "worklist.html", snapshot=snapshot, wanted=wanted, chosen=chosen(wanted), findings=findings, total=total, page=page, pages=pages,
@@ -217,7 +219,7 @@ class Pages:
     def _damage_page(self, request: Request, **values: Any) -> Response:
         snapshot = self.site.desk.snapshot()
         since = read_filter(request.query_params).since
-        found = report(snapshot, since) if since else snapshot.cases.remember("damage", lambda: report(snapshot, None))
+        found = report(snapshot, since) if since else snapshot.cases.remember("damage", lambda: report(snapshot, None), for_good=True)
         return self.site.page(request, "damage.html", snapshot=snapshot, most=CONTACTS_AT_ONCE, figures=figures(snapshot), **found, **values)
 
     def show_rules(self, request: Request) -> Response:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -20,8 +20,8 @@ FORMATS = ("csv", "json", "parquet")
 STATUSES = ("open", "acknowledged", "waived", "resolved")
 OBJECTS = ("contact", "Lead", "Contact", "none")  # a HubSpot contact, else a Salesforce record, else the run as a whole
 _OVERLAP = 50  # decisions
-_AT_ONCE = 3  # queries: each holds ten megabytes of wide columns while it runs, and more than there are cores only wait for each other
 _NEARBY = 2000  # places in the list
+_TICK = timedelta(seconds=1)  # of the clock that waivers are held against
 _ASK_AGAIN_SECONDS = 10  # after a decisions store did not answer: it may take seconds to say so, and readers wait for each other
 LEAST_PREFIX = 6  # of a fingerprint that somebody types
 
@@ -126,13 +126,13 @@ class Worklist:
             self.connection.execute(f"create table main.found as {FOUND}; create view main.named as {NAMED}")
         self._now = now
         self._lock = Lock()
-        self._turns = BoundedSemaphore(_AT_ONCE)
         self.decisions: list[dict[str, Any]] = []
         self._about: dict[str, list[dict[str, Any]]] = {}  # decisions by fingerprint
         self.problem: str | None = None
         self.known_at: datetime | None = None
         self._ask_again = 0.0
         self._ended: int | None = None  # so many waivers at the last refresh
+        self._moment: datetime | None = None  # that main.clock goes by
         self.connection.execute(
             """create table main.decision (fingerprint varchar, status varchar, waived_until timestamp, accepted_properties varchar[]);
                create table main.assignment (subject varchar, owner varchar);
@@ -160,38 +160,44 @@ class Worklist:
     def refresh(self, at_once: bool = False) -> None:
         """Takes in what was decided since the last time. A store that did not answer is not asked again for some seconds, unless at_once."""
         with self._lock:
-            connection = self.connection.cursor()
             moment = (self._now or datetime.now(UTC)).replace(tzinfo=None)
+            new = self._read(moment, at_once)
+            if not new and self._moment is not None and moment - self._moment < _TICK:
+                return
+            connection = self.connection.cursor()
             with transaction(connection):
                 connection.execute("delete from main.moment")
                 connection.execute("insert into main.moment values (?)", [moment])
-                is_new = self._take_in(connection, moment, at_once)
+                if new is not None:
+                    self._take_in(connection, new)
                 at = max(moment, self._seen_at or moment)
                 ended = sum(end <= at for end in self._ends)
-                if is_new or ended != self._ended:
+                if new is not None or ended != self._ended:
                     connection.execute(_DECIDE)
                     self._ended = ended
+            self._moment = moment
 
-    def _take_in(self, connection: duckdb.DuckDBPyConnection, moment: datetime, at_once: bool) -> bool:
-        """Reads what was decided since the last time. Is anything new?"""
+    def _read(self, moment: datetime, at_once: bool) -> list[dict[str, Any]] | None:
+        """What was decided since the last time; None, where nothing was, or the store does not answer."""
         if self.problem is not None and not at_once and monotonic() < self._ask_again:
-            return False
+            return None
         try:
             new = self._new_decisions()
         except WarehouseProblem as problem:
             self.problem, self._ask_again = str(problem), monotonic() + _ASK_AGAIN_SECONDS
-            return False
-        is_new = bool(new) or self.known_at is None
-        if is_new:
-            known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
-            write_decisions(connection, mark_undone(known))
-            about: dict[str, list[dict[str, Any]]] = {}
-            for row in known:
-                about.setdefault(row["fingerprint"], []).append(row)
-            self.decisions, self._about = known, about
-            self._ends = _ends(connection)
+            return None
+        is_first = self.known_at is None
         self.problem, self.known_at = None, moment
-        return is_new
+        return new if new or is_first else None
+
+    def _take_in(self, connection: duckdb.DuckDBPyConnection, new: list[dict[str, Any]]) -> None:
+        known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
+        write_decisions(connection, mark_undone(known))
+        about: dict[str, list[dict[str, Any]]] = {}
+        for row in known:
+            about.setdefault(row["fingerprint"], []).append(row)
+        self.decisions, self._about = known, about
+        self._ends = _ends(connection)
 
     def insist(self) -> None:
         """Raises WarehouseProblem when the decisions could not be read. For files: they carry no warning."""
@@ -202,6 +208,12 @@ class Worklist:
     def state(self) -> tuple[object, ...]:
         """What all that was decided adds up to follows from this: the last decision, and how many waivers ended."""
         return self.latest_no, self.known_at is None, self._ended
+
+    @property
+    def now(self) -> datetime:
+        """What main.clock says."""
+        moment = self._moment or datetime.now(UTC).replace(tzinfo=None)
+        return max(moment, self._seen_at or moment)
 
     @property
     def latest_no(self) -> int:
@@ -224,8 +236,11 @@ class Worklist:
 
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         """Rows of any query on the snapshot: its tables are published.<name>, the findings with what was decided are the view worklist."""
-        with self._turns:
-            return with_memory(self.connection, lambda: self._rows(query, values))
+        return with_memory(self.connection, lambda: self._rows(query, values))
+
+    def column(self, query: str, values: object = None) -> list[Any]:
+        """The first column of any query: a row as a dict costs more than its one number."""
+        return with_memory(self.connection, lambda: [value for (value,) in self.connection.cursor().execute(query, values).fetchall()])
 
     def _rows(self, query: str, values: object) -> list[dict[str, Any]]:
         relation = self.connection.cursor().execute(query, values)
@@ -264,9 +279,9 @@ class Worklist:
 
     def find_one(self, text: str) -> dict[str, Any]:
         """The finding with that fingerprint, or whose fingerprint alone begins so. Raises ConfigurationProblem when there is none, or several."""
-        found = self.find(Filter(statuses=STATUSES, fingerprints=(text,)))
+        found = self.find(Filter(statuses=(), fingerprints=(text,)))
         if not found and len(text) >= LEAST_PREFIX and text.isalnum():
-            found = self.find(Filter(statuses=STATUSES, id=text.lower()), limit=None)
+            found = self.find(Filter(statuses=(), id=text.lower()), limit=None)
             found = [row for row in found if row["fingerprint"].startswith(text.lower())]
         if len(found) == 1:
             return found[0]
