@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from typing import TypeVar
 
 import duckdb
 
 T = TypeVar("T")
+_more_memory = RLock()
 MOST_MEMORY = 4 * 2**30  # bytes, for one process that only reads
 SQL_FOLDER = Path(__file__).parent / "models" / "sql"
 
@@ -59,15 +61,26 @@ def after_each_commit(connection: duckdb.DuckDBPyConnection, listener: Callable[
 
 
 def with_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
-    """What `work` returns. Where DuckDB's memory limit is too small for it, it begins again with twice as much, up to MOST_MEMORY."""
-    while True:
-        try:
-            return work()
-        except duckdb.OutOfMemoryException:
-            limit = _bytes_of(str(connection.execute("select current_setting('memory_limit')").fetchall()[0][0]))
-            if limit >= MOST_MEMORY:
-                raise
-            connection.execute(f"set memory_limit = '{2 * limit} bytes'")
+    """What `work` returns. Where DuckDB's memory limit is too small for it, it begins again with twice as much, up to MOST_MEMORY. Then the limit is what it
+    was before. Of several at once one has more at a time.
+    """
+    try:
+        return work()
+    except duckdb.OutOfMemoryException:
+        with _more_memory:
+            usual = limit = _bytes_of(str(connection.execute("select current_setting('memory_limit')").fetchall()[0][0]))
+            try:
+                while True:
+                    limit *= 2
+                    connection.execute(f"set memory_limit = '{limit} bytes'")
+                    try:
+                        return work()
+                    except duckdb.OutOfMemoryException:
+                        if limit >= MOST_MEMORY:
+                            raise
+            finally:
+                with suppress(duckdb.Error):  # somebody needs it at this moment
+                    connection.execute(f"set memory_limit = '{usual} bytes'")
 
 
 def _bytes_of(text: str) -> int:

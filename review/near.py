@@ -24,8 +24,8 @@ _SOURCES = (
     "finding", "person_case", "hubspot_contact", "binding", "salesforce_person", "switch_event", "departure", "restorable_contact", "contact_detail",
     "record_detail", "hubspot_owner",
 )  # fmt: skip
-# Of DuckDB, while tables are copied, and later for all that look at once: the export of a hundred thousand findings fails with 176 while pages are looked at.
-_MEMORY_TO_COPY, _MEMORY = "160MB", "208MB"
+# Of DuckDB, while tables are copied, and later for all that look at once. An export of a hundred thousand findings takes twice as much, as long as it lasts.
+_MEMORY_TO_COPY, _MEMORY = "160MB", "128MB"
 
 
 class Near:
@@ -63,8 +63,12 @@ def _copy(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("detach database if exists near")
         path.unlink()
     connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384)")
-    for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} detach near".split(";"):
+    for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} {_VIEW} detach near".split(";"):
         connection.execute(statement)
+
+
+# for lists, beside the other tables of people
+_VIEW = "create view near.person_case as from near.case_about;"
 
 
 def let_go(connection: duckdb.DuckDBPyConnection) -> None:

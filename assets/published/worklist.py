@@ -121,6 +121,7 @@ class Worklist:
         self.store = store
         self.connection = connection or open_snapshot(home)
         self.events = "published.finding_event"  # or a table that is faster to look up in
+        self.people = "published"  # or a schema with a copy of hubspot_contact, salesforce_person and person_case that is smaller
         self.left_out: tuple[str, ...] = ()  # columns that nobody reads who finds: of a hundred rows the maps cost more than all else
         if connection is None:
             self.connection.execute(f"create table main.found as {FOUND}; create view main.named as {NAMED}")
@@ -324,9 +325,9 @@ class Worklist:
         return (
             f"""select {", ".join(columns)}
             from (from worklist {where}) as found
-            left join published.hubspot_contact as contact on contact.contact_id = found.hubspot_contact_id
-            left join published.salesforce_person as person on person.record_id = found.salesforce_id
-            left join published.person_case as listed on listed.case_id = found.case_id
+            left join {self.people}.hubspot_contact as contact on contact.contact_id = found.hubspot_contact_id
+            left join {self.people}.salesforce_person as person on person.record_id = found.salesforce_id
+            left join {self.people}.person_case as listed on listed.case_id = found.case_id
             order by found.place""",
             values,
         )
