@@ -85,7 +85,8 @@ def with_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) ->
 
 def _bytes_of(text: str) -> int:
     number, unit = text.split()
-    return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
+    # half a digit more: what is shown was rounded down, and would shrink each time it is set again
+    return int((float(number) + 0.05) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

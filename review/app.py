@@ -1,6 +1,5 @@
 """The desk as a web application: which path is answered by what, and what goes wrong."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from review.planned import Plans
 from review.portal_settings import PortalSettings
 from review.prefix import Prefix, prefix_of
 from review.site import EMAIL, FOLDER, Settings, Site, local_path
+from review.turns import Turns
 from review.visitors import Visitors
 from review.what_if import WhatIf
 
@@ -92,50 +92,13 @@ def create_app(settings: Settings) -> Starlette:
         Middleware(_Bugs, answer=faults.answer_bug),
         Middleware(SessionMiddleware, secret_key=read_session_key(settings.home), session_cookie="bindwatch_desk", max_age=LONGEST, https_only=is_https),
         Middleware(Gatekeeper, entrance=settings.entrance, guesses=site.guesses, ended=site.ended, refuse=faults.refuse),
-        Middleware(_Turns),
+        Middleware(Turns),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: faults.handle_http_error,
         WarehouseProblem: faults.handle_no_snapshot,
     }
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
-
-
-PAGES_AT_ONCE = 3  # each holds ten megabytes of wide columns while it is made, and more than there are cores only wait for each other
-FILES_AT_ONCE = 1
-
-
-class _Turns:
-    """Pages are made in the order in which they are asked for, so that nobody is overtaken again and again; files beside them, one after the other.
-
-    A turn is over when the answer begins: who reads slowly keeps nobody waiting. What is sent here (plans, decisions) waits for no turn: a body may take long.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self._pages, self._files = asyncio.Semaphore(PAGES_AT_ONCE), asyncio.Semaphore(FILES_AT_ONCE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or path.startswith("/static/") or path == "/health":
-            await self.app(scope, receive, send)
-            return
-        turn = self._files if path.startswith("/export/") else self._pages
-        await turn.acquire()
-        has_turn = True
-
-        async def send_noting(message: Message) -> None:
-            nonlocal has_turn
-            if has_turn:
-                has_turn = False
-                turn.release()
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting)
-        finally:
-            if has_turn:
-                turn.release()
 
 
 class _RequestLog:
