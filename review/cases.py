@@ -12,7 +12,7 @@ from typing import Any
 
 from assets.problems import ConfigurationProblem
 from assets.published.worklist import Worklist
-from assets.sql import among, transaction
+from assets.sql import among, transaction, with_memory
 from review.words import URGENCY
 
 STATUSES = ("open", "acknowledged", "waived")
@@ -70,17 +70,20 @@ class Cases:
         self._remembered: dict[object, Any] = {}
         self._kept: dict[object, Any] = {}
         self._orders: dict[object, array[int]] = {}
-        worklist.connection.execute(_OPEN_CASE)
+        with_memory(worklist.connection, lambda: worklist.connection.execute(_OPEN_CASE))
 
     def refresh(self) -> None:
         """Takes in what was decided since, and which waivers ended. To be called after the worklist's own."""
         with self._lock:
             state = self.worklist.state
             if state != self._state:
-                connection = self.worklist.connection.cursor()
-                with transaction(connection):
-                    connection.execute(_MOVE)
+                with_memory(self.worklist.connection, self._move)
                 self._state, self._remembered, self._orders = state, {}, {}
+
+    def _move(self) -> None:
+        connection = self.worklist.connection.cursor()
+        with transaction(connection):
+            connection.execute(_MOVE)
 
     def remember(self, key: object, work: Callable[[], Any], for_good: bool = False) -> Any:
         """What was worked out since the last decision, not again for everybody who looks. for_good: no decision changes it."""
@@ -316,7 +319,7 @@ select person_case.case_id, person_case.hubspot_contact_ids, person_case.email, 
     person_case.email is not null or len(person_case.hubspot_contact_ids) > 0 or person_case.display_name is not null as is_person,
     coalesce(damaged.damaged_at, person_case.opened_at) as since, damaged.damaged_at is not null as is_damage_known, person_case.opened_at
 from published.person_case as person_case
-left join (select contact_id, properties['hubspot_owner_id'] as owner_id from published.contact_detail) as contact
+left join (select contact_id, properties['hubspot_owner_id'] as owner_id from near.contact_detail) as contact
     on contact.contact_id = person_case.hubspot_contact_ids[1]
 left join published.hubspot_owner as owner on owner.owner_id = contact.owner_id
 left join damaged on damaged.case_id = person_case.case_id
@@ -361,9 +364,12 @@ inner join near.case_about as about on about.case_id = summed.case_id"""
 _UNDECIDED = "from near.found where status <> 'resolved'"
 # As if nothing had been decided: a decision changes its case alone.
 BASE = f"""
+create or replace temp table summed as {_summed(_UNDECIDED)};
 create table near.case_base as
-select row_number() over (order by place, opened_at, case_id) as case_no, * from ({_summed(_UNDECIDED)})
-order by case_no;
+select numbered.case_no, summed.*
+from summed inner join (select case_id, row_number() over (order by place, opened_at, case_id) as case_no from summed) as numbered using (case_id)
+order by numbered.case_no;
+drop table summed;
 create index case_by_id on near.case_base (case_id);
 create index case_by_no on near.case_base (case_no);
 """
@@ -407,7 +413,7 @@ with part as (
     from contact_of
     inner join near.hubspot_contact as contact using (contact_id)
     left join (
-        select contact_id, properties['company'] as company, properties['phone'] as phone, properties['mobilephone'] as mobile from published.contact_detail
+        select contact_id, properties['company'] as company, properties['phone'] as phone, properties['mobilephone'] as mobile from near.contact_detail
     ) as detail using (contact_id)
     union all
     select record_of.case_id,
@@ -417,7 +423,7 @@ with part as (
     inner join near.salesforce_person as person using (record_id)
     left join (
         select record_id, fields['Company'] as company, fields['Account.Name'] as account, fields['Phone'] as phone, fields['MobilePhone'] as mobile
-        from published.record_detail
+        from near.record_detail
     ) as detail using (record_id)
     union all
     select case_id, concat_ws(' ', display_name, account_name, case_id), null from near.case_about

@@ -165,18 +165,22 @@ class Worklist:
             new = self._read(moment, at_once)
             if not new and self._moment is not None and moment - self._moment < _TICK:
                 return
-            connection = self.connection.cursor()
-            with transaction(connection):
-                connection.execute("delete from main.moment")
-                connection.execute("insert into main.moment values (?)", [moment])
-                if new is not None:
-                    self._take_in(connection, new)
-                at = max(moment, self._seen_at or moment)
-                ended = sum(end <= at for end in self._ends)
-                if new is not None or ended != self._ended:
-                    connection.execute(_DECIDE)
-                    self._ended = ended
+            with_memory(self.connection, lambda: self._note(moment, new))
             self._moment = moment
+
+    def _note(self, moment: datetime, new: list[dict[str, Any]] | None) -> None:
+        """new: decisions, as _read returns them."""
+        connection = self.connection.cursor()
+        with transaction(connection):
+            connection.execute("delete from main.moment")
+            connection.execute("insert into main.moment values (?)", [moment])
+            if new is not None:
+                self._take_in(connection, new)
+            at = max(moment, self._seen_at or moment)
+            ended = sum(end <= at for end in self._ends)
+            if new is not None or ended != self._ended:
+                connection.execute(_DECIDE)
+                self._ended = ended
 
     def _read(self, moment: datetime, at_once: bool) -> list[dict[str, Any]] | None:
         """What was decided since the last time; None, where nothing was, or the store does not answer."""

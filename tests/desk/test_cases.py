@@ -41,7 +41,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cases_of(home: Path, wanted: CaseFilter | None = None) -> list[dict[str, object]]:
-    return Desk(home, lambda: DecisionStore(home)).snapshot().cases.find(wanted or CaseFilter())
+    snapshot = Desk(home, lambda: DecisionStore(home)).snapshot()  # its files go with it
+    return snapshot.cases.find(wanted or CaseFilter())
 
 
 def case_id(home: Path, contact_id: str = "101") -> str:
