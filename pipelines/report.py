@@ -23,8 +23,9 @@ from assets.published.merge_check import Judgement
 from assets.published.restore_plan import UNCLEAR, RestorePlan
 from assets.published.snapshot import current_folder
 from assets.published.what_if import Forecast
+from assets.sentences import said_in
 from pipelines.guarded_run import RunResult, read_worst_findings
-from pipelines.settings import home
+from pipelines.settings import home, reader_language
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
@@ -297,6 +298,7 @@ def _print_worst() -> None:
     if not any(finding["severity"] != "warn" for finding in findings):
         return
     blocking = [finding for finding in findings if finding["severity"] != "warn"]
+    language = reader_language()
     stdout.print("[bold]The worst finding of each blocking check[/]")
     for finding in blocking:
         colour = "red" if finding["severity"] == "block" else "yellow"
@@ -311,6 +313,6 @@ def _print_worst() -> None:
             details.append(f"fields at risk {', '.join(finding['fields_at_risk'])}")
         if details:
             stdout.print(f"   [dim]{escape('; '.join(details))}[/]", soft_wrap=True)
-        stdout.print(f"   {escape(finding['reason'])}", soft_wrap=True)
-        stdout.print(f"   [bold]→[/] {escape(finding['action'])}", soft_wrap=True)
+        stdout.print(f"   {escape(said_in(language, finding, 'reason'))}", soft_wrap=True)
+        stdout.print(f"   [bold]→[/] {escape(said_in(language, finding, 'action'))}", soft_wrap=True)
     stdout.print()

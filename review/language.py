@@ -1,4 +1,4 @@
-"""The two languages of the desk: texts, dates and numbers. English stands in the templates, German in locale/de.po.
+"""The languages of the desk: texts, dates and numbers. English stands in the templates, German in locale/de.po; which there are: assets/languages.toml.
 
 The catalogue is read as it is when the desk starts; nothing is compiled. A test holds it against what the templates say.
 """
@@ -18,9 +18,10 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
+from assets.sentences import languages, said_in
 from assets.shares import not_whole
 
-LANGUAGES = {"en": "English", "de": "Deutsch"}
+LANGUAGES = {code: str(manner["name"]) for code, manner in languages().items()}
 _LOCALE_FOLDER = Path(__file__).parent / "locale"
 
 
@@ -45,8 +46,7 @@ class Language:
 
     @property
     def locale(self) -> Locale:
-        # British conventions: the clock has 24 hours, as in the reasons of findings
-        return Locale("de") if self.code == "de" else Locale("en", "GB")
+        return Locale.parse(languages()[self.code]["locale"])
 
     @property
     def translations(self) -> gettext.NullTranslations:
@@ -82,8 +82,8 @@ class Language:
         return str(format_timedelta(max(time, timedelta(minutes=1)), granularity="minute", locale=self.locale, threshold=1.5))
 
     def of_finding(self, row: dict[str, object], name: str) -> str:
-        """A text that the models wrote in both languages, where they did: column name and name_de."""
-        return str((self.code == "de" and row.get(f"{name}_de")) or row.get(name) or "")
+        """What a row of a published table says."""
+        return said_in(self.code, row, name)
 
 
 def choose_language(chosen: str | None, accepted: str | None) -> Language:
