@@ -141,12 +141,14 @@ def run(
     from pipelines import ending
     from pipelines.guarded_run import execute
     from pipelines.report import moving_line, print_verdict, show_progress
+    from pipelines.settings import reader_language
 
+    language = reader_language()  # a setting that is wrong is told before the run
     show_progress()
     with moving_line("Run"):
         result = execute(full, accept_record or (), accept_shrink or (), accept_clock)
     ending.decide(result.exit_code)
-    print_verdict(result)
+    print_verdict(result, language)
     return result.exit_code
 
 

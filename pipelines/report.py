@@ -25,7 +25,7 @@ from assets.published.snapshot import current_folder
 from assets.published.what_if import Forecast
 from assets.sentences import said_in
 from pipelines.guarded_run import RunResult, read_worst_findings
-from pipelines.settings import home, reader_language
+from pipelines.settings import home
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
@@ -107,8 +107,8 @@ def called(command: str) -> str:
     return f"make {command}" if command in ("review", "dev") else f".venv/bin/bindwatch {command}"
 
 
-def print_verdict(result: RunResult) -> None:
-    """The verdict, the checks behind it, the worst findings, and where to look further."""
+def print_verdict(result: RunResult, language: str = "en") -> None:
+    """The verdict, the checks behind it, the worst findings, and where to look further. language: of what findings say."""
     colour = _COLOURS[result.verdict]
     words = "A setting has to be corrected first." if result.is_misconfigured else _WORDS[result.verdict]
     lines = [f"[bold {colour}]{result.verdict.upper()}[/]  {words}"]
@@ -123,7 +123,7 @@ def print_verdict(result: RunResult) -> None:
         stdout.print(f"[dim]Nothing changed since the run of {_minute(built['as_of'])} UTC, and nothing fell due: its tables and its verdict stand.[/]")
     if result.manifest.get("checks"):
         _print_checks(result.manifest["checks"])
-        _print_worst()
+        _print_worst(language)
     else:
         stdout.print("\n[yellow]No check was judged.[/] The tables published before, if any, stay as they were.\n")
     _print_standing(result.manifest)
@@ -292,13 +292,12 @@ def _print_checks(checks: list[dict[str, Any]]) -> None:
     stdout.print(f"[green]{holding} checks hold.[/]\n")
 
 
-def _print_worst() -> None:
+def _print_worst(language: str) -> None:
     folder = current_folder(home())
     findings = read_worst_findings(folder) if folder else []
     if not any(finding["severity"] != "warn" for finding in findings):
         return
     blocking = [finding for finding in findings if finding["severity"] != "warn"]
-    language = reader_language()
     stdout.print("[bold]The worst finding of each blocking check[/]")
     for finding in blocking:
         colour = "red" if finding["severity"] == "block" else "yellow"
