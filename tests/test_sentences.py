@@ -1,5 +1,6 @@
 """A check decides, a sentence is looked up: queries name cases and facts, the headers of their files hold the sentences in every language."""
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_a_query_selects_no_sentence_and_every_fact_that_its_sentences_need(file
                     key.this for key in column.find_all(exp.Literal) if key.is_string
                 }
     assert needed <= known
+    events = {literal for select in selects_of(file) for column in select.expressions if column.alias_or_name in NAMES_AN_EVENT for literal in words_in(column)}
+    assert set(words_in(sqlglot.parse_one(file.text, read="duckdb"))) <= events, "nor does a step on the way there hold one"
+
+
+def words_in(query: exp.Expr) -> list[str]:
+    """The texts in a query that have several words."""
+    return [text.this for text in query.find_all(exp.Literal) if text.is_string and re.search(r"[^\W\d_]{2}\W* \W*[^\W\d_]{2}", text.this)]
 
 
 def test_a_case_without_a_sentence_ends_the_build_and_names_the_check(tmp_path: Path) -> None:

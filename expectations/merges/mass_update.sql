@@ -33,7 +33,7 @@ edit as (
     from staging.salesforce_version
     where pull_no > (select first_run_pull_no from staging.clock)
       and last_modified_at > (select as_of - main.lately() from staging.clock)
-      and last_modified_at > created_at + interval 1 second
+      and last_modified_at > created_at + main.at_creation()
       and last_modified_by_id is distinct from (select integration_user_id from main.policy)
       and last_modified_by_id is not null
       and not is_deleted

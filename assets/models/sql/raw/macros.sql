@@ -111,6 +111,12 @@ create or replace macro main.soon() as main.salesforce_keeps();
 -- A rival that was edited within this time is likely to be edited again; findings about events of others' doing stay for as long. Assumed: a month.
 create or replace macro main.lately() as interval 30 day;
 
+-- A stamp so far ahead is no difference between clocks or time zones, but wrong (stamp_in_future; assets/warehouse/watermark.py knows the same). Assumed.
+create or replace macro main.clock_slack() as interval 1 day;
+
+-- What was created and not touched since bears two stamps that may differ by so much: Salesforce writes them one after the other. Assumed.
+create or replace macro main.at_creation() as interval 1 second;
+
 -- ── ids, texts and times ──
 
 -- A Salesforce id as 18 characters, or null when it is malformed: not 15 or 18 letters and digits, or a wrong checksum.
@@ -418,8 +424,8 @@ create or replace macro main.event_of_jump(switched_at, to_id) as concat_ws(' ',
 create or replace macro main.is_implausible(floor, counted, records, percent) as
     floor > 0 and (counted <= 0 or floor - counted > greatest(records, floor * percent / 100));
 
--- A stamp that lies more than a day after now counts as now (stamp_in_future).
-create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + interval 1 day then as_of else stamp end;
+-- A stamp that lies further ahead than that counts as now.
+create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + main.clock_slack() then as_of else stamp end;
 
 -- A moment until which something can be done; null when it is past.
 create or replace macro main.still_ahead(deadline, as_of) as case when deadline > as_of then deadline end;

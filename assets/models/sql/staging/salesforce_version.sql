@@ -26,8 +26,8 @@
 --   select 1 from (
 --   select unnest([created_date, system_modstamp, last_modified_date]) as stamp from raw.salesforce_lead union all
 --   select unnest([created_date, system_modstamp, last_modified_date]) from raw.salesforce_contact)
---   where case when stamp like '____-__-__T__:__:__.___Z' then stamp > strftime(as_of + interval 1 day, '%Y-%m-%dT%H:%M:%S')
---   else main.utc(stamp) > as_of + interval 1 day end)
+--   where case when stamp like '____-__-__T__:__:__.___Z' then stamp > strftime(as_of + main.clock_slack(), '%Y-%m-%dT%H:%M:%S')
+--   else main.utc(stamp) > as_of + main.clock_slack() end)
 create or replace view staging.salesforce_version as
 select
     object_type,
