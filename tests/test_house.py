@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import duckdb
@@ -230,6 +231,13 @@ def test_every_published_table_has_a_question_whose_query_runs() -> None:
     for table in dictionary.published_tables(connection):
         assert table.question.endswith("?"), table.name
         connection.execute(table.query)
+
+
+def test_sql_is_no_wider_than_python() -> None:
+    most = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["line-length"]
+    files = [path for folder in ("assets", "expectations") for path in (ROOT / folder).rglob("*.sql")]
+    lines = ((path, number, line) for path in files for number, line in enumerate(path.read_text("utf-8").splitlines(), 1))
+    assert [f"{path.relative_to(ROOT)}:{number}" for path, number, line in lines if len(line) > most] == []
 
 
 def test_models_keep_to_sql_that_a_plain_shell_accepts() -> None:

@@ -13,7 +13,8 @@
 -- Why: every other check speaks about what was pulled. With a part missing, none of them can say "holds".
 -- Otherwise: runs prove nothing; what breaks meanwhile goes unnoticed.
 -- Rests on: docs/decisions/0003-three-outcomes.md.
--- Not: a CRM that is emptied by deletions, merges or archiving that it tells of: that is mass_change. A record that cannot be read and that a person accepted (record_set_aside).
+-- Not: a CRM that is emptied by deletions, merges or archiving that it tells of: that is mass_change. A record that cannot be read and that a person accepted
+-- (record_set_aside).
 -- Steward: nothing. The person who runs Bindwatch reads the reason, mends it, and runs again. A record that cannot be read is corrected in its CRM, or
 -- accepted with `bindwatch run --accept-record ID`; a smaller CRM with `bindwatch run --accept-shrink NAME`; that clocks were wrong in the last proven run,
 -- and are right now, with `bindwatch run --accept-clock`.

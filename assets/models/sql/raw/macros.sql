@@ -156,7 +156,8 @@ create or replace macro main.id_fault(id) as
         else 'check'
     end;
 
--- The same in words, to follow "The master" or "The loser". fault: what main.id_fault said. Only what can be a spoilt id is repeated: the rest may be a name or an e-mail.
+-- The same in words, to follow "The master" or "The loser". fault: what main.id_fault said. Only what can be a spoilt id is repeated: the rest may be a name or
+-- an e-mail.
 create or replace macro main.named_id(id) as
     case when regexp_full_match(id, '[A-Za-z0-9]*[0-9][A-Za-z0-9]*') and length(id) <= 24 then ' ' || id else '' end;
 
@@ -518,8 +519,8 @@ create or replace macro main.put_together(parts, facts, written) as
 
 -- The rows of a table, with what they say. source: the name of the table; it has says (the case), facts and quoted (what another table says, by
 -- language); who: the name of the file in whose header the sentences stand, for all rows or of each. A case without a sentence is an error; a row
--- without a case says nothing. Rows for which the same tests hold are told by the same parts: these are picked once, not for each row. Texts are put together in one step
--- and gone through for words in the next, because a macro works out its argument wherever it names it.
+-- without a case says nothing. Rows for which the same tests hold are told by the same parts: these are picked once, not for each row. Texts are put together
+-- in one step and gone through for words in the next, because a macro works out its argument wherever it names it.
 create or replace macro main.said(source, who) as table
     with asked as (
         select

@@ -57,7 +57,8 @@ from (
         -- hardly any reference has 15 characters; in a list the checksum is planned once instead of for each of them
         case
             when 15 in (
-                length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id), length(created_by_id))
+                length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id),
+                length(created_by_id))
             then list_transform(
                 [last_modified_by_id, owner_id, account_id, master_record_id, converted_contact_id, created_by_id], lambda id: main.long_id(id))
         end as long_ids

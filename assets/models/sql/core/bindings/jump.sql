@@ -181,7 +181,8 @@ select
     settled_at,
     created_at,
     created_by_id,
-    case when is_created_here then case when created_by_id = (select integration_user_id from main.policy) or is_import then 'import' else 'person' end end as creation,
+    case when is_created_here then
+        case when created_by_id = (select integration_user_id from main.policy) or is_import then 'import' else 'person' end end as creation,
     history_is_read,
     case
         when way = 'edit' then case when is_certain and not is_latest_own and is_latest_edit then latest_user_id else traced_user_id end

@@ -181,7 +181,8 @@ input as (
         fill.properties as fill_properties,
         -- values are compared with duplicates by the contact's primary e-mail, and where bindings jump
         of_master.contact_id is not null and (of_master.email is distinct from loser.email or not main.follows_edits(policy.follow_up))
-            and (select count(*) from core.mapped_field where not struct_extract(main.mapping_rule(rule), 'fills_blank') and property <> 'salesforceownerid') > 0 as fill_is_unknown,
+            and (select count(*) from core.mapped_field where not struct_extract(main.mapping_rule(rule), 'fills_blank')
+                and property <> 'salesforceownerid') > 0 as fill_is_unknown,
         coalesce(twice.masters > 1, false) as has_two_masters,
         held_in_group.bound_id as group_bound_id,
         coalesce(held_in_group.bound_records, 0) as group_bound_records,
@@ -261,7 +262,8 @@ select
         else 'nobody'
     end as says,
     map {
-        'master': case when master_fault is null then master_id end, 'loser': case when loser_fault is null then loser_id end, 'master_type': master_type, 'loser_type': loser_type, 'master_state': master_state, 'loser_state': loser_state,
+        'master': case when master_fault is null then master_id end, 'loser': case when loser_fault is null then loser_id end, 'master_type': master_type,
+        'loser_type': loser_type, 'master_state': master_state, 'loser_state': loser_state,
         -- of an id that cannot be one only what can be a spoilt one is repeated: the rest may be a name or an e-mail
         'role': case when master_fault is not null then 'master' else 'loser' end, 'fault': coalesce(master_fault, loser_fault),
         'id': nullif(trim(main.named_id(case when master_fault is not null then master_id else loser_id end)), ''),
