@@ -34,12 +34,16 @@
 -- do nothing: Look whether the integration user still sees everything (View All, scopes, filters). If it is right: bindwatch run --accept-shrink {name}
 -- do.de nothing: Nachsehen, ob der Integrationsbenutzer noch alles sieht (Alle anzeigen, Scopes, Filter). Stimmt die Zahl: bindwatch run --accept-shrink
 --   {name}
--- says archived: HubSpot lists no archived contact any more; {known:number} are known, and none of them came back.
--- says.de archived: HubSpot nennt keinen archivierten Kontakt mehr; {known:number} sind bekannt, und keiner davon kam zurück.
+-- says archived: HubSpot lists no archived contact any more; {known|1: 1 is known, and it did not come back|{known:number} are
+--   known, and none of them came back}.
+-- says.de archived: HubSpot nennt keinen archivierten Kontakt mehr; {known|1: 1 ist bekannt, und er kam nicht zurück|{known:number} sind
+--   bekannt, und keiner davon kam zurück}.
 -- do archived: <nothing>
 -- do.de archived: <nothing>
--- says too_few: {name}: {counted:number} are there, and {known:number} should be. Nothing explains why the others are not seen.
--- says.de too_few: {name}: {counted:number} sind da, {known:number} müssten es sein. Nichts erklärt, warum die übrigen nicht zu sehen sind.
+-- says too_few: {name}: {counted|1: 1 is|{counted:number} are} there, and {known|1: 1|{known:number}} should be. Nothing explains why the others are not
+--   seen.
+-- says.de too_few: {name}: {counted|1: 1 ist|{counted:number} sind} da, {known|1: 1 müsste|{known:number} müssten} es sein. Nichts erklärt, warum die
+--   übrigen nicht zu sehen sind.
 -- do too_few: <nothing>
 -- do.de too_few: <nothing>
 -- says clocks_apart: The clocks of Salesforce and HubSpot are {minutes:number} minutes apart.

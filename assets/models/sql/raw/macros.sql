@@ -165,7 +165,8 @@ create or replace macro main.id_fault_text(id, fault) as
     main.named_id(id) || case fault
         when 'empty' then ' is missing.'
         when 'hubspot' then ' is a record id of HubSpot''s; the ids of Leads or Contacts in Salesforce are needed.'
-        when 'shape' then format(' is no Salesforce id: it has {} characters, and needs 15 or 18 letters and digits.', length(id))
+        when 'shape' then format(' is no Salesforce id: it has {}, and needs 15 or 18 letters and digits.',
+            case when length(id) = 1 then 'one character' else format('{:,} characters', length(id)) end)
         when 'capitals' then ' has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.'
         when 'check' then ' is mistyped: its last three characters do not fit the others.'
     end;

@@ -32,12 +32,12 @@
 -- says file: The file cannot be read: {quoted}. It was not judged.
 -- says.de file: Die Datei ist nicht lesbar: {quoted}. Sie wurde nicht geprüft.
 -- says bad_id: The {role|master: master|loser}[ {id}]{fault|empty:  is missing.|hubspot:  is a record id of HubSpot's; the ids of Leads or Contacts in
---   Salesforce are needed.|shape:  is no Salesforce id: it has {length:number} characters, and needs 15 or 18 letters and digits.|capitals:  has lost
---   which of its letters are capitals, and names no record like that: take it from Salesforce again.| is mistyped: its last three characters do not fit
---   the others.}
+--   Salesforce are needed.|shape:  is no Salesforce id: it has {length|1: one character|{length:number} characters}, and needs 15 or 18 letters and
+--   digits.|capitals:  has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.| is mistyped: its last
+--   three characters do not fit the others.}
 -- says.de bad_id: Der {role|master: Master|sekundäre Datensatz}[ {id}]{fault|empty:  fehlt.|hubspot:  ist eine Datensatz-ID von HubSpot; nötig sind die
---   IDs von Leads oder Contacts in Salesforce.|shape:  ist keine Salesforce-ID: {length:number} Zeichen, nötig sind 15 oder 18 Buchstaben und
---   Ziffern.|capitals: : Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.| ist falsch
+--   IDs von Leads oder Contacts in Salesforce.|shape:  ist keine Salesforce-ID: {length|1: ein|{length:number}} Zeichen, nötig sind 15 oder 18 Buchstaben
+--   und Ziffern.|capitals: : Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.| ist falsch
 --   geschrieben: die letzten drei Zeichen passen nicht zu den anderen.}
 -- says same: Master and loser are the same record.
 -- says.de same: Master und sekundärer Datensatz sind derselbe Datensatz.
