@@ -14,7 +14,7 @@ from assets import sentences
 from assets.models.build import build_models
 from assets.models.sqlfile import SqlFile, check_files, model_files
 from assets.problems import UnexpectedProblem
-from assets.sentences import facts_of, languages, read_sentences, take_apart, write_sentences
+from assets.sentences import column_in, facts_of, languages, read_sentences, said_in, take_apart, write_sentences
 from assets.sql import SQL_FOLDER
 from expectations.gate import checks
 from tests.crm import BOUND, RIVAL, Crm, duplicates, lead_id, one
@@ -142,6 +142,11 @@ def test_a_third_language_is_text_alone(tmp_path: Path, monkeypatch: pytest.Monk
     untold = connection.execute("select reason, action, words from review.finding where check_name <> 'bound_record_deleted'").fetchall()
     assert untold
     assert all(words == [{"language": "fr", "reason": reason, "action": action}] for reason, action, words in untold)
+    told = crm.rows("review.finding")
+    assert {said_in("fr", row, "action") for row in told if row["check_name"] == "bound_record_deleted"} == {"Restaurez-le."}
+    for language in ("en", "de", "fr", "es"):
+        asked = connection.execute(f"select {column_in(language, 'finding', 'reason')} from review.finding as finding order by fingerprint").fetchall()
+        assert [reason for (reason,) in asked] == [said_in(language, row, "reason") for row in sorted(told, key=lambda row: row["fingerprint"])]
 
 
 def test_a_finding_has_its_facts_beside_its_sentences_and_the_ledger_keeps_them() -> None:
