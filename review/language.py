@@ -22,6 +22,7 @@ from assets.sentences import languages, said_in
 from assets.shares import not_whole
 
 LANGUAGES = {code: str(manner["name"]) for code, manner in languages().items()}
+_LOCALES = {code: Locale.parse(manner["locale"]) for code, manner in languages().items()}
 _LOCALE_FOLDER = Path(__file__).parent / "locale"
 
 
@@ -46,7 +47,7 @@ class Language:
 
     @property
     def locale(self) -> Locale:
-        return Locale.parse(languages()[self.code]["locale"])
+        return _LOCALES[self.code]
 
     @property
     def translations(self) -> gettext.NullTranslations:
