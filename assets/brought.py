@@ -73,6 +73,9 @@ class FileProblem(ValueError):
         super().__init__(text)
         self.in_german, self.could_be_table = in_german, could_be_table
 
+    def said_in(self, language: str) -> str:
+        return self.in_german if language == "de" else str(self)
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -19,12 +19,14 @@ They are taken apart once, into `main.sentence`; `main.said` in raw/macros.sql p
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from assets.sql import literal
 
 Part = dict[str, Any]
 
@@ -40,7 +42,26 @@ _FORMS = ("day", "moment", "number", "words", "code")
 def languages() -> dict[str, dict[str, Any]]:
     """Each language with how it writes days, numbers and the like; English first, German second. What a language does not say is said as in English."""
     told = tomllib.loads((Path(__file__).parent / "languages.toml").read_text("utf-8"))
-    return {name: {**told["en"], **manner, "words": {**told["en"]["words"], **manner.get("words", {})}} for name, manner in told.items()}
+    return {code: _completed(manner, told["en"] | {"name": code, "locale": code}) for code, manner in told.items()}
+
+
+def _completed(manner: dict[str, Any], english: dict[str, Any]) -> dict[str, Any]:
+    return {name: {**said, **manner.get(name, {})} if isinstance(said, dict) else manner.get(name, said) for name, said in english.items()}
+
+
+def said_in(language: str, row: Mapping[str, Any], part: str) -> str:
+    """What a published row says in a language, reason or action; in English where nobody wrote it."""
+    further = next((one[part] for one in row.get("words") or () if one["language"] == language), None)
+    return str(further or (language == "de" and row.get(f"{part}_de")) or row.get(part) or "")
+
+
+def column_in(language: str, table: str, part: str) -> str:
+    """The same as an expression of SQL, for a published table that has `words`."""
+    if language == "en":
+        return f"{table}.{part}"
+    if language == "de":
+        return f"coalesce({table}.{part}_de, {table}.{part})"
+    return f"coalesce(list_filter({table}.words, lambda one: one.language = {literal(language)})[1].{part}, {table}.{part})"
 
 
 @lru_cache(maxsize=256)

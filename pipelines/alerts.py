@@ -25,7 +25,7 @@ from assets.problems import ConfigurationProblem
 from assets.published.silence import last_proven, silence_limit
 from assets.published.snapshot import current_folder, open_folder, read_manifest
 from assets.published.worklist import order_of
-from assets.sentences import languages
+from assets.sentences import column_in, languages
 
 log = logging.getLogger("bindwatch.alerts")
 
@@ -56,9 +56,7 @@ class Words:
 
     def of_finding(self, part: str) -> str:
         """The expression for a part of a published finding, reason or action, in this language."""
-        if self.language in ("en", "de"):
-            return f"finding.{part}{'_de' if self.language == 'de' else ''}"
-        return f"coalesce(list_filter(finding.words, lambda one: one.language = '{self.language}')[1].{part}, finding.{part})"
+        return column_in(self.language, "finding", part)
 
 
 @dataclass(frozen=True)

@@ -141,12 +141,14 @@ def run(
     from pipelines import ending
     from pipelines.guarded_run import execute
     from pipelines.report import moving_line, print_verdict, show_progress
+    from pipelines.settings import reader_language
 
+    language = reader_language()  # a setting that is wrong is told before the run
     show_progress()
     with moving_line("Run"):
         result = execute(full, accept_record or (), accept_shrink or (), accept_clock)
     ending.decide(result.exit_code)
-    print_verdict(result)
+    print_verdict(result, language)
     return result.exit_code
 
 
@@ -266,11 +268,11 @@ def merge_check(
     from assets.published.merge_check import Judgement, judge
     from pipelines.answer import write_answer
     from pipelines.report import print_judgement
-    from pipelines.settings import home, policy_for_reading
+    from pipelines.settings import home, policy_for_reading, reader_language
 
-    oldest = policy_for_reading().merges.oldest_snapshot_hours
+    oldest, language = policy_for_reading().merges.oldest_snapshot_hours, reader_language()
     found: list[Judgement] = []
-    write_answer(out, lambda path: found.append(judge(home(), plan, path, oldest, fix)))
+    write_answer(out, lambda path: found.append(judge(home(), plan, path, oldest, fix, language=language)))
     print_judgement(found[0], plan, fix)
     return 0 if found[0].is_safe else 1
 
@@ -363,11 +365,11 @@ def what_if(
     from assets.published.what_if import Forecast, forecast
     from pipelines.answer import write_answer
     from pipelines.report import print_forecast
-    from pipelines.settings import home
+    from pipelines.settings import home, reader_language
 
-    snapshot = open_snapshot(home())
+    snapshot, language = open_snapshot(home()), reader_language()
     found: list[Forecast] = []
-    write_answer(out, lambda path: found.append(forecast(snapshot, touched, path)))
+    write_answer(out, lambda path: found.append(forecast(snapshot, touched, path, language)))
     print_forecast(found[0])
     return 0 if found[0].is_safe else 1
 

@@ -7,10 +7,11 @@ import dagster as dg
 
 from assets import process
 from assets.dagster.certified_binding import certified_binding
+from assets.dagster.failure import Failed
 from assets.dagster.keys import JOB, dagster_section, named
 from assets.dagster.modelled import model_assets
 from assets.dagster.pulled import RETRIES_TAG, SOURCES, hubspot_contacts, mapped_histories, salesforce_records
-from assets.dagster.session import Session
+from assets.dagster.session import Session, in_our_words
 from assets.problems import HomeInUse
 from assets.warehouse.file import Warehouse
 from expectations.asset_checks import gate
@@ -28,10 +29,11 @@ def session(context: dg.InitResourceContext) -> Iterator[Session]:
     with ExitStack() as held:
         try:
             held.enter_context(warehouse.guard())
-        except HomeInUse as problem:
-            if context.instance is not None and context.run is not None:
+        except Exception as error:
+            problem = in_our_words(error, warehouse.home)
+            if isinstance(problem, HomeInUse) and context.instance is not None and context.run is not None:
                 refuse(context.instance, context.run, str(problem))
-            raise
+            raise Failed(str(problem)) from None
         if context.instance is not None and context.run is not None:
             clear_up(context.instance, context.run.run_id, warehouse.home, dagster_section().keep_runs_days)
         yield Session(warehouse, open_decisions(), read_connections)

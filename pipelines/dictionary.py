@@ -9,7 +9,7 @@ import duckdb
 from assets.models.build import build_models
 from assets.models.sqlfile import model_files
 from assets.policy import DeskSection, Knobs, Policy, Pull
-from assets.published.contract import TABLES
+from assets.published.contract import COLUMNS, TABLES
 from assets.sql import SQL_FOLDER
 from assets.warehouse.file import SCHEMA_VERSION, prepare
 from assets.warehouse.ledger import CHECK_COLUMNS, RUN_COLUMNS
@@ -127,7 +127,7 @@ def open_empty() -> duckdb.DuckDBPyConnection:
     build_models(connection, files)
     connection.execute("create schema published")
     for name, table in TABLES.items():
-        connection.execute(f"create view published.{name} as from {table}")
+        connection.execute(f"create view published.{name} as select {COLUMNS} from {table}")
     connection.execute(f"create view published.run as select {RUN_COLUMNS} from main.run")
     connection.execute(f"create view published.check_run as select {CHECK_COLUMNS} from main.check_run")
     connection.execute("set search_path = 'published'")

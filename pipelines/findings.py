@@ -9,10 +9,11 @@ from rich.table import Table
 from assets.policy import masked_email
 from assets.problems import ConfigurationProblem
 from assets.published.worklist import FORMATS, Filter, Worklist, check_values
+from assets.sentences import said_in
 from expectations.gate import checks
 from pipelines.answer import write_answer
 from pipelines.report import print_whole, stderr, stdout, width_of
-from pipelines.settings import home, open_decisions, policy_for_reading
+from pipelines.settings import home, open_decisions, policy_for_reading, reader_language
 
 _URGENT = {"now": "[bold]now[/]", "soon": "soon"}
 # what a finding does to people, in the words of finding.harm
@@ -105,7 +106,7 @@ def _print_in_lines(finding: dict[str, Any]) -> None:
 
 def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> None:
     """A finding in full: what it says, where to click, what happened to it so far."""
-    colour = _COLOURS[finding["severity"]]
+    colour, language = _COLOURS[finding["severity"]], reader_language()
     stdout.print(f"[bold {colour}]■ {finding['check_name']}[/]  {finding['severity']}, {finding['status']}, {finding['basis']}")
     email = finding["email"] and (masked_email(finding["email"]) if masked else finding["email"])
     for name, value in (
@@ -117,8 +118,8 @@ def _print_one(worklist: Worklist, finding: dict[str, Any], masked: bool) -> Non
     ):  # fmt: skip
         if value:
             stdout.print(f"   [dim]{name:18}[/] {escape(str(value))}", soft_wrap=True)
-    stdout.print(f"   {escape(finding['reason'])}", soft_wrap=True)
-    stdout.print(f"   [bold]→[/] {escape(finding['action'])}", soft_wrap=True)
+    stdout.print(f"   {escape(said_in(language, finding, 'reason'))}", soft_wrap=True)
+    stdout.print(f"   [bold]→[/] {escape(said_in(language, finding, 'action'))}", soft_wrap=True)
     for row in worklist.history(finding):
         detail = f": {row['detail']}" if row["detail"] else ""
         stdout.print(f"   [dim]{row['happened_at']:%Y-%m-%d %H:%M}[/]  {escape(row['who'])}  {escape(row['event'] + detail)}", soft_wrap=True)

@@ -12,7 +12,6 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from assets import problems
-from assets.dagster.failure import Failed
 from assets.dagster.keys import JOB
 from assets.dagster.session import EXIT_CODE
 from assets.machine import check_home, fault_in_texts
@@ -144,7 +143,9 @@ def _reason(error: SerializableErrorInfo) -> str:
     while (cause := told[-1].cause or told[-1].context) is not None:
         told.append(cause)
     for one in told:
-        if one.cls_name in _OWN_PROBLEMS or one.cls_name == Failed.__name__:
+        if one.cls_name is None:  # Failed: the sentence alone
+            return one.message.strip()
+        if one.cls_name in _OWN_PROBLEMS:
             return one.message.partition(": ")[2].strip()
     fault = fault_in_texts([one.message for one in told], home())
     return str(fault) if fault else f"Unexpected {told[-1].cls_name}: {said(told[-1].message.partition(': ')[2])}."

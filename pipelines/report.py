@@ -23,6 +23,7 @@ from assets.published.merge_check import Judgement
 from assets.published.restore_plan import UNCLEAR, RestorePlan
 from assets.published.snapshot import current_folder
 from assets.published.what_if import Forecast
+from assets.sentences import said_in
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
 
@@ -106,8 +107,8 @@ def called(command: str) -> str:
     return f"make {command}" if command in ("review", "dev") else f".venv/bin/bindwatch {command}"
 
 
-def print_verdict(result: RunResult) -> None:
-    """The verdict, the checks behind it, the worst findings, and where to look further."""
+def print_verdict(result: RunResult, language: str = "en") -> None:
+    """The verdict, the checks behind it, the worst findings, and where to look further. language: of what findings say."""
     colour = _COLOURS[result.verdict]
     words = "A setting has to be corrected first." if result.is_misconfigured else _WORDS[result.verdict]
     lines = [f"[bold {colour}]{result.verdict.upper()}[/]  {words}"]
@@ -122,7 +123,7 @@ def print_verdict(result: RunResult) -> None:
         stdout.print(f"[dim]Nothing changed since the run of {_minute(built['as_of'])} UTC, and nothing fell due: its tables and its verdict stand.[/]")
     if result.manifest.get("checks"):
         _print_checks(result.manifest["checks"])
-        _print_worst()
+        _print_worst(language)
     else:
         stdout.print("\n[yellow]No check was judged.[/] The tables published before, if any, stay as they were.\n")
     _print_standing(result.manifest)
@@ -291,7 +292,7 @@ def _print_checks(checks: list[dict[str, Any]]) -> None:
     stdout.print(f"[green]{holding} checks hold.[/]\n")
 
 
-def _print_worst() -> None:
+def _print_worst(language: str) -> None:
     folder = current_folder(home())
     findings = read_worst_findings(folder) if folder else []
     if not any(finding["severity"] != "warn" for finding in findings):
@@ -311,6 +312,6 @@ def _print_worst() -> None:
             details.append(f"fields at risk {', '.join(finding['fields_at_risk'])}")
         if details:
             stdout.print(f"   [dim]{escape('; '.join(details))}[/]", soft_wrap=True)
-        stdout.print(f"   {escape(finding['reason'])}", soft_wrap=True)
-        stdout.print(f"   [bold]→[/] {escape(finding['action'])}", soft_wrap=True)
+        stdout.print(f"   {escape(said_in(language, finding, 'reason'))}", soft_wrap=True)
+        stdout.print(f"   [bold]→[/] {escape(said_in(language, finding, 'action'))}", soft_wrap=True)
     stdout.print()

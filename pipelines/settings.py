@@ -20,6 +20,7 @@ from assets.problems import ConfigurationProblem
 from assets.process import tidy_environment
 from assets.published.decisions import DecisionStore
 from assets.pull.proxies import proxy_for
+from assets.sentences import languages
 from expectations.gate import checks
 
 if TYPE_CHECKING:  # Dagster and the clients of the CRMs take 70 MB, which the desk has no use for
@@ -29,8 +30,9 @@ log = logging.getLogger("bindwatch")
 
 DEMO_MARK = "demo-world"  # a file in a home whose data are made up
 _IN_ONE_LINE = (
-    "BINDWATCH_HOME", "BINDWATCH_CONFIG", "BINDWATCH_USER", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN", "BINDWATCH_DESK_USER_HEADER",
-    "BINDWATCH_DESK_PROXIES", "BINDWATCH_DESK_GROUPS_HEADER", "SALESFORCE_PRIVATE_KEY_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "DAGSTER_HOME",
+    "BINDWATCH_HOME", "BINDWATCH_CONFIG", "BINDWATCH_USER", "BINDWATCH_LANGUAGE", "BINDWATCH_DECISIONS_URL", "BINDWATCH_DESK_TOKEN",
+    "BINDWATCH_DESK_USER_HEADER", "BINDWATCH_DESK_PROXIES", "BINDWATCH_DESK_GROUPS_HEADER", "SALESFORCE_PRIVATE_KEY_FILE", "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE", "DAGSTER_HOME",
 )  # fmt: skip  # the others are looked at one by one, but for BINDWATCH_ALERT_URLS, which may have one address a line
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9a-f:.%]+")  # a name, or an IPv6 address
 _OF_A_BROWSER = {  # hosts of the pages for people: where the programs' API is instead
@@ -70,6 +72,7 @@ class Environment(BaseSettings):
     hubspot_base_url: str = "https://api.hubapi.com"
     bindwatch_decisions_url: SecretStr | None = None
     bindwatch_user: str | None = None
+    bindwatch_language: str | None = None
     bindwatch_alert_urls: SecretStr | None = None
     bindwatch_desk_token: SecretStr | None = None
     bindwatch_desk_user_header: str | None = None
@@ -145,6 +148,21 @@ def who_acts() -> str:
         return getpass.getuser()
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+def reader_language() -> str:
+    """The language in which findings and plans speak in a terminal: BINDWATCH_LANGUAGE, else what the terminal says, else English.
+
+    Raises ConfigurationProblem for a BINDWATCH_LANGUAGE in which nothing is said.
+    """
+    known = languages()
+    if chosen := read_environment().bindwatch_language:
+        if chosen not in known:
+            raise ConfigurationProblem(f"BINDWATCH_LANGUAGE is {chosen}: there are {', '.join(known)}.")
+        return chosen
+    terminal = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(name))), "")
+    code = re.split("[_.@]", terminal)[0]  # de_AT.UTF-8@euro
+    return code if code in known else "en"
 
 
 def alert_urls(policy: Policy) -> list[str]:

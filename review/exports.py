@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from assets.policy import masked_email
 from assets.published.restore_plan import find_contact, write_plan
 from assets.published.spreadsheets import CSV, WORKBOOK, write_table
+from assets.sentences import languages
 from assets.sql import literal, with_memory
 from review.desk import Snapshot
 from review.filters import read_case_filter, read_filter
@@ -27,7 +28,7 @@ log = logging.getLogger("bindwatch.desk")
 
 TABLES = ("cases", "worklist", "run-book", "planned-merges")
 _WITH_EMAILS = ("cases", "worklist", "run-book")
-BY_LANGUAGE = {"en": "comma", "de": "semicolon"}
+BY_LANGUAGE = {code: str(manner["cells"]) for code, manner in languages().items()}
 
 
 class Exports:

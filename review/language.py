@@ -1,4 +1,4 @@
-"""The two languages of the desk: texts, dates and numbers. English stands in the templates, German in locale/de.po.
+"""The languages of the desk: texts, dates and numbers. English stands in the templates, German in locale/de.po; which there are: assets/languages.toml.
 
 The catalogue is read as it is when the desk starts; nothing is compiled. A test holds it against what the templates say.
 """
@@ -18,11 +18,11 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
+from assets.sentences import languages, said_in
 from assets.shares import not_whole
 
-LANGUAGES = {"en": "English", "de": "Deutsch"}
-# British conventions: the clock has 24 hours, as in the reasons of findings
-_LOCALES = {"en": Locale("en", "GB"), "de": Locale("de")}
+LANGUAGES = {code: str(manner["name"]) for code, manner in languages().items()}
+_LOCALES = {code: Locale.parse(manner["locale"]) for code, manner in languages().items()}
 _LOCALE_FOLDER = Path(__file__).parent / "locale"
 
 
@@ -83,8 +83,8 @@ class Language:
         return str(format_timedelta(max(time, timedelta(minutes=1)), granularity="minute", locale=self.locale, threshold=1.5))
 
     def of_finding(self, row: dict[str, object], name: str) -> str:
-        """A text that the models wrote in both languages, where they did: column name and name_de."""
-        return str((self.code == "de" and row.get(f"{name}_de")) or row.get(name) or "")
+        """What a row of a published table says."""
+        return said_in(self.code, row, name)
 
 
 @lru_cache(5000)  # a page has a hundred numbers, and most are small

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from assets.brought import FileProblem
 from assets.problems import ConfigurationProblem
 from assets.published.merge_check import AFTER, BEFORE, CONVERSIONS, LEFT_OUT, ROWS, Judgement, judge
 from assets.published.merge_plan import keep_plan
@@ -72,7 +73,8 @@ class Plans:
         try:
             answer = self.held.put(name, str(self.site.desk.snapshot().manifest["run_id"]), fill)
         except ConfigurationProblem as problem:
-            flash(request, f"{language.text(words.UNREADABLE_PLAN)} {str(problem).rpartition('merge plan: ')[2]}", is_problem=True)
+            why = problem.__cause__.said_in(language.code) if isinstance(problem.__cause__, FileProblem) else str(problem)
+            flash(request, f"{language.text(words.UNREADABLE_PLAN)} {why}.", is_problem=True)
             return RedirectResponse("/plans", 303)
         return RedirectResponse(f"/plans/{answer.id}", 303)
 

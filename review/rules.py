@@ -10,7 +10,6 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 DOCS = Path(__file__).parent.parent / "docs"
-_FILES = {"en": "integration.md", "de": "integration.de.md"}
 _RULE = re.compile(r"^(?:(\d+)\.|- \*\*(F\d)\*\*) (.*)$")
 _HEADING = re.compile(r"^### (.*)$")
 _LINK = re.compile(r"^\[[\w-]+\]: .*$", re.M)
@@ -28,8 +27,9 @@ class Rule:
 
 @lru_cache
 def read_rules(language: str) -> dict[str, Rule]:
-    """All rules by name, in the order of the page. language: en or de."""
-    page = (DOCS / _FILES[language]).read_text("utf-8")
+    """All rules by name, in the order of the page; in English where there is none in that language."""
+    path = DOCS / f"integration.{language}.md"
+    page = (path if path.exists() else DOCS / "integration.md").read_text("utf-8")
     sources = "\n".join(_LINK.findall(page))
     markdown = MarkdownIt("commonmark", {"html": False})
     rules: dict[str, Rule] = {}

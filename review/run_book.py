@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.published.worklist import Filter, Worklist
+from assets.sentences import column_in
 
 
 def read_steps(worklist: Worklist, email: str | None) -> list[dict[str, Any]]:
@@ -14,7 +15,7 @@ def read_steps(worklist: Worklist, email: str | None) -> list[dict[str, Any]]:
 def run_book_rows(worklist: Worklist, wanted: Filter, language: str, mask_emails: bool) -> tuple[str, dict[str, Any]]:
     """A query for every step for the clusters that matching findings are about, one row a step, clusters in the order of the list; and its values."""
     where, values = worklist.where(wanted)
-    reason = "coalesce(advice.reason_de, advice.reason)" if language == "de" else "advice.reason"
+    reason = column_in(language, "advice", "reason")
     email = "main.masked_email(advice.email)" if mask_emails else "advice.email"
     return (
         f"""

@@ -90,7 +90,7 @@ class WhatIf:
         try:
             answer = self.held.put(name, str(snapshot.manifest["run_id"]), fill)
         except FileProblem as problem:
-            return self._say(request, f"{language.text(words.UNREADABLE_LIST)} {problem.in_german if language.code == 'de' else problem}")
+            return self._say(request, f"{language.text(words.UNREADABLE_LIST)} {problem.said_in(language.code)}")
         except NoIds as problem:
             of_hubspot = [language.text(words.IDS_OF_HUBSPOT, id=problem.of_hubspot[:20])] if problem.of_hubspot else []
             return self._say(request, " ".join([language.text(words.LIST_WITHOUT_IDS), *of_hubspot]))

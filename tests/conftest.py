@@ -14,6 +14,8 @@ from tests.postgres import Server, running_postgres
 
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # the servers of the tests are on this machine
+for name in ("LC_ALL", "LC_MESSAGES", "LANG", "BINDWATCH_LANGUAGE"):
+    os.environ.pop(name, None)  # a terminal speaks English here, whoever runs the tests
 # Dagster takes SIGINT's handler for SIGTERM, too: where SIGINT is ignored (a job in the background), the processes that tests start would hear neither.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

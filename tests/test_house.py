@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,9 @@ from assets.dagster.modelled import read_schema
 from assets.models.lineage import column_lineage, parse
 from assets.models.sqlfile import CheckFile, SqlFile, check_files, model_files
 from assets.published.contract import TABLES
+from assets.published.publish import publish_tables
 from assets.sql import SQL_FOLDER
+from assets.warehouse.ledger import memory_with, summarise_run
 from expectations.catalogue import render_catalogue
 from pipelines import dictionary
 from tests.crm import Crm
@@ -225,11 +228,26 @@ def test_the_page_of_the_published_tables_is_what_the_headers_say() -> None:
     assert (ROOT / "docs" / "tables.md").read_text("utf-8") == dictionary.render(), "run: make docs"
 
 
+def test_the_page_tells_of_the_columns_that_are_published_and_of_no_other(built: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    connection = built.cursor()
+    folder = publish_tables(connection, tmp_path, memory_with(summarise_run(connection, "pass", [], [])), {"run_id": "run", "verdict": "pass"})
+    for table in dictionary.published_tables(dictionary.open_empty()):
+        published = connection.execute(f"describe from '{folder / table.name}.parquet'").fetchall()
+        assert [name for name, _, _ in table.columns] == [row[0] for row in published], table.name
+
+
 def test_every_published_table_has_a_question_whose_query_runs() -> None:
     connection = dictionary.open_empty()
     for table in dictionary.published_tables(connection):
         assert table.question.endswith("?"), table.name
         connection.execute(table.query)
+
+
+def test_sql_is_no_wider_than_python() -> None:
+    most = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["line-length"]
+    files = [path for folder in ("assets", "expectations") for path in (ROOT / folder).rglob("*.sql")]
+    lines = ((path, number, line) for path in files for number, line in enumerate(path.read_text("utf-8").splitlines(), 1))
+    assert [f"{path.relative_to(ROOT)}:{number}" for path, number, line in lines if len(line) > most] == []
 
 
 def test_models_keep_to_sql_that_a_plain_shell_accepts() -> None:

@@ -54,6 +54,15 @@ def test_the_answer_keeps_every_row_and_says_what_of_it(home: Path, tmp_path: Pa
     assert not found.is_safe
 
 
+def test_a_reader_of_german_is_answered_in_german_under_the_same_columns(home: Path, tmp_path: Path) -> None:
+    _, (row,) = ask(home, tmp_path, f"master_id,loser_id\n{RIVAL},{BOUND}\n", language="de", oldest_hours=0.01)
+    assert list(row) == ["master_id", "loser_id", "verdict", "reason", "hubspot_contact_id", "bound_id", "recommended_master_id"]
+    assert (row["verdict"], row["bound_id"]) == ("unsafe", BOUND)
+    assert row["reason"].startswith(f"HubSpot-Kontakt 101 ist mit {BOUND} verknüpft") and "Der letzte Lauf ist" in row["reason"]
+    with pytest.raises(ConfigurationProblem, match=r"plan\.csv lässt sich nicht als Plan zum Zusammenführen lesen: Zeile 1: die Datei ist leer\."):
+        ask(home, tmp_path, "", language="de")
+
+
 def test_the_right_way_round_is_safe(home: Path, tmp_path: Path) -> None:
     found, (row,) = ask(home, tmp_path, f"master_id,loser_id\n{BOUND},{RIVAL}\n")
     assert found == Judgement({"unsafe": 0, "invalid": 0, "unknown": 0, "safe": 1}, None, 0, 0)

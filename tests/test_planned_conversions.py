@@ -76,7 +76,7 @@ def harm(portal: Portal, bound: dict[str, str], values: dict[str, dict[str, str]
     return found
 
 
-@pytest.mark.parametrize("policy", range(0, 144, 24))
+@pytest.mark.parametrize("policy", range(0, len(policies()), 24))
 def test_conversions_of_a_plan_cost_no_contact_anything(policy: int) -> None:
     seen = check_conversions(policy, 30)
     assert seen["converted"] > 0

@@ -460,6 +460,8 @@ def test_a_run_that_finds_somebody_at_work_in_the_home_is_refused_which_is_no_fa
             assert refused is not None
             assert refused.status is dg.DagsterRunStatus.CANCELED
             assert words in refused.tags[REFUSED_TAG]
+            told = [error for entry in instance.all_logs(result.run_id) if (error := getattr(entry.get_dagster_event().event_specific_data, "error", None))]
+            assert {error.to_string().strip() for error in told} == {result.problem}, "one sentence, without a stack"
             assert refused.tags.get(WILL_RETRY_TAG, "false") == "false"
             instance.add_run_tags(result.run_id, tags_of(home))
             assert read_dead_runs(instance) == []

@@ -1,5 +1,6 @@
 """A check decides, a sentence is looked up: queries name cases and facts, the headers of their files hold the sentences in every language."""
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from assets import sentences
 from assets.models.build import build_models
 from assets.models.sqlfile import SqlFile, check_files, model_files
 from assets.problems import UnexpectedProblem
-from assets.sentences import facts_of, languages, read_sentences, take_apart, write_sentences
+from assets.sentences import column_in, facts_of, languages, read_sentences, said_in, take_apart, write_sentences
 from assets.sql import SQL_FOLDER
 from expectations.gate import checks
 from tests.crm import BOUND, RIVAL, Crm, duplicates, lead_id, one
@@ -57,6 +58,27 @@ def test_every_case_has_a_sentence_in_every_language_with_the_same_facts(file: S
         assert {case for case, kind in kinds if kind == "do"} == {case for case, kind in kinds if kind == "says"}, "who reads a reason is told what to do"
 
 
+# Numbers that are never one, or next to which no word changes.
+NEVER_ONE = {
+    "ambiguous_first_binding": {"records", "accounts", "owners"}, "binding_flaps": {"jumps", "records"}, "consent_at_risk": {"count"},
+    "hidden_duplicate": {"records", "addresses"}, "latent_duplicate": {"records"}, "merge_verdict": {"losers"}, "not_native": {"others", "contacts"},
+    "policy_drift": {"for", "cases", "against"}, "pull_incomplete": {"minutes"}, "same_record_bound_twice": {"contacts"}, "shared_mailbox": {"records"},
+    "switch_happened": {"more"}, "switchable_duplicate": {"rivals"}, "unsafe_duplicate": {"rivals", "more"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", SPEAKING, ids=lambda file: file.path.stem)
+def test_where_a_number_may_be_one_there_are_words_for_one(file: SqlFile) -> None:
+    unsaid = set()
+    for (_, kind, language), sentence in sentences_of(file).items():
+        others = {name: text for (name, of_kind, spoken), text in sentences_of(file).items() if (of_kind, spoken) == (kind, language)}
+        for part in take_apart(sentence, language, others):
+            says_one = {"fact": part["fact"], "value": "1", "holds": False} in part["tests"]
+            if part["form"] == "number" and not says_one:
+                unsaid.add(part["fact"])
+    assert unsaid == NEVER_ONE.get(file.path.stem, set())
+
+
 @pytest.mark.parametrize("file", SPEAKING, ids=lambda file: file.path.stem)
 def test_a_query_selects_no_sentence_and_every_fact_that_its_sentences_need(file: SqlFile) -> None:
     needed = {fact for case, kind, language in sentences_of(file) for fact in facts_in(file, case, kind, language)}
@@ -72,6 +94,13 @@ def test_a_query_selects_no_sentence_and_every_fact_that_its_sentences_need(file
                     key.this for key in column.find_all(exp.Literal) if key.is_string
                 }
     assert needed <= known
+    events = {literal for select in selects_of(file) for column in select.expressions if column.alias_or_name in NAMES_AN_EVENT for literal in words_in(column)}
+    assert set(words_in(sqlglot.parse_one(file.text, read="duckdb"))) <= events, "nor does a step on the way there hold one"
+
+
+def words_in(query: exp.Expr) -> list[str]:
+    """The texts in a query that have several words."""
+    return [text.this for text in query.find_all(exp.Literal) if text.is_string and re.search(r"[^\W\d_]{2}\W* \W*[^\W\d_]{2}", text.this)]
 
 
 def test_a_case_without_a_sentence_ends_the_build_and_names_the_check(tmp_path: Path) -> None:
@@ -113,6 +142,11 @@ def test_a_third_language_is_text_alone(tmp_path: Path, monkeypatch: pytest.Monk
     untold = connection.execute("select reason, action, words from review.finding where check_name <> 'bound_record_deleted'").fetchall()
     assert untold
     assert all(words == [{"language": "fr", "reason": reason, "action": action}] for reason, action, words in untold)
+    told = crm.rows("review.finding")
+    assert {said_in("fr", row, "action") for row in told if row["check_name"] == "bound_record_deleted"} == {"Restaurez-le."}
+    for language in ("en", "de", "fr", "es"):
+        asked = connection.execute(f"select {column_in(language, 'finding', 'reason')} from review.finding as finding order by fingerprint").fetchall()
+        assert [reason for (reason,) in asked] == [said_in(language, row, "reason") for row in sorted(told, key=lambda row: row["fingerprint"])]
 
 
 def test_a_finding_has_its_facts_beside_its_sentences_and_the_ledger_keeps_them() -> None:

@@ -167,6 +167,27 @@ def test_findings_shows_a_table_without_emails_and_one_match_in_full(commands: P
     assert capsys.readouterr().out.startswith("No finding begins with 3014f72f")
 
 
+def test_in_a_terminal_a_finding_speaks_the_readers_language(commands: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (finding,) = worklist(commands).find(Filter(checks=("unsafe_duplicate",)))
+    in_english, in_german = [f"   {finding['reason']}", f"   → {finding['action']}"], [f"   {finding['reason_de']}", f"   → {finding['action_de']}"]
+
+    def shown(**environment: str) -> list[str]:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            show_findings(Filter(id=finding["fingerprint"]), 30, None, None, False)
+        return capsys.readouterr().out.splitlines()
+
+    nothing_set = shown()
+    assert all(line in nothing_set for line in in_english)
+    assert shown(LANG="C", LC_ALL="") == shown(LANG="de_DE.UTF-8", LC_ALL="C.UTF-8") == shown(LANG="en_GB.UTF-8") == shown(LANG="fr_FR") == nothing_set
+    for environment in ({"LANG": "de_DE.UTF-8"}, {"LANG": "C", "LC_MESSAGES": "de"}, {"LANG": "C", "LC_ALL": "de_AT@euro"}, {"BINDWATCH_LANGUAGE": "de"}):
+        assert shown(**environment) == [dict(zip(in_english, in_german, strict=True)).get(line, line) for line in nothing_set], environment
+    assert shown(LANG="de_DE.UTF-8", BINDWATCH_LANGUAGE="en") == nothing_set, "the setting outweighs the terminal"
+    with pytest.raises(ConfigurationProblem, match="BINDWATCH_LANGUAGE is klingon: there are en, de"):
+        shown(BINDWATCH_LANGUAGE="klingon")
+
+
 def shown_at(width: int, is_terminal: bool, show: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a command prints in a terminal of that width, line by line, without colours."""
     console = Console(width=width, force_terminal=is_terminal, highlight=False, color_system=None, file=io.StringIO())

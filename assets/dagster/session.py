@@ -134,12 +134,12 @@ class Session:
                 except BaseException as error:
                     if guarded and not _may_be_tried_again(error, retries_left) and not is_damage(error, self.warehouse.path):
                         with undisturbed():
-                            self._record(connection, str(_in_words(error, self.warehouse.home)))
+                            self._record(connection, str(in_our_words(error, self.warehouse.home)))
                     raise
         except (dg.Failure, GeneratorExit):
             raise
         except BaseException as error:
-            problem = _in_words(error, self.warehouse.home)
+            problem = in_our_words(error, self.warehouse.home)
             if isinstance(problem, Interrupted):
                 raise problem from None
             if guarded and isinstance(problem, DamagedWarehouse):
@@ -211,7 +211,7 @@ def _may_be_tried_again(error: BaseException, retries_left: int) -> bool:
     return retries_left > 0 and isinstance(error, PullProblem) and isinstance(error.__cause__, Again) and told_to_end() is None
 
 
-def _in_words(error: BaseException, home: Path) -> BaseException:
+def in_our_words(error: BaseException, home: Path) -> BaseException:
     """What went wrong, in words that may be kept: an Interrupted, or a Problem."""
     if told_to_end() or isinstance(error, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
         return Interrupted(interruption())

@@ -8,10 +8,12 @@
 --   property, value, value_before (what stands there now), source (chosen; typed or hubspot: of the run-book), and whose it is
 -- basket_saved, one row: a bound record that is saved again (record_id, last_name), because something is entered in another one beside it
 -- basket_done, one row: a choice that is true by now (case_id, hubspot_contact_id, property)
--- basket_left_out, one row: a value, a step or a case that no file holds. case_id, case_rank, hubspot_contact_id, display_name, account_name, step, what (value,
+-- basket_left_out, one row: a value, a step or a case that no file holds. case_id, case_rank, hubspot_contact_id, display_name, account_name, step,
+--   what (value,
 --   merge, convert, manual, change_email, case), name (the property), reason: no_case (nothing about it is open any more), contact_gone, changed_since (the
 --   contact has another value than when it was chosen), of_account (nobody can write it in the bound record, whose value would win), read_only (an opt-out
---   that is to be taken back), not_bound (an owner, and no record to tell), decision (a step that people must do: who is who, which e-mail), waits (for such a step)
+--   that is to be taken back), not_bound (an owner, and no record to tell), decision (a step that people must do: who is who, which e-mail), waits (for such a
+--   step)
 -- basket_remaining, one row: a finding of these cases that stays open when all files are carried out. case_id, case_rank, hubspot_contact_id, display_name,
 --   account_name, what (finding), name (the check), reason: not_chosen (a jump took values of which nobody has chosen what is to be there), steps (the steps of
 --   the case are not taken, or wait for people), people (neither steps nor values end it)
@@ -68,10 +70,12 @@ create or replace temp table basket_wanted as
 select
     found.case_id, found.case_rank, found.display_name, found.account_name, found.is_open,
     chosen.hubspot_contact_id, chosen.property, chosen."value", chosen.seen,
-    contact.state, detail.contact_id is not null as has_detail, detail.properties[chosen.property] as hubspot_value, target.record_id, target.is_after_conversion,
+    contact.state, detail.contact_id is not null as has_detail, detail.properties[chosen.property] as hubspot_value, target.record_id,
+    target.is_after_conversion,
     field.salesforce_field, field.is_writable, field.rule, record.fields[field.salesforce_field] as salesforce_value,
     property.kind, property.hubspot_labels, field.salesforce_labels,
-    main.same_value(chosen."value", detail.properties[chosen.property], coalesce(field.kind, property.kind), property.hubspot_labels, property.hubspot_labels) as is_in_hubspot,
+    main.same_value(chosen."value", detail.properties[chosen.property], coalesce(field.kind, property.kind), property.hubspot_labels, property.hubspot_labels)
+        as is_in_hubspot,
     main.same_value(chosen."value", record.fields[field.salesforce_field], field.kind, property.hubspot_labels, field.salesforce_labels) as is_in_salesforce,
     coalesce(struct_extract(main.mapping_rule(field.rule), 'salesforce_wins') or chosen.property = 'salesforceownerid', false) as salesforce_wins
 from basket_choice as chosen
@@ -112,7 +116,8 @@ with entered as (
 ),
 of_record as (
     select
-        case_id, case_rank, hubspot_contact_id, display_name, account_name, case when is_after_conversion then 'enter_after' else 'enter' end as stage, record_id,
+        case_id, case_rank, hubspot_contact_id, display_name, account_name, case when is_after_conversion then 'enter_after' else 'enter' end as stage,
+        record_id,
         property, salesforce_field, "value", salesforce_value as value_before, 'chosen' as source
     from basket_judged
     -- after a conversion the Contact's own value wins, whatever the rule

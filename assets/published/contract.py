@@ -43,6 +43,8 @@ TABLES = {
     "mapped_property": "core.mapped_property",
     "check_policy": "main.check_policy",
 }
+# What of a table is published, as SQL: all but the number of a pull, which only its own warehouse knows.
+COLUMNS = "columns(lambda name: name <> 'pull_no')"
 # Whoever looks something up in these reads a part of the file: rows of one key stand together, in groups so small that most are passed over.
 ORDER = {
     "salesforce_person": "record_id",

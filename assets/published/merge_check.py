@@ -24,23 +24,12 @@ from assets.published.contract import TABLES
 from assets.published.merge_plan import ANSWERS, FOLDER, MergePlan, PlanProblem, dropped_files, load_merge_plan, read_dropped_file, read_merge_plan, shown_name
 from assets.published.restore_plan import wide
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
-from assets.sentences import write_sentences
+from assets.sentences import column_in, languages, write_sentences
 from assets.sql import SQL_FOLDER, literal
 
 log = logging.getLogger("bindwatch")
 
 ANSWER = ("verdict", "reason", "hubspot_contact_id", "bound_id", "recommended_master_id")
-_WORDS = {
-    "en": {
-        "reason": "reason", "master": "The master of its group.", "alone": "The row is the only one of its group: there is nothing to merge.",
-        "unproven": "The last run proves nothing: this may be wrong.", "old": "The snapshot is {:.0f} hours old: run again before you merge.",
-    },
-    "de": {
-        "reason": "reason_de", "master": "Der Master seiner Gruppe.", "alone": "Die Zeile ist die einzige ihrer Gruppe: es gibt nichts zusammenzuführen.",
-        "unproven": "Der letzte Lauf beweist nichts: das kann falsch sein.",
-        "old": "Der letzte Lauf ist {:.0f} Stunden her: vor dem Zusammenführen neu abrufen.",
-    },
-}  # fmt: skip
 _WORST_FIRST = ("unsafe", "invalid", "unknown", "safe")
 
 ANSWERS_SQL = Path(__file__).parent / "merge_answers.sql"
@@ -80,14 +69,14 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """Writes the answer to `out`: every row of the plan with the columns of ANSWER. fix: where the same merges go, with safe masters.
 
-    oldest_hours: from which age on a snapshot is said to be old; language: of the reasons, en or de; details: a folder that gets everything that a person
+    oldest_hours: from which age on a snapshot is said to be old; language: of the reasons; details: a folder that gets everything that a person
     looks at (BEFORE, CONVERSIONS, AFTER, ROWS, LEFT_OUT). Raises ConfigurationProblem when the plan cannot be read, WarehouseProblem when there is no snapshot.
     """
     try:
         read = read_merge_plan(plan)
     except PlanProblem as problem:
-        words = problem.in_german if language == "de" else problem
-        raise ConfigurationProblem(f"{plan} cannot be read as a merge plan: {words}.") from problem
+        told = languages()[language]["plans"]["unreadable_plan"]
+        raise ConfigurationProblem(told.format(file=plan, problem=problem.said_in(language))) from problem
     return _judge(home, plan.name, read, out, oldest_hours, fix, now, language, details)
 
 
@@ -100,17 +89,16 @@ def _judge(
     connection.execute(_NOTHING_YET)
     load_merge_plan(connection, name, read.pairs)
     _build(connection)
-    words = _WORDS[language]
     now = (now or datetime.now(UTC)).astimezone(UTC)
-    warning = _warn(read_manifest(folder), oldest_hours, now, words)
-    answers = _answers(connection, read, warning, words)
+    warning = _warn(read_manifest(folder), oldest_hours, now, language)
+    answers = _answers(connection, read, warning, language)
     _write(out, read, answers)
     counts = {verdict: sum(answer[0] == verdict for answer in answers) for verdict in _WORST_FIRST}
     if fix is None:
         return Judgement(counts, warning, 0, 0)
     found = _fix(connection, fix)
     if details is not None:
-        said = {code: _answers(connection, read, _warn(read_manifest(folder), oldest_hours, now, _WORDS[code]), _WORDS[code]) for code in _WORDS}
+        said = {code: _answers(connection, read, _warn(read_manifest(folder), oldest_hours, now, code), code) for code in ("en", "de")}
         _write_details(connection, said["en"], [answer[1] for answer in said["de"]], details)
     return Judgement(counts, warning, **found)
 
@@ -183,23 +171,25 @@ def _build(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(files[table])
 
 
-def _warn(manifest: dict[str, Any], oldest_hours: float, now: datetime, words: dict[str, str]) -> str | None:
+def _warn(manifest: dict[str, Any], oldest_hours: float, now: datetime, language: str) -> str | None:
     """What a reader must know about the snapshot."""
+    words = languages()[language]["plans"]
     parts = []
     if manifest["verdict"] == "unproven":
         parts.append(words["unproven"])
     age = (now - datetime.fromisoformat(manifest["started_at"])).total_seconds() / 3600
     if age > oldest_hours:
-        parts.append(words["old"].format(age))
+        parts.append(words["old"].format(hours=age))
     return " ".join(parts) or None
 
 
-def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: str | None, words: dict[str, str]) -> list[tuple[str, ...]]:
+def _answers(connection: duckdb.DuckDBPyConnection, plan: MergePlan, warning: str | None, language: str) -> list[tuple[str, ...]]:
     """For each row of the plan the values of ANSWER, and master and loser of the merge that they are about."""
+    words = languages()[language]["plans"]
     judged = connection.execute(
-        f"""select row_no, case verdict when 'done' then 'invalid' else verdict end, {words["reason"]}, coalesce(hubspot_contact_id, ''),
-                  coalesce(bound_id, ''), coalesce(recommended_master_id, ''), master_id, loser_id
-           from core.planned_merge order by row_no, loser_id"""
+        f"""select row_no, case verdict when 'done' then 'invalid' else verdict end, {column_in(language, "planned", "reason")},
+                  coalesce(hubspot_contact_id, ''), coalesce(bound_id, ''), coalesce(recommended_master_id, ''), master_id, loser_id
+           from core.planned_merge as planned order by row_no, loser_id"""
     ).fetchall()
     of_row: dict[int, list[tuple[str, ...]]] = {}
     for number, *answer in judged:

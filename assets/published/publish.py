@@ -14,11 +14,9 @@ from typing import Any
 import duckdb
 
 from assets.files import read_json, sealed, set_aside, share_like_parent, sync_file, sync_folder, write_whole
-from assets.published.contract import ORDER, ROWS_OF_A_GROUP, TABLES
+from assets.published.contract import COLUMNS, ORDER, ROWS_OF_A_GROUP, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
-from assets.sql import quoted
 
-_INTERNAL_COLUMNS = {"pull_no"}
 _KEEP = 3
 
 
@@ -40,9 +38,8 @@ def publish_tables(
             os.link(current / file, folder / file)
             known[file] = former["files"][file]
             continue
-        columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _INTERNAL_COLUMNS]
         order = f"order by {ORDER[name]}" if name in ORDER else ""
-        _write(connection, f"select {', '.join(map(quoted, columns))} from {table} {order}", folder / f"{name}.parquet", ROWS_OF_A_GROUP.get(name))
+        _write(connection, f"select {COLUMNS} from {table} {order}", folder / f"{name}.parquet", ROWS_OF_A_GROUP.get(name))
     _write_all(connection, memory, folder)
     return _switch(connection, home, folder, manifest, known)
 

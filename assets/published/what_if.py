@@ -13,6 +13,7 @@ from assets.files import replaced
 from assets.problems import ConfigurationProblem
 from assets.published.spreadsheets import write_table
 from assets.record_ids import has_id, tidy_ids
+from assets.sentences import languages
 from assets.sql import literal
 
 # What a list may have: ten times the largest import that a day takes.
@@ -44,15 +45,16 @@ class Forecast:
         return self.contacts_that_switch == 0 and self.contacts_that_may_switch == 0
 
 
-def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None) -> Forecast:
+def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None, language: str = "en") -> Forecast:
     """Judges the list in `path` on a snapshot (assets.snapshot.open_snapshot) and writes the answer as CSV to `out`, where that is given.
 
-    Raises ConfigurationProblem when the list cannot be read, or `out` not be written.
+    Raises ConfigurationProblem when the list cannot be read, in that language, or `out` not be written.
     """
     try:
         read_list(snapshot, path)
     except FileProblem as problem:
-        raise ConfigurationProblem(f"{path} cannot be read as a list of Salesforce ids: {problem}.") from problem
+        told = languages()[language]["plans"]["unreadable_list"]
+        raise ConfigurationProblem(told.format(file=path, problem=problem.said_in(language))) from problem
     found = ask(snapshot)
     if out is not None:
         with replaced(out) as target:

@@ -46,7 +46,8 @@ replayed as (
     select
         *,
         lag(id) over one_property as id_before,
-        last_value(case when source_type in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION') or pull_no <= first_run_pull_no then id end ignore nulls) over one_property
+        last_value(case when source_type in ('SALESFORCE', 'MERGE_CONTACTS', 'MIGRATION') or pull_no <= first_run_pull_no then id end ignore nulls)
+            over one_property
             as settled_id
     from (
         select version.hubspot_contact_id, version.property, version.changed_at, version.source_type, version.pull_no, clock.first_run_pull_no,

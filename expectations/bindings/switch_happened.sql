@@ -40,14 +40,16 @@ with lost as (
     from (
         select
             source.hubspot_contact_id, source.switched_at, source.property, source.value_before, source.value_after, source.source,
-            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'awaits_sync', 'typed_over', 'of_account', 'read_only'), false) as is_missing,
+            coalesce(source.source <> 'typed' and restorable.status in ('restore', 'unclear', 'awaits_sync', 'typed_over', 'of_account', 'read_only'), false)
+                as is_missing,
             restorable.status = 'unclear' as is_unclear
         from core.value_source as source
         left join core.restorable_value as restorable
             on restorable.hubspot_contact_id = source.hubspot_contact_id and restorable.property = source.property
         union all
         -- HubSpot showed no history of the property; what was pulled before and after the jump does
-        select hubspot_contact_id, switched_at, property, value_before, value_now, source, source <> 'typed' and status in ('restore', 'unclear'), status = 'unclear'
+        select hubspot_contact_id, switched_at, property, value_before, value_now, source, source <> 'typed' and status in ('restore', 'unclear'),
+            status = 'unclear'
         from core.restorable_value
         where evidence = 'versions' and status in ('restore', 'unclear', 'typed')
     ) as value

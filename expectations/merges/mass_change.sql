@@ -21,17 +21,18 @@
 -- lässt sich nur 15 Tage in Salesforce und 90 Tage in HubSpot rückgängig machen.
 -- Sonst: Der Vorgang läuft vielleicht weiter, und nach 15 Tagen (Salesforce) oder 90 Tagen (HubSpot) lässt sich nichts zurückholen.
 --
--- says contacts: {departed:number} HubSpot contacts were archived{recent|yes:  since the last run|} after their Salesforce records went, from
---   {first_at:moment} to {last_at:moment} UTC.
--- says.de contacts: {departed:number} HubSpot-Kontakte wurden{recent|yes:  seit dem letzten Lauf|} archiviert, nachdem ihre Salesforce-Datensätze
---   verschwunden waren, vom {first_at:moment} bis zum {last_at:moment} UTC.
+-- says contacts: {departed|1: 1 HubSpot contact was|{departed:number} HubSpot contacts were} archived{recent|yes:  since the last run|} after
+--   {departed|1: its Salesforce record|their Salesforce records} went, from {first_at:moment} to {last_at:moment} UTC.
+-- says.de contacts: {departed|1: 1 HubSpot-Kontakt wurde|{departed:number} HubSpot-Kontakte wurden}{recent|yes:  seit dem letzten Lauf|} archiviert, nachdem
+--   {departed|1: sein Salesforce-Datensatz|ihre Salesforce-Datensätze} verschwunden {departed|1: war|waren}, vom {first_at:moment} bis zum
+--   {last_at:moment} UTC.
 -- do contacts: Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).
 -- do.de contacts: Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb
 --   wiederherstellen (90 Tage).
--- says records: {departed:number} Salesforce records were deleted or merged, or vanished{recent|yes:  since the last run|}, from {first_at:moment} to
---   {last_at:moment} UTC; {live:number} are live.
--- says.de records: {departed:number} Salesforce-Datensätze wurden{recent|yes:  seit dem letzten Lauf|} gelöscht oder zusammengeführt oder sind
---   verschwunden, vom {first_at:moment} bis zum {last_at:moment} UTC; {live:number} leben.
+-- says records: {departed|1: 1 Salesforce record was|{departed:number} Salesforce records were} deleted or merged, or vanished{recent|yes:  since the last
+--   run|}, from {first_at:moment} to {last_at:moment} UTC; {live|1: 1 is|{live:number} are} live.
+-- says.de records: {departed|1: 1 Salesforce-Datensatz wurde|{departed:number} Salesforce-Datensätze wurden}{recent|yes:  seit dem letzten Lauf|} gelöscht
+--   oder zusammengeführt oder {departed|1: ist|sind} verschwunden, vom {first_at:moment} bis zum {last_at:moment} UTC; {live|1: 1 lebt|{live:number} leben}.
 -- do records: Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.
 -- do.de records: Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage
 --   wiederherstellen.

@@ -20,8 +20,8 @@
 -- Warum: Eine Massenänderung schreibt ihre Werte in jeden verknüpften HubSpot-Kontakt und macht jedes Duplikat, das sie berührt, zum neuesten (F7).
 -- Sonst: Was falsch geändert wurde, steht auch in HubSpot, und die nächste Massenänderung kommt wieder ungesehen.
 --
--- says mass: {user} edited {edits:number} bound records within the hour before {at:moment} UTC.
--- says.de mass: {user} hat in der Stunde vor dem {at:moment} UTC {edits:number} verknüpfte Datensätze bearbeitet.
+-- says mass: {user} edited {edits|1: 1 bound record|{edits:number} bound records} within the hour before {at:moment} UTC.
+-- says.de mass: {user} hat in der Stunde vor dem {at:moment} UTC {edits|1: 1 verknüpften Datensatz|{edits:number} verknüpfte Datensätze} bearbeitet.
 -- do mass: Ask what it was: an import, a flow, a tool. Before the next one, let `bindwatch what-if` say which contacts would jump.
 -- do.de mass: Klären, was es war: ein Import, ein Flow, ein Werkzeug. Vor dem nächsten Mal `bindwatch what-if` fragen, welche Kontakte springen würden.
 with proven as (
@@ -33,7 +33,7 @@ edit as (
     from staging.salesforce_version
     where pull_no > (select first_run_pull_no from staging.clock)
       and last_modified_at > (select as_of - main.lately() from staging.clock)
-      and last_modified_at > created_at + interval 1 second
+      and last_modified_at > created_at + main.at_creation()
       and last_modified_by_id is distinct from (select integration_user_id from main.policy)
       and last_modified_by_id is not null
       and not is_deleted

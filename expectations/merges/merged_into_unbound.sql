@@ -4,7 +4,8 @@
 -- basis: documented
 -- harm: deleted
 -- on: core/merge_event
--- due: select min(moment) from (select unnest([merged_at + main.salesforce_keeps(), archived_at + main.hubspot_keeps()]) as moment from core.merge_event where is_new)
+-- due: select min(moment) from (select unnest([merged_at + main.salesforce_keeps(), archived_at + main.hubspot_keeps()]) as moment from core.merge_event where
+--   is_new)
 --   where moment >= (select as_of from staging.clock)
 --
 -- Fails when a merge, first seen after the first run, broke the sync of a contact (until it is repaired) or had the contact deleted (until

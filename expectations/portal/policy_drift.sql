@@ -26,9 +26,10 @@
 --   back in HubSpot.
 -- do.de unlisted: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
 --   HubSpot zurückstellen.
--- says unmapped: bindwatch.toml maps {name} to {configured}. On {against:number} contacts that have a value none ever came from Salesforce or went there.
--- says.de unmapped: bindwatch.toml ordnet {name} dem Feld {configured} zu. Bei {against:number} Kontakten mit einem Wert kam nie einer aus Salesforce oder ging
---   dorthin.
+-- says unmapped: bindwatch.toml maps {name} to {configured}. On {against|1: 1 contact|{against:number} contacts} with a value none ever came from
+--   Salesforce or went there.
+-- says.de unmapped: bindwatch.toml ordnet {name} dem Feld {configured} zu. Bei {against|1: 1 Kontakt|{against:number} Kontakten} mit einem Wert kam nie
+--   einer aus Salesforce oder ging dorthin.
 -- do unmapped: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
 --   back in HubSpot.
 -- do.de unmapped: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
@@ -40,16 +41,18 @@
 --   back in HubSpot.
 -- do.de fields: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
 --   HubSpot zurückstellen.
--- says rule: The rule of {name} is [{configured}|not there] in bindwatch.toml, the data say {found} ({for:number} cases for it, {against:number} against).
--- says.de rule: Die Regel von {name} ist in bindwatch.toml [{configured}|nicht da], die Daten sagen {found} ({for:number} Fälle dafür, {against:number}
---   dagegen).
+-- says rule: The rule of {name} is [{configured}|not there] in bindwatch.toml, the data say {found} ({for|1: 1 case|{for:number} cases} for it,
+--   {against:number} against).
+-- says.de rule: Die Regel von {name} ist in bindwatch.toml [{configured}|nicht da], die Daten sagen {found} ({for|1: 1 Fall|{for:number} Fälle} dafür,
+--   {against:number} dagegen).
 -- do rule: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
 --   back in HubSpot.
 -- do.de rule: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in
 --   HubSpot zurückstellen.
--- says knob: {name} is [{configured}|not set] in bindwatch.toml, the data say [{found}|nothing] ({for:number} cases for it, {against:number} against).
--- says.de knob: {name} ist in bindwatch.toml [{configured}|nicht gesetzt], die Daten sagen [{found}|nichts] ({for:number} Fälle dafür, {against:number}
---   dagegen).
+-- says knob: {name} is [{configured}|not set] in bindwatch.toml, the data say [{found}|nothing] ({for|1: 1 case|{for:number} cases} for it,
+--   {against:number} against).
+-- says.de knob: {name} ist in bindwatch.toml [{configured}|nicht gesetzt], die Daten sagen [{found}|nichts] ({for|1: 1 Fall|{for:number} Fälle} dafür,
+--   {against:number} dagegen).
 -- do knob: Look at it with `bindwatch connect`, then let it change the policy with `bindwatch connect --write`. Is the policy right, set it
 --   back in HubSpot.
 -- do.de knob: Mit `bindwatch connect` ansehen, dann mit `bindwatch connect --write` die Policy ändern lassen. Ist die Policy richtig, es in

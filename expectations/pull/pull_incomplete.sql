@@ -13,7 +13,8 @@
 -- Why: every other check speaks about what was pulled. With a part missing, none of them can say "holds".
 -- Otherwise: runs prove nothing; what breaks meanwhile goes unnoticed.
 -- Rests on: docs/decisions/0003-three-outcomes.md.
--- Not: a CRM that is emptied by deletions, merges or archiving that it tells of: that is mass_change. A record that cannot be read and that a person accepted (record_set_aside).
+-- Not: a CRM that is emptied by deletions, merges or archiving that it tells of: that is mass_change. A record that cannot be read and that a person accepted
+-- (record_set_aside).
 -- Steward: nothing. The person who runs Bindwatch reads the reason, mends it, and runs again. A record that cannot be read is corrected in its CRM, or
 -- accepted with `bindwatch run --accept-record ID`; a smaller CRM with `bindwatch run --accept-shrink NAME`; that clocks were wrong in the last proven run,
 -- and are right now, with `bindwatch run --accept-clock`.
@@ -33,12 +34,16 @@
 -- do nothing: Look whether the integration user still sees everything (View All, scopes, filters). If it is right: bindwatch run --accept-shrink {name}
 -- do.de nothing: Nachsehen, ob der Integrationsbenutzer noch alles sieht (Alle anzeigen, Scopes, Filter). Stimmt die Zahl: bindwatch run --accept-shrink
 --   {name}
--- says archived: HubSpot lists no archived contact any more; {known:number} are known, and none of them came back.
--- says.de archived: HubSpot nennt keinen archivierten Kontakt mehr; {known:number} sind bekannt, und keiner davon kam zurück.
+-- says archived: HubSpot lists no archived contact any more; {known|1: 1 is known, and it did not come back|{known:number} are
+--   known, and none of them came back}.
+-- says.de archived: HubSpot nennt keinen archivierten Kontakt mehr; {known|1: 1 ist bekannt, und er kam nicht zurück|{known:number} sind
+--   bekannt, und keiner davon kam zurück}.
 -- do archived: <nothing>
 -- do.de archived: <nothing>
--- says too_few: {name}: {counted:number} are there, and {known:number} should be. Nothing explains why the others are not seen.
--- says.de too_few: {name}: {counted:number} sind da, {known:number} müssten es sein. Nichts erklärt, warum die übrigen nicht zu sehen sind.
+-- says too_few: {name}: {counted|1: 1 is|{counted:number} are} there, and {known|1: 1|{known:number}} should be. Nothing explains why the others are not
+--   seen.
+-- says.de too_few: {name}: {counted|1: 1 ist|{counted:number} sind} da, {known|1: 1 müsste|{known:number} müssten} es sein. Nichts erklärt, warum die
+--   übrigen nicht zu sehen sind.
 -- do too_few: <nothing>
 -- do.de too_few: <nothing>
 -- says clocks_apart: The clocks of Salesforce and HubSpot are {minutes:number} minutes apart.

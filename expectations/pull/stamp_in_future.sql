@@ -54,4 +54,4 @@ select
     strftime(stamped.stamp, '%Y-%m-%d %H:%M:%S') as identity
 from stamped
 cross join staging.clock as clock
-where stamped.stamp > clock.as_of + interval 1 day;
+where stamped.stamp > clock.as_of + main.clock_slack();

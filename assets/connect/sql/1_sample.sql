@@ -121,7 +121,8 @@ select distinct unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as con
 
 -- One row: a contact that is in a list.
 create or replace table sample.member as
-select distinct page ->> 'list' as list_id, unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id from sample.pages('member') where page ->> 'list' is not null;
+select distinct page ->> 'list' as list_id, unnest(json_extract(page, '$.results[*]')) ->> 'recordId' as contact_id
+from sample.pages('member') where page ->> 'list' is not null;
 
 -- One row: a change of the record that a live contact is bound to. record_id: with 18 characters, null where the id was emptied.
 create or replace table sample.binding_change as
@@ -156,7 +157,8 @@ where exists (from sample.field_value as filled where filled.record_id = bound.r
 
 -- One row: a moment at which a contact synced, as far as HubSpot remembers.
 create or replace table sample.sync as
-select distinct contact_id, coalesce(main.utc(value), moment) as moment from sample.version where property = 'salesforcelastsynctime' and not main.is_blank(value)
+select distinct contact_id, coalesce(main.utc(value), moment) as moment
+from sample.version where property = 'salesforcelastsynctime' and not main.is_blank(value)
 union
 select contact_id, last_sync_at from sample.pair where last_sync_at is not null
 union

@@ -53,7 +53,8 @@ select
        and pair.last_modified_at > (select min(moment) from sample.sync as first where first.contact_id = pair.contact_id)
        and not exists (
            from sample.sync as sync
-           where sync.contact_id = pair.contact_id and sync.moment between pair.last_modified_at - interval 5 minute and pair.last_modified_at + interval 5 minute)
+           where sync.contact_id = pair.contact_id and sync.moment between pair.last_modified_at - interval 5 minute
+               and pair.last_modified_at + interval 5 minute)
     ) as elsewhere
 from found.own_write as own
 where own.user_id is not null
@@ -77,7 +78,8 @@ written as (
 )
 select
     coalesce(written.user_id, login.user_id) as user_id,
-    coalesce(written.cases_for, 0) + case when coalesce(written.cases_for, 0) < 5 and login.users = 1 and coalesce(written.user_id, login.user_id) = login.user_id
+    coalesce(written.cases_for, 0) + case when coalesce(written.cases_for, 0) < 5 and login.users = 1
+        and coalesce(written.user_id, login.user_id) = login.user_id
         then login.uses else 0 end as cases_for,
     coalesce(written.cases_against, 0) as cases_against,
     coalesce(written.is_shared, false) as is_shared,

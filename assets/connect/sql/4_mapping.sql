@@ -211,7 +211,8 @@ select
     ) as place
 from found.named;
 
--- One row: a property, an object and the field that fits best. margin: by how many pairs it fits better than the next; rival_named: how the name of one fits that is as good.
+-- One row: a property, an object and the field that fits best. margin: by how many pairs it fits better than the next; rival_named: how the name of one fits
+-- that is as good.
 create or replace table found.best as
 select
     first.*,

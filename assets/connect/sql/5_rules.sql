@@ -128,7 +128,8 @@ select
     property,
     case
         when property = 'hs_email_optout'
-          or regexp_matches(names, 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)|no_(marketing|mail|email|newsletter|contact|call)') then 'opted_out'
+          or regexp_matches(names, 'opt(ed)?_?out|unsubscri|do_?not_?(call|mail|email|contact)|no_(marketing|mail|email|newsletter|contact|call)')
+              then 'opted_out'
         when regexp_matches(names, 'opt(ed)?_?in|consent|einwilligung|subscribe|permission|newsletter(__c)?( |$)|marketing_allowed') then 'opted_in'
     end as says
 from named
@@ -139,7 +140,8 @@ create or replace table found.consent_values as
 with word as (
     select unnest([
         'granted', 'given', 'allowed', 'accepted', 'agreed', 'confirmed', 'consented', 'subscribed', 'consent given', 'consent granted', 'permission granted',
-        'opt in', 'opted in', 'double opt in', 'erteilt', 'zugestimmt', 'eingewilligt', 'einwilligung erteilt', 'bestätigt', 'angemeldet']) as text, 'granted' as says
+        'opt in', 'opted in', 'double opt in', 'erteilt', 'zugestimmt', 'eingewilligt', 'einwilligung erteilt', 'bestätigt',
+        'angemeldet']) as text, 'granted' as says
     union all
     select unnest([
         'denied', 'refused', 'declined', 'rejected', 'withdrawn', 'revoked', 'unsubscribed', 'not granted', 'not given', 'not allowed', 'consent withdrawn',

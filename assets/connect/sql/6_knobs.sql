@@ -116,11 +116,12 @@ from (
 )
 where source = 'SALESFORCE' and not main.is_true(value) and main.is_true(was)
 union all
--- on a jump the new record's field was blank: HubSpot's value stayed, or was emptied in the same sync. Where Salesforce is preferred the value is written to the
--- new record under either setting, or cannot be, and tells nothing
+-- on a jump the new record's field was blank: HubSpot's value stayed, or was emptied in the same sync. Where Salesforce is preferred the value is written to
+-- the new record under either setting, or cannot be, and tells nothing
 select 'blank_on_switch', case when emptied.contact_id is not null then 'clear' else 'keep' end, count(*)
 from (
-    select contact_id, record_id, moment, lag(record_id) over (partition by contact_id order by place) as from_id from sample.binding_change where source = 'SALESFORCE'
+    select contact_id, record_id, moment, lag(record_id) over (partition by contact_id order by place) as from_id
+    from sample.binding_change where source = 'SALESFORCE'
 ) as jump
 inner join sample.record as record
     on record.record_id = jump.record_id and not record.is_deleted
@@ -172,7 +173,8 @@ where record.last_modified_by not in (select user_id from found.integration_user
   and exists (
       from sample.sync as sync
       where sync.contact_id = pair.contact_id
-        and (sync.moment between record.last_modified_at - interval 1 day and record.last_modified_at or sync.moment > record.last_modified_at + interval 20 minute))
+        and (sync.moment between record.last_modified_at - interval 1 day and record.last_modified_at
+            or sync.moment > record.last_modified_at + interval 20 minute))
   and exists (from sample.sync as sync where sync.contact_id = pair.contact_id and sync.moment <= record.last_modified_at)
   and not exists (
       from sample.sync as sync
@@ -231,6 +233,7 @@ left join told on told.knob = knob.knob
 union all
 select
     'integration_user_id', user_id,
-    coalesce(cases_for >= 5 and cases_against <= 0.05 * (cases_for + cases_against) and not is_shared and not is_disputed, false), coalesce(cases_for, 0), coalesce(cases_against, 0)
+    coalesce(cases_for >= 5 and cases_against <= 0.05 * (cases_for + cases_against) and not is_shared and not is_disputed, false), coalesce(cases_for, 0),
+    coalesce(cases_against, 0)
 from (select 1) as one
 left join found.integration_user on true;

@@ -10,8 +10,10 @@ from (values ('Lead'), ('Contact'), ('contact')) as object(object);
 
 insert into raw.salesforce_lead by name
 select
-    record_id, record_id as id, strftime(modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as system_modstamp, strftime(created_at, '%Y-%m-%dT%H:%M:%S.%gZ') as created_date,
-    strftime(last_modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as last_modified_date, last_modified_by as last_modified_by_id, created_by as created_by_id, owner_id, email,
+    record_id, record_id as id, strftime(modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as system_modstamp,
+    strftime(created_at, '%Y-%m-%dT%H:%M:%S.%gZ') as created_date,
+    strftime(last_modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as last_modified_date, last_modified_by as last_modified_by_id, created_by as created_by_id, owner_id,
+    email,
     cast(is_deleted as varchar) as is_deleted, master_id as master_record_id, cast(is_converted as varchar) as is_converted, converted_contact_id,
     cast(map {} as map(varchar, varchar)) as fields, false as id_is_malformed, hash(record_id) as content_hash, 1 as pull_no
 from sample.record
@@ -19,7 +21,8 @@ where object_type = 'Lead';
 
 insert into raw.salesforce_contact by name
 select
-    record_id, record_id as id, strftime(modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as system_modstamp, strftime(created_at, '%Y-%m-%dT%H:%M:%S.%gZ') as created_date,
+    record_id, record_id as id, strftime(modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as system_modstamp,
+    strftime(created_at, '%Y-%m-%dT%H:%M:%S.%gZ') as created_date,
     strftime(last_modified_at, '%Y-%m-%dT%H:%M:%S.%gZ') as last_modified_date, last_modified_by as last_modified_by_id, created_by as created_by_id, owner_id,
     account_id, email, cast(is_deleted as varchar) as is_deleted, master_id as master_record_id, cast(map {} as map(varchar, varchar)) as fields,
     false as id_is_malformed, hash(record_id) as content_hash, 1 as pull_no

@@ -111,6 +111,12 @@ create or replace macro main.soon() as main.salesforce_keeps();
 -- A rival that was edited within this time is likely to be edited again; findings about events of others' doing stay for as long. Assumed: a month.
 create or replace macro main.lately() as interval 30 day;
 
+-- A stamp so far ahead is no difference between clocks or time zones, but wrong (stamp_in_future; assets/warehouse/watermark.py knows the same). Assumed.
+create or replace macro main.clock_slack() as interval 1 day;
+
+-- What was created and not touched since bears two stamps that may differ by so much: Salesforce writes them one after the other. Assumed.
+create or replace macro main.at_creation() as interval 1 second;
+
 -- ── ids, texts and times ──
 
 -- A Salesforce id as 18 characters, or null when it is malformed: not 15 or 18 letters and digits, or a wrong checksum.
@@ -150,7 +156,8 @@ create or replace macro main.id_fault(id) as
         else 'check'
     end;
 
--- The same in words, to follow "The master" or "The loser". fault: what main.id_fault said. Only what can be a spoilt id is repeated: the rest may be a name or an e-mail.
+-- The same in words, to follow "The master" or "The loser". fault: what main.id_fault said. Only what can be a spoilt id is repeated: the rest may be a name or
+-- an e-mail.
 create or replace macro main.named_id(id) as
     case when regexp_full_match(id, '[A-Za-z0-9]*[0-9][A-Za-z0-9]*') and length(id) <= 24 then ' ' || id else '' end;
 
@@ -158,7 +165,8 @@ create or replace macro main.id_fault_text(id, fault) as
     main.named_id(id) || case fault
         when 'empty' then ' is missing.'
         when 'hubspot' then ' is a record id of HubSpot''s; the ids of Leads or Contacts in Salesforce are needed.'
-        when 'shape' then format(' is no Salesforce id: it has {} characters, and needs 15 or 18 letters and digits.', length(id))
+        when 'shape' then format(' is no Salesforce id: it has {}, and needs 15 or 18 letters and digits.',
+            case when length(id) = 1 then 'one character' else format('{:,} characters', length(id)) end)
         when 'capitals' then ' has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.'
         when 'check' then ' is mistyped: its last three characters do not fit the others.'
     end;
@@ -418,8 +426,8 @@ create or replace macro main.event_of_jump(switched_at, to_id) as concat_ws(' ',
 create or replace macro main.is_implausible(floor, counted, records, percent) as
     floor > 0 and (counted <= 0 or floor - counted > greatest(records, floor * percent / 100));
 
--- A stamp that lies more than a day after now counts as now (stamp_in_future).
-create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + interval 1 day then as_of else stamp end;
+-- A stamp that lies further ahead than that counts as now.
+create or replace macro main.not_after(stamp, as_of) as case when stamp > as_of + main.clock_slack() then as_of else stamp end;
 
 -- A moment until which something can be done; null when it is past.
 create or replace macro main.still_ahead(deadline, as_of) as case when deadline > as_of then deadline end;
@@ -512,8 +520,8 @@ create or replace macro main.put_together(parts, facts, written) as
 
 -- The rows of a table, with what they say. source: the name of the table; it has says (the case), facts and quoted (what another table says, by
 -- language); who: the name of the file in whose header the sentences stand, for all rows or of each. A case without a sentence is an error; a row
--- without a case says nothing. Rows for which the same tests hold are told by the same parts: these are picked once, not for each row. Texts are put together in one step
--- and gone through for words in the next, because a macro works out its argument wherever it names it.
+-- without a case says nothing. Rows for which the same tests hold are told by the same parts: these are picked once, not for each row. Texts are put together
+-- in one step and gone through for words in the next, because a macro works out its argument wherever it names it.
 create or replace macro main.said(source, who) as table
     with asked as (
         select

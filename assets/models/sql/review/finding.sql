@@ -277,12 +277,14 @@ select
     case
         when l.resolved_at is not null then l.resolved_by
         when decision.status = 'accepted' or decision.accepted_properties is not null then 'accepted'
-        when check_policy.check_name is null or l.fingerprint in (select predecessor_fingerprint from compared where predecessor_fingerprint is not null) then 'gone'
+        when check_policy.check_name is null or l.fingerprint in (select predecessor_fingerprint from compared where predecessor_fingerprint is not null)
+            then 'gone'
         when l.check_name in ('contact_deleted_by_sync', 'merged_into_unbound') then case when contact.state = 'live' then 'repaired' else 'gone' end
         when contact.state <> 'live' or (contact.contact_id is null and record.state <> 'live') then 'gone'
         when l.check_name in ('mass_change', 'mass_update') then 'gone'
         when l.check_name = 'switch_happened' and len(l.fields_at_risk) = 0 then 'gone'
-        when l.check_name in ('binding_changed_by_hand', 'primary_email_flipped') and l.first_seen_at <= run.as_of - (main.lately() - interval 1 day) then 'gone'
+        when l.check_name in ('binding_changed_by_hand', 'primary_email_flipped') and l.first_seen_at <= run.as_of - (main.lately() - interval 1 day)
+            then 'gone'
         else 'repaired'
     end as resolved_by,
     coalesce(l.facts, map {}) as facts,

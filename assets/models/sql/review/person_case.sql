@@ -138,7 +138,8 @@ step as (
         cast(null as varchar) as property, cast(null as varchar) as value
     from book_of inner join core.merge_advice as advice on advice.book = book_of.book
     union all
-    select key, step, case when list_contains(enter_before, entered.property) then 0 else 2 end, place, 'enter', master_id, null, entered.property, entered.value
+    select key, step, case when list_contains(enter_before, entered.property) then 0 else 2 end, place, 'enter', master_id, null, entered.property,
+        entered.value
     from (
         select book_of.key, advice.step, advice.enter_before, advice.master_id,
             unnest(advice.enter_values) as entered, generate_subscripts(advice.enter_values, 1) as place

@@ -22,7 +22,7 @@
 --   inner join raw.hubspot_contact as version on version.id = contact.contact_id and version.pull_no = contact.pull_no
 --   where as_of in (contact.created_at, contact.modified_at, contact.archived_at, contact.last_sync_at)
 --   and greatest(main.utc(version.created_at), main.utc(version.archived_at), main.utc(version.updated_at), main.utc(version.properties['lastmodifieddate']),
---   main.utc(version.properties['salesforcelastsynctime'])) > as_of + interval 1 day)
+--   main.utc(version.properties['salesforcelastsynctime'])) > as_of + main.clock_slack())
 create or replace table staging.hubspot_contact as
 with renewed as (
     -- most contacts have one version: only the others need looking for their latest, and so little is joined

@@ -10,7 +10,7 @@
 -- pull_no: the first pull that had it
 -- due: select as_of from staging.clock where exists (
 --   select 1 from raw.hubspot_property_version
---   where (changed_at > strftime(as_of, '%Y-%m-%d') or changed_at not like '____-%') and main.utc(changed_at) > as_of + interval 1 day)
+--   where (changed_at > strftime(as_of, '%Y-%m-%d') or changed_at not like '____-%') and main.utc(changed_at) > as_of + main.clock_slack())
 create or replace table staging.hubspot_property_version as
 select
     coalesce(merged.merged_into_id, v.contact_id) as hubspot_contact_id,

@@ -11,7 +11,8 @@ from (
     select
         *,
         case knob
-            when 'policy.first_sync' then case when value = 'unknown' then 'none' else cast(main.first_sync_order(value, 'Lead', timestamp 'epoch') as varchar) end
+            when 'policy.first_sync' then
+                case when value = 'unknown' then 'none' else cast(main.first_sync_order(value, 'Lead', timestamp 'epoch') as varchar) end
             when 'policy.follow_up' then cast(main.follows_edits(value) as varchar)
             when 'policy.recency' then main.recency_stamp(value, 'SystemModstamp', 'LastModifiedDate')
             when 'policy.create_object' then main.created_object(value)

@@ -26,8 +26,8 @@
 --   select 1 from (
 --   select unnest([created_date, system_modstamp, last_modified_date]) as stamp from raw.salesforce_lead union all
 --   select unnest([created_date, system_modstamp, last_modified_date]) from raw.salesforce_contact)
---   where case when stamp like '____-__-__T__:__:__.___Z' then stamp > strftime(as_of + interval 1 day, '%Y-%m-%dT%H:%M:%S')
---   else main.utc(stamp) > as_of + interval 1 day end)
+--   where case when stamp like '____-__-__T__:__:__.___Z' then stamp > strftime(as_of + main.clock_slack(), '%Y-%m-%dT%H:%M:%S')
+--   else main.utc(stamp) > as_of + main.clock_slack() end)
 create or replace view staging.salesforce_version as
 select
     object_type,
@@ -57,7 +57,8 @@ from (
         -- hardly any reference has 15 characters; in a list the checksum is planned once instead of for each of them
         case
             when 15 in (
-                length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id), length(created_by_id))
+                length(last_modified_by_id), length(owner_id), length(account_id), length(master_record_id), length(converted_contact_id),
+                length(created_by_id))
             then list_transform(
                 [last_modified_by_id, owner_id, account_id, master_record_id, converted_contact_id, created_by_id], lambda id: main.long_id(id))
         end as long_ids

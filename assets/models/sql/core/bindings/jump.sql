@@ -147,7 +147,7 @@ judged as (
         -- automation may move SystemModstamp alone: then whoever was not named before has come since
         latest.modified_at > settled.settled_at and coalesce(
             latest.last_modified_at > settled.settled_at
-            and (latest.last_modified_at > settled.created_at + interval 1 second or latest.user_id <> settled.created_by_id),
+            and (latest.last_modified_at > settled.created_at + main.at_creation() or latest.user_id <> settled.created_by_id),
             false)
             or coalesce(latest.modified_at > settled.settled_at and latest.user_id <> latest.user_id_before, false) as is_latest_edit,
         traced.user_id as traced_user_id
@@ -166,7 +166,7 @@ attributed as (
         case
             -- the record as it was at the change: its last editor is known
             when is_certain and not is_latest_own and is_latest_edit then 'edit'
-            when is_certain and is_created_here and modified_at <= created_at + interval 1 second then 'creation'
+            when is_certain and is_created_here and modified_at <= created_at + main.at_creation() then 'creation'
             when (is_certain and not is_latest_own) or not history_is_read or is_partly_tracked then 'unknown'
             when traced_user_id is not null then 'edit'
             when is_created_here then 'creation'
@@ -181,7 +181,8 @@ select
     settled_at,
     created_at,
     created_by_id,
-    case when is_created_here then case when created_by_id = (select integration_user_id from main.policy) or is_import then 'import' else 'person' end end as creation,
+    case when is_created_here then
+        case when created_by_id = (select integration_user_id from main.policy) or is_import then 'import' else 'person' end end as creation,
     history_is_read,
     case
         when way = 'edit' then case when is_certain and not is_latest_own and is_latest_edit then latest_user_id else traced_user_id end

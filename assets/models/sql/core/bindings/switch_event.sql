@@ -33,7 +33,8 @@ email_of_contact as (
     union
     select hubspot_contact_id, main.matching_email(address)
     from (
-        select coalesce(merged.merged_into_id, version.id) as hubspot_contact_id, unnest(string_split(version.properties['hs_additional_emails'], ';')) as address
+        select coalesce(merged.merged_into_id, version.id) as hubspot_contact_id,
+            unnest(string_split(version.properties['hs_additional_emails'], ';')) as address
         from raw.hubspot_contact as version
         left join staging.hubspot_merge as merged on merged.contact_id = version.id
         where coalesce(merged.merged_into_id, version.id) in (select hubspot_contact_id from switch)

@@ -22,7 +22,8 @@ with record as (
         coalesce(person.record_id = own.predicted_id, false)
     from (
         -- a Contact that a Lead was converted into may have another e-mail, and is no candidate
-        select book.book, binding.predicted_id, unnest(list_distinct(list_concat(binding.candidate_ids, list_filter([book.own_id], lambda id: id is not null)))) as record_id
+        select book.book, binding.predicted_id, unnest(list_distinct(list_concat(binding.candidate_ids,
+            list_filter([book.own_id], lambda id: id is not null)))) as record_id
         from core.run_book as book
         inner join core.binding as binding on binding.hubspot_contact_id = book.hubspot_contact_id
         where not book.is_of_cluster

@@ -135,7 +135,8 @@ lost_value as (
         select
             differing.book, differing.record_id, field.property, field.consent, field.is_writable,
             -- a tick box that is blank says no, and no is what is entered
-            case when field.kind = 'boolean' and main.is_blank(differing.value.hubspot) then 'false' else coalesce(differing.value.hubspot, '') end as hubspot_value,
+            case when field.kind = 'boolean' and main.is_blank(differing.value.hubspot)
+                then 'false' else coalesce(differing.value.hubspot, '') end as hubspot_value,
             main.switch_effect(differing.value.hubspot, differing.value.salesforce, field, knobs) as effect
         from (
             -- most fields are equal as they stand
@@ -292,7 +293,8 @@ filled as (
             'value': case when main.is_blank(pair.property_values[field.place]) then 'false' else pair.property_values[field.place] end,
             'consent': field.consent} order by field.property) as to_enter
     from (
-        select numbered.book, numbered.step, numbered.kept_type, contact.property_values, kept.field_values as kept_values, loser.object_type, loser.field_values
+        select numbered.book, numbered.step, numbered.kept_type, contact.property_values, kept.field_values as kept_values, loser.object_type,
+            loser.field_values
         from numbered
         inner join core.contact_value as contact on contact.contact_id = numbered.hubspot_contact_id and contact.object_type = numbered.kept_type
         inner join core.record_value as kept on kept.record_id = numbered.kept_id

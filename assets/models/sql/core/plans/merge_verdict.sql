@@ -32,12 +32,12 @@
 -- says file: The file cannot be read: {quoted}. It was not judged.
 -- says.de file: Die Datei ist nicht lesbar: {quoted}. Sie wurde nicht geprüft.
 -- says bad_id: The {role|master: master|loser}[ {id}]{fault|empty:  is missing.|hubspot:  is a record id of HubSpot's; the ids of Leads or Contacts in
---   Salesforce are needed.|shape:  is no Salesforce id: it has {length:number} characters, and needs 15 or 18 letters and digits.|capitals:  has lost
---   which of its letters are capitals, and names no record like that: take it from Salesforce again.| is mistyped: its last three characters do not fit
---   the others.}
+--   Salesforce are needed.|shape:  is no Salesforce id: it has {length|1: one character|{length:number} characters}, and needs 15 or 18 letters and
+--   digits.|capitals:  has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.| is mistyped: its last
+--   three characters do not fit the others.}
 -- says.de bad_id: Der {role|master: Master|sekundäre Datensatz}[ {id}]{fault|empty:  fehlt.|hubspot:  ist eine Datensatz-ID von HubSpot; nötig sind die
---   IDs von Leads oder Contacts in Salesforce.|shape:  ist keine Salesforce-ID: {length:number} Zeichen, nötig sind 15 oder 18 Buchstaben und
---   Ziffern.|capitals: : Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.| ist falsch
+--   IDs von Leads oder Contacts in Salesforce.|shape:  ist keine Salesforce-ID: {length|1: ein|{length:number}} Zeichen, nötig sind 15 oder 18 Buchstaben
+--   und Ziffern.|capitals: : Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.| ist falsch
 --   geschrieben: die letzten drei Zeichen passen nicht zu den anderen.}
 -- says same: Master and loser are the same record.
 -- says.de same: Master und sekundärer Datensatz sind derselbe Datensatz.
@@ -181,7 +181,8 @@ input as (
         fill.properties as fill_properties,
         -- values are compared with duplicates by the contact's primary e-mail, and where bindings jump
         of_master.contact_id is not null and (of_master.email is distinct from loser.email or not main.follows_edits(policy.follow_up))
-            and (select count(*) from core.mapped_field where not struct_extract(main.mapping_rule(rule), 'fills_blank') and property <> 'salesforceownerid') > 0 as fill_is_unknown,
+            and (select count(*) from core.mapped_field where not struct_extract(main.mapping_rule(rule), 'fills_blank')
+                and property <> 'salesforceownerid') > 0 as fill_is_unknown,
         coalesce(twice.masters > 1, false) as has_two_masters,
         held_in_group.bound_id as group_bound_id,
         coalesce(held_in_group.bound_records, 0) as group_bound_records,
@@ -261,7 +262,8 @@ select
         else 'nobody'
     end as says,
     map {
-        'master': case when master_fault is null then master_id end, 'loser': case when loser_fault is null then loser_id end, 'master_type': master_type, 'loser_type': loser_type, 'master_state': master_state, 'loser_state': loser_state,
+        'master': case when master_fault is null then master_id end, 'loser': case when loser_fault is null then loser_id end, 'master_type': master_type,
+        'loser_type': loser_type, 'master_state': master_state, 'loser_state': loser_state,
         -- of an id that cannot be one only what can be a spoilt one is repeated: the rest may be a name or an e-mail
         'role': case when master_fault is not null then 'master' else 'loser' end, 'fault': coalesce(master_fault, loser_fault),
         'id': nullif(trim(main.named_id(case when master_fault is not null then master_id else loser_id end)), ''),

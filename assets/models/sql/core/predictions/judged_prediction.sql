@@ -188,7 +188,8 @@ first_of as (
     group by edited.hubspot_contact_id, edited.moment_at, knob.value
 ),
 newest as (
-    select hubspot_contact_id, moment_at, recency, main.latest(record_id, case when is_by_others and stamp > since + main.one_write() then stamp end) as record_ids
+    select hubspot_contact_id, moment_at, recency, main.latest(record_id, case when is_by_others and stamp > since + main.one_write() then stamp end)
+        as record_ids
     from (
         select edited.*, knob.value as recency, main.recency_stamp(knob.value, edited.modstamp, edited.modified) as stamp
         from edited

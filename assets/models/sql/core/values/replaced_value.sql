@@ -83,4 +83,5 @@ group by
     found.hubspot_contact_id, found.changed_at, found.to_id, found.was_cleared, found.property, found.value_before, found.value_after, found.source_before,
     found.before_came_with_switch, found.evidence
 -- two histories that became one may tell the same change twice
-qualify row_number() over (partition by found.hubspot_contact_id, found.changed_at, found.was_cleared, found.property order by found.to_id, found.value_before) = 1;
+qualify row_number() over (partition by found.hubspot_contact_id, found.changed_at, found.was_cleared, found.property
+    order by found.to_id, found.value_before) = 1;

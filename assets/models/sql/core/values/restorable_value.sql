@@ -147,7 +147,8 @@ judged as (
         coalesce(bool_or(source = 'unclear') filter (where is_in_tail), false) as is_unclear,
         arg_min(before_came_with_switch, switched_at) filter (where is_in_tail) as came_with_switch,
         coalesce(any_value(settled_at) > coalesce(any_value(edited_at), timestamp '-infinity'), false) as is_after_word,
-        arg_max({'source': source, 'by_user_id': by_user_id, 'typed_at': typed_at, 'is_accepted': is_accepted, 'is_overtaken': is_overtaken}, switched_at) as last,
+        arg_max({'source': source, 'by_user_id': by_user_id, 'typed_at': typed_at, 'is_accepted': is_accepted, 'is_overtaken': is_overtaken}, switched_at)
+            as last,
         any_value(edited_at) as edited_at,
         any_value(edited_by) as edited_by,
         arg_max({'value': value_after, 'at': switched_at, 'record_id': to_id}, switched_at) as last_written
@@ -209,7 +210,8 @@ judged_again as (
     select
         *,
         -- the owner goes both ways, but only Salesforce can be told who it is
-        (struct_extract(main.mapping_rule(rule), 'salesforce_wins') or property = 'salesforceownerid') and not main.is_blank(salesforce_value) and not is_same[2]
+        (struct_extract(main.mapping_rule(rule), 'salesforce_wins') or property = 'salesforceownerid') and not main.is_blank(salesforce_value)
+            and not is_same[2]
             as salesforce_differs
     from held
 )

@@ -119,7 +119,8 @@ judged as (
                 settled.other_is_filled
                 -- a merge before the last sync may have brought it, unseen until an edit after that
                 or (not brought_by_merge
-                    and ((not settled.was_there and not settled.was_blank) or (first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at)))),
+                    and ((not settled.was_there and not settled.was_blank)
+                        or (first_with.stamp > value.settled_at and first_with.stamp <= value.switched_at)))),
             false) as was_typed,
         first_with.stamp as first_at
     from value
