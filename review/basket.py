@@ -27,7 +27,7 @@ from review.choosing import CONSENTS, Field, choose, fields_of, proposals, safe_
 from review.desk import Snapshot
 from review.exports import BY_LANGUAGE, as_archive, as_file
 from review.finding import compare, label_of, read_contact
-from review.site import Site, as_moment, flash, language_of, local_path, now, text_of
+from review.site import Site, as_moment, flash, language_of, local_path, mark_of, now, text_of
 
 SHOWN = 100  # rows of a file on the page
 ORDER = [stage.format(object=kind) for stage in STAGES.values() for kind in (("lead", "contact") if "{object}" in stage else ("",))]
@@ -135,7 +135,7 @@ class Baskets:
         return self.site.page(
             request, "safe.html", snapshot=snapshot, cases=cases, figures=basket.count(connection),
             values=basket.rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
-            with_steps=with_steps,
+            with_steps=with_steps, seen=mark_of(case_ids),
         )  # fmt: skip
 
     async def take_safe(self, request: Request) -> Response:
@@ -149,8 +149,8 @@ class Baskets:
         if user is None or is_of_another_run(form, snapshot):
             return self._say(request, words.SAY_WHO_YOU_ARE if user is None else words.BASKET_NEW_RUN, "/basket/safe")
         case_ids = undecided_safe(snapshot)
-        if text_of(form, "count") != str(len(case_ids)):
-            return self._say(request, words.BASKET_OTHER_NUMBER, "/basket/safe")
+        if text_of(form, "seen") != mark_of(case_ids):
+            return self._say(request, words.BASKET_OTHER_CASES, "/basket/safe")
         choices = proposals(snapshot, case_ids, bool(form.get("steps")))
         if not choices:
             return self._say(request, words.BASKET_NOTHING, "/basket/safe")

@@ -15,8 +15,8 @@
 -- Not: merges from before the first run; a contact that was bound again by itself.
 -- Steward: restore the contact if it was deleted, resync it, and check its values against the survivor.
 --
--- Auf Deutsch: Eine Zusammenführung in Salesforce ging in die falsche Richtung: der verknüpfte Datensatz ist unterlegen.
--- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung ab, oder der Kontakt wird mit seinem Datensatz gelöscht
+-- Auf Deutsch: Eine Zusammenführung in Salesforce ging in die falsche Richtung: Der verknüpfte Datensatz war nicht der Masterdatensatz.
+-- Warum: Masterdatensatz muss der verknüpfte sein (F5). Sonst bricht die Synchronisierung ab, oder der Kontakt wird mit seinem Datensatz gelöscht
 -- (F6).
 -- Sonst: Der Kontakt entfernt sich von Salesforce; wurde er gelöscht, ist er nach 90 Tagen endgültig weg.
 --
