@@ -35,6 +35,8 @@ def _clock(case: dict[str, Any], language: Language) -> str:
     if case["severity"] == "unproven":
         return language.text(words.PLACE["unproven"])
     kind = words.PLACE_OF.get(case["deadline_check"] or "", "deadline")
+    if case["deadline_check"] == "merged_into_unbound":  # with its contact, or not
+        kind = "restore" if case["harm"] == "deleted" else "undelete"
     if deadline is not None and kind == "jump":
         return language.text(words.PLACE["jump"], time=language.span(deadline - at)) if deadline > at else language.text(words.PLACE["jump_any_moment"])
     if deadline is not None and deadline > at:

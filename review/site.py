@@ -42,6 +42,7 @@ _LONGEST_EMAIL = 320
 # It begins where a word begins and gives nothing back, so that a long text is read once. Elsewhere it would be tried at every character.
 EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
+_RULES_NAMED = re.compile(r" \((?:rules?|Regeln?) \d[^()]*\)| \(F\d(?:[,;] F\d)*\)")
 _RECORD_ID = re.compile(rf"\b(?:{RECORD_ID}|005[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?)\b")  # users, too
 
 
@@ -74,7 +75,7 @@ class Site:
             extensions=["jinja2.ext.i18n"],
         )
         self.templates.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
-        self.templates.filters |= {"linked": self._linked, "value": self._shown_value}
+        self.templates.filters |= {"linked": self._linked, "value": self._shown_value, "without_rules": without_rules}
         self.templates.globals |= {
             "words": words, "write_filter": write_filter, "write_case_filter": write_case_filter, "languages": LANGUAGES, "safe_url": safe_url,
             "as_moment": as_moment,
@@ -137,7 +138,7 @@ class Site:
     @pass_context
     def _linked(self, context: Context, text: object) -> Markup:
         """A text with the Salesforce ids in it as links to the records and users, commands set as such, and e-mails masked where the policy says so."""
-        plain = _COMMAND.sub(r"<code>\1</code>", str(escape(self._cut(context, str(text), None, MOST_IN_A_SENTENCE))))
+        plain = _COMMAND.sub(r"<code>\1</code>", str(escape(self._cut(context, without_rules(str(text)), None, MOST_IN_A_SENTENCE))))
         snapshot: Snapshot | None = context.get("snapshot")
         if snapshot is None:
             return Markup(plain)
@@ -204,6 +205,11 @@ def local_path(text: object) -> str:
     if isinstance(text, str) and len(text) < 4000 and re.fullmatch(r"/(?![/\\])[!-~]*", text) and "\\" not in text and not text.startswith("/login"):
         return text
     return "/"
+
+
+def without_rules(text: str) -> str:
+    """A sentence for people: the rules that it rests on stand under Evidence."""
+    return _RULES_NAMED.sub("", text)
 
 
 def mark_of(names: Iterable[str]) -> str:

@@ -28,9 +28,10 @@
 --   {until:day}.]
 -- says.de contact_deleted: {record} wurde in {winner} zusammengeführt, obwohl dieser Kontakt damit verknüpft war, und der Kontakt wurde gelöscht.[
 --   Wiederherstellbar bis {until:day}.]
--- do contact_deleted: Set HubSpot to keep contacts whose record is deleted, restore the contact from its recycle bin, then resync it.
--- do.de contact_deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält. Den Kontakt aus dem Papierkorb wiederherstellen, danach neu
---   synchronisieren.
+-- do contact_deleted: Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot's recycle
+--   bin, and decide which record it belongs to. Resync it.
+-- do.de contact_deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht
+--   wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört. Neu synchronisieren.
 select
     event.hubspot_contact_id,
     event.loser_id as salesforce_id,

@@ -241,6 +241,7 @@ def test_what_a_jump_took_is_said_once_and_value_by_value(home: Path, ann: Visit
     for crm, said in ((typed(), "jobtitle leave it: Buyer typed"), (created(), "jobtitle Buyer → CEO nobody can say")):
         publish(crm, home)
         page = ann.open(f"/cases/{case_id(home)}")
+        assert not any("(rule" in text for text in page.texts("//ol[@class='steps']/li")), "rules stand under Evidence"
         assert any(text.startswith(said) for text in page.texts("//ol[@class='steps']//ul[@class='values']/li"))
         steps = page.texts("//ol[@class='steps']/li")
         assert sum("ut back" in text for text in steps) == 1, steps
