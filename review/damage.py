@@ -60,7 +60,8 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
                        (select list({{'property': property, 'before': left(value_before, {_BEGINNING}), 'after': left(value_after, {_BEGINNING}),
                                      'before_length': length(value_before), 'after_length': length(value_after)}} order by property)
                         from published.overwritten_value as value
-                        where value.hubspot_contact_id = worst.contact_id and value.switched_at = worst.happened_at and worst.what in ('switch', 'merge')) as values
+                        where value.hubspot_contact_id = worst.contact_id and value.switched_at = worst.happened_at
+                            and worst.what in ('switch', 'merge')) as values
                 from worst
                 left join published.restorable_contact as restorable on restorable.hubspot_contact_id = worst.contact_id and worst.what = 'deleted'
                 order by worst.overwritten desc nulls last, worst.happened_at desc""",
