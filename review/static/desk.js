@@ -58,7 +58,7 @@ const keys = {
   a: () => { chosen(); follow('button[data-key="a"]'); },
   s: () => { chosen(); document.querySelector('input[data-key="s"]')?.focus(); },
   w: () => { chosen(); document.querySelector('input[data-key="w"]')?.focus(); },
-  t: () => follow('[data-key="t"]'),
+  t: () => follow('[data-key="t"]') || location.assign(document.querySelector("[data-safe]").dataset.safe),
   z: () => follow('main [data-key="z"]') || follow('[data-key="z"]'),
   b: () => document.querySelector("form[data-decide] button.first")?.click(),
   u: () => follow('button[data-key="u"]'),
