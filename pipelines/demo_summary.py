@@ -163,7 +163,7 @@ def _print_counts(counts: Sequence[dict[str, Any]], most: int) -> None:
     titles = {check.name: check.title for check in checks()}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("before", "now"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)  # a long title gives way, not a number
     table.add_column("findings of which kind", overflow="ellipsis", no_wrap=True)
     violated = [count for count in counts if not count["holds"]]
     shown = [count for count in violated if count["severity"] == "block"][:most]
