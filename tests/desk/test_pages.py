@@ -185,10 +185,10 @@ def test_a_finding_says_what_is_wrong_why_what_to_do_and_what_happens_otherwise(
     page = ann.open(f"/findings/{fingerprint(home)}")
     assert page.texts("//h1") == [UNSAFE]
     assert "An edit of 00Q5e0000000002EAA moves the binding there. HubSpot loses jobtitle:" in page.text
-    assert "Any edit of a rival makes the binding jump to it (rule 11)." in page.text
+    assert "Any edit of a rival makes the binding jump to it." in page.text
     assert "Rule 11 The duplicate switch." in page.text, "the rule in words"
     assert page.values("//ul[@class='rules']//a[starts-with(@href, 'https')]/@href"), "and its source"
-    assert page.texts("//ol[@class='steps']/li")[0] == f"Merge {RIVAL} into {BOUND}, the record that stays bound (rule 35)."
+    assert page.texts("//ol[@class='steps']/li")[0] == f"Merge {RIVAL} into {BOUND}, the record that stays bound."
     assert "The first edit of a rival, by whomever, moves the binding" in page.text
     assert f"Predicted: The contact stays bound to {BOUND}. Rule 15, documented, confidence medium." in page.text
 
@@ -327,7 +327,7 @@ def test_the_browser_says_the_language_until_somebody_picks_one(ann: Visitor, ho
     page = ann.send("/language", {"language": "de", "next": f"/findings/{fingerprint(home)}"})
     assert page.texts("//h1") == ["Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen"]
     assert "Eine Bearbeitung von 00Q5e0000000002EAA verschiebt die Verknüpfung dorthin. HubSpot verliert jobtitle:" in page.text
-    assert page.texts("//ol[@class='steps']/li")[0].endswith("den Datensatz, der verknüpft bleibt (Regel 35).")
+    assert page.texts("//ol[@class='steps']/li")[0].endswith("dem Masterdatensatz, der verknüpft bleibt.")
     assert "Regel 11 Der Duplikat-Wechsel." in page.text
     assert ann.open().texts("//h1") == ["Handlungsbedarf"], "and it stays"
 
