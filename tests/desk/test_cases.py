@@ -242,6 +242,8 @@ def test_what_a_jump_took_is_said_once_and_value_by_value(home: Path, ann: Visit
     for crm, said in ((typed(), "jobtitle leave it: Buyer typed"), (created(), "jobtitle Buyer → CEO nobody can say")):
         publish(crm, home)
         page = ann.open(f"/cases/{case_id(home)}")
+        asked = page.values("//a[contains(@href, '/export/restore.zip')]/@href")
+        assert [one.endswith("&with_unclear=1") for one in asked] == ([True] if "nobody" in said else []), "the plan holds what the step names"
         assert not any("(rule" in text for text in page.texts("//ol[@class='steps']/li")), "rules stand under Evidence"
         assert any(text.startswith(said) for text in page.texts("//ol[@class='steps']//ul[@class='values']/li"))
         steps = page.texts("//ol[@class='steps']/li")
