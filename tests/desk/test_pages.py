@@ -250,7 +250,7 @@ def test_a_jump_says_what_stood_there_before_who_wrote_what_came_and_how_to_put_
     page = ann.open(f"/findings/{found}")
     assert "before the jump" in page.texts("//table[@class='compare']//th")
     assert "Title was changed" in page.text
-    assert "CEO SALESFORCE" in page.text
+    assert "CEO the sync from Salesforce" in page.text
     assert "Buyer typed: it made the contact jump, Eva Lang, 30 Mar 2026" in page.text
     assert "bindwatch restore-plan --contact 101" in page.texts("//code")
     assert page.document.xpath("//input[@name='property']/@value") == ["jobtitle"]
