@@ -224,7 +224,7 @@ def test_the_timeline_has_bindings_edits_merges_runs_and_decisions(home: Path, a
     assert said[0] == "acknowledged · Ann"
     assert said[1] == "a run found this"
     assert f"{lead_id(3)} was merged into {BOUND}" in said
-    assert "jobtitle was changed in HubSpot, SALESFORCE CEO → Buyer" in said
+    assert "jobtitle was changed in HubSpot, the sync from Salesforce CEO → Buyer" in said
     assert f"binding jumped from {RIVAL} to {BOUND}" in said
     assert f"bound for the first time to {RIVAL}" in said
     assert "the HubSpot contact was created" in said
