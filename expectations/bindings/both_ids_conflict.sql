@@ -17,7 +17,8 @@
 -- Sonst: Die Integration folgt einem der beiden Datensätze, und welchem, kann sich mit jeder Synchronisierung ändern.
 --
 -- says two_people: It carries Lead id {lead} and Contact id {contact}, and that Lead was not converted into that Contact.
--- says.de two_people: Er trägt die Lead-ID {lead} und die Salesforce-Kontakt-ID {contact}, und dieser Lead wurde nicht in diesen Salesforce-Kontakt konvertiert.
+-- says.de two_people: Er trägt die Lead-ID {lead} und die Salesforce-Kontakt-ID {contact}, und dieser Lead wurde nicht in diesen Salesforce-Kontakt
+--   konvertiert.
 -- do two_people: Keep the id of the right record and clear the other property.
 -- do.de two_people: Die ID des richtigen Datensatzes behalten. Die andere Eigenschaft leeren.
 select

@@ -25,7 +25,8 @@
 -- says converted: It is bound to {record}, a Lead that was converted[ into Contact {heir}].
 -- says.de converted: Er ist mit {record} verknüpft, einem [?heir Lead, der in den Salesforce-Kontakt {heir} konvertiert wurde|konvertierten Lead].
 -- do converted: Check that HubSpot may sync Contacts (Salesforce settings, Contacts tab), then resync this contact.
--- do.de converted: Prüfen, ob HubSpot Salesforce-Kontakte synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt neu synchronisieren.
+-- do.de converted: Prüfen, ob HubSpot Salesforce-Kontakte synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt
+--   neu synchronisieren.
 with converted as (
     -- Salesforce gives the day of a conversion, no time; the stamp of the first version seen converted has one
     select record_id, min_by(modified_at, pull_no) as converted_at

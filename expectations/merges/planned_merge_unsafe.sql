@@ -30,9 +30,9 @@
 --   first.|restore: Restore the contact if it was deleted, resync it, and compare its values with the surviving record.|run_book: Follow the run-book of
 --   the cluster instead.|master_of_all: Make {bound} the master of all of them.|contacts: Merge the two contacts in HubSpot first, or leave the records
 --   apart.|file: Mend the file, or take it out of merge-plans.|Correct the row or take it out.}
--- do.de planned: {advice|master: {loser} zum Masterdatensatz machen.|values: Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst in
---   Salesforce.|restore: Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz
---   vergleichen.|run_book: Stattdessen den Schritten für die Gruppe folgen.|master_of_all: {bound} zum Master von allen machen.|contacts: Zuerst die
+-- do.de planned: {advice|master: {loser} zum Masterdatensatz machen.|values: Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst
+--   in Salesforce.|restore: Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz
+--   vergleichen.|run_book: Stattdessen den Schritten für die Gruppe folgen.|master_of_all: {bound} zum Masterdatensatz von allen machen.|contacts: Zuerst die
 --   beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.|file: Die Datei berichtigen oder aus merge-plans herausnehmen.|Die
 --   Zeile berichtigen oder herausnehmen.}
 select

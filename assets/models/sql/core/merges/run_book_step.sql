@@ -58,13 +58,13 @@
 -- says convert_bound: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: the binding moves along (rule
 --   29).[?after  Then enter the right values in {kept}, because its own win: {after}.][ HubSpot's {of_account} becomes what {kept} has: nobody can enter
 --   that there.]
--- says.de convert_bound: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Die Verknüpfung wandert
---   mit (Regel 29).[?after  Danach in {kept} die richtigen Werte eintragen, denn seine gewinnen: {after}.][ {of_account} in HubSpot wird zu dem, was
---   {kept} hat: eintragen kann es dort niemand.]
+-- says.de convert_bound: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Die Verknüpfung
+--   wandert mit (Regel 29).[?after  Danach in {kept} die richtigen Werte eintragen, denn seine gewinnen: {after}.][ {of_account} in HubSpot wird zu dem, was
+--   {kept} hat: Eintragen kann es dort niemand.]
 -- says convert: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: Salesforce cannot merge a Lead with
 --   a Contact (rule 37).
--- says.de convert: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Salesforce kann einen Lead
---   nicht mit einem Salesforce-Kontakt zusammenführen (Regel 37).
+-- says.de convert: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Salesforce kann
+--   einen Lead nicht mit einem Salesforce-Kontakt zusammenführen (Regel 37).
 -- says merge_bound: <enter>Merge {loser} into {kept}, the record that stays bound (rule 35).
 -- says.de merge_bound: <enter>{loser} mit {kept} zusammenführen, dem Masterdatensatz, der verknüpft bleibt (Regel 35).
 -- says merge: <enter>Merge {loser} into {kept}. No contact is bound to either.
