@@ -35,7 +35,7 @@
 --   Salesforce are needed.|shape:  is no Salesforce id: it has {length:number} characters, and needs 15 or 18 letters and digits.|capitals:  has lost
 --   which of its letters are capitals, and names no record like that: take it from Salesforce again.| is mistyped: its last three characters do not fit
 --   the others.}
--- says.de bad_id: Der {role|master: Master|sekundäre Datensatz}[ {id}]{fault|empty:  fehlt.|hubspot:  ist eine Datensatz-ID von HubSpot; nötig sind die
+-- says.de bad_id: Der {role|master: Masterdatensatz|sekundäre Datensatz}[ {id}]{fault|empty:  fehlt.|hubspot:  ist eine Datensatz-ID von HubSpot; nötig sind die
 --   IDs von Leads oder Contacts in Salesforce.|shape:  ist keine Salesforce-ID: {length:number} Zeichen, nötig sind 15 oder 18 Buchstaben und
 --   Ziffern.|capitals: : Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce übernehmen.| ist falsch
 --   geschrieben: die letzten drei Zeichen passen nicht zu den anderen.}
