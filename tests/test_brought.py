@@ -302,7 +302,7 @@ def test_what_may_be_a_spoilt_id_is_kept_and_told(cell: str, found: list[str]) -
         (
             MASTER.upper(),
             f"The master {MASTER.upper()} has lost which of its letters are capitals",
-            f"Der Masterdatensatz {MASTER.upper()}: Groß- und Kleinschreibung",
+            f"Der Masterdatensatz {MASTER.upper()}: Groß- und Klein",
         ),
         (MASTER.lower()[:15], f"The master {MASTER.lower()[:15]} has lost which of its letters are capitals", "Groß- und Kleinschreibung"),
         (MASTER[:17], f"The master {MASTER[:17]} is no Salesforce id: it has 17 characters", "17 Zeichen"),

@@ -36,7 +36,8 @@ _WORDS = {
         "unproven": "The last run proves nothing: this may be wrong.", "old": "The snapshot is {:.0f} hours old: run again before you merge.",
     },
     "de": {
-        "reason": "reason_de", "master": "Der Masterdatensatz seiner Gruppe.", "alone": "Die Zeile ist die einzige ihrer Gruppe: Es gibt nichts zusammenzuführen.",
+        "reason": "reason_de", "master": "Der Masterdatensatz seiner Gruppe.",
+        "alone": "Die Zeile ist die einzige ihrer Gruppe: Es gibt nichts zusammenzuführen.",
         "unproven": "Der letzte Lauf beweist nichts: Das kann falsch sein.",
         "old": "Der letzte Lauf ist {:.0f} Stunden her: Vor dem Zusammenführen neu abrufen.",
     },
