@@ -164,16 +164,20 @@ def _print_counts(counts: Sequence[dict[str, Any]], most: int) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("before", "now"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("findings of which kind", overflow="ellipsis", no_wrap=True)
+    table.add_column("findings of which kind")  # a long title gives way, not a number
     violated = [count for count in counts if not count["holds"]]
     shown = [count for count in violated if count["severity"] == "block"][:most]
     for count in shown:
-        table.add_row(f"{count['before']:,}", f"{count['now']:,}", titles.get(count["check_name"], count["check_name"]).removesuffix("."))
+        table.add_row(f"{count['before']:,}", f"{count['now']:,}", _in_one_line(titles.get(count["check_name"], count["check_name"]).removesuffix(".")))
     if rest := [count for count in violated if count not in shown]:
         total = (sum(count[when] for count in rest) for when in ("before", "now"))
         table.add_row(*(f"{number:,}" for number in total), f"[dim]of {amount(len(rest), 'other kind')}[/]")
     stdout.print()
     stdout.print(table)
+
+
+def _in_one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _print_next(finding: dict[str, Any] | None) -> None:

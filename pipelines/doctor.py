@@ -31,6 +31,7 @@ from assets.warehouse.file import SCHEMA_VERSION, Warehouse
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
 from pipelines.access import age_of_version, open_org, open_portal
 from pipelines.dagster_home import check_postgres
+from pipelines.report import span
 from pipelines.settings import (
     dagster_home,
     home,
@@ -442,7 +443,7 @@ def _ask_hubspot(connections: Connections, clocks: dict[str, timedelta]) -> str:
 def _look_at_clocks(clocks: dict[str, Any]) -> str:
     unknown = [name for name in ("Salesforce", "HubSpot") if name not in clocks]
     wrong = [
-        f"{timedelta(seconds=round(abs(away).total_seconds()))} {'ahead of' if away > timedelta(0) else 'behind'} {name}"
+        f"{span(abs(away).total_seconds())} {'ahead of' if away > timedelta(0) else 'behind'} {name}"
         for name, away in clocks.items()
         if abs(away) > MOST_CLOCK_DIFFERENCE
     ]

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from assets.published.what_if import Forecast
 from assets.sentences import said_in
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
+from review.words import PLAN_LEFT_OUT
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
@@ -161,6 +162,11 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
         lines.append(", ".join(f"{amount(rows, 'row')} {verdict}" for verdict, rows in counts.items() if rows) + ". The column reason says why.")
     if fix is not None:
         lines.append(f"Merges with safe masters in {escape(str(fix))}: {found.fixed:,}. Records of the plan that are in none of them: {found.left_out:,}.")
+        if found.conversions:
+            lines.append(f"{amount(found.conversions, 'Lead')} can be converted into a Contact instead: the desk's Merge plans has the files.")
+        if found.reasons:
+            lines.append(f"In neither: {amount(sum(found.reasons.values()), 'pair')}.")
+            lines += [f"  {pairs:,}  {PLAN_LEFT_OUT[reason]}" for reason, pairs in found.reasons.items()]
     elif counts["unsafe"]:
         lines.append("[dim]--fix FILE writes the same merges with safe masters.[/]")
     if found.warning:
@@ -215,7 +221,7 @@ def _print_coverage(manifest: dict[str, Any]) -> None:
     ahead = manifest.get("machine_ahead_seconds") or 0
     if abs(ahead) > _CLOCK_SECONDS:
         standing = "ahead of" if ahead > 0 else "behind"
-        stdout.print(f"[yellow]This machine's clock is {timedelta(seconds=abs(ahead))} {standing} the CRMs'. The run went by theirs.[/]", soft_wrap=True)
+        stdout.print(f"[yellow]This machine's clock is {span(abs(ahead))} {standing} the CRMs'. The run went by theirs.[/]", soft_wrap=True)
     for text, names in not_seen.items():
         stdout.print(f"[dim]Not seen: {escape(text)} ({escape(', '.join(names))})[/]", soft_wrap=True)
 
@@ -264,6 +270,12 @@ def _age_of(moment: str) -> str:
 def amount(count: int, unit: str) -> str:
     """A number with its unit: 1 row, 1,200 rows."""
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """How long, as people say it: 7 days, 2 hours, 12 minutes, 30 seconds."""
+    unit, length = next((unit for unit in (("day", 86_400), ("hour", 3600), ("minute", 60)) if seconds >= 2 * unit[1]), ("second", 1))
+    return amount(round(seconds / length), unit)
 
 
 def _minute(moment: str) -> str:

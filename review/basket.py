@@ -16,21 +16,22 @@ from starlette.responses import RedirectResponse, Response
 
 from assets.problems import WarehouseProblem
 from assets.published import basket
-from assets.published.basket import BEFORE, STAGES, Choice
+from assets.published.basket import BEFORE, CONSENT, STAGES, Choice, consent_file
 from assets.published.decisions import Decision, DecisionStore
 from assets.published.worklist import Filter
 from review import words
 from review.access import tidy_name
 from review.cases import CaseFilter
 from review.casework import read_case, subject_of
-from review.choosing import CONSENTS, Field, choose, fields_of, proposals, safe_cases, with_owner_ids
+from review.choosing import Field, choose, fields_of, proposals, safe_cases, with_owner_ids
 from review.desk import Snapshot
 from review.exports import BY_LANGUAGE, as_archive, as_file
 from review.finding import compare, label_of, read_contact
-from review.site import Site, as_moment, flash, language_of, local_path, now, text_of
+from review.site import Site, as_moment, flash, language_of, local_path, mark_of, now, text_of
 
 SHOWN = 100  # rows of a file on the page
-ORDER = [stage.format(object=kind) for stage in STAGES.values() for kind in (("lead", "contact") if "{object}" in stage else ("",))]
+_FILES = [stage.format(object=kind) for stage in STAGES.values() for kind in (("lead", "contact") if "{object}" in stage else ("",))]
+ORDER = [name for file in _FILES for name in ((consent_file(file), file) if file[0] in "135" else (file,))]
 
 
 def choices_of(items: Sequence[dict[str, Any]]) -> list[Choice]:
@@ -135,7 +136,7 @@ class Baskets:
         return self.site.page(
             request, "safe.html", snapshot=snapshot, cases=cases, figures=basket.count(connection),
             values=basket.rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
-            with_steps=with_steps,
+            with_steps=with_steps, seen=mark_of(case_ids),
         )  # fmt: skip
 
     async def take_safe(self, request: Request) -> Response:
@@ -149,8 +150,8 @@ class Baskets:
         if user is None or is_of_another_run(form, snapshot):
             return self._say(request, words.SAY_WHO_YOU_ARE if user is None else words.BASKET_NEW_RUN, "/basket/safe")
         case_ids = undecided_safe(snapshot)
-        if text_of(form, "count") != str(len(case_ids)):
-            return self._say(request, words.BASKET_OTHER_NUMBER, "/basket/safe")
+        if text_of(form, "seen") != mark_of(case_ids):
+            return self._say(request, words.BASKET_OTHER_CASES, "/basket/safe")
         choices = proposals(snapshot, case_ids, bool(form.get("steps")))
         if not choices:
             return self._say(request, words.BASKET_NOTHING, "/basket/safe")
@@ -261,8 +262,8 @@ def filled(snapshot: Snapshot, choices: Sequence[Choice]) -> duckdb.DuckDBPyConn
     return connection
 
 
-_VALUES = """
-select *, case when stage = 'hubspot' then hubspot_contact_id else record_id end as into_id,
+_VALUES = f"""
+select *, {CONSENT} as is_consent, case when stage = 'hubspot' then hubspot_contact_id else record_id end as into_id,
     lower(main.type_of_record(record_id)) as object
 from basket_value"""
 
@@ -273,7 +274,8 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """
     files: dict[str, list[dict[str, Any]]] = {name: [] for name in ORDER}
     for row in basket.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
-        files[STAGES[row["stage"]].format(object=row["object"])].append(row)
+        name = STAGES[row["stage"]].format(object=row["object"])
+        files[consent_file(name) if row["is_consent"] else name].append(row)
     for row in basket.rows(connection, "select *, lower(main.type_of_record(record_id)) as object from basket_saved order by record_id"):
         files[STAGES["save"].format(object=row["object"])].append({**row, "into_id": row["record_id"]})
     for row in basket.rows(
@@ -288,7 +290,7 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         reasons.setdefault(("remaining", row["reason"], row["name"]), []).append(row)
     consents = basket.rows(
         connection,
-        f"select distinct on (case_id, property) * from basket_value where list_contains({CONSENTS}, property) order by case_rank, case_id, property",
+        f"select distinct on (case_id, property) * from basket_value where {CONSENT} order by case_rank, case_id, property",
     )
     return {
         "consents": consents,

@@ -6,8 +6,10 @@ from typing import Any
 from markupsafe import Markup
 
 from assets.published.worklist import Filter
+from assets.sql import among
 from review import words
 from review.cases import CaseFilter
+from review.choosing import MISSING
 from review.desk import Snapshot, with_names
 from review.finding import sentences
 from review.language import Language
@@ -33,6 +35,8 @@ def _clock(case: dict[str, Any], language: Language) -> str:
     if case["severity"] == "unproven":
         return language.text(words.PLACE["unproven"])
     kind = words.PLACE_OF.get(case["deadline_check"] or "", "deadline")
+    if case["deadline_check"] == "merged_into_unbound":  # with its contact, or not
+        kind = "restore" if case["harm"] == "deleted" else "undelete"
     if deadline is not None and kind == "jump":
         return language.text(words.PLACE["jump"], time=language.span(deadline - at)) if deadline > at else language.text(words.PLACE["jump_any_moment"])
     if deadline is not None and deadline > at:
@@ -67,12 +71,19 @@ def changed_since(snapshot: Snapshot, moment: datetime, user: str | None) -> dic
 
 
 def read_case(snapshot: Snapshot, case: dict[str, Any], language: Language) -> dict[str, Any]:
-    """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book; lost, the values that jumps took."""
+    """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book; lost, the values that jumps took and
+    that are not there again, each with what can be done about it (status); has_lost, whether jumps took any.
+    """
     findings = with_names(snapshot, snapshot.worklist.find(Filter(statuses=(), fingerprints=tuple(case["fingerprints"]))))
-    (published,) = snapshot.query("select lost_values, steps from near.case_detail where case_id = ?", [case["case_id"]])
+    (published,) = snapshot.query("select lost_values from near.case_detail where case_id = ?", [case["case_id"]])
     advice = read_steps(snapshot.worklist, case["email"])
-    lost = published["lost_values"]
-    return {"findings": findings, "steps": _steps(findings, advice, bool(lost), language), "advice": advice, "lost": lost}
+    taken = [value["property"] for value in published["lost_values"]]
+    lost = snapshot.query(
+        f"""select property, value_before, value_now, status from near.restorable_value
+            where hubspot_contact_id in {among(case["hubspot_contact_ids"])} and property in {among(taken)} and status not in ('back', 'accepted')
+            order by status not in {among(MISSING)}, status, property"""
+    ) if taken else []  # fmt: skip
+    return {"findings": findings, "steps": _steps(findings, advice, bool(taken), language), "advice": advice, "lost": lost, "has_lost": bool(taken)}
 
 
 def _steps(findings: list[dict[str, Any]], advice: list[dict[str, Any]], has_lost: bool, language: Language) -> list[str | Markup]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,15 +23,12 @@ MISSING = ("restore", "unclear")  # restorable_value.status of what can be put b
 
 @dataclass(frozen=True)
 class Held:
-    """A value, and who wrote it, as far as that is known. where: now, before, or the id of a record; by: a name, or HubSpot's word for it; shown: what people
-    see for it, where that is not the value.
-    """
+    """A value, and who wrote it, as far as that is known. where: now, before, or the id of a record; by: a name, or HubSpot's word for it."""
 
     where: str
     value: str | None
     by: str | None = None
     at: datetime | None = None
-    shown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,29 +95,7 @@ def fields_of(snapshot: Snapshot, case: dict[str, Any], contact_id: str | None, 
             about, name, label_of(snapshot, name), consent.get(name, False), now, before, records, was["status"] if was else None,
             was["source"] if was else None, _proposal(was) if was else None, in_basket.get((about, name)),
         ))  # fmt: skip
-    found = sorted(found, key=lambda one: (not one.is_missing, one.before is None, one.contact_id != contact_id))[:MOST_FIELDS]
-    return _with_names(snapshot, found)
-
-
-def _with_names(snapshot: Snapshot, fields: list[Field]) -> list[Field]:
-    """An owner is a person, not an id."""
-    held = {one.name: [one.now, one.before, *one.records.values()] for one in fields if one.name == OWNER}
-    ids = [one.value for values in held.values() for one in values if one and one.value]
-    if not ids:
-        return fields
-    rows = snapshot.query(f"select user_id, name from near.salesforce_user where user_id in {among(ids)}")
-    names = {row["user_id"]: row["name"] for row in rows}
-
-    def named(one: Held) -> Held:
-        return replace(one, shown=names.get(one.value or ""))
-
-    return [
-        replace(
-            one, now=named(one.now), before=named(one.before) if one.before else None,
-            records={record_id: named(value) for record_id, value in one.records.items()},
-        ) if one.name == OWNER else one
-        for one in fields
-    ]  # fmt: skip
+    return sorted(found, key=lambda one: (not one.is_missing, one.before is None, one.contact_id != contact_id))[:MOST_FIELDS]
 
 
 def with_owner_ids(snapshot: Snapshot, typed: Mapping[str, str]) -> dict[str, str]:

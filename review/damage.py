@@ -28,10 +28,10 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
         "asked": asked,
         "totals": totals,
         "hours": snapshot.query(
-            f"""select date_trunc('hour', happened_at) as hour, count(*) filter (where what = 'switch') as switches,
+            f"""from (select date_trunc('hour', happened_at) as hour, count(*) filter (where what = 'switch') as switches,
                        coalesce(sum(overwritten), 0) as overwritten,
                        count(*) filter (where what = 'gone') as gone, count(*) filter (where what = 'deleted') as deleted
-                from ({_HAPPENED}) group by hour order by switches + gone + deleted desc, hour limit 12""",
+                from ({_HAPPENED}) group by hour order by switches + gone + deleted desc, hour limit 12) order by hour""",
             moment,
         ),
         "users": snapshot.query(
@@ -60,7 +60,8 @@ def report(snapshot: Snapshot, since: datetime | None) -> dict[str, Any]:
                        (select list({{'property': property, 'before': left(value_before, {_BEGINNING}), 'after': left(value_after, {_BEGINNING}),
                                      'before_length': length(value_before), 'after_length': length(value_after)}} order by property)
                         from published.overwritten_value as value
-                        where value.hubspot_contact_id = worst.contact_id and value.switched_at = worst.happened_at and worst.what = 'switch') as values
+                        where value.hubspot_contact_id = worst.contact_id and value.switched_at = worst.happened_at
+                            and worst.what in ('switch', 'merge')) as values
                 from worst
                 left join published.restorable_contact as restorable on restorable.hubspot_contact_id = worst.contact_id and worst.what = 'deleted'
                 order by worst.overwritten desc nulls last, worst.happened_at desc""",
@@ -107,11 +108,11 @@ def _jumps(snapshot: Snapshot) -> tuple[datetime, int, int]:
     return since, jumped["number"], about_to_jump["number"]
 
 
-# Everything that counts as damage: bindings that jumped or followed a merge, records that went, contacts that went with them. Who: the user who
+# Everything that counts as damage: bindings that jumped (switch) or followed a merge, records that went, contacts that went with them. Who: the user who
 # deleted or merged the record, and for a switch the one whose edit made the record the newest.
 _HAPPENED = """
-select 'switch' as what, event.switched_at as happened_at, event.hubspot_contact_id as contact_id, event.from_id, event.to_id,
-       event.overwritten_count as overwritten,
+select case event.cause when 'salesforce_merge' then 'merge' else 'switch' end as what, event.switched_at as happened_at,
+       event.hubspot_contact_id as contact_id, event.from_id, event.to_id, event.overwritten_count as overwritten,
        event.by_user_id as user_id
 from published.switch_event as event
 where event.cause in ('duplicate_switch', 'unexplained', 'salesforce_merge') and event.from_id is not null and event.switched_at >= $since

@@ -25,7 +25,7 @@ from review.cases import CaseFilter
 from review.desk import Snapshot, known_owners, with_names
 from review.filters import read_case_filter, read_filter
 from review.language import Language
-from review.site import PAGE_SIZE, Site, flash, language_of, local_path, now, number_of, parameters, shown_part, text_of
+from review.site import PAGE_SIZE, Site, flash, language_of, local_path, mark_of, now, number_of, parameters, shown_part, text_of
 
 CASE = "person_case"  # instead of a check's name, in what is decided about a case as a whole
 CARRIED = ("assign", "acknowledge")  # what holds for findings of a case that come later
@@ -80,7 +80,7 @@ class Deciding:
             return self._again(request, form, snapshot, findings, str(problem), 422, cases=[case["case_id"] for case in cases])
         if request.state.user is None:
             request.session["user"] = wish.user
-        if form.get("all") and text_of(form, "sure") != str(len(findings)):
+        if form.get("all") and text_of(form, "sure") != mark_of(finding["fingerprint"] for finding in findings):
             return self._ask(request, form, snapshot, findings, cases, wish, waived)
         if worklist.problem is not None:
             worklist.refresh(at_once=True)
@@ -151,7 +151,8 @@ class Deciding:
         checks = Counter(finding["check_name"] for finding in findings)
         sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and name not in ("form_token", "sure", "finding", "case")]
         return self.site.page(
-            request, "confirm.html", snapshot=snapshot, wish=wish, total=len(findings), cases=len(cases), checks=checks.most_common(), sent=sent, waived=waived,
+            request, "confirm.html", snapshot=snapshot, wish=wish, total=len(findings), cases=len(cases),
+            sure=mark_of(finding["fingerprint"] for finding in findings), checks=checks.most_common(), sent=sent, waived=waived,
             taken=sum(finding["owner"] not in (None, wish.owner) for finding in findings) if wish.action == "assign" else 0, back=local_path(form.get("next")),
             here=local_path(form.get("next")),
         )  # fmt: skip

@@ -110,6 +110,21 @@ def label_of(snapshot: Snapshot, name: str) -> str:
     return labels.get(name) or name
 
 
+OWNER = ("salesforceownerid", "OwnerId")
+
+
+def users_of(snapshot: Snapshot) -> dict[str, str]:
+    """The names of the Salesforce users that were pulled, by id."""
+    query = "select user_id, name from near.salesforce_user where name is not null"
+    found: dict[str, str] = snapshot.cases.remember("users", lambda: {row["user_id"]: row["name"] for row in snapshot.query(query)}, for_good=True)
+    return found
+
+
+def shown_as(snapshot: Snapshot, name: str | None, value: str | None) -> str:
+    """What people see for the value of a property or a Salesforce field: an owner is a person, not an id."""
+    return users_of(snapshot).get(value, value) if name in OWNER and value else value or ""
+
+
 def _values(snapshot: Snapshot, contact_id: str | None, shown: list[str]) -> list[dict[str, Any]]:
     """The mapped values of records, each with what becomes of the contact's."""
     mapped = mapped_fields(snapshot)

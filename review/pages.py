@@ -18,7 +18,7 @@ from review.basket import basket_of, choices_of, in_baskets, undecided_safe
 from review.cases import SORTS, CaseFilter
 from review.casework import IN_AN_HOUR, changed_since, place_of, read_case, subject_of
 from review.chart import draw_runs
-from review.choosing import fields_of
+from review.choosing import MISSING, fields_of
 from review.damage import CONTACTS_AT_ONCE, figures, report
 from review.deciding import MOST_AT_ONCE
 from review.desk import known_owners, overview, scores, with_names
@@ -101,7 +101,7 @@ class Pages:
         then = f"/cases/{after or ''}".rstrip("/") + write_case_filter(wanted) if number else None
         decisions = [row for name in (case["case_id"], *case["fingerprints"]) for row in snapshot.worklist.decided_about(name)]
         return self.site.page(
-            request, "case.html", snapshot=snapshot, case=case, **held, contact=contact, binding=binding, comparison=comparison, events=events,
+            request, "case.html", snapshot=snapshot, case=case, **held, missing=MISSING, contact=contact, binding=binding, comparison=comparison, events=events,
             event_count=event_count, beside=beside, cases_of=snapshot.cases.of_contacts([other["contact_id"] for other in beside]), jump={}, subject=subject,
             place_of=place_of, seen=seen, owners=known_owners(snapshot), can_undo=has_decision(decisions), score=scores(snapshot).get("history"),
             can_accept=any(finding["check_name"] in ACCEPTABLE for finding in held["findings"]), fields=fields,

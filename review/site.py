@@ -1,12 +1,14 @@
 """What all handlers of the desk share: the snapshot, the templates, and how a page is answered."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -27,7 +29,7 @@ from review.cases import CaseFilter, check_case_filter
 from review.desk import Desk, Snapshot
 from review.ended import EndedSessions
 from review.filters import write_case_filter, write_filter
-from review.finding import label_of
+from review.finding import label_of, shown_as, users_of
 from review.guesses import Guesses
 from review.language import LANGUAGES, Language, choose_language
 
@@ -40,6 +42,7 @@ _LONGEST_EMAIL = 320
 # It begins where a word begins and gives nothing back, so that a long text is read once. Elsewhere it would be tried at every character.
 EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
+_RULES_NAMED = re.compile(r" \((?:rules?|Regeln?) \d[^()]*\)| \(F\d(?:[,;] F\d)*\)")
 _RECORD_ID = re.compile(rf"\b(?:{RECORD_ID}|005[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?)\b")  # users, too
 
 
@@ -72,7 +75,7 @@ class Site:
             extensions=["jinja2.ext.i18n"],
         )
         self.templates.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
-        self.templates.filters |= {"linked": self._linked, "value": self._shown_value}
+        self.templates.filters |= {"linked": self._linked, "value": self._shown_value, "without_rules": without_rules}
         self.templates.globals |= {
             "words": words, "write_filter": write_filter, "write_case_filter": write_case_filter, "languages": LANGUAGES, "safe_url": safe_url,
             "as_moment": as_moment,
@@ -100,6 +103,8 @@ class Site:
         }
         if context_snapshot := values.get("snapshot"):
             context["label_of"] = partial(label_of, context_snapshot)
+            context["shown_as"] = partial(shown_as, context_snapshot)
+            context["is_made_up"] = is_loopback(context_snapshot.policy["salesforce_record_url"])
         html = self.templates.get_template(template).render({**context, **values})
         return HTMLResponse(html.encode("utf-8", "replace"), headers={"Content-Language": language.code})
 
@@ -133,13 +138,20 @@ class Site:
     @pass_context
     def _linked(self, context: Context, text: object) -> Markup:
         """A text with the Salesforce ids in it as links to the records and users, commands set as such, and e-mails masked where the policy says so."""
-        plain = _COMMAND.sub(r"<code>\1</code>", str(escape(self._cut(context, str(text), None, MOST_IN_A_SENTENCE))))
+        plain = _COMMAND.sub(r"<code>\1</code>", str(escape(self._cut(context, without_rules(str(text)), None, MOST_IN_A_SENTENCE))))
         snapshot: Snapshot | None = context.get("snapshot")
-        base = safe_url(snapshot.policy["salesforce_record_url"]) if snapshot else None
-        if base is None:
+        if snapshot is None:
             return Markup(plain)
-        link = str(escape(base))
-        return Markup(_RECORD_ID.sub(lambda found: f'<a class="id" rel="noreferrer" target="_blank" href="{link}{found[0]}">{found[0]}</a>', plain))
+        base, users = safe_url(snapshot.policy["salesforce_record_url"]), users_of(snapshot)
+
+        def as_link(found: re.Match[str]) -> str:
+            shown = str(escape(users[found[0]])) if found[0] in users else found[0]
+            look = "" if found[0] in users else ' class="id"'
+            if base is None or is_loopback(base):
+                return f"<span{look}>{shown}</span>"
+            return f'<a{look} rel="noreferrer" target="_blank" href="{escape(base)}{found[0]}">{shown}</a>'
+
+        return Markup(_RECORD_ID.sub(as_link, plain))
 
     @pass_context
     def _shown_value(self, context: Context, text: object, length: int | None = None) -> str:
@@ -195,9 +207,24 @@ def local_path(text: object) -> str:
     return "/"
 
 
+def without_rules(text: str) -> str:
+    """A sentence for people: the rules that it rests on stand under Evidence."""
+    return _RULES_NAMED.sub("", text)
+
+
+def mark_of(names: Iterable[str]) -> str:
+    """What stands in a form for a set of findings or cases that somebody has seen: another set has another one, also one of the same size."""
+    return sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
 def safe_url(url: str | None) -> str | None:
     """A link out of the CRMs or the settings that is one: http or https. Anything else, javascript: above all, is no link."""
     return url if url and re.match(r"https?://[^\s\"'<>\\]+\Z", url) else None
+
+
+def is_loopback(url: str | None) -> bool:
+    """Does a link lead to this machine? Then the CRMs are the sandbox, which has no pages."""
+    return url is not None and urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def parameters(query: str) -> QueryParams:

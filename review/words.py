@@ -277,7 +277,7 @@ BASKET_STEPS = N_("The steps of this case are in your basket.")
 BASKET_KEPT = P_("{number} value is accepted as it is.", "{number} values are accepted as they are.")
 BASKET_OUT = N_("Taken out of your basket.")
 BASKET_CASES_PUT = P_("The proposal for {number} case is in your basket.", "The proposals for {number} cases are in your basket.")
-BASKET_OTHER_NUMBER = N_("There are more or fewer of these cases by now: look again. Nothing was put in.")
+BASKET_OTHER_CASES = N_("These are other cases by now: look again. Nothing was put in.")
 BASKET_EMPTY = N_("Your basket is empty.")
 BASKET_ONE_PERSON = N_("The merge makes both records one person: what spread between them may stay.")
 KEPT_ON_THE_CASE = N_("What is there is right: it was kept, field by field.")
@@ -310,6 +310,7 @@ BASKET_WHAT = {
 VALUE_STATUS = {
     "restore": N_("another record's value came with a jump"), "unclear": N_("nobody can say whether it was typed"),
     "typed": N_("typed: it made the contact jump"), "edited_later": N_("written again since"),
+    "awaits_sync": N_("written into the bound record since: the next sync brings it"),
     "typed_over": N_("what was replaced had been typed, and came with a jump itself"), "brought": N_("what was replaced had come with a jump"),
     "of_account": N_("the bound record takes it from its account"), "read_only": N_("an opt-out: HubSpot lets nobody take it back"),
     "contact_gone": N_("the contact is gone: restore it first"),

@@ -89,6 +89,14 @@ HUBSPOT_TYPES: dict[str, dict[str, object]] = {
     "contract_end__c": {"type": "date", "fieldType": "date"}, "interests__c": _select(*INTERESTS, form="checkbox"),
 }  # fmt: skip
 
+HUBSPOT_LABELS = {
+    "email": "Email", "firstname": "First Name", "lastname": "Last Name", "salutation": "Salutation", "phone": "Phone Number",
+    "mobilephone": "Mobile Phone Number", "fax": "Fax Number", "jobtitle": "Job Title", "company": "Company Name", "address": "Street Address", "city": "City",
+    "state": "State/Region", "zip": "Postal Code", "country": "Country/Region", "website": "Website URL", "industry": "Industry",
+    "annualrevenue": "Annual Revenue", "numemployees": "Number of Employees", "leadsource": "Lead Source", "rating": "Rating", "leadstatus": "Lead Status",
+    "salesforceownerid": "Salesforce Owner ID", "hs_email_optout": "Unsubscribed from all email", "contract_end__c": "Contract End",
+    "interests__c": "Interests",
+}  # fmt: skip
 PROPERTIES = [
     "email", "hs_additional_emails", "hs_merged_object_ids", "hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "salesforceleadid",
     "salesforcecontactid", "salesforceaccountid", "salesforcedeleted", "salesforcelastsynctime", "hubspot_owner_id", "lifecyclestage", *MAPPING,
@@ -108,7 +116,9 @@ class Fields:
     types: Mapping[str, dict[str, str]] = field(default_factory=lambda: SALESFORCE_TYPES)
     described: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
-    properties: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {name: HUBSPOT_TYPES.get(name, {}) for name in PROPERTIES})
+    properties: Mapping[str, Mapping[str, object]] = field(
+        default_factory=lambda: {name: {"label": HUBSPOT_LABELS.get(name, name), **HUBSPOT_TYPES.get(name, {})} for name in PROPERTIES}
+    )
     groups: Mapping[str, str] = field(default_factory=lambda: {"contactinformation": "Contact information"})
     translated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     at_creation: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -13,6 +13,9 @@ from sandbox.rules import InvalidState
 from sandbox.users import IMPORTER, OWNERS
 from sandbox.world import HubSpotContact, SalesforceRecord, Tracking, World, id18, normalise
 
+_PEOPLE_A_CARD = 1300  # for each card of a day that gets its e-mail
+_CARDS_LAST = 10  # days
+
 
 class Story:
     """A world, the integration's settings, and the dice that decide what people do."""
@@ -25,6 +28,8 @@ class Story:
         self.seed = seed
         self.dice = random.Random(f"{seed} past")
         self.opt_outs = random.Random(f"{seed} opt-outs")
+        self.by_form: list[Person] = []  # whom HubSpot knows by what they wrote into a form
+        self.cards: list[tuple[SalesforceRecord, str]] = []  # Leads without an e-mail, each with the one that somebody will find out
         self.days_told = 0
         people = sorted(people, key=lambda person: (person.first_seen, person.email))
         self.world = World(people[0].first_seen if people else until, tracking=tracking, fields=fields)
@@ -59,11 +64,24 @@ class Story:
             contact = self.world.contact_with_email(cluster[0].email)
             if contact is not None:
                 self.world.archive_contact(contact)  # somebody deleted the contact by hand: a duplicate nobody depends on
+        self._cards_are_entered()
         poll(self.world, self.settings)
+
+    def _cards_are_entered(self) -> None:
+        """The cards of a fair, in a large portal: Leads without an e-mail, which change nothing in HubSpot (rule 2)."""
+        wanted = self.size // _PEOPLE_A_CARD * _CARDS_LAST
+        for person in random.Random(f"{self.seed} cards").sample(self.by_form, len(self.by_form)):
+            contact, alone = self.world.contact_with_email(normalise(person.email)), self.world.live_records(normalise(person.email))
+            if len(self.cards) == wanted:
+                return
+            if person.title and contact is not None and [record.id for record in alone] == [contact.bound_id]:
+                card = {"FirstName": person.first_name, "LastName": person.last_name, "Company": person.company, "Title": "Visitor", "LeadSource": "Trade Show"}
+                self.cards.append((self.world.create_record("Lead", {**card, "Phone": person.phone or None}, by=id18(IMPORTER)), person.email))
 
     def _person_appears(self, person: Person) -> None:
         dice = self.dice.random()
         if dice < 0.1 and person.email:
+            self.by_form.append(person)
             self.world.create_contact({"firstname": person.first_name, "lastname": person.last_name, "email": person.email, "jobtitle": person.title}, "FORM")
         else:
             self._create_record("Contact" if dice < 0.4 else "Lead", person)
@@ -146,9 +164,18 @@ class Story:
             if moment < end - timedelta(hours=2):
                 self._let_time_pass_until(moment)
                 act()
+        self._let_time_pass_until(end - timedelta(hours=2))
+        self._cards_are_completed(max(1, round(days)))
         self._let_time_pass_until(end - timedelta(minutes=10))
         self._unseen_acts()
         self.world.now = end
+
+    def _cards_are_completed(self, days: int) -> None:
+        """Somebody adds the e-mails to cards of a fair: second records of people whom a form told more of, and the contacts jump to them."""
+        for _ in range(min(days * (self.size // _PEOPLE_A_CARD), len(self.cards))):
+            record, email = self.cards.pop()
+            self.world.now += timedelta(minutes=1)
+            self.world.edit_record(record, {"Email": email})
 
     def _daily_plan(self) -> list[tuple[Callable[[], None], int]]:
         def about(one_in: int) -> int:
@@ -292,7 +319,7 @@ class Story:
         return None
 
     def _sample(self) -> list[SalesforceRecord]:
-        ids = sorted(self.world.records)
+        ids = sorted(self.world.records.keys() - {card.id for card, _ in self.cards})  # nobody works on those
         return [record for record_id in self.dice.sample(ids, min(200, len(ids))) if (record := self.world.records[record_id]).is_live]
 
     def _any_live_record(self) -> SalesforceRecord | None:

@@ -142,14 +142,26 @@ def test_a_value_chosen_for_a_contact_whose_lead_is_converted_goes_into_the_cont
 
 
 def test_where_something_is_entered_beside_the_bound_record_that_one_is_saved_again(tmp_path: Path) -> None:
-    """Consent is entered before a conversion, and makes the Contact the newest record."""
+    """Consent is entered before a conversion, in a file of its own, and makes the Contact the newest record."""
     crm = Crm()
     crm.lead(1, fields={"HasOptedOutOfEmail": "true"}, modified=day(5))
     crm.salesforce_contact(7, fields={"HasOptedOutOfEmail": "false"}, account="0015e000000Acc1", modified=day(3))
     crm.contact(bound=BOUND, properties={"hs_email_optout": "true"})
     found = files(crm, tmp_path, Choice(case_of(crm)))
-    if "1-salesforce-contacts.csv" in found:
+    if "1-salesforce-contacts-consent.csv" in found:
         assert found["2-salesforce-save-again-leads.csv"] == [{"Id": BOUND, "LastName": "Lee"}]
+
+
+def test_consent_stands_in_no_file_with_other_values(tmp_path: Path) -> None:
+    """What a person agreed to is never entered with a hundred job titles."""
+    crm = jumped()
+    case = case_of(crm)
+    found = files(crm, tmp_path, Choice(case, "101", "jobtitle", "CEO", "Buyer"), Choice(case, "101", "hs_email_optout", "true"))
+    assert [name for name, rows in found.items() if "HasOptedOutOfEmail" in rows[0] or "hs_email_optout" in rows[0]] != []
+    for name, rows in found.items():
+        fields = {"HasOptedOutOfEmail", "hs_email_optout"} & rows[0].keys()
+        assert bool(fields) == name.endswith("-consent.csv"), name
+        assert not fields or len(rows[0]) == 2, "consent alone"
 
 
 def test_steps_that_people_must_decide_are_left_out_with_what_waits_for_them(tmp_path: Path) -> None:

@@ -299,12 +299,16 @@ def test_what_may_be_a_spoilt_id_is_kept_and_told(cell: str, found: list[str]) -
 @pytest.mark.parametrize(
     ("master", "said", "auf_deutsch"),
     [
-        (MASTER.upper(), f"The master {MASTER.upper()} has lost which of its letters are capitals", f"Der Master {MASTER.upper()}: Groß- und Kleinschreibung"),
+        (
+            MASTER.upper(),
+            f"The master {MASTER.upper()} has lost which of its letters are capitals",
+            f"Der Masterdatensatz {MASTER.upper()}: Groß- und Klein",
+        ),
         (MASTER.lower()[:15], f"The master {MASTER.lower()[:15]} has lost which of its letters are capitals", "Groß- und Kleinschreibung"),
         (MASTER[:17], f"The master {MASTER[:17]} is no Salesforce id: it has 17 characters", "17 Zeichen"),
         (MASTER[:-1] + "A", "is mistyped: its last three characters do not fit", "falsch geschrieben"),
-        ("30935", "The master 30935 is a record id of HubSpot's", "Der Master 30935 ist eine Datensatz-ID von HubSpot"),
-        ("", "The master is missing.", "Der Master fehlt."),
+        ("30935", "The master 30935 is a record id of HubSpot's", "Der Masterdatensatz 30935 ist eine Datensatz-ID von HubSpot"),
+        ("", "The master is missing.", "Der Masterdatensatz fehlt."),
         ("ann@example.com", "The master is no Salesforce id: it has 15 characters", "ist keine Salesforce-ID"),
     ],
 )

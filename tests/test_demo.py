@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from assets.models.sqlfile import check_files, model_files
 from assets.problems import HomeInUse
 from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
 from assets.warehouse.file import Warehouse
-from pipelines import demo, install
+from pipelines import demo, demo_summary, install
 from pipelines.demo_summary import print_summary
 from pipelines.report import stdout
 from tests.command import call, environment_of
@@ -106,6 +107,13 @@ def test_crms_that_are_ended_before_they_serve_say_nothing_of_it(tmp_path: Path,
     with pytest.raises(KeyboardInterrupt), demo.running_sandbox(tmp_path, 50, 1, 1):
         pass
     assert capfd.readouterr().err == ""
+
+
+def test_numbers_stay_whole_beside_a_title_that_is_longer_than_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(demo_summary, "stdout", Console(width=80))
+    demo_summary._print_counts([{"check_name": "unsafe_duplicate", "severity": "block", "holds": False, "before": 1187, "now": 2201}], 3)
+    _, head, row = capsys.readouterr().out.splitlines()
+    assert (head.split()[:2], row.split()[:2]) == (["before", "now"], ["1,187", "2,201"]) and "…" in row
 
 
 def what_can_happen() -> Crm:

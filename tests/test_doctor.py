@@ -22,6 +22,7 @@ from assets.warehouse.backup import back_up, note_backup
 from assets.warehouse.file import Warehouse
 from pipelines import doctor
 from pipelines.doctor import Finding, examine, print_findings
+from pipelines.report import span
 from tests.homes import Portal, contents, copy_of, damage, in_child, interrupted_run, small_disk
 from tests.live import ROOT, served, story_of
 from tests.postgres import Server
@@ -295,6 +296,7 @@ def test_a_crm_that_refuses_and_a_clock_that_is_wrong_are_named(
     assert {name: found[name].state for name in CRMS} == dict.fromkeys(CRMS, "not_checked")
     monkeypatch.setenv("SALESFORCE_CLIENT_SECRET", portal.environment["SALESFORCE_CLIENT_SECRET"])
     with monkeypatch.context() as patch:
+        assert (span(604_868), span(90), span(7_300)) == ("7 days", "90 seconds", "2 hours")
         patch.setattr(doctor, "MOST_CLOCK_DIFFERENCE", timedelta(seconds=-1))
         assert "ahead of" in not_well()["clock"].what or "behind" in not_well()["clock"].what
 

@@ -13,6 +13,7 @@ from assets.policy import Policy
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.merge_check import Judgement, judge, judge_dropped_plans
 from assets.published.merge_plan import load_merge_plans
+from pipelines.report import print_judgement
 from tests.crm import BOUND, RIVAL, Crm, contact_id, lead_id
 from tests.desk.portal import publish
 from tests.test_backtest import run_command
@@ -183,7 +184,7 @@ def test_an_old_or_unproven_snapshot_is_said_in_every_verdict(home: Path, tmp_pa
     assert all("The last run proves nothing: this may be wrong." in row["reason"] for row in rows)
 
 
-def test_fix_writes_the_same_merges_with_safe_masters_and_counts_what_it_leaves_out(home: Path, tmp_path: Path) -> None:
+def test_fix_writes_the_same_merges_with_safe_masters_and_counts_what_it_leaves_out(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fixed = tmp_path / "fixed.csv"
     text = f"master_id,loser_id\n{RIVAL},{BOUND}\n{RIVAL},{lead_id(3)}\n{lead_id(4)},{lead_id(5)}\n{contact_id(1)},{lead_id(9)}\n"
     found, _ = ask(home, tmp_path, text, fix=fixed)
@@ -191,6 +192,9 @@ def test_fix_writes_the_same_merges_with_safe_masters_and_counts_what_it_leaves_
         "master_id,loser_id", f"{BOUND},{RIVAL}", f"{BOUND},{lead_id(3)}", f"{lead_id(4)},{lead_id(5)}",
     ]  # fmt: skip
     assert (found.fixed, found.left_out) == (3, 1)
+    print_judgement(found, tmp_path / "plan.csv", fixed)
+    said = " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert "In neither: 1 pair. 1 names a record that no pull has seen" in said, said
     again, _ = ask(home, tmp_path, fixed.read_text("utf-8"))
     assert again.is_safe
 

@@ -27,6 +27,13 @@ STAGES = {
     "merge": "6-salesforce-merges.csv",
 }
 LEFT_OUT, EVIDENCE, BEFORE = "left-out.csv", "basket.csv", "before"
+# What a person agreed to stands in files of its own, so that nobody enters it with a hundred job titles.
+CONSENT = "(property = 'hs_email_optout' or property in (select property from published.mapped_field where consent))"
+
+
+def consent_file(name: str) -> str:
+    """The file beside `name` that has the consent of the same step."""
+    return name.replace(".csv", "-consent.csv")
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path, sentences: Mapping[
         for object_type in ("Lead", "Contact"):
             rows = f"from basket_value where stage = '{stage}' and main.type_of_record(record_id) = '{object_type}'"
             name = STAGES[stage].format(object=object_type.lower())
-            _write_values(snapshot, f'select record_id, salesforce_field as name, "value", value_before {rows}', "Id", folder, name)
+            _write_values(snapshot, f'select record_id, property, salesforce_field as name, "value", value_before {rows}', "Id", folder, name)
     for object_type in ("Lead", "Contact"):
         # the same name once more: Salesforce takes a record as edited although nothing in it changes
         query = (
@@ -96,8 +103,8 @@ def write(snapshot: duckdb.DuckDBPyConnection, folder: Path, sentences: Mapping[
         )
         _write_filled(snapshot, query, folder / STAGES["save"].format(object=object_type.lower()))
     _write_values(
-        snapshot, "select hubspot_contact_id as record_id, property as name, \"value\", value_before from basket_value where stage = 'hubspot'", "Record ID",
-        folder, STAGES["hubspot"],
+        snapshot, "select hubspot_contact_id as record_id, property, property as name, \"value\", value_before from basket_value where stage = 'hubspot'",
+        "Record ID", folder, STAGES["hubspot"],
     )  # fmt: skip
     _write_filled(
         snapshot,
@@ -132,11 +139,14 @@ order by case_id, hubspot_contact_id, action, property, record_id
 
 
 def _write_values(snapshot: duckdb.DuckDBPyConnection, rows: str, id_name: str, folder: Path, name: str) -> None:
-    """One row a record, one column a field, in two files: the new values and those of now. rows: record_id, name, value, value_before."""
-    fields = [row[0] for row in snapshot.execute(f"select distinct name from ({rows}) order by name").fetchall()]
-    for column, path in (("value", folder / name), ("value_before", folder / BEFORE / name)):
-        cells = "".join(f', any_value("{column}") filter (where name = {literal(field)}) as {quoted(field)}' for field in fields)
-        _write_filled(snapshot, f"select record_id as {quoted(id_name)}{cells} from ({rows}) group by record_id order by record_id", path)
+    """One row a record, one column a field, in two files: the new values and those of now; and the same for consent. rows: record_id, property, name (of the
+    column), value, value_before.
+    """
+    for some, file in ((f"from ({rows}) where not {CONSENT}", name), (f"from ({rows}) where {CONSENT}", consent_file(name))):
+        fields = [row[0] for row in snapshot.execute(f"select distinct name {some} order by name").fetchall()]
+        for column, path in (("value", folder / file), ("value_before", folder / BEFORE / file)):
+            cells = "".join(f', any_value("{column}") filter (where name = {literal(field)}) as {quoted(field)}' for field in fields)
+            _write_filled(snapshot, f"select record_id as {quoted(id_name)}{cells} {some} group by record_id order by record_id", path)
 
 
 def _write_filled(snapshot: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

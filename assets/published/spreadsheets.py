@@ -26,6 +26,10 @@ MOST_CHARACTERS = 32_767  # of a cell
 _AT_ONCE = 2000  # rows
 _WIDE = {"reason": 70, "reason_de": 70, "action": 60, "action_de": 60, "what_to_do": 60, "values_lost": 60}
 _MARK = "\ufeff"
+_CUT = "cut"
+_CUT_MEANS = (
+    "{cells:,} cut: a cell holds 32,767 characters. The CSV file has them whole. / {cells:,} gekürzt: Eine Zelle fasst 32.767 Zeichen. Die CSV-Datei hat alles."
+)
 
 
 def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path, shape: str = "comma", values: Any = None) -> None:
@@ -50,7 +54,7 @@ def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path, s
 
 def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Path, values: Any) -> None:
     """Row by row, whatever their number: what does not fit on a sheet goes on the next one. Texts are texts, so ids keep their digits, and nothing that
-    looks like a formula is one, not even after somebody edits the cell. Moments are UTC.
+    looks like a formula is one, not even after somebody edits the cell. Moments are UTC. What no cell can hold is cut, and a last sheet says which.
     """
     found = connection.execute(query, values)
     names = [column[0] for column in found.description or []]
@@ -61,6 +65,7 @@ def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Pat
         "moment": workbook.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
         "day": workbook.add_format({"num_format": "yyyy-mm-dd"}),
     }
+    cut: list[tuple[str, int, str, int]] = []
     for rows in _sheets(found):
         sheet = workbook.add_worksheet()
         sheet.freeze_panes(1, 0)
@@ -70,8 +75,14 @@ def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Pat
         number = 0
         for number, row in enumerate(rows, 1):
             for place, value in enumerate(row):
-                _write_cell(sheet, number, place, value, formats)
+                if length := _write_cell(sheet, number, place, value, formats):
+                    cut.append((sheet.get_name(), number + 1, names[place], length))
         sheet.autofilter(0, 0, number, len(names) - 1)
+    if cut:
+        sheet = workbook.add_worksheet(_CUT)
+        sheet.write_string(0, 0, _CUT_MEANS.format(cells=len(cut)))
+        for number, row in enumerate((("sheet", "row", "column", "characters"), *cut[: MOST_ROWS - 1]), 1):
+            sheet.write_row(number, 0, row)
     try:
         workbook.close()
     except xlsxwriter.exceptions.FileCreateError as error:
@@ -96,9 +107,10 @@ def _sheets(found: duckdb.DuckDBPyConnection) -> Iterator[Iterator[tuple[Any, ..
         yield of_one()
 
 
-def _write_cell(sheet: Any, row: int, place: int, value: Any, formats: dict[str, Any]) -> None:
+def _write_cell(sheet: Any, row: int, place: int, value: Any, formats: dict[str, Any]) -> int:
+    """Returns how many characters the value has, where the cell holds fewer; else 0."""
     if value is None:
-        return
+        return 0
     if isinstance(value, bool):
         sheet.write_boolean(row, place, value)
     elif isinstance(value, (int, float)) and abs(value) < 1e11:  # larger ones would be shown as powers of ten
@@ -109,7 +121,10 @@ def _write_cell(sheet: Any, row: int, place: int, value: Any, formats: dict[str,
         sheet.write_datetime(row, place, datetime(value.year, value.month, value.day), formats["day"])
     else:
         text = ";".join(map(str, value)) if isinstance(value, list) else str(value)
-        if len(text) > MOST_CHARACTERS:
+        cut = len(text) if len(text) > MOST_CHARACTERS else 0
+        if cut:
             text = f"{text[: MOST_CHARACTERS - 1]}…"
         if text:
             sheet.write_string(row, place, text, formats["text"])
+        return cut
+    return 0

@@ -12,12 +12,13 @@
 -- Not: the two ids that a conversion leaves behind.
 -- Steward: keep the id of the right record, clear the other one.
 --
--- Auf Deutsch: Ein Kontakt trägt eine Lead-ID und eine Contact-ID, die nicht dieselbe Person sind.
+-- Auf Deutsch: Ein Kontakt trägt eine Lead-ID und eine Kontakt-ID aus Salesforce, die nicht dieselbe Person sind.
 -- Warum: Der Kontakt hat zwei Anker. Welchem die Integration folgt, ist nicht dokumentiert; Werte kommen von beiden.
 -- Sonst: Die Integration folgt einem der beiden Datensätze, und welchem, kann sich mit jeder Synchronisierung ändern.
 --
 -- says two_people: It carries Lead id {lead} and Contact id {contact}, and that Lead was not converted into that Contact.
--- says.de two_people: Er trägt die Lead-ID {lead} und die Contact-ID {contact}, und dieser Lead wurde nicht in diesen Contact konvertiert.
+-- says.de two_people: Er trägt die Lead-ID {lead} und die Salesforce-Kontakt-ID {contact}, und dieser Lead wurde nicht in diesen Salesforce-Kontakt
+--   konvertiert.
 -- do two_people: Keep the id of the right record and clear the other property.
 -- do.de two_people: Die ID des richtigen Datensatzes behalten. Die andere Eigenschaft leeren.
 select

@@ -18,14 +18,15 @@
 -- Steward: allow Contacts in HubSpot's Salesforce settings, then resync the contact. It binds to the Contact with the next change on either side.
 --
 -- Auf Deutsch: Ein Kontakt ist noch mit einem Lead verknüpft, der konvertiert wurde.
--- Warum: Ein konvertierter Lead ist eingefroren: Nichts wird mehr mit ihm synchronisiert. Salesforce arbeitet mit dem Contact weiter, HubSpot mit
+-- Warum: Ein konvertierter Lead ist eingefroren: Nichts wird mehr mit ihm synchronisiert. Salesforce arbeitet mit dem Salesforce-Kontakt weiter, HubSpot mit
 -- Werten von vorher.
--- Sonst: Der Vertrieb arbeitet mit dem Contact weiter, das Marketing mit Werten aus der Zeit vor der Konvertierung.
+-- Sonst: Der Vertrieb arbeitet mit dem Salesforce-Kontakt weiter, das Marketing mit Werten aus der Zeit vor der Konvertierung.
 --
 -- says converted: It is bound to {record}, a Lead that was converted[ into Contact {heir}].
--- says.de converted: Er ist mit {record} verknüpft, einem [?heir Lead, der in den Contact {heir} konvertiert wurde|konvertierten Lead].
+-- says.de converted: Er ist mit {record} verknüpft, einem [?heir Lead, der in den Salesforce-Kontakt {heir} konvertiert wurde|konvertierten Lead].
 -- do converted: Check that HubSpot may sync Contacts (Salesforce settings, Contacts tab), then resync this contact.
--- do.de converted: Prüfen, ob HubSpot Contacts synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt neu synchronisieren.
+-- do.de converted: Prüfen, ob HubSpot Salesforce-Kontakte synchronisieren darf (Salesforce-Einstellungen, Reiter Kontakte). Danach diesen Kontakt
+--   neu synchronisieren.
 with converted as (
     -- Salesforce gives the day of a conversion, no time; the stamp of the first version seen converted has one
     select record_id, min_by(modified_at, pull_no) as converted_at

@@ -17,9 +17,9 @@
 -- Steward: make the rivals go, the bound record stays: convert Leads into the Contact, merge the others INTO the bound record.
 --
 -- Auf Deutsch: Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen.
--- Warum: Jede Bearbeitung einer Dublette lässt die Verknüpfung zu ihr springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28):
+-- Warum: Jede Bearbeitung eines Duplikats lässt die Verknüpfung zu ihm springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28):
 -- HubSpots Werte werden ersetzt, oder die Werte des alten Datensatzes gelangen in den einer anderen Person. Niemand sieht es geschehen.
--- Sonst: Die erste Bearbeitung einer Dublette, durch wen auch immer, verschiebt die Verknüpfung und überschreibt diese Felder in HubSpot.
+-- Sonst: Die erste Bearbeitung eines Duplikats, durch wen auch immer, verschiebt die Verknüpfung und überschreibt diese Felder in HubSpot.
 --
 -- says unsafe: An edit of [{rival}|any of {rivals:number} records] moves the binding there. HubSpot loses [{changes:words}[; and {more:number}
 --   more]|nothing].[ {fills|1: One blank|{fills:number} blanks} of [{filled}|these records] {fills|1: is|are} filled from HubSpot{stranger|yes: , though

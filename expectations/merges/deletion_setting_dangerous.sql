@@ -14,8 +14,8 @@
 -- Steward: set it to "do nothing" in HubSpot's Salesforce settings, and in bindwatch.toml; delete contacts by hand or by a list.
 --
 -- Auf Deutsch: HubSpot löscht Kontakte zusammen mit ihren Salesforce-Datensätzen.
--- Warum: Eine Zusammenführung löscht den unterlegenen Datensatz. Mit dieser Einstellung löscht eine in falscher Richtung den HubSpot-Kontakt samt
--- Verlauf, Einwilligung und Aktivitäten (F6).
+-- Warum: Eine Zusammenführung löscht jeden Datensatz, der nicht der Masterdatensatz ist. Mit dieser Einstellung löscht eine in falscher Richtung den
+-- HubSpot-Kontakt samt Verlauf, Einwilligung und Aktivitäten (F6).
 -- Sonst: Die nächste Zusammenführung in falscher Richtung löscht einen Kontakt, statt nur seine Synchronisierung zu unterbrechen.
 --
 -- says deletes: The policy says that HubSpot contacts are deleted with their Salesforce {object}.

@@ -16,8 +16,8 @@
 -- Not: merges from before the first run; a contact that was bound again by itself.
 -- Steward: restore the contact if it was deleted, resync it, and check its values against the survivor.
 --
--- Auf Deutsch: Eine Zusammenführung in Salesforce ging in die falsche Richtung: der verknüpfte Datensatz ist unterlegen.
--- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung ab, oder der Kontakt wird mit seinem Datensatz gelöscht
+-- Auf Deutsch: Eine Zusammenführung in Salesforce ging in die falsche Richtung: Der verknüpfte Datensatz war nicht der Masterdatensatz.
+-- Warum: Masterdatensatz muss der verknüpfte sein (F5). Sonst bricht die Synchronisierung ab, oder der Kontakt wird mit seinem Datensatz gelöscht
 -- (F6).
 -- Sonst: Der Kontakt entfernt sich von Salesforce; wurde er gelöscht, ist er nach 90 Tagen endgültig weg.
 --
@@ -29,9 +29,10 @@
 --   {until:day}.]
 -- says.de contact_deleted: {record} wurde in {winner} zusammengeführt, obwohl dieser Kontakt damit verknüpft war, und der Kontakt wurde gelöscht.[
 --   Wiederherstellbar bis {until:day}.]
--- do contact_deleted: Set HubSpot to keep contacts whose record is deleted, restore the contact from its recycle bin, then resync it.
--- do.de contact_deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält. Den Kontakt aus dem Papierkorb wiederherstellen, danach neu
---   synchronisieren.
+-- do contact_deleted: Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot's recycle
+--   bin, and decide which record it belongs to. Resync it.
+-- do.de contact_deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht
+--   wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört. Neu synchronisieren.
 select
     event.hubspot_contact_id,
     event.loser_id as salesforce_id,

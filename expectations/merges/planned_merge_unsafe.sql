@@ -19,8 +19,8 @@
 -- Steward: change the plan before it is carried out: make the bound record the master. Take the file away when it is no longer planned.
 --
 -- Auf Deutsch: Ein eingereichter Plan zum Zusammenführen würde einen Kontakt beschädigen.
--- Warum: Master muss der verknüpfte Datensatz sein (F5). Sonst bricht die Synchronisierung des Kontakts ab, oder er wird gelöscht (F6); sind zwei
--- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48). Werden Dubletten neben dem verknüpften Datensatz zusammengeführt, ist ihr Master
+-- Warum: Masterdatensatz muss der verknüpfte sein (F5). Sonst bricht die Synchronisierung des Kontakts ab, oder er wird gelöscht (F6); sind zwei
+-- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48). Werden Duplikate neben dem verknüpften Datensatz zusammengeführt, ist ihr Masterdatensatz
 -- danach der zuletzt geänderte (Regel 11).
 -- Sonst: Wer den Plan so ausführt, unterbricht die Synchronisierung dieses Kontakts oder lässt ihn löschen.
 --
@@ -30,9 +30,9 @@
 --   first.|restore: Restore the contact if it was deleted, resync it, and compare its values with the surviving record.|run_book: Follow the run-book of
 --   the cluster instead.|master_of_all: Make {bound} the master of all of them.|contacts: Merge the two contacts in HubSpot first, or leave the records
 --   apart.|file: Mend the file, or take it out of merge-plans.|Correct the row or take it out.}
--- do.de planned: {advice|master: {loser} zum Master machen.|values: Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst in
---   Salesforce.|restore: Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz
---   vergleichen.|run_book: Stattdessen den Schritten für die Gruppe folgen.|master_of_all: {bound} zum Master von allen machen.|contacts: Zuerst die
+-- do.de planned: {advice|master: {loser} zum Masterdatensatz machen.|values: Diese Werte des Kontakts vergleichen. Was bleiben sollte, zurückschreiben, zuerst
+--   in Salesforce.|restore: Den Kontakt wiederherstellen, wenn er gelöscht wurde. Danach neu synchronisieren und die Werte mit dem verbleibenden Datensatz
+--   vergleichen.|run_book: Stattdessen den Schritten für die Gruppe folgen.|master_of_all: {bound} zum Masterdatensatz von allen machen.|contacts: Zuerst die
 --   beiden Kontakte in HubSpot zusammenführen, oder die Datensätze getrennt lassen.|file: Die Datei berichtigen oder aus merge-plans herausnehmen.|Die
 --   Zeile berichtigen oder herausnehmen.}
 select

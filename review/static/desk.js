@@ -23,7 +23,7 @@ for (const list of document.querySelectorAll("[data-list]")) {
   count();
 }
 
-// Keys: j k o x a s w b u ?. On a list they are about the row that is marked; on a case, j and k go to its neighbours.
+// Keys: j k o x a s w b t z u ?. On a list they are about the row that is marked; on a case, j and k go to its neighbours.
 const list = document.querySelector("[data-list]");
 const rows = list ? [...list.querySelectorAll("tbody tr")] : [];
 const place = `row ${location.pathname}${location.search}`;
@@ -38,7 +38,11 @@ const mark = (number) => {
   sessionStorage.setItem(place, String(at));
 };
 if (rows.length && sessionStorage.getItem(place) !== null && !location.hash) mark(Number(sessionStorage.getItem(place)));
-const follow = (selector) => document.querySelector(selector)?.click();
+const follow = (selector) => {
+  const found = document.querySelector(selector);
+  found?.click();
+  return Boolean(found);
+};
 const tick = (change) => {
   const box = rows[at]?.querySelector("td.tick input");
   if (box) { box.checked = change(box.checked); box.dispatchEvent(new Event("change")); }
@@ -54,6 +58,8 @@ const keys = {
   a: () => { chosen(); follow('button[data-key="a"]'); },
   s: () => { chosen(); document.querySelector('input[data-key="s"]')?.focus(); },
   w: () => { chosen(); document.querySelector('input[data-key="w"]')?.focus(); },
+  t: () => follow('[data-key="t"]') || location.assign(document.querySelector("[data-safe]").dataset.safe),
+  z: () => follow('main [data-key="z"]') || follow('[data-key="z"]'),
   b: () => document.querySelector("form[data-decide] button.first")?.click(),
   u: () => follow('button[data-key="u"]'),
   "?": () => document.querySelector("#keys")?.showModal(),

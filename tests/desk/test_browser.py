@@ -5,6 +5,7 @@ Needs Chromium (Debian: `chromium`); without it these tests are skipped, and say
 
 import csv
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from pipelines.guarded_run import RunResult
 from sandbox.story import Story
 from tests import live
 from tests.desk.portal import planned, publish, pull, served, troubled
+from tests.desk.test_basket import jumped
 from tests.desk.test_together import Away
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -216,6 +218,23 @@ def test_a_row_of_a_list_is_a_line_and_deciding_stays_in_view_without_taking_hal
         phone = open_page(case, width=390)
         cells = [box["width"] for cell in phone.locator(".choice td").all() if cell.is_visible() and (box := cell.bounding_box())]
         assert all(width > 100 for width in cells), "no word of a value stands letter below letter"
+
+
+def test_safe_cases_are_taken_with_three_keys(tmp_path: Path, browse: Callable[[str], Open]) -> None:
+    publish(jumped("FORM", "CRM_UI"), tmp_path / "home")
+    with served(tmp_path / "home") as address:
+        page = browse(address)("/findings", accept_downloads=True)
+        page.keyboard.press("t")
+        page.wait_for_url("**/basket/safe")
+        page.keyboard.press("t")
+        assert has_focus(page, "input[name=user]"), "whoever has no name yet is asked"
+        page.keyboard.type("Ann")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("The proposals for 2 cases are in your basket.")
+        with page.expect_download() as download:
+            page.keyboard.press("z")
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert "3-hubspot-contacts.csv" in archive.namelist()
 
 
 def test_a_page_of_the_list_is_ticked_with_one_key(home: Path, browse: Callable[[str], Open]) -> None:

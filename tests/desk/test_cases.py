@@ -14,6 +14,7 @@ from review import near
 from review.cases import CaseFilter
 from review.desk import Desk
 from review.site import now
+from review.words import VALUE_STATUS
 from tests.crm import BOUND, RIVAL, Crm, day, jumped, lead_id
 from tests.desk.portal import Visitor, publish, served
 from tests.test_findings_follow import pulled
@@ -242,10 +243,40 @@ def test_what_a_jump_took_is_said_once_and_value_by_value(home: Path, ann: Visit
     for crm, said in ((typed(), "jobtitle leave it: Buyer typed"), (created(), "jobtitle Buyer → CEO nobody can say")):
         publish(crm, home)
         page = ann.open(f"/cases/{case_id(home)}")
+        asked = page.values("//a[contains(@href, '/export/restore.zip')]/@href")
+        assert [one.endswith("&with_unclear=1") for one in asked] == ([True] if "nobody" in said else []), "the plan holds what the step names"
+        assert not any("(rule" in text for text in page.texts("//ol[@class='steps']/li")), "rules stand under Evidence"
         assert any(text.startswith(said) for text in page.texts("//ol[@class='steps']//ul[@class='values']/li"))
         steps = page.texts("//ol[@class='steps']/li")
         assert sum("ut back" in text for text in steps) == 1, steps
         assert len(steps) == len(set(steps))
+
+
+def test_what_a_jump_brought_back_itself_is_not_to_be_put_back(home: Path, ann: Visitor) -> None:
+    """The contact jumped away before the first run, and back after it: what the second jump replaced is the other record's."""
+    crm = Crm()
+    crm.lead(1, fields={"Title": "CEO"})
+    crm.lead(2, created=day(3), modified=day(19), fields={"Title": "Buyer"})
+    crm.contact(bound=RIVAL, since=day(20), synced=day(20), properties={"jobtitle": "Buyer"})
+    crm.history("101", "salesforceleadid", (day(2), BOUND))
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(20), "Buyer"))
+    crm.end_run()
+    crm.later()
+    crm.lead(1, modified=day(30.1), fields={"Title": "CEO"})
+    crm.connection.execute("delete from raw.hubspot_contact")
+    crm.contact(bound=BOUND, since=day(30.2), synced=day(30.2), properties={"jobtitle": "CEO"})
+    crm.history("101", "jobtitle", (day(30.2), "CEO"))
+    publish(crm, home)
+    steps = ann.open(f"/cases/{case_id(home)}").texts("//ol[@class='steps']/li")
+    assert not [step for step in steps if "CEO" in step or "Buyer" in step], steps
+    assert "What the jump took is there again, or was accepted: nothing has to be put back." in steps
+
+
+def test_the_desk_has_words_for_whatever_becomes_of_a_value() -> None:
+    (model,) = Path("assets/models/sql").rglob("restorable_value.sql")
+    text = model.read_text("utf-8")
+    named = set(re.findall(r"then '([a-z_]+)'", text[text.index("case\n        when state is distinct") :].partition("end as status")[0]))
+    assert named - {"back", "accepted"} <= set(VALUE_STATUS), "a page without them would end as a bug"
 
 
 # ── together ──

@@ -8,6 +8,7 @@ import pytest
 
 from assets.published.decisions import DecisionStore
 from assets.published.worklist import STATUSES, Filter, Worklist
+from review.site import mark_of
 from tests.crm import Crm, lead_id
 from tests.desk.portal import Visitor, publish, served
 
@@ -52,7 +53,10 @@ def test_all_that_match_a_filter_are_decided_at_once_not_only_the_page(home: Pat
     publish(crm, home)
     preview = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown")
     assert "60 findings" in preview.text and decided(home) == [], "nothing is decided before it is confirmed"
-    page = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown", sure="60")
+    other = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown", sure=mark_of(str(number) for number in range(60)))
+    assert "60 findings" in other.text and decided(home) == [], "as many, but not those that were seen"
+    (sure,) = preview.values("//input[@name='sure']/@value")
+    page = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown", sure=sure)
     assert said(ann, page) == ["60 findings assigned to Bob."]
     assert len(decided(home)) == 60
     assert ann.open("/findings?owner=Bob").text.count("Bob") > 50

@@ -81,8 +81,11 @@ def test_what_no_sheet_holds_is_cut_or_goes_on_the_next_one(table: Any, monkeypa
     monkeypatch.setattr("assets.published.spreadsheets.MOST_ROWS", 2)
     content = table(f"select range as number, repeat('x', {MOST_CHARACTERS + 1}) as text from range(5)", WORKBOOK)
     book = load_workbook(io.BytesIO(content))
-    assert [[row[0] for row in book.get_sheet_by_name(name).to_python()[1:]] for name in book.sheet_names] == [[0, 1], [2, 3], [4]]
+    *sheets, cut = [book.get_sheet_by_name(name).to_python() for name in book.sheet_names]
+    assert [[row[0] for row in rows[1:]] for rows in sheets] == [[0, 1], [2, 3], [4]]
     assert len(sheet(content)[1][1]) == MOST_CHARACTERS and str(sheet(content)[1][1]).endswith("…")
+    assert str(cut[0][0]).startswith("5 cut: ") and cut[2] == ["Sheet1", 2, "text", MOST_CHARACTERS + 1], "nothing is cut without a word"
+    assert load_workbook(io.BytesIO(table("select 'x' as text", WORKBOOK))).sheet_names == ["Sheet1"]
 
 
 @pytest.mark.parametrize("name", LISTS)

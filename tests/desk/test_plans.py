@@ -54,7 +54,7 @@ def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
     ann.session.headers["Accept-Language"] = "de"
     page = send(ann, UNSAFE)
     assert f"HubSpot-Kontakt 101 ist mit {BOUND} verknüpft, das verschwinden würde" in page.text
-    assert "Stunden her: vor dem Zusammenführen neu abrufen" in page.text
+    assert "Stunden her: Vor dem Zusammenführen neu abrufen" in page.text
     (link,) = page.values("//a[contains(@href, '/judged.csv')]/@href")
     assert "verknüpft" in rows(ann.open(link), ";")[0]["reason"]
 

@@ -28,7 +28,7 @@
 --   {kept} eintragen und gleich danach {master} speichern, damit die Verknüpfung bleibt.} ]
 -- says part_of_another: Contact {contact}, which is bound to {asked}, has this e-mail as an additional one: what is to be done with {beside} is part of
 --   its own run-book.
--- says.de part_of_another: Kontakt {contact}, der mit {asked} verknüpft ist, hat diese E-Mail als zusätzliche: was mit {beside} zu tun ist, steht bei ihm.
+-- says.de part_of_another: Kontakt {contact}, der mit {asked} verknüpft ist, hat diese E-Mail als zusätzliche: Was mit {beside} zu tun ist, steht bei ihm.
 -- says strangers: Contact {contact} could be bound to any of {beside}, and they look like different people. Check whose record each is. Give the ones of
 --   other people an e-mail of their own.
 -- says.de strangers: Kontakt {contact} könnte mit jedem von {beside} verknüpft werden, und sie sehen nach verschiedenen Personen aus. Klären, wessen
@@ -41,8 +41,8 @@
 --   Verknüpfung wandert dann dorthin, mit Absicht, und {asked} bleibt.
 -- says outside_list: Contact {contact} is outside the inclusion list: its binding to Lead {master} would not follow a conversion (rule 21). Put it into
 --   the list first; then convert the Lead into a Contact.
--- says.de outside_list: Kontakt {contact} ist außerhalb der Einschlussliste: seine Verknüpfung mit Lead {master} würde einer Konvertierung nicht folgen
---   (Regel 21). Ihn zuerst in die Liste aufnehmen; dann den Lead in einen Contact konvertieren.
+-- says.de outside_list: Kontakt {contact} ist außerhalb des Aufnahmesegments: Seine Verknüpfung mit Lead {master} würde einer Konvertierung nicht folgen
+--   (Regel 21). Ihn zuerst in das Segment aufnehmen; dann den Lead in einen Salesforce-Kontakt konvertieren.
 -- says several_contacts: Other HubSpot contacts are bound to records here ({others}). If they are one person, merge them in HubSpot; if not, give each
 --   record its own e-mail. Only then bring the rest together.
 -- says.de several_contacts: Andere HubSpot-Kontakte sind mit Datensätzen hier verknüpft ({others}). Sind sie eine Person, sie in HubSpot zusammenführen;
@@ -58,17 +58,17 @@
 -- says convert_bound: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: the binding moves along (rule
 --   29).[?after  Then enter the right values in {kept}, because its own win: {after}.][ HubSpot's {of_account} becomes what {kept} has: nobody can enter
 --   that there.]
--- says.de convert_bound: <enter>Lead {loser} in den vorhandenen Contact {kept} und dessen Account konvertieren, ohne Opportunity: die Verknüpfung wandert
---   mit (Regel 29).[?after  Danach in {kept} die richtigen Werte eintragen, denn seine gewinnen: {after}.][ {of_account} in HubSpot wird zu dem, was
---   {kept} hat: eintragen kann es dort niemand.]
+-- says.de convert_bound: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Die Verknüpfung
+--   wandert mit (Regel 29).[?after  Danach in {kept} die richtigen Werte eintragen, denn seine gewinnen: {after}.][ {of_account} in HubSpot wird zu dem, was
+--   {kept} hat: Eintragen kann es dort niemand.]
 -- says convert: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: Salesforce cannot merge a Lead with
 --   a Contact (rule 37).
--- says.de convert: <enter>Lead {loser} in den vorhandenen Contact {kept} und dessen Account konvertieren, ohne Opportunity: Salesforce kann einen Lead
---   nicht mit einem Contact zusammenführen (Regel 37).
+-- says.de convert: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Salesforce kann
+--   einen Lead nicht mit einem Salesforce-Kontakt zusammenführen (Regel 37).
 -- says merge_bound: <enter>Merge {loser} into {kept}, the record that stays bound (rule 35).
--- says.de merge_bound: <enter>{loser} in {kept} zusammenführen, den Datensatz, der verknüpft bleibt (Regel 35).
+-- says.de merge_bound: <enter>{loser} mit {kept} zusammenführen, dem Masterdatensatz, der verknüpft bleibt (Regel 35).
 -- says merge: <enter>Merge {loser} into {kept}. No contact is bound to either.
--- says.de merge: <enter>{loser} in {kept} zusammenführen. Mit keinem ist ein Kontakt verknüpft.
+-- says.de merge: <enter>{loser} mit dem Masterdatensatz {kept} zusammenführen. Mit keinem ist ein Kontakt verknüpft.
 create or replace table core.run_book_step as
 with held as (
     -- records that a live contact is bound to
