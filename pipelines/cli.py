@@ -273,7 +273,7 @@ def merge_check(
     oldest, language = policy_for_reading().merges.oldest_snapshot_hours, reader_language()
     found: list[Judgement] = []
     write_answer(out, lambda path: found.append(judge(home(), plan, path, oldest, fix, language=language)))
-    print_judgement(found[0], plan, fix)
+    print_judgement(found[0], plan, fix, language)
     return 0 if found[0].is_safe else 1
 
 

@@ -23,10 +23,9 @@ from assets.published.merge_check import Judgement
 from assets.published.restore_plan import UNCLEAR, RestorePlan
 from assets.published.snapshot import current_folder
 from assets.published.what_if import Forecast
-from assets.sentences import said_in
+from assets.sentences import languages, said_in
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home
-from review.words import PLAN_LEFT_OUT
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # redirected: wide enough for every table
@@ -150,8 +149,8 @@ def print_forecast(found: Forecast) -> None:
     stderr.print(Panel("\n".join(lines), border_style=colour, expand=False))
 
 
-def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
-    """What was said of a merge plan, on standard error: standard output holds the answer itself."""
+def print_judgement(found: Judgement, plan: Path, fix: Path | None, language: str = "en") -> None:
+    """What was said of a merge plan, on standard error: standard output holds the answer itself. language: of the reasons."""
     counts = found.counts
     if not sum(counts.values()):
         lines = [f"[bold yellow]{escape(plan.name)} has no row[/]: nothing was judged."]
@@ -166,7 +165,7 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None) -> None:
             lines.append(f"{amount(found.conversions, 'Lead')} can be converted into a Contact instead: the desk's Merge plans has the files.")
         if found.reasons:
             lines.append(f"In neither: {amount(sum(found.reasons.values()), 'pair')}.")
-            lines += [f"  {pairs:,}  {PLAN_LEFT_OUT[reason]}" for reason, pairs in found.reasons.items()]
+            lines += [f"  {pairs:,}  {languages()[language]['left_out'][reason]}" for reason, pairs in found.reasons.items()]
     elif counts["unsafe"]:
         lines.append("[dim]--fix FILE writes the same merges with safe masters.[/]")
     if found.warning:

@@ -50,6 +50,11 @@ class Language:
         return _LOCALES[self.code]
 
     @property
+    def left_out(self) -> dict[str, str]:
+        """Why what a plan asks for is in no file, by the name of the reason. The terminal says the same."""
+        return dict(languages()[self.code]["left_out"])
+
+    @property
     def translations(self) -> gettext.NullTranslations:
         return _translations(self.code)
 

@@ -113,8 +113,7 @@ class Plans:
             return as_file(answer.folder / what, f"bindwatch-{what}")
         snapshot, language = self.site.desk.snapshot(), language_of(request)
         if what.rpartition(".")[0] == "left-out":
-            sentences = {name: language.text(text) for name, text in words.PLAN_LEFT_OUT.items()}
-            query = f"select *, {said_of('reason', sentences)} as why from {literal(str(answer.folder / LEFT_OUT))} order by row_no, loser_id"
+            query = f"select *, {said_of('reason', language.left_out)} as why from {literal(str(answer.folder / LEFT_OUT))} order by row_no, loser_id"
             return send_table(request, snapshot, query, {}, "left-out", shape_of(request))
         is_whole = may_be_whole(request, self.site)
         return send_table(request, snapshot, _judged(answer.folder, language.code, is_whole), {}, "judged-plan", shape_of(request), is_whole)

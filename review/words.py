@@ -91,21 +91,6 @@ PLAN_RESULT = {
 }  # fmt: skip
 MORE_CHARACTERS = P_("… {number} more character", "… {number} more characters")
 
-# Of a row of a plan that is in neither file (assets/published/merge_answers.sql).
-PLAN_LEFT_OUT = {
-    "done": N_("was carried out already"),
-    "invalid": N_("Salesforce would refuse it, or the plan contradicts itself: see the row"),
-    "unknown": N_("names a record that no pull has seen"),
-    "beside_invalid": N_("belongs to a group with such a row: mend that one first"),
-    "two_contacts": N_("several contacts are bound to these records, or are about to be: decide first which contact stays"),
-    "several_masters": N_("no single record is safe as the master of the whole group"),
-    "outside": N_("the safe master is a record that the plan does not name: say whether it is the same person"),
-    "several_contacts": N_("nothing says which of several Contacts the Lead is to go into"),
-    "bound_lead": N_("a contact is bound to the Lead, and the run-book has no such conversion: the Contact's values would win, unseen"),
-    "drawn": N_("the conversion makes the Contact the record updated last, and the binding of a contact jumps to it"),
-    "fill": N_("the Lead may fill what is blank in the Contact: compare the two first"),
-    "after_conversion": N_("comes after the conversion of the bound Lead: judge it again after the next run"),
-}
 PLAN_KEPT = N_("Kept as {name}: every run judges it now.")
 PLAN_NOT_KEPT = N_("The plan could not be kept: its folder cannot be written to.")
 ANSWER_GONE = N_("That answer is no longer here: it is kept for eight hours at most. Hand the file in again.")

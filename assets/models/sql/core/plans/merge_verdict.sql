@@ -72,7 +72,8 @@
 -- says drawn: HubSpot contact {contact} is bound to {bound}, which is not part of this merge, and has the master's e-mail. The merge makes {master} the
 --   record updated last: the binding jumps to it (rule 11){values|same: ; no mapped value differs.|unknown: . Not all of them have one e-mail: clear up
 --   whose is right before anything is merged.|; at risk: {at_risk}.{convert|yes:  First convert the Lead into the Contact.|}}<also>
--- says.de drawn: HubSpot-Kontakt {contact} ist mit {bound} verknüpft, das nicht Teil dieser Zusammenführung ist, und hat die E-Mail des Masterdatensatzes. Sie macht
+-- says.de drawn: HubSpot-Kontakt {contact} ist mit {bound} verknüpft, das nicht Teil dieser Zusammenführung ist, und hat die E-Mail des Masterdatensatzes.
+--   Sie macht
 --   {master} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11){values|same: ; kein zugeordneter Wert ist verschieden.|unknown:
 --   . Sie haben nicht alle dieselbe E-Mail: klären, welche richtig ist, bevor etwas zusammengeführt wird.|; gefährdet: {at_risk}.{convert|yes:  Zuerst den
 --   Lead in den Contact konvertieren.|}}<also>
@@ -82,7 +83,8 @@
 --   next sync does not find it there.|}}[ HubSpot contact {master_contact} is bound to the master: both may end on one record (rule 48).]<also>
 -- says.de held: HubSpot-Kontakt {contact} ist mit {loser} verknüpft, das verschwinden würde: {consequence|contact_deleted: der Kontakt wird mit ihm
 --   gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).|seine Synchronisierung bricht ab (Regeln 33, 36).{after|outside:  Er ist außerhalb des
---   Aufnahmesegments: Nichts ordnet ihn neu zu (Regel 21).|matched:  Die nächste Synchronisierung kann ihn über die E-Mail dem Masterdatensatz zuordnen und dessen
+--   Aufnahmesegments: Nichts ordnet ihn neu zu (Regel 21).|matched:  Die nächste Synchronisierung kann ihn über die E-Mail dem Masterdatensatz zuordnen und
+--   dessen
 --   Werte bringen.|lost:  Der Masterdatensatz hat seine E-Mail nicht, also findet ihn die nächste Synchronisierung dort nicht.|}}[ Mit dem Masterdatensatz ist
 --   HubSpot-Kontakt {master_contact} verknüpft: beide können auf einem Datensatz landen (Regel 48).]<also>
 -- says stays: HubSpot contact {master_contact} is bound to the master and stays (rule 35).<also>
@@ -94,8 +96,8 @@
 --   {loser} last: compare before the merge, the master's values win.][ {losers:number} losers are several merges in Salesforce: two at a time (rule 37).]
 -- says.de also: {first|enter:  Zuerst {enter} aus HubSpot in {master} eintragen: dort ist es leer, und {loser} würde es füllen.|unknown:  Was {loser} im
 --   Masterdatensatz füllen würde, wurde nicht verglichen.|fill:  Wo {master} leer ist, zuerst {fill} aus HubSpot eintragen: {loser} würde es füllen.|}[ {newer}
---   wurde zuletzt in {loser} eingegeben: vor dem Zusammenführen vergleichen, die Werte des Masterdatensatzes gewinnen.][ {losers:number} sekundäre Datensätze sind
---   mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).]
+--   wurde zuletzt in {loser} eingegeben: vor dem Zusammenführen vergleichen, die Werte des Masterdatensatzes gewinnen.][ {losers:number} sekundäre
+--   Datensätze sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).]
 create or replace table core.merge_verdict as
 with twice as (
     select plan, loser_id, count(distinct master_id) as masters from core.merge_plan_row where not is_taken_away group by plan, loser_id
