@@ -165,16 +165,17 @@ def test_an_old_pull_whose_manifest_was_damaged_is_set_aside_and_ends_no_run(lan
 
 def test_hubspot_values_of_any_type_land_as_text(landing: Landing, connection: duckdb.DuckDBPyConnection) -> None:
     pull = landing.open("hubspot", "contact", "full", {"asked": "x"}, set())
+    properties = {"hs_merged_object_ids": 5, "score": 1.5, "flag": True, "nothing": None, "big": "x" * 200_000}
     contact = {
         "id": "1", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "archived": False,
-        "properties": {"hs_merged_object_ids": 5, "score": 1.5, "flag": True, "nothing": None, "big": "x" * 200_000},
+        "properties": {**properties, "unasked": "left out"},
         "propertiesWithHistory": {"email": [{"value": 7, "timestamp": "2026-01-01T00:00:00Z", "sourceType": "API"}], "empty": []},
     }  # fmt: skip
     pull.write_page(json.dumps({"results": [contact]}).encode(), ".json", 1, {})
     pull.finish(None)
-    load_hubspot_contacts(connection, pull)
-    (properties,) = connection.execute("select properties from raw.hubspot_contact").fetchone() or ()
-    assert {name: value if value is None else value[:5] for name, value in properties.items()} == {
+    load_hubspot_contacts(connection, pull, list(properties))
+    (loaded,) = connection.execute("select properties from raw.hubspot_contact").fetchone() or ()
+    assert {name: value if value is None else value[:5] for name, value in loaded.items()} == {
         "hs_merged_object_ids": "5", "score": "1.5", "flag": "true", "nothing": None, "big": "xxxxx",
     }  # fmt: skip
     assert connection.execute("select value from raw.hubspot_property_version").fetchall() == [("7",)]

@@ -53,7 +53,7 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
         return loaded
 
     def load_contacts(pull: LandedPull) -> None:
-        report_pull(pull, load_hubspot_contacts(connection, pull, ingest.floor))
+        report_pull(pull, load_hubspot_contacts(connection, pull, wanted.properties, ingest.floor))
 
     def contacts_by_id(name: str, ids: list[str], may_be_gone: bool, archived_too: bool = False) -> None:
         bring(name, "incremental", wanted.asked, lambda pull: land_by_id(portal, pull, ids, wanted, may_be_gone, archived_too), load_contacts, ids=ids)

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from assets.pull.landing import Aside, LandedPull
-from assets.pull.reading import CONTACT_HISTORY, Reader, from_pages, stage
+from assets.pull.reading import CONTACT_HISTORY, HISTORY, Reader, from_pages, stage
 from assets.sql import count_rows, transaction
 from assets.warehouse.file import in_little_memory
 from assets.warehouse.watermark import LoadResult, can_be_loaded, note_pull
@@ -132,24 +132,28 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_em
 def stage_history(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> list[Aside]:
     """Reads the history entries of a pull into the temporary table `entry`. Returns the contacts whose history cannot be read."""
 
-    def entries(paths: list[Path]) -> str:
-        return f"""
-            select contact_id, property, version."value" as value, version."timestamp" as changed_at, version."sourceType" as source_type,
-                version."sourceId" as source_id
-            from (
-                select contact_id, history.key as property, unnest(history.value) as version
-                from (
-                    select contact.id as contact_id, unnest(map_entries(contact."propertiesWithHistory")) as history
-                    from ({from_pages(paths, CONTACT_HISTORY)}) as page(contact)
-                )
-            )
-            where contact_id is not null and version."timestamp" is not null"""
+    def histories(paths: list[Path]) -> str:
+        return f'select contact.id as id, contact."propertiesWithHistory" as history from ({from_pages(paths, CONTACT_HISTORY)}) as page(contact)'
 
-    shape = "create or replace temp table incoming as select * exclude (pull_no) from raw.hubspot_property_version limit 0"
-    asides = stage(connection, pull, shape, Reader("id", "results", [], entries, "cast(null as varchar)"), counts=False)
-    connection.execute("drop table if exists entry")
-    connection.execute("alter table incoming rename to entry")
+    shape = f"create or replace temp table incoming (id varchar, history {HISTORY})"
+    asides = stage(connection, pull, shape, Reader("id", "results", [], histories, "cast(null as varchar)"))
+    stage_entries(connection)
     return asides
+
+
+def stage_entries(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes the temporary table `entry` of the histories in `incoming`, which has none after that."""
+    connection.execute(
+        """create or replace temp table entry as
+           select contact_id, property, version."value" as value, version."timestamp" as changed_at, version."sourceType" as source_type,
+               version."sourceId" as source_id
+           from (
+               select contact_id, history.key as property, unnest(history.value) as version
+               from (select id as contact_id, unnest(map_entries(history)) as history from incoming)
+           )
+           where contact_id is not null and version."timestamp" is not null"""
+    )
+    connection.execute("alter table incoming drop column history")
 
 
 def load_history(connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,6 +1,6 @@
 """Loads pulls of HubSpot contacts, their property history, and the members of the inclusion list."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -8,7 +8,7 @@ import duckdb
 from assets.moments import naive
 from assets.pull.described import Described
 from assets.pull.landing import LandedPull
-from assets.pull.reading import CONTACT_STAMP, CONTACT_VALUES, LIST_MEMBER, WITHOUT_ID, Reader, from_pages, stage, stage_ids
+from assets.pull.reading import CONTACT_STAMP, LIST_MEMBER, WITHOUT_ID, Reader, contact_values, from_pages, stage, stage_ids
 from assets.sql import count, count_rows, transaction
 from assets.warehouse.file import in_little_memory
 from assets.warehouse.labels import note_labels
@@ -30,18 +30,25 @@ def note_properties(connection: duckdb.DuckDBPyConnection, described: Mapping[st
         note_labels(connection, "contact", described)
 
 
-def load_hubspot_contacts(connection: duckdb.DuckDBPyConnection, pull: LandedPull, floor: Floor = Floor()) -> LoadResult:  # noqa: B008
+def load_hubspot_contacts(
+    connection: duckdb.DuckDBPyConnection,
+    pull: LandedPull,
+    properties: Sequence[str],
+    floor: Floor = Floor(),  # noqa: B008
+) -> LoadResult:
     """Loads a pull of contacts, live or archived: their versions and the history entries that came with them.
 
-    A contact that cannot be read is set aside, and its last good version stays in force. Raises LoadProblem when the pages are not what was noted.
+    properties: that were asked for; what HubSpot sends unasked is left out. A contact that cannot be read is set aside, and its last good version stays in
+    force. Raises LoadProblem when the pages are not what was noted.
     """
 
     def incoming(paths: list[Path]) -> str:
         return f"""
             select
                 contact.id as id, contact."createdAt" as created_at, contact."updatedAt" as updated_at, coalesce(contact.archived, false) as archived,
-                contact."archivedAt" as archived_at, map_from_entries(list_sort(map_entries(contact.properties))) as properties
-            from ({from_pages(paths, CONTACT_VALUES)}) as page(contact)"""
+                contact."archivedAt" as archived_at, cast(contact.properties as map(varchar, varchar)) as properties,
+                contact."propertiesWithHistory" as history
+            from ({from_pages(paths, contact_values(properties))}) as page(contact)"""
 
     unusable = """case
         when coalesce(id, '') = '' then 'without_id'

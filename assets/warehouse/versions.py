@@ -3,9 +3,9 @@
 import duckdb
 
 from assets.pull.landing import LandedPull
-from assets.pull.reading import Reader, stage
+from assets.pull.reading import HISTORY, Reader, stage
 from assets.sql import count, transaction
-from assets.warehouse.history import load_history, stage_history
+from assets.warehouse.history import load_history, stage_entries
 from assets.warehouse.presence import load_presence
 from assets.warehouse.set_aside import load_asides
 from assets.warehouse.shrinkage import Floor
@@ -18,15 +18,16 @@ def load_versions(
 ) -> LoadResult:  # fmt: skip
     """Adds what is new to a raw table.
 
-    reader: its query has the table's columns but the last two; tracked: the object whose presence the pull speaks about. Raises Shrunken when a pull of
-    everything is not believed.
+    reader: its query has the table's columns but the last two; with_history: and the history that came with each, in `history`; tracked: the object whose
+    presence the pull speaks about. Raises Shrunken when a pull of everything is not believed.
     """
     manifest = pull.manifest
     if not can_be_loaded(connection, pull):
         return LoadResult(manifest.rows, 0)
+    history = f", cast(null as {HISTORY}) as history" if with_history else ""
+    stage(connection, pull, f"create or replace temp table incoming as select * exclude (content_hash, pull_no){history} from {table} limit 0", reader)
     if with_history:
-        stage_history(connection, pull)
-    stage(connection, pull, f"create or replace temp table incoming as select * exclude (content_hash, pull_no) from {table} limit 0", reader)
+        stage_entries(connection)
     # a record that moved while we paged comes twice: the later state counts
     connection.execute(
         f"""delete from incoming where rowid in (
