@@ -1,8 +1,9 @@
 """Which pulls HubSpot's contacts need.
 
 Live contacts are pulled incrementally when everything was pulled before with the same properties; a full run on top compares all ids and stamps with
-what is known. Archived ones always come whole. Where all live ones were listed, they are read after that and loaded before it: they
-explain what it does not have, also who was archived in between. Contacts that could not be read are asked for again, each time.
+what is known. Of archived ones all ids and stamps are listed in every run, and those read that are new or differ; all of them with a full run. Where
+all live ones were listed, the archived are read after that and loaded before it: they explain what it does not have, also who was archived in between.
+Contacts that could not be read are asked for again, each time.
 
 The history of mapped properties is read last, when Salesforce was pulled, too: which contacts need it follows from the duplicates there.
 """
@@ -13,23 +14,37 @@ from datetime import datetime
 from typing import TypeVar
 
 from assets.ingest.bring import Ingest, report_pull
-from assets.pull.hubspot import SYNC_TIME, PropertyList, land_archived, land_by_id, land_history, land_ids, land_list_members, land_live, land_owners
+from assets.pull.hubspot import (
+    SYNC_TIME,
+    PropertyList,
+    land_archived,
+    land_archived_by_id,
+    land_archived_ids,
+    land_by_id,
+    land_history,
+    land_ids,
+    land_list_members,
+    land_live,
+    land_owners,
+)
 from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull, Mode, digest
 from assets.sql import count_rows
 from assets.warehouse.authors import load_owners
 from assets.warehouse.history import HUBSPOT_READ, contacts_without_history, is_all_read, load_hubspot_history, note_all_read
 from assets.warehouse.load_hubspot import (
+    compare_archived,
     compare_hubspot_ids,
     load_hubspot_contacts,
     load_list_members,
     no_longer_archived,
+    not_archived,
     note_emptied_archive,
     note_properties,
 )
 from assets.warehouse.set_aside import ids_set_aside
 from assets.warehouse.shrinkage import note_count
-from assets.warehouse.watermark import increment_from
+from assets.warehouse.watermark import LoadResult, asked_before, increment_from
 
 log = logging.getLogger("bindwatch.pull")
 
@@ -62,9 +77,28 @@ def ingest_contacts(portal: Portal, ingest: Ingest, wanted: PropertyList) -> lis
         load_contacts(pull)
         return no_longer_archived(connection, pull)
 
+    def all_archived() -> list[str]:
+        return bring("contact_archived", "full", wanted.asked, lambda pull: land_archived(portal, pull, wanted), load_archived)
+
+    def compare_with_archived(pull: LandedPull) -> tuple[list[str], list[str]]:
+        differing = compare_archived(connection, pull)
+        report_pull(pull, LoadResult(pull.rows, len(differing)))
+        return differing, no_longer_archived(connection, pull)
+
+    def changed_archived() -> list[str]:
+        differing, back = bring("contact_archived", "incremental", wanted.asked, lambda pull: land_archived_ids(portal, pull), compare_with_archived)
+        if not differing:
+            return back
+        bring(
+            "contact_archived_changed", "incremental", wanted.asked, lambda pull: land_archived_by_id(portal, pull, differing, wanted), load_contacts,
+            ids=differing,
+        )  # fmt: skip
+        return [*back, *not_archived(connection, differing)]  # restored since they were listed
+
     def archived_contacts() -> None:
+        is_known = asked_before(connection, "hubspot", "contact_archived") == wanted.asked
         # restoring a contact need not move its modified stamp, so no search finds it
-        if ids := bring("contact_archived", "full", wanted.asked, lambda pull: land_archived(portal, pull, wanted), load_archived):
+        if ids := changed_archived() if is_known and since is not None and not ingest.full else all_archived():
             contacts_by_id("contact_restored", ids, may_be_gone=True)
         note_emptied_archive(connection, next(pull for pull in pulls if pull.manifest.object == "contact_archived"))
 

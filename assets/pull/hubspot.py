@@ -110,15 +110,22 @@ def land_ids(portal: Portal, pull: LandedPull) -> None:
 
 
 def land_archived(portal: Portal, pull: LandedPull, wanted: PropertyList) -> None:
-    """Lands all archived contacts: HubSpot offers no way to ask what was archived since."""
-
-    def most() -> int:
-        return 10 * portal.count() + _ARCHIVED
-
+    """Lands all archived contacts."""
+    most = _most_archived(portal)
     if portal.can_list(wanted.properties, _HISTORY):
         pull.finish(None, _land_pages(portal, pull, lambda after: _list_page(portal, wanted, True, after), most, wanted.required))
     else:
         pull.finish(None, _land_listed(portal, pull, wanted, most, archived=True))
+
+
+def land_archived_ids(portal: Portal, pull: LandedPull) -> None:
+    """Lands the id and stamps of every archived contact: HubSpot offers no way to ask what was archived since (docs/decisions/0069)."""
+    pull.finish(None, _land_pages(portal, pull, lambda after: _sorted_out(*portal.list_ids_page(after, archived=True)), _most_archived(portal)))
+
+
+def land_archived_by_id(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList) -> None:
+    """Lands contacts that were listed as archived a moment ago."""
+    _land_batches(portal, pull, ids, wanted, _HISTORY, may_be_gone=False, archived=True)
 
 
 def land_by_id(portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, may_be_gone: bool, archived_too: bool = False) -> None:
@@ -212,6 +219,10 @@ def _ids_of(page: dict[str, Any]) -> list[str]:
 def _twice(portal: Portal) -> Callable[[], int]:
     """How many contacts a walk may bring: the search counts the live ones, and some come while we walk."""
     return lambda: 2 * portal.count() + _GROWTH
+
+
+def _most_archived(portal: Portal) -> Callable[[], int]:
+    return lambda: 10 * portal.count() + _ARCHIVED
 
 
 def _land_pages(
@@ -426,16 +437,17 @@ def _changed_ids(found: dict[str, Any], last: int) -> tuple[list[int], list[Asid
 
 
 def _land_batches(
-    portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, history: list[str], may_be_gone: bool, archived_too: bool = False
-) -> None:
-    """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there. archived_too: they may be archived."""
+    portal: Portal, pull: LandedPull, ids: list[str], wanted: PropertyList, history: list[str], may_be_gone: bool, archived_too: bool = False,
+    archived: bool = False,
+) -> None:  # fmt: skip
+    """Reads contacts by id. may_be_gone: nobody has said a moment ago that they are there. archived_too: they may be archived; archived: they are."""
     done = int(pull.cursor.get("done", 0))
     say_if_short("HubSpot", pull.label, len(ids) - done, HISTORY_PAGE, portal.calls_left)
 
     def cursor_behind(chunk: list[str]) -> dict[str, Any]:
         return {"done": pull.cursor.get("done", 0) + len(chunk)}
 
-    problem = _read_batches(portal, pull, ids[done:], wanted, history, cursor_behind, may_be_gone)
+    problem = _read_batches(portal, pull, ids[done:], wanted, history, cursor_behind, may_be_gone, archived)
     if archived_too and problem is None:
         problem = _read_batches(portal, pull, ids, wanted, history, lambda _chunk: pull.cursor, may_be_gone=True, archived=True)
     pull.finish(None, problem)

@@ -19,7 +19,7 @@ from assets.sql import count, literal, quoted
 # What is read from a JSON page. Everything is text, because both APIs change types between answers; what a page holds beside it is ignored.
 HISTORY = """MAP(VARCHAR, STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)[])"""
 CONTACT_HISTORY = f"""STRUCT(id VARCHAR, "propertiesWithHistory" {HISTORY})"""
-CONTACT_STAMP = """STRUCT(id VARCHAR, "updatedAt" VARCHAR)"""
+CONTACT_STAMP = """STRUCT(id VARCHAR, "updatedAt" VARCHAR, "archivedAt" VARCHAR)"""
 LIST_MEMBER = """STRUCT("recordId" VARCHAR)"""
 # DuckDB would hold two thousand pages at a time. One is up to 200 kB of JSON; where many properties are mapped, or histories are long, it is megabytes.
 PAGES_AT_ONCE = 200

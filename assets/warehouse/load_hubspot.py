@@ -13,9 +13,10 @@ from assets.sql import count, count_rows, transaction
 from assets.warehouse.file import in_little_memory
 from assets.warehouse.labels import note_labels
 from assets.warehouse.presence import compare_ids
+from assets.warehouse.set_aside import note_asides
 from assets.warehouse.shrinkage import Floor, note_count
 from assets.warehouse.versions import load_versions
-from assets.warehouse.watermark import LoadResult, asked_before, can_be_loaded, note_pull
+from assets.warehouse.watermark import LoadResult, asked_before, can_be_loaded, next_pull_no, note_pull
 
 _EARLIER = 5  # days: an archived contact that is gone a little before HubSpot's bin drops it is no wonder
 
@@ -97,6 +98,44 @@ def no_longer_archived(connection: duckdb.DuckDBPyConnection, archived: LandedPu
            and id not in (select id from incoming) and id not in (select id from aside)
         order by length(id), id"""
     return [row[0] for row in connection.execute(query, {"now": now, "earlier": _EARLIER}).fetchall()]
+
+
+def compare_archived(connection: duckdb.DuckDBPyConnection, pull: LandedPull) -> list[str]:
+    """Holds ids and stamps of archived contacts against what is known. Returns the ids of those that are new, were live, or differ, in order."""
+    if not can_be_loaded(connection, pull):
+        return []
+
+    def listed(paths: list[Path]) -> str:
+        return f"""
+            select contact.id as id, contact."updatedAt" as stamp, contact."archivedAt" as archived_at
+            from ({from_pages(paths, CONTACT_STAMP)}) as page(contact)"""
+
+    reader = Reader("id", "results", [], listed, WITHOUT_ID)
+    stage(connection, pull, "create or replace temp table incoming (id varchar, stamp varchar, archived_at varchar)", reader)
+    with transaction(connection):
+        note_asides(connection, "contact", next_pull_no(connection))
+        note_pull(connection, pull, LoadResult(pull.rows, 0), None)
+        differing = connection.execute(
+            """with known as (
+                   select id, max_by(archived, pull_no) as archived, max_by(updated_at, pull_no) as stamp, max_by(archived_at, pull_no) as archived_at
+                   from raw.hubspot_contact where id in (select id from incoming) group by id
+               )
+               select distinct listed.id, length(listed.id) from incoming as listed left join known on known.id = listed.id
+               where known.id is null or not known.archived or main.utc(listed.stamp) is distinct from main.utc(known.stamp)
+                  or main.utc(listed.archived_at) is distinct from main.utc(known.archived_at)
+               order by length(listed.id), listed.id"""
+        ).fetchall()
+    return [row[0] for row in differing]
+
+
+def not_archived(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[str]:
+    """Those of these contacts that were not read as archived, and not set aside either."""
+    query = """
+        select id from (select unnest(cast($ids as varchar[])) as id)
+        where id not in (select id from raw.hubspot_contact group by id having max_by(archived, pull_no))
+          and id not in (select id from raw.set_aside where object = 'contact')
+        order by length(id), id"""
+    return [row[0] for row in connection.execute(query, {"ids": list(ids)}).fetchall()]
 
 
 def note_emptied_archive(connection: duckdb.DuckDBPyConnection, archived: LandedPull) -> None:

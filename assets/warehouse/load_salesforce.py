@@ -48,8 +48,9 @@ def load_salesforce(
         source["Name"] = f"nullif(trim(concat_ws(' ', {', '.join(parts)})), '')" if parts else "cast(null as varchar)"
     source |= {field: f"main.plain_moment({quoted(field)})" for field in columns if field in _MOMENTS}
     known = ", ".join(f"{source.get(field, 'cast(null as varchar)')} as {column}" for field, column in SALESFORCE_COLUMNS.items())
-    plain = ", ".join(_plain(quoted(field), one) for field, one in mapped.items())
-    fields = f"map([{', '.join(literal(field) for field in mapped)}], [{plain}])"
+    plain = ", ".join(f"{literal(field)}: {_plain(quoted(field), one)}" for field, one in mapped.items())
+    # a map that is made of two lists takes longer than all else of a row
+    fields = f"cast({{{plain}}} as map(varchar, varchar))" if mapped else "map()"
 
     def incoming(paths: list[Path]) -> str:
         return f"""

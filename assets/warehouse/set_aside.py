@@ -52,5 +52,10 @@ def load_asides(connection: duckdb.DuckDBPyConnection, pull: LandedPull, key: st
             where object = $object and ($names_all or list_contains($asked_again, id) or id in (select {key} from incoming))""",
         {"object": tracked, "names_all": names_all, "asked_again": asked_again},
     )
+    note_asides(connection, tracked, pull_no)
+
+
+def note_asides(connection: duckdb.DuckDBPyConnection, tracked: str, pull_no: int) -> None:
+    """Notes who is set aside now."""
     connection.execute("delete from raw.set_aside where object = ? and id in (select id from aside)", [tracked])
     connection.execute(f"insert into raw.set_aside by name select ? as object, *, {pull_no} as pull_no from aside", [tracked])
