@@ -1,6 +1,9 @@
 """What pulling costs, against servers on loopback that answer as fast as they can: `python -m benchmarks.pull 10000 100000 1000000`.
 
 The puller runs in a process of its own, so that its memory is its own; the servers run in another. Writes its part of docs/benchmarks.md.
+
+`python -m benchmarks.pull --load 100000` prints what loading so many contacts costs the processor, without servers: on a busy machine seconds of a clock
+say nothing.
 """
 
 import json
@@ -22,13 +25,15 @@ from assets.ingest.salesforce import ingest_object
 from assets.policy import Policy
 from assets.pull.described import Described
 from assets.pull.hubspot import read_property_list
-from assets.pull.hubspot_portal import HubSpotAccess, Portal
+from assets.pull.hubspot_portal import HISTORY_PAGE, HubSpotAccess, Portal
 from assets.pull.landing import LandedPull
 from assets.pull.salesforce import FieldList
 from assets.pull.salesforce_org import Org, SalesforceAccess
+from assets.record_ids import ID_PROPERTIES
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import begin_run
-from benchmarks.api import LEAD, TYPES
+from assets.warehouse.load_hubspot import load_hubspot_contacts
+from benchmarks.api import LEAD, PROPERTIES, TYPES, contact_object
 from benchmarks.report import replace_measured
 from sandbox.certificate import make_certificates
 
@@ -89,6 +94,23 @@ def measure(kind: str, records: int, latency: float) -> dict[str, Any]:
         "kind": kind, "records": records, "latency": latency, "landing_seconds": landing, "load_seconds": seconds - landing, "landing_memory": peak_landing,
         "memory": _peak(), "share": _share(calls["answered"]) if limited else None, "refused": calls["refused"],
     }  # fmt: skip
+
+
+def measure_load(records: int, folder: Path) -> dict[str, float]:
+    """Loading so many contacts that have landed: seconds of the processor, and the peak of memory in bytes."""
+    warehouse, policy = Warehouse(folder), Policy()
+    with warehouse.landing(policy) as landing, warehouse.connect() as connection:
+        pull = landing.open("hubspot", "contact", "full", {"asked": "bench"}, set())
+        contact = contact_object(PROPERTIES, [*ID_PROPERTIES.values(), "email"])
+        for first in range(1, records, HISTORY_PAGE):
+            numbers = range(first, min(first + HISTORY_PAGE, records + 1))
+            page = f'{{"results":[{",".join(contact.replace("#", str(number)) for number in numbers)}]}}'
+            pull.write_page(page.encode(), ".json", len(numbers), {})
+        pull.finish(records)
+        begin_run(connection, "bench", datetime.now(UTC))
+        before = time.process_time()
+        assert load_hubspot_contacts(connection, pull, PROPERTIES).new_versions == records
+        return {"cpu": time.process_time() - before, "memory": _peak()}
 
 
 def _note_landing() -> list[dict[str, float]]:
@@ -170,6 +192,12 @@ def render(results: list[dict[str, Any]]) -> str:
 def main(arguments: list[str]) -> None:
     if arguments[0] == "--one":
         print(json.dumps(measure(arguments[1], int(arguments[2]), float(arguments[3]))))
+        return
+    if arguments[0] == "--load":
+        for records in map(int, arguments[1:]):
+            with tempfile.TemporaryDirectory(prefix="bindwatch-bench-") as folder:
+                load = measure_load(records, Path(folder))
+            print(f"{records:,} contacts: {load['cpu']:.1f} s of the processor, peak {load['memory'] / 2**20:.0f} MiB", flush=True)
         return
     results = []
     for records in map(int, arguments):

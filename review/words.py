@@ -77,7 +77,8 @@ WRITTEN_BY = {
 SOURCE = {"salesforce": N_("Salesforce"), "hubspot": N_("HubSpot")}
 PULLED = {
     "Lead": N_("Leads"), "Contact": N_("Contacts"), "contact": N_("contacts"), "contact_archived": N_("archived contacts"),
-    "contact_restored": N_("restored contacts"), "contact_history": N_("property history"), "inclusion_list": N_("inclusion list"),
+    "contact_archived_changed": N_("archived contacts that changed"), "contact_restored": N_("restored contacts"),
+    "contact_history": N_("property history"), "inclusion_list": N_("inclusion list"),
     "Lead_ids": N_("ids of Leads"), "Contact_ids": N_("ids of Contacts"), "contact_ids": N_("ids of contacts"),
     "Lead_missed": N_("Leads missed before"), "Contact_missed": N_("Contacts missed before"), "contact_missed": N_("contacts missed before"),
     "switch_history": N_("property and sync history after a switch"), "User": N_("users"), "LeadHistory": N_("field history of Leads"),

@@ -15,9 +15,9 @@ create table if not exists raw.pull (
     pull_id varchar not null unique,-- folder name under landing/
     run_id varchar not null,        -- the run that loaded it
     source varchar not null,        -- salesforce, hubspot
-    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_restored, contact_history, switch_history, inclusion_list, User,
-                                    -- LeadHistory, ContactHistory, owner, owner_archived; with _ids: all ids and stamps; with _missed: what that
-                                    -- comparison found to differ
+    object varchar not null,        -- Lead, Contact, contact, contact_archived, contact_archived_changed, contact_restored, contact_history, switch_history,
+                                    -- inclusion_list, User, LeadHistory, ContactHistory, owner, owner_archived; with _ids: all ids and stamps;
+                                    -- with _missed: what that comparison found to differ
     mode varchar not null,          -- full, incremental, ids
     request_hash varchar not null,  -- fields and filters asked for; another hash means that an increment would miss fields
     started_at timestamp not null,
