@@ -54,7 +54,7 @@
 -- says two_kinds: The master is a {master_type}, the loser a {loser_type}: Salesforce cannot merge them (rule 37). Convert the Lead into the Contact
 --   instead.
 -- says.de two_kinds: Der Masterdatensatz ist ein {master_type}, der sekundäre Datensatz ein {loser_type}: Salesforce kann sie nicht zusammenführen (Regel 37).
---   Stattdessen den Lead in den Contact konvertieren.
+--   Stattdessen den Lead in den Salesforce-Kontakt konvertieren.
 -- says circle: The rows of the plan form a circle.
 -- says.de circle: Die Zeilen des Plans laufen im Kreis.
 -- says two_masters: The plan merges {loser} into more than one master.
@@ -76,7 +76,7 @@
 --   Sie macht
 --   {master} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11){values|same: ; kein zugeordneter Wert ist verschieden.|unknown:
 --   . Sie haben nicht alle dieselbe E-Mail: klären, welche richtig ist, bevor etwas zusammengeführt wird.|; gefährdet: {at_risk}.{convert|yes:  Zuerst den
---   Lead in den Contact konvertieren.|}}<also>
+--   Lead in den Salesforce-Kontakt konvertieren.|}}<also>
 -- says held: HubSpot contact {contact} is bound to {loser}, which would go: {consequence|contact_deleted: the contact is deleted with it, restorable for
 --   90 days (rules 34, 36).|its sync breaks (rules 33, 36).{after|outside:  It is outside the inclusion list: nothing matches it again (rule
 --   21).|matched:  The next sync may match it with the master by e-mail, and bring the master's values.|lost:  The master does not have its e-mail, so the
