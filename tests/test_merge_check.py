@@ -194,7 +194,7 @@ def test_fix_writes_the_same_merges_with_safe_masters_and_counts_what_it_leaves_
     assert (found.fixed, found.left_out) == (3, 1)
     print_judgement(found, tmp_path / "plan.csv", fixed)
     said = " ".join(capsys.readouterr().err.replace("│", "").split())
-    assert "In neither: 1 pair. 1 names a record that no pull has seen" in said, said
+    assert "In neither: 1 pair. 1 with a record that no pull has seen" in said, said
     again, _ = ask(home, tmp_path, fixed.read_text("utf-8"))
     assert again.is_safe
 

@@ -73,7 +73,7 @@ def test_one_upload_gives_the_verdicts_the_safe_plan_and_the_conversions_and_cou
     )
     figures = {name: page.texts(f"//b[@data-figure='{name}']") for name in ("conversions", "fixed", "left_out")}
     assert figures == {"conversions": ["2"], "fixed": ["1"], "left_out": ["1"]}
-    assert page.texts("//li[@data-reason='unknown']") == ["1 names a record that no pull has seen row 4"]
+    assert page.texts("//li[@data-reason='unknown']") == ["1 with a record that no pull has seen row 4"]
     first = page.texts("//table[contains(@class, 'judged')]/tbody/tr[1]")[0]
     assert "Ann Lee" in first and "Anna Lee" in first and "CEO → Buyer" in first, "people by name, and the value that would be lost"
     assert download(ann, page, "safe.csv") == [{"master_id": BOUND, "loser_id": RIVAL}]
