@@ -230,6 +230,18 @@ def test_the_timeline_has_bindings_edits_merges_runs_and_decisions(home: Path, a
     assert "the HubSpot contact was created" in said
 
 
+def test_of_a_long_story_the_latest_is_in_sight_and_the_rest_behind_one_line(home: Path, ann: Visitor) -> None:
+    crm = duplicates()
+    crm.contact(bound=BOUND, synced=day(12))
+    crm.history("101", "jobtitle", *((day(2 + number / 10), f"title {number}") for number in range(30)))
+    publish(crm, home)
+    page = ann.open(f"/findings/{fingerprint(home, 'switchable_duplicate')}")
+    in_sight, older = (page.texts(f"//section/{where}ol[@class='timeline']/li") for where in ("", "details/"))
+    assert len(in_sight) == 15 and f"{len(older)} more, before that" in page.text
+    assert [f"title {number}" in " ".join(in_sight) for number in (29, 3)] == [True, False]
+    assert all(any(f"→ title {number}" in text for text in [*in_sight, *older]) for number in range(30)), "nothing is left out"
+
+
 def test_an_edit_in_salesforce_shows_as_the_difference_between_two_pulls(home: Path, ann: Visitor) -> None:
     crm = duplicates()
     crm.contact(bound=BOUND, synced=day(12))
