@@ -2,15 +2,16 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import duckdb
 
+from assets.models.slice import Slice, begin_slice
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
-from assets.models.stale import Standing
+from assets.models.stale import VIOLATION, Standing, all_reads
 from assets.problems import UnexpectedProblem, said
 from assets.progress import counted, told_to_end
 from assets.sentences import write_sentences
@@ -38,6 +39,7 @@ def build_models(
     until: Iterable[str] | None = None,
     without: Collection[str] = (),
     standing: Standing | None = None,
+    told: Callable[[Slice], None] | None = None,
 ) -> dict[str, float]:
     """Rebuilds staging, core and review from raw, and runs every check into review.violation.
 
@@ -54,21 +56,33 @@ def build_models(
         write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
         fresh = {*without, *(standing.fresh if standing else ())}
         files = [file for file in models if file.table not in fresh]
+        part = begin_slice(connection, standing) if standing else None
         for number, file in enumerate(files, 1):
             counted("table", number, len(files))
             started = time.perf_counter()
-            _execute(connection, file, file.text)
-            if file.table == "review.violation":
-                for check in checks:
-                    query = check.text.rstrip().removesuffix(";")
-                    named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
-                    _execute(connection, check, f"insert into review.violation by name {named}")
+            if part is None:
+                _build(connection, file, checks)
+            elif not part.build(file, all_reads(file, checks), lambda file=file: _build(connection, file, checks)):
+                continue
             seconds[file.table] = time.perf_counter() - started
+        if part:
+            part.end()
+            if told:
+                told(part)
         if standing:
             standing.note(connection, seconds.keys())
     log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))
     connection.execute("reset disabled_compression_methods")
     return seconds
+
+
+def _build(connection: duckdb.DuckDBPyConnection, file: SqlFile, checks: Sequence[CheckFile]) -> None:
+    _execute(connection, file, file.text)
+    if file.table == VIOLATION:
+        for check in checks:
+            query = check.text.rstrip().removesuffix(";")
+            named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
+            _execute(connection, check, f"insert into review.violation by name {named}")
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: str) -> None:

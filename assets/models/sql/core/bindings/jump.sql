@@ -13,6 +13,7 @@
 -- history_is_read: Salesforce's field history of the record was read after the change
 -- by_user_id: who changed the record last between settled_at and the change; else who created it there; null where that is not certain
 -- made_by: edit, creation or unknown
+-- slice: hubspot_contact_id, whole: an import is told by records of anybody's, and the integration's user by all changes
 -- due: select as_of from staging.clock where exists (select 1 from core.jump where changed_at > (select min(pulled_at) from (
 --   select max(coalesce(crm_time, started_at)) as pulled_at from raw.pull where complete and object in ('Lead', 'Contact') group by object)))
 create or replace table core.jump as

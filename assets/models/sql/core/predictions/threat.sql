@@ -5,6 +5,7 @@
 -- switch_by: the edit that causes it, plus the 15 minutes between two polls (rule 16); null where none is predicted
 -- was_edited_lately: somebody else than the integration edited a rival in the last 30 days
 -- stranger_ids: the rivals that look like somebody else
+-- slice: hubspot_contact_id
 -- due: select min(recency_at) + main.lately() from (
 --   select max(person.recency_at) as recency_at
 --   from core.threat as threat inner join core.rival as rival on rival.hubspot_contact_id = threat.hubspot_contact_id

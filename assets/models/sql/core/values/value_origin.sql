@@ -10,6 +10,7 @@
 -- source: typed, foreign or unclear
 -- by_user_id: who typed it, by Salesforce's field history; null where that does not tell
 -- typed_at: when, or, where only the versions tell, at the latest when
+-- slice: hubspot_contact_id, whole: which fields are tracked is told by everybody's history
 -- due: never, of the pulls it reads only those that brought a version
 create or replace table core.value_origin as
 with value as (
