@@ -41,7 +41,7 @@ class Standing:
 
     digests: of everything that is read or built, as it is now; stale: the tables to be built; because: the reason, in words; None when nothing has to be
     built. Where a part is built: told, what is read and is another than when they were built; due, the tables whose time has come; since, the last pull that
-    they know.
+    they know. former: how it would be, had not everything been asked for.
     """
 
     files: Sequence[SqlFile]
@@ -52,6 +52,7 @@ class Standing:
     told: frozenset[str] = frozenset()
     due: frozenset[str] = frozenset()
     since: int | None = None
+    former: "Standing | None" = None
 
     @property
     def fresh(self) -> frozenset[str]:
@@ -76,7 +77,8 @@ def stand(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sq
     digests = _digests(connection, files, checks)
     standing = _stale(connection, files, checks, digests)
     if everything:
-        return replace(standing, stale=frozenset(file.table for file in files), because=standing.because or "everything was asked for", since=None)
+        return replace(standing, stale=frozenset(file.table for file in files), because=standing.because or "everything was asked for",
+                       former=standing if standing.since is not None else None)
     return standing
 
 
@@ -132,7 +134,7 @@ def _stale(
 
     stale = with_readers({table for table in every if table in changed | due or reads[table] & changed} | ({VIOLATION} if asked else set())) - always
     if not stale:
-        return Standing(files, checks, digests, frozenset(), None)
+        return Standing(files, checks, digests, frozenset(), None, since=row[2])
     because = {"changed": changed, "due": due, "found": asked}
     # what a finding says of the run before is said anew whenever anything is
     why = "; ".join(f"{why}: {', '.join(sorted(names))}" for why, names in because.items() if names)

@@ -5,6 +5,7 @@
 -- harm: mixed_people
 -- on: core/binding
 -- due: never, review.violation has the settle time
+-- slice: hubspot_contact_id
 --
 -- Fails when a contact and the live record it is bound to both have an e-mail, the record's is neither the contact's primary nor one of
 -- its additional e-mails, and this has been so for longer than the settle time (counted from the last of: record modified, contact bound,

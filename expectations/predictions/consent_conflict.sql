@@ -5,6 +5,7 @@
 -- harm: consent
 -- on: core/hubspot_contact
 -- due: never, review.violation has the settle time
+-- slice: hubspot_contact_id
 --
 -- Fails when a live Salesforce record with the primary e-mail of a live HubSpot contact is opted out (HasOptedOutOfEmail, where it is mapped to
 -- hs_email_optout) and the contact is not, for longer than the settle time since the record changed and the contact was bound. One finding a contact.

@@ -5,6 +5,7 @@
 -- harm: none
 -- on: core/salesforce_person
 -- due: select as_of from staging.clock where exists (select 1 from review.violation where check_name = 'stamp_in_future')
+-- slice: coalesce(hubspot_contact_id, salesforce_id)
 --
 -- Fails when a stamp of a Salesforce record or a HubSpot contact is more than a day after now, by the CRMs' own clocks.
 -- Why: a stamp decides which duplicate is the oldest, and which was updated last. One that was written by an import or a faulty clock would win for as

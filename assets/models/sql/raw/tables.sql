@@ -297,6 +297,10 @@ create table if not exists main.prediction_tally (
 
 -- One row: the run that is going on, its number, and the moment that it measures everything against: the later of what the CRMs' own clocks said last,
 -- else when the run began by this machine. Tables that are built without a pull are as of the pulls that they are built from.
+-- The fields of which Salesforce's history was read, of anybody: what it does not tell of these did not happen.
+create or replace view main.tracked_field as
+select distinct object_type, field from raw.salesforce_field_history;
+
 create or replace view main.run_clock as
 select
     run.run_id,
