@@ -82,6 +82,8 @@ def build_models(
         elif part and before:
             after = part.contents()
             part.differing = [table for table, held in before.items() if held != after[table]]
+        if part:
+            part.note(connection)
         if standing:
             standing.note(connection, seconds.keys())
     log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))

@@ -10,6 +10,7 @@ The full build stays the truth: it is held against what slices made of the table
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import duckdb
 
@@ -93,7 +94,7 @@ class Slice:
         self.known = count(connection, "select (select count(*) from staging.salesforce_record) + (select count(*) from staging.hubspot_contact)")
         if self.touched > MOST * self.known or not self._reach():
             self.end()
-            self.because = f"of {self.known:,} contacts and records {self.touched:,} were touched, who lead to {self.reached:,}"
+            self.because = "many were touched"
             return False
         return True
 
@@ -227,7 +228,20 @@ class Slice:
     def _is_view(self, table: str) -> bool:
         return table in self._files and self._files[table].is_view
 
-    # ── is it the truth? ──
+    # ── what became of it ──
+
+    def note(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """In the transaction of the build."""
+        connection.execute("insert into main.build select run_id, ?, ?, ?, ? from main.current_run", [self.because, self.touched, self.reached, self.known])
+
+    def told(self, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+        """What the manifest says of it: how far it went, and how many of the last builds were whole, and why."""
+        last = "from (from main.build order by rowid desc limit 100)"
+        return {
+            "slice": {"touched": self.touched, "reached": self.reached, "known": self.known, "whole": self.whole} if self.because is None else None,
+            "builds": count(connection, f"select count(*) {last}"),
+            "whole_builds": dict(connection.execute(f"select because, count(*) {last} where because is not null group by because order by because").fetchall()),
+        }
 
     def contents(self) -> dict[str, object]:
         """What each table holds that can be built for a slice."""

@@ -5,6 +5,8 @@ its SQL, and the moment from which on it may be another although nothing came (`
 has no digest: it grows with every run, so whoever reads it says when that matters. A test holds every file to that.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -52,7 +54,7 @@ class Standing:
     told: frozenset[str] = frozenset()
     due: frozenset[str] = frozenset()
     since: int | None = None
-    former: "Standing | None" = None
+    former: Standing | None = None
 
     @property
     def fresh(self) -> frozenset[str]:
@@ -77,8 +79,12 @@ def stand(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sq
     digests = _digests(connection, files, checks)
     standing = _stale(connection, files, checks, digests)
     if everything:
-        return replace(standing, stale=frozenset(file.table for file in files), because=standing.because or "everything was asked for",
-                       former=standing if standing.since is not None else None)
+        return replace(
+            standing,
+            stale=frozenset(file.table for file in files),
+            because=standing.because or "everything was asked for",
+            former=standing if standing.since is not None else None,
+        )
     return standing
 
 
@@ -100,9 +106,7 @@ def queries(file: SqlFile) -> list[str]:
     return [text for text in file.due if text != "always" and not text.startswith("never")]
 
 
-def _stale(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], checks: Sequence[CheckFile], digests: dict[str, str]
-) -> Standing:
+def _stale(connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], checks: Sequence[CheckFile], digests: dict[str, str]) -> Standing:
     every = frozenset(file.table for file in files)
 
     def all_because(why: str) -> Standing:
