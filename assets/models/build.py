@@ -16,7 +16,7 @@ from assets.models.stale import VIOLATION, Standing
 from assets.problems import UnexpectedProblem, said
 from assets.progress import counted, told_to_end
 from assets.sentences import write_sentences
-from assets.sql import SQL_FOLDER, transaction
+from assets.sql import SQL_FOLDER, literal, transaction
 
 log = logging.getLogger("bindwatch.models")
 
@@ -129,5 +129,8 @@ def describe_tables(connection: duckdb.DuckDBPyConnection, seconds: Mapping[str,
         "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns() where not internal order by column_index"
     ).fetchall():
         columns.setdefault(table, {})[name] = kind
-    sizes = dict(connection.execute("select schema_name || '.' || table_name, estimated_size from duckdb_tables()").fetchall())
+    there = {row[0] for row in connection.execute("select schema_name || '.' || table_name from duckdb_tables()").fetchall()} & seconds.keys()
+    # what DuckDB holds for the size of a table counts rows that a slice replaced
+    counts = " union all ".join(f"select {literal(table)}, count(*) from {table}" for table in sorted(there))
+    sizes = dict(connection.execute(counts).fetchall()) if counts else {}
     return [BuiltTable(table, sizes.get(table), columns[table], taken) for table, taken in seconds.items()]

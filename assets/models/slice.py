@@ -41,7 +41,7 @@ _EDGES = """
     union all select contact_id, merged_into_id from staging.hubspot_merge
     union all select hubspot_contact_id, read_from_id from staging.hubspot_property_version where hubspot_contact_id <> read_from_id
     union all
-    select hubspot_contact_id, case when length(value) = 18 then value else main.salesforce_id18(value) end
+    select hubspot_contact_id, case when regexp_full_match(value, '[A-Za-z0-9]{18}') then value else main.salesforce_id18(value) end
     from staging.hubspot_property_version where main.is_id_property(property)
     union all
     select record_id, unnest([main.long_id(master_record_id), main.long_id(converted_contact_id)])
