@@ -30,6 +30,7 @@ with opted_out as (
     select version.record_id, version.pull_no
     from staging.salesforce_version as version
     where version.object_type in (select object_type from core.mapped_field where property = 'hs_email_optout' and salesforce_field = 'HasOptedOutOfEmail')
+      and version.fields['HasOptedOutOfEmail'] <> 'false'  -- as nearly all have it
       and main.as_boolean(version.fields['HasOptedOutOfEmail'])
 ),
 told as (
