@@ -60,7 +60,7 @@ class Slice:
 
     def __init__(self, standing: Standing) -> None:
         self.standing = standing.former or standing  # a full build is held against the slice that would have done
-        self.because: str | None = standing.because if self.standing is not standing or standing.since is None else None
+        self.because: str | None = "everything was asked for" if standing.former else standing.because if standing.since is None else None
         self.touched = self.reached = self.known = 0
         self.whole: dict[str, str] = {}
         self.differing: list[str] = []
