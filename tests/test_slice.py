@@ -138,9 +138,11 @@ def test_a_full_build_says_which_tables_slices_had_wrong(monkeypatch: pytest.Mon
     sliced = home.run(played.live_a_day(), played.now)
     assert sliced.because is None
     assert 0 < sliced.touched < sliced.reached
+    assert {"core.mapped_field", "core.hubspot_owner"} <= sliced.unchanged
     assert home.run([], played.now, everything=True).differing == []
     home.connection.execute("update core.binding set rule = 99 where hubspot_contact_id = (select min(hubspot_contact_id) from core.binding)")
-    assert home.run([], played.now, everything=True).differing == ["core.binding"]
+    full = home.run([], played.now, everything=True)
+    assert (full.differing, full.unchanged) == (["core.binding"], frozenset())
     told = Slice.told(sliced, home.connection)
     assert (told["builds"], told["whole_builds"]) == (5, {"everything was asked for": 2, "many were touched": 1, "no proven run has built before": 1})
 
@@ -150,4 +152,4 @@ def test_a_full_build_says_which_tables_slices_had_wrong(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("seed", range(3))
 def test_slices_publish_what_full_builds_would(policy: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "MOST", 2)
-    assert check_that_slices_are_as_good_as_the_whole(policy, number=8, seed=seed)[""] > 5
+    assert check_that_slices_are_as_good_as_the_whole(policy, number=8, seed=seed)[""] > 2

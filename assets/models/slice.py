@@ -20,6 +20,7 @@ from assets.sql import count
 
 MOST = 0.2  # of all contacts and records: where pulls touched more, the whole is built, which costs no more
 _LAYERS = ("raw", "staging", "core")
+_POLICY = {"main.policy", "main.field_mapping"}
 _NAME = re.compile(rf"\b({'|'.join(_LAYERS)})\.([a-z_0-9]+)\b")
 # Whose a row is that pulls brought, and which rows are new.
 _NUMBERED = "pull_no > {since}"
@@ -59,6 +60,7 @@ class Slice:
     """
 
     def __init__(self, standing: Standing) -> None:
+        self._asked = standing
         self.standing = standing.former or standing  # a full build is held against the slice that would have done
         self.because: str | None = "everything was asked for" if standing.former else standing.because if standing.since is None else None
         self.touched = self.reached = self.known = 0
@@ -72,13 +74,14 @@ class Slice:
     @property
     def unchanged(self) -> frozenset[str]:
         """Tables that are as they were."""
-        return self.standing.fresh if self.because else frozenset(self._files) - self._changed
+        return self._asked.fresh if self.because else frozenset(self._files) - self._changed
 
     # ── who belongs to it ──
 
     def begin(self, connection: duckdb.DuckDBPyConnection) -> bool:
         """Finds out who belongs to the slice, in the transaction of the build. False where the whole is to be built."""
-        if self.standing.since is None:
+        if self.standing.since is None or self._changed & _POLICY:
+            self.because = self.because or "the policy changed"
             return False
         self._connection = connection
         seeds = [
@@ -87,9 +90,9 @@ class Slice:
         ]  # fmt: skip
         for layer in _LAYERS:
             connection.execute(f"create schema slice_{layer}")
-        connection.execute(f"create table slice_core.reached as {' union '.join(seeds) or 'select cast(null as ubigint) as node limit 0'}")
-        connection.execute("create table slice_core.frontier as from slice_core.reached")
-        connection.execute("create table slice_core.edge (one ubigint, other ubigint)")
+        connection.execute(f"create temp table slice_reached as {' union '.join(seeds) or 'select cast(null as ubigint) as node limit 0'}")
+        connection.execute("create temp table slice_frontier as from slice_reached")
+        connection.execute("create temp table slice_edge (one ubigint, other ubigint)")
         self.touched = self.reached = self._count_reached()
         self.known = count(connection, "select (select count(*) from staging.salesforce_record) + (select count(*) from staging.hubspot_contact)")
         if self.touched > MOST * self.known or not self._reach():
@@ -108,25 +111,27 @@ class Slice:
         for file in staging:
             self._run(file)
         self._connection.execute(
-            f"""create or replace table slice_core.edge as
-                select unnest([{_node("one")}, {_node("other")}]) as one, unnest([{_node("other")}, {_node("one")}]) as other
+            f"""create or replace temp table slice_edge as
+                select {_node("one")} as one, {_node("other")} as other
                 from ({_EDGES} union all {self._of_slice(_EDGES)}) where one <> '' and other <> ''"""
         )
         self._drop()
-        while count(self._connection, "select count(*) from slice_core.frontier"):
+        while count(self._connection, "select count(*) from slice_frontier"):
             self._connection.execute(
-                """create or replace table slice_core.frontier as
-                   select distinct other as node from slice_core.edge semi join slice_core.frontier on frontier.node = edge.one
-                   where other not in (select node from slice_core.reached)"""
+                """create or replace temp table slice_frontier as
+                   select distinct other as node
+                   from (select one, other from slice_edge union all select other, one from slice_edge) as edge
+                   semi join slice_frontier as frontier on frontier.node = edge.one
+                   where other not in (select node from slice_reached)"""
             )
-            self._connection.execute("insert into slice_core.reached from slice_core.frontier")
+            self._connection.execute("insert into slice_reached from slice_frontier")
             self.reached = self._count_reached()
             if self.reached > 2 * MOST * self.known:
                 return False
         return True
 
     def _count_reached(self) -> int:
-        return count(self._connection, "select count(*) from slice_core.reached")
+        return count(self._connection, "select count(*) from slice_reached")
 
     # ── what is built ──
 
@@ -215,7 +220,7 @@ class Slice:
     def end(self) -> None:
         self._drop()
         for table in ("reached", "frontier", "edge"):
-            self._connection.execute(f"drop table slice_core.{table}")
+            self._connection.execute(f"drop table temp.slice_{table}")
         for layer in _LAYERS:
             self._connection.execute(f"drop schema slice_{layer}")
 
@@ -259,4 +264,4 @@ def _node(key: str | None) -> str:
 
 
 def _inside(key: str | None) -> str:
-    return f"coalesce({_node(key)} in (select node from slice_core.reached), false)"
+    return f"coalesce({_node(key)} in (select node from slice_reached), false)"
