@@ -19,9 +19,11 @@ from assets.dagster.keys import VERDICT_TAG, key, named
 from assets.dagster.session import Session, is_guarded
 from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.models.build import BuiltTable, build_models, describe_tables
+from assets.models.slice import Slice
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
 from assets.models.stale import forget, last_build, stand
 from assets.moments import utc_text
+from assets.problems import UnexpectedProblem
 from assets.progress import doing
 from assets.published.contract import TABLES
 from assets.published.decisions import DecisionStore, note_decisions, write_decisions
@@ -112,12 +114,21 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
                     raise red(record.verdict, record.checks_violated, home)
                 certify(connection, home, context.run_id)
                 return
-            seconds = build_models(connection, checks, standing=standing)
+            part = Slice(standing)
+            seconds = build_models(connection, checks, standing=standing, part=part)
             doing("the snapshot was being published")
             if guarded:
                 record = summarise_run(connection, "unproven", [], [])
-                built = {"run_id": record.run_id, "as_of": utc_text(record.as_of), "tables": len(seconds), "because": standing.because, "seen_until": None}
-                publish_tables(connection, home, memory_with(record), {**_manifest(connection, record), "built": built}, standing.fresh if is_current else ())
+                built = {
+                    "run_id": record.run_id, "as_of": utc_text(record.as_of), "tables": len(seconds), "because": standing.because, "seen_until": None,
+                    **part.told(connection),
+                }  # fmt: skip
+                publish_tables(connection, home, memory_with(record), {**_manifest(connection, record), "built": built}, part.unchanged if is_current else ())
+                if part.differing:
+                    raise UnexpectedProblem(
+                        f"Runs that built only what pulls had touched made something else of {', '.join(part.differing)} than this full build. That is "
+                        "published now; run again to have it proven. What was said since the last full build may be wrong: please report the tables' names."
+                    )
             else:
                 forget(connection)
                 rebuilt = _note_rebuild(connection, home, context.run_id)

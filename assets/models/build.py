@@ -2,19 +2,21 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import duckdb
 
+from assets.models.slice import Slice, found_by
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
-from assets.models.stale import Standing
+from assets.models.stale import VIOLATION, Standing
 from assets.problems import UnexpectedProblem, said
 from assets.progress import counted, told_to_end
 from assets.sentences import write_sentences
-from assets.sql import SQL_FOLDER, transaction
+from assets.sql import SQL_FOLDER, literal, transaction
 
 log = logging.getLogger("bindwatch.models")
 
@@ -38,10 +40,12 @@ def build_models(
     until: Iterable[str] | None = None,
     without: Collection[str] = (),
     standing: Standing | None = None,
+    part: Slice | None = None,
 ) -> dict[str, float]:
     """Rebuilds staging, core and review from raw, and runs every check into review.violation.
 
-    until: build these tables and what they read, and nothing else; without: those that are there already; standing: build what is stale, and remember it.
+    until: build these tables and what they read, and nothing else; without: those that are there already; standing: build what is stale, and remember it; part:
+    of that, what can be, for those alone whom pulls touched.
     Returns the tables in build order, and how many seconds each took. An error in a file rolls everything back and is raised with the file's name.
     """
     seconds: dict[str, float] = {}
@@ -54,16 +58,32 @@ def build_models(
         write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
         fresh = {*without, *(standing.fresh if standing else ())}
         files = [file for file in models if file.table not in fresh]
+        before: dict[str, object] = {}
+        in_slice = part is not None and part.begin(connection)
+        if part and in_slice and part.standing is not standing:  # a full build, which is held against what slices made of the tables
+            for file in files:
+                if file.table in part.standing.stale and not file.table.startswith("review."):
+                    with _blamed(file):
+                        part.build(file, checks, partial(_build, connection, file, checks))
+            part.end()
+            in_slice, before = False, part.contents()
         for number, file in enumerate(files, 1):
             counted("table", number, len(files))
             started = time.perf_counter()
-            _execute(connection, file, file.text)
-            if file.table == "review.violation":
-                for check in checks:
-                    query = check.text.rstrip().removesuffix(";")
-                    named = f"select '{check.suite}' as suite, '{check.name}' as check_name, * from (\n{query}\n)"
-                    _execute(connection, check, f"insert into review.violation by name {named}")
+            if part is None or not in_slice:
+                _build(connection, file, checks)
+            else:
+                with _blamed(file):
+                    if not part.build(file, checks, partial(_build, connection, file, checks)):
+                        continue
             seconds[file.table] = time.perf_counter() - started
+        if part and in_slice:
+            part.end()
+        elif part and before:
+            after = part.contents()
+            part.differing = [table for table, held in before.items() if held != after[table]]
+        if part:
+            part.note(connection)
         if standing:
             standing.note(connection, seconds.keys())
     log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))
@@ -71,9 +91,22 @@ def build_models(
     return seconds
 
 
+def _build(connection: duckdb.DuckDBPyConnection, file: SqlFile, checks: Sequence[CheckFile]) -> None:
+    _execute(connection, file, file.text)
+    if file.table == VIOLATION:
+        for check in checks:
+            _execute(connection, check, f"insert into review.violation by name {found_by(check)}")
+
+
 def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: str) -> None:
-    try:
+    with _blamed(file):
         connection.execute(_parsed(statement))
+
+
+@contextmanager
+def _blamed(file: SqlFile) -> Iterator[None]:
+    try:
+        yield
     except duckdb.Error as error:
         if told_to_end() or isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException)):
             raise  # nothing that the file could be blamed for
@@ -96,5 +129,8 @@ def describe_tables(connection: duckdb.DuckDBPyConnection, seconds: Mapping[str,
         "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns() where not internal order by column_index"
     ).fetchall():
         columns.setdefault(table, {})[name] = kind
-    sizes = dict(connection.execute("select schema_name || '.' || table_name, estimated_size from duckdb_tables()").fetchall())
+    there = {row[0] for row in connection.execute("select schema_name || '.' || table_name from duckdb_tables()").fetchall()} & seconds.keys()
+    # what DuckDB holds for the size of a table counts rows that a slice replaced
+    counts = " union all ".join(f"select {literal(table)}, count(*) from {table}" for table in sorted(there))
+    sizes = dict(connection.execute(counts).fetchall()) if counts else {}
     return [BuiltTable(table, sizes.get(table), columns[table], taken) for table, taken in seconds.items()]

@@ -11,6 +11,9 @@ main.harm_rank) and `on:` (the table it speaks about); `about: switch` marks a c
 
 What compares with now, or with what former runs left, says from when on it may be another although nothing came (assets/models/stale.py):
 `due:` and a query for that moment (too early costs a build, too late is a fault); `always`; or `never` and why.
+
+What can be built for some people alone says whose a row is, `slice:` and the id or e-mail (assets/models/slice.py); `, whole:` and why, where it is told by
+others' rows, too.
 """
 
 import re
@@ -55,13 +58,23 @@ class SqlFile:
 
     @cached_property
     def entries(self) -> dict[str, list[str]]:
-        """`name: text` lines of the header but `due:`, continuation lines joined."""
-        return {name: texts for name, texts in self._entries.items() if name != "due"}
+        """`name: text` lines of the header but `due:` and `slice:`, continuation lines joined."""
+        return {name: texts for name, texts in self._entries.items() if name not in ("due", "slice")}
 
     @property
     def due(self) -> list[str]:
         """`always`, `never, …`, or queries for the moment from which on it may be another."""
         return self._entries.get("due", [])
+
+    @property
+    def whose(self) -> str | None:
+        """Whose a row is: an expression for the id of a contact or record, or for an e-mail. None: nobody's."""
+        return self._entries["slice"][0].partition(", whole:")[0] if "slice" in self._entries else None
+
+    @property
+    def is_local(self) -> bool:
+        """A row is told by rows of people whom ids and e-mails lead to from it, and by nobody else's."""
+        return "slice" in self._entries and ", whole:" not in self._entries["slice"][0]
 
     @cached_property
     def _entries(self) -> dict[str, list[str]]:

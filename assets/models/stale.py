@@ -5,8 +5,10 @@ its SQL, and the moment from which on it may be another although nothing came (`
 has no digest: it grows with every run, so whoever reads it says when that matters. A test holds every file to that.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -40,7 +42,8 @@ class Standing:
     """What has to be built, and why.
 
     digests: of everything that is read or built, as it is now; stale: the tables to be built; because: the reason, in words; None when nothing has to be
-    built.
+    built. Where a part is built: told, what is read and is another than when they were built; due, the tables whose time has come; since, the last pull that
+    they know. former: how it would be, had not everything been asked for.
     """
 
     files: Sequence[SqlFile]
@@ -48,6 +51,10 @@ class Standing:
     digests: dict[str, str]
     stale: frozenset[str]
     because: str | None
+    told: frozenset[str] = frozenset()
+    due: frozenset[str] = frozenset()
+    since: int | None = None
+    former: Standing | None = None
 
     @property
     def fresh(self) -> frozenset[str]:
@@ -70,10 +77,15 @@ def stand(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], sq
     """What the run that is going on has to build. everything: whatever stands there."""
     files = model_files(sql_folder, checks)
     digests = _digests(connection, files, checks)
-    stale, because = _stale(connection, files, checks, digests)
+    standing = _stale(connection, files, checks, digests)
     if everything:
-        stale, because = frozenset(file.table for file in files), because or "everything was asked for"
-    return Standing(files, checks, digests, stale, because)
+        return replace(
+            standing,
+            stale=frozenset(file.table for file in files),
+            because=standing.because or "everything was asked for",
+            former=standing if standing.since is not None else None,
+        )
+    return standing
 
 
 def forget(connection: duckdb.DuckDBPyConnection) -> None:
@@ -94,25 +106,27 @@ def queries(file: SqlFile) -> list[str]:
     return [text for text in file.due if text != "always" and not text.startswith("never")]
 
 
-def _stale(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], checks: Sequence[CheckFile], digests: dict[str, str]
-) -> tuple[frozenset[str], str | None]:
+def _stale(connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], checks: Sequence[CheckFile], digests: dict[str, str]) -> Standing:
     every = frozenset(file.table for file in files)
+
+    def all_because(why: str) -> Standing:
+        return Standing(files, checks, digests, every, why)
+
     known = {name: (digest, due_at) for name, digest, due_at in connection.execute("select name, digest, due_at from main.built").fetchall()}
     built_by = last_build(connection)
     if built_by is None:
-        return every, "no proven run has built before"
+        return all_because("no proven run has built before")
     if known[_ALL][0] != digests[_ALL]:
-        return every, "another version of Bindwatch built before"
+        return all_because("another version of Bindwatch built before")
     row = connection.execute(
-        "select clock.as_of, built.as_of from main.run_clock as clock cross join main.run as built where built.run_id = ?", [built_by]
+        "select clock.as_of, built.as_of, built.last_pull_no from main.run_clock as clock cross join main.run as built where built.run_id = ?", [built_by]
     ).fetchone()
     assert row is not None  # a run is going on, and that one was proven
     if row[0] < row[1]:
-        return every, "the clocks went back"
+        return all_because("the clocks went back")
     changed = {name for name, digest in digests.items() if known.get(name, ("", None))[0] != digest}
     due = {name for name, (_, due_at) in known.items() if due_at is not None and due_at <= row[0]}
-    reads = {file.table: _reads(file, checks) for file in files}
+    reads = {file.table: all_reads(file, checks) for file in files}
     # what is made in every run tells nobody by that alone that it is another
     always = {file.table for file in files if "always" in file.due}
     asked = {check.name for check in checks if "always" in check.due and _finds(connection, check, [file for file in files if file.table in always])}
@@ -124,10 +138,12 @@ def _stale(
 
     stale = with_readers({table for table in every if table in changed | due or reads[table] & changed} | ({VIOLATION} if asked else set())) - always
     if not stale:
-        return frozenset(), None
+        return Standing(files, checks, digests, frozenset(), None, since=row[2])
     because = {"changed": changed, "due": due, "found": asked}
     # what a finding says of the run before is said anew whenever anything is
-    return frozenset(with_readers(stale | always | {FINDING})), "; ".join(f"{why}: {', '.join(sorted(names))}" for why, names in because.items() if names)
+    why = "; ".join(f"{why}: {', '.join(sorted(names))}" for why, names in because.items() if names)
+    built = frozenset(with_readers(stale | always | {FINDING}))
+    return Standing(files, checks, digests, built, why, frozenset(changed), frozenset(due | always | {FINDING} | ({VIOLATION} if asked else set())), row[2])
 
 
 def _finds(connection: duckdb.DuckDBPyConnection, check: CheckFile, always: Iterable[SqlFile]) -> bool:
@@ -138,7 +154,7 @@ def _finds(connection: duckdb.DuckDBPyConnection, check: CheckFile, always: Iter
     return bool(count(connection, f"select count(*) from ({check.text.rstrip().removesuffix(';')})"))
 
 
-def _reads(file: SqlFile, checks: Sequence[CheckFile]) -> frozenset[str]:
+def all_reads(file: SqlFile, checks: Sequence[CheckFile]) -> frozenset[str]:
     return file.reads.union(*(check.reads for check in checks)) if file.table == VIOLATION else file.reads
 
 
@@ -152,7 +168,7 @@ def _digests(connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], ch
     digests = {file.table: _sha([file.text]) for file in files}
     if VIOLATION in digests:
         digests[VIOLATION] = _sha([digests[VIOLATION], *(check.text for check in checks)])
-    sources = frozenset().union(*(_reads(file, checks) for file in files)) - built - OF_RUNS
+    sources = frozenset().union(*(all_reads(file, checks) for file in files)) - built - OF_RUNS
     return {_ALL: _code(), **digests, **{table: _contents(connection, table) for table in sorted(sources)}}
 
 

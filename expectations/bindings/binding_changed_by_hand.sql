@@ -7,6 +7,7 @@
 -- due: select min(changed_at) + main.lately() from staging.hubspot_property_version
 --   where main.is_id_property(property) and changed_at > (select as_of from staging.clock) - main.lately()
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_changed_by_hand')
+-- slice: hubspot_contact_id
 --
 -- Fails when one of the two ids of a contact was written by an import, a user, a workflow or the API, for 30 days, or until the integration
 -- wrote it again, or the id from before is back.

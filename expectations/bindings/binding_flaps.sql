@@ -7,6 +7,7 @@
 -- due: select min(switched_at) + main.lately() from core.switch_event
 --   where switched_at > (select as_of from staging.clock) - main.lately()
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'binding_flaps')
+-- slice: hubspot_contact_id
 --
 -- Fails when a contact changed from one record to another three times or more within the last 30 days, or went back to the record it came from.
 -- Why: each jump writes the other record's values over HubSpot's (F3). What the contact says depends on who edited last; workflows,

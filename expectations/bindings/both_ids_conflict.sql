@@ -4,6 +4,7 @@
 -- basis: inferred
 -- harm: cut_off
 -- on: core/hubspot_contact
+-- slice: hubspot_contact_id
 --
 -- Fails when both id properties are set, and the Lead was not converted into that Contact or into one merged into it.
 -- Why: the contact has two anchors. Which one the integration follows is not documented; values come from either.

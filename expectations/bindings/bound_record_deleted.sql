@@ -5,6 +5,7 @@
 -- harm: cut_off
 -- on: core/binding
 -- due: never, bound_record_merged_away has the 15 days of every record that went
+-- slice: hubspot_contact_id
 --
 -- Fails when a live HubSpot contact is bound to a record that is deleted, or that vanished, and was not merged.
 -- Why: the contact no longer syncs. On its next trigger the integration matches it again by e-mail, creates the record anew, or fails

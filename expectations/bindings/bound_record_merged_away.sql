@@ -6,6 +6,7 @@
 -- on: core/binding
 -- due: select min(departed_at) + main.salesforce_keeps() from core.departure
 --   where departed_at + main.salesforce_keeps() >= (select as_of from staging.clock)
+-- slice: hubspot_contact_id
 --
 -- Fails when a live HubSpot contact is bound to a record that lost a merge longer ago than the settle time. Names the survivor at the end of the merge
 -- chain.

@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: cut_off
 -- on: core/binding
+-- slice: hubspot_contact_id
 --
 -- Fails when the id on a live HubSpot contact is well-formed but in no complete pull of the org.
 -- Why: the record was purged, belongs to another org (a sandbox, a former one), or is invisible to the integration user (rule 18).

@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: drift
 -- on: core/salesforce_person
+-- slice: hubspot_contact_id
 --
 -- Fails when a live Salesforce record's e-mail is only an additional e-mail of a HubSpot contact, and no contact is bound to the record.
 -- Why: after a merge in HubSpot only the primary contact syncs (rule 42). This record gets no more updates, and an edit on it ends in the

@@ -5,6 +5,7 @@
 -- harm: mixed_people
 -- on: core/binding
 -- due: never, review.violation has the settle time
+-- slice: hubspot_contact_id
 --
 -- Fails when a contact and the live record it is bound to both have an e-mail, the record's is neither the contact's primary nor one of
 -- its additional e-mails, and this has been so for longer than the settle time (counted from the last of: record modified, contact bound,
@@ -27,29 +28,37 @@
 -- do.de mislinked: [{quoted}|[?own Klären, wessen Datensatz {record} ist. {own} hat die eigene E-Mail dieses Kontakts: ist das der richtige, die Werte des
 --   Kontakts dort eintragen; die Verknüpfung wandert dann dorthin, mit Absicht, und {record} bleibt.|Klären, wessen Datensatz es ist. Die E-Mail
 --   berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.]]
-with own as (
+with mislinked as (
+    select
+        binding.hubspot_contact_id, binding.bound_id, binding.candidate_ids, binding.email, contact.email as own_email, md5(person.email) as identity
+    from core.binding as binding
+    inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
+    inner join core.salesforce_person as person on person.record_id = binding.bound_id
+    cross join staging.clock as clock
+    cross join main.policy as policy
+    where binding.bound_state = 'live'
+      and person.email <> contact.email
+      and not list_contains(contact.additional_emails, person.email)
+      and coalesce(
+          clock.as_of - greatest(person.modified_at, contact.bound_since, contact.email_changed_at) > to_minutes(policy.settle_minutes),
+          true)
+),
+own as (
     -- live records with the contact's own e-mail
-    select email, list(record_id order by record_id) as record_ids from core.salesforce_person where state = 'live' and email is not null group by email
+    select email, list(record_id order by record_id) as record_ids
+    from core.salesforce_person
+    where state = 'live' and email in (select own_email from mislinked)
+    group by email
 )
 select
-    binding.hubspot_contact_id,
-    binding.bound_id as salesforce_id,
-    list_filter(binding.candidate_ids, lambda id: id <> binding.bound_id) as rival_ids,
-    binding.email,
+    mislinked.hubspot_contact_id,
+    mislinked.bound_id as salesforce_id,
+    list_filter(mislinked.candidate_ids, lambda id: id <> mislinked.bound_id) as rival_ids,
+    mislinked.email,
     'mislinked' as says,
-    map {'record': binding.bound_id, 'own': array_to_string(own.record_ids[:3], ', ')} as facts,
+    map {'record': mislinked.bound_id, 'own': array_to_string(own.record_ids[:3], ', ')} as facts,
     first_step.quoted,
-    md5(person.email) as identity
-from core.binding as binding
-inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
-inner join core.salesforce_person as person on person.record_id = binding.bound_id
-left join core.first_step as first_step on first_step.hubspot_contact_id = binding.hubspot_contact_id
-left join own on own.email = contact.email
-cross join staging.clock as clock
-cross join main.policy as policy
-where binding.bound_state = 'live'
-  and person.email <> contact.email
-  and not list_contains(contact.additional_emails, person.email)
-  and coalesce(
-      clock.as_of - greatest(person.modified_at, contact.bound_since, contact.email_changed_at) > to_minutes(policy.settle_minutes),
-      true);
+    mislinked.identity
+from mislinked
+left join core.first_step as first_step on first_step.hubspot_contact_id = mislinked.hubspot_contact_id
+left join own on own.email = mislinked.own_email;

@@ -5,6 +5,7 @@
 -- harm: cut_off
 -- on: core/binding
 -- due: never, review.violation has the settle time
+-- slice: hubspot_contact_id
 --
 -- Fails when a live HubSpot contact is bound to a live record without an e-mail, or with one that can never match, for longer than the settle
 -- time since the record was modified or the contact was bound.

@@ -7,6 +7,7 @@
 -- due: select min(changed_at) + main.lately() from staging.hubspot_property_version
 --   where property = 'email' and changed_at > (select as_of from staging.clock) - main.lately()
 --   and hubspot_contact_id in (select hubspot_contact_id from review.violation where check_name = 'primary_email_flipped')
+-- slice: hubspot_contact_id
 --
 -- Fails when a form or a conversation made one of the contact's additional e-mails its primary one, until that is no longer so, for 30 days.
 -- Why: the primary e-mail is what the integration matches by. The contact now belongs to other Salesforce records than before, although

@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: cut_off
 -- on: core/hubspot_contact
+-- slice: hubspot_contact_id
 --
 -- Fails when the property "Salesforce Deleted" is true on a live HubSpot contact.
 -- Why: the integration has lost the record and stopped syncing. It may also be out of date, and then it hides that all is well.

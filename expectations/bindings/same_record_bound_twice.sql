@@ -4,6 +4,7 @@
 -- basis: inferred
 -- harm: mixed_people
 -- on: core/binding
+-- slice: salesforce_id
 --
 -- Fails when two or more live HubSpot contacts are bound to the same record. One finding per record: hubspot_contact_id is the contact
 -- bound last, rival_ids are the other contacts.

@@ -8,6 +8,7 @@
 -- due: select min(modified_at) + interval 24 hour from staging.salesforce_version
 --   where record_id in (select salesforce_id from review.violation where check_name = 'stale_lead_after_conversion' and severity = 'warn')
 --   and is_converted and modified_at + interval 24 hour >= (select as_of from staging.clock)
+-- slice: hubspot_contact_id
 --
 -- Fails when a live HubSpot contact is bound to a converted Lead and does not carry the id of the Contact that it became, or of the one that
 -- Contact was merged into.

@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: overwritten
 -- on: core/switch_event
+-- slice: hubspot_contact_id
 --
 -- Fails when the integration moved a binding, not known to the first proven run, that is not a first binding, not the conversion of the old record
 -- into the new one, and not a merge of the old one into it. It fails the first proven run that sees it, whatever was lost, and those after it as long as

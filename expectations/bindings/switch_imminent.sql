@@ -5,6 +5,7 @@
 -- harm: overwritten
 -- about: switch
 -- on: core/binding
+-- slice: hubspot_contact_id
 --
 -- Fails when the prediction for a contact is a switch by rule 11: another record that matches its e-mail was updated after the contact's last sync.
 -- Why: with the next sync the binding moves, and the mapped fields with it.

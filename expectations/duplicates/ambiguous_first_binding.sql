@@ -5,6 +5,7 @@
 -- basis: observed
 -- harm: drift
 -- on: core/binding
+-- slice: hubspot_contact_id
 --
 -- Fails when a live HubSpot contact carries no Salesforce id and two or more live Salesforce records have its primary e-mail.
 -- Why: which one the first sync takes is not documented (rule 7: usually the oldest). With different accounts or owners the wrong

@@ -4,6 +4,7 @@
 -- basis: documented
 -- harm: none
 -- on: core/duplicate_cluster
+-- slice: salesforce_id
 --
 -- Fails when two or more live Salesforce records share an e-mail and no live HubSpot contact has it as its primary e-mail.
 -- Why: the day a contact with that e-mail appears, the integration picks one of them (rule 7).

@@ -4,6 +4,7 @@
 -- basis: inferred
 -- harm: mixed_people
 -- on: core/duplicate_cluster
+-- slice: salesforce_id
 --
 -- Fails when no two live Salesforce records with one e-mail share a word of their names, though some of them are written in one script, or when the
 -- e-mail is that of a role (info, sales, office; the policy's list) and the names differ.

@@ -5,6 +5,7 @@
 -- harm: none
 -- about: switch
 -- on: core/rival
+-- slice: hubspot_contact_id
 --
 -- Fails when a live Salesforce record other than the bound one matches the e-mail of a live HubSpot contact, a switch is possible, and it would
 -- take no value away and spread none. It may fill gaps; the reason says so.

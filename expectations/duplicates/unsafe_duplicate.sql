@@ -6,6 +6,7 @@
 -- harm: overwritten
 -- about: switch
 -- on: core/overwrite
+-- slice: hubspot_contact_id
 --
 -- Fails when a live Salesforce record other than the bound one matches the e-mail of a live HubSpot contact, and a switch to it would overwrite or
 -- clear a HubSpot value, or write HubSpot's value into it.

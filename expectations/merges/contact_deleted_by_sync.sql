@@ -4,6 +4,7 @@
 -- basis: inferred
 -- harm: deleted
 -- on: core/hubspot_contact
+-- slice: hubspot_contact_id
 --
 -- Fails when a contact was archived after the record it was bound to was deleted or merged away, and can still be restored (90 days).
 -- Why: with the contact go its history, consent, lists and activities. After 90 days it is gone for good.

@@ -7,6 +7,7 @@
 -- due: select min(moment) from (select unnest([merged_at + main.salesforce_keeps(), archived_at + main.hubspot_keeps()]) as moment from core.merge_event where
 --   is_new)
 --   where moment >= (select as_of from staging.clock)
+-- slice: hubspot_contact_id
 --
 -- Fails when a merge, first seen after the first run, broke the sync of a contact (until it is repaired) or had the contact deleted (until
 -- it is restored, or HubSpot's 90 days are over).

@@ -4,6 +4,7 @@
 -- basis: inferred
 -- harm: spread
 -- on: core/switch_event
+-- slice: hubspot_contact_id
 --
 -- Fails when fields of a record were blank before a contact switched to it, and now hold the values of the record that the contact came from.
 -- Reported until the value changes.

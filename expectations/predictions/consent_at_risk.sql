@@ -8,6 +8,7 @@
 -- due: select min(recency_at) + main.lately() from core.salesforce_person
 --   where recency_at > (select as_of from staging.clock) - main.lately()
 --   and record_id in (select unnest(rival_ids) from review.violation where check_name = 'consent_at_risk')
+-- slice: hubspot_contact_id
 --
 -- Fails when the switch of a contact bound to a live record to a rival is likely (it is predicted, or the rival was updated in the last 30 days), and would
 -- change a consent field so that the person may be written to: opted out becomes not opted out, not agreed (or blank) becomes agreed, or the value is

@@ -5,6 +5,7 @@
 -- harm: consent
 -- on: core/hubspot_contact
 -- due: never, review.violation has the settle time
+-- slice: hubspot_contact_id
 --
 -- Fails when a live Salesforce record with the primary e-mail of a live HubSpot contact is opted out (HasOptedOutOfEmail, where it is mapped to
 -- hs_email_optout) and the contact is not, for longer than the settle time since the record changed and the contact was bound. One finding a contact.
@@ -29,6 +30,7 @@ with opted_out as (
     select version.record_id, version.pull_no
     from staging.salesforce_version as version
     where version.object_type in (select object_type from core.mapped_field where property = 'hs_email_optout' and salesforce_field = 'HasOptedOutOfEmail')
+      and version.fields['HasOptedOutOfEmail'] <> 'false'  -- as nearly all have it
       and main.as_boolean(version.fields['HasOptedOutOfEmail'])
 ),
 told as (

@@ -8,6 +8,7 @@
 -- due: select min(recency_at) + main.lately() from core.salesforce_person
 --   where recency_at > (select as_of from staging.clock) - main.lately()
 --   and record_id in (select unnest(rival_ids) from review.violation where check_name = 'opt_out_imminent')
+-- slice: hubspot_contact_id
 --
 -- Fails when the switch of a contact bound to a live record to a rival is likely (it is predicted, or the rival was updated in the last 30 days), the rival
 -- is opted out of e-mail, and the contact is not.

@@ -8,6 +8,7 @@
 -- due: select any_value(as_of) from staging.clock cross join main.policy cross join core.hubspot_contact as contact
 --   inner join core.binding as binding on binding.hubspot_contact_id = contact.contact_id
 --   where contact.last_sync_at > latest_stamp + to_minutes(settle_minutes) and (binding.prediction <> 'keep' or len(binding.candidate_ids) > 1)
+-- slice: hubspot_contact_id
 --
 -- Fails when the last proven run predicted a switch or a first binding, the contact has synced since, and it is bound to something else; or
 -- when it predicted that the contact stays, and it switched without an edit after the prediction.

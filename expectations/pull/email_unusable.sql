@@ -4,6 +4,7 @@
 -- basis: documented
 -- harm: none
 -- on: core/salesforce_person
+-- slice: coalesce(hubspot_contact_id, salesforce_id)
 --
 -- Fails when a live record or contact has an e-mail that can never match (not exactly one @ with something on both sides, white space, a comma,
 -- a semicolon, angle brackets or "mailto:" in it), or one from the policy's list of placeholders.

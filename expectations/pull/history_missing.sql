@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: none
 -- on: core/hubspot_contact
+-- slice: hubspot_contact_id
 --
 -- Fails when a live HubSpot contact carries a Salesforce id, and the property that holds it has no history.
 -- Why: switches are read from that history. For this contact nobody can say whether the binding jumped, so switch_happened and

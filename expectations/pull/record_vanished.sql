@@ -4,6 +4,7 @@
 -- basis: observed
 -- harm: cut_off
 -- on: core/salesforce_person
+-- slice: coalesce(hubspot_contact_id, salesforce_id)
 --
 -- Fails when a Salesforce record or a HubSpot contact was pulled before, and a comparison of all ids found it neither among the live nor
 -- among the deleted ones.

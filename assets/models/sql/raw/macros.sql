@@ -210,6 +210,10 @@ create or replace macro main.utc(text_value) as
         else try_cast(text_value as timestamptz) at time zone 'UTC'
     end;
 
+-- May a time of either API be after a moment, which is given as both usually write it? What is written otherwise may be. Comparing texts takes a tenth of
+-- turning them into times.
+create or replace macro main.may_be_after(text_value, stamp) as text_value > stamp or length(text_value) <> 24 or not ends_with(text_value, 'Z');
+
 create or replace macro main.is_true(text_value) as
     case text_value when 'true' then true when 'false' then false else lower(main.trim_text(text_value)) in ('true', '1') end;
 

@@ -24,16 +24,19 @@
 -- opened_at: the first run that saw one of its findings
 -- rank: 1, 2, 3 …: its place in the order in which cases should be dealt with
 create or replace table review.person_case as
-with bound as (
+with without_contact as (
+    select salesforce_id, email from review.finding where status <> 'resolved' and hubspot_contact_id is null
+),
+bound as (
     select bound_id as record_id, arg_min(contact_id, (length(contact_id), contact_id)) as contact_id
     from core.hubspot_contact
-    where state = 'live' and bound_id is not null
+    where state = 'live' and bound_id in (select salesforce_id from without_contact)
     group by bound_id
 ),
 named as (
     select email, arg_min(contact_id, (length(contact_id), contact_id)) as contact_id
     from core.hubspot_contact
-    where state = 'live' and email is not null
+    where state = 'live' and email in (select email from without_contact)
     group by email
 ),
 keyed as (

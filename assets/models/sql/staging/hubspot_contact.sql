@@ -17,6 +17,7 @@
 -- archived_at: when
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with contact_id the key of its properties in raw
+-- slice: contact_id
 -- due: select as_of from staging.clock where exists (
 --   select 1 from staging.hubspot_contact as contact
 --   inner join raw.hubspot_contact as version on version.id = contact.contact_id and version.pull_no = contact.pull_no

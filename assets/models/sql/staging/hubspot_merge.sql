@@ -4,6 +4,7 @@
 -- contact_id: the contact merged away
 -- merged_into_id: the contact it became; where several name it, the one that was not merged away itself
 -- pull_no: the first pull in which that one named any
+-- slice: contact_id
 create or replace table staging.hubspot_merge as
 with latest as (
     select id, max_by(properties, pull_no) as properties, min(pull_no) as pull_no

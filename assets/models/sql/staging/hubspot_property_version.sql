@@ -8,6 +8,7 @@
 -- changed_at: when
 -- source_type: who wrote it, in HubSpot's words (SALESFORCE is the integration)
 -- pull_no: the first pull that had it
+-- slice: hubspot_contact_id
 -- due: select as_of from staging.clock where exists (
 --   select 1 from raw.hubspot_property_version
 --   where (changed_at > strftime(as_of, '%Y-%m-%d') or changed_at not like '____-%') and main.utc(changed_at) > as_of + main.clock_slack())

@@ -22,6 +22,7 @@
 -- id_is_malformed: the id cannot be brought to 18 characters, or its checksum is wrong
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with record_id the key of its fields in raw
+-- slice: record_id
 create or replace table staging.salesforce_record as
 with renewed as (
     -- most records have one version: only the others need looking for their latest, and so little is joined

@@ -22,6 +22,7 @@
 -- id_is_malformed: the id cannot be brought to 18 characters, or its checksum is wrong
 -- fields: the mapped fields by their API names, as text
 -- pull_no: the pull of this version
+-- slice: record_id
 -- due: select as_of from staging.clock where exists (
 --   select 1 from (
 --   select unnest([created_date, system_modstamp, last_modified_date]) as stamp from raw.salesforce_lead union all

@@ -13,6 +13,7 @@
 -- candidate_ids: all records it could be bound to, oldest first
 -- switch_is_possible: the policy lets a duplicate take over, the contact is in the inclusion list, and it is not about to go itself
 -- rests_on_set_aside: it, its bound record or one of its candidates cannot be read, and a person accepted that
+-- slice: hubspot_contact_id
 create or replace table core.binding as
 with accepted as (
     select record_id from core.record_set_aside where is_accepted

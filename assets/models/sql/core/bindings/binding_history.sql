@@ -12,6 +12,7 @@
 -- is_of_hubspot_merge: it came with a merge of contacts: written by it, or read from the two histories that are one since then. What each of the two
 --   contacts went through before is known where its own history was read while it had one
 -- pull_no: the pull that first had it
+-- slice: hubspot_contact_id
 -- due: never, of the pulls it reads only those that brought a version
 create or replace table core.binding_history as
 with id_version as (

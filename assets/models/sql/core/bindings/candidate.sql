@@ -8,6 +8,7 @@
 -- matches_email: it is in C(e), which secondary_email_matches widens
 -- matches_primary_email: it has the primary e-mail
 -- is_bound: the contact is bound to it
+-- slice: hubspot_contact_id
 create or replace table core.candidate as
 with address as (
     select contact_id, bound_id, email, true as is_primary from core.hubspot_contact where state = 'live' and email is not null

@@ -9,6 +9,7 @@
 -- matching: how many of them have an e-mail that matches
 -- first_by: the matching record that a first sync takes (rule 7), by the values of first_sync; null for a value that leaves it open. Null without a match
 -- newest_by: the records that await the next sync with the latest stamp, by the values of recency; more than one is a tie; empty when none waits
+-- slice: hubspot_contact_id
 create or replace table core.choice as
 with candidate as (
     select

@@ -13,6 +13,7 @@
 -- history_is_read: Salesforce's field history of the record was read after the change
 -- by_user_id: who changed the record last between settled_at and the change; else who created it there; null where that is not certain
 -- made_by: edit, creation or unknown
+-- slice: hubspot_contact_id, whole: an import is told by records of anybody's, and the integration's user by all changes
 -- due: select as_of from staging.clock where exists (select 1 from core.jump where changed_at > (select min(pulled_at) from (
 --   select max(coalesce(crm_time, started_at)) as pulled_at from raw.pull where complete and object in ('Lead', 'Contact') group by object)))
 create or replace table core.jump as
@@ -94,9 +95,6 @@ latest as (
     inner join version on version.record_id = settled.to_id and version.modified_at <= settled.changed_at
     group by settled.hubspot_contact_id, settled.changed_at, settled.to_id
 ),
-tracked as (
-    select distinct object_type, field from raw.salesforce_field_history
-),
 is_partly_tracked as (
     -- a mapped field that changed, and of which nobody's history tells: somebody may have changed it after what the history shows last
     select distinct field_version.object_type
@@ -106,7 +104,7 @@ is_partly_tracked as (
         inner join core.mapped_field as field on field.object_type = version.object_type and field.is_writable
         where version.record_id in (select record_id from history_read) and version.record_id in (select to_id from change)
     ) as field_version
-    anti join tracked
+    anti join main.tracked_field as tracked
         on tracked.object_type = field_version.object_type and tracked.field in (field_version.field, regexp_replace(field_version.field, 'Id$', ''))
     group by field_version.object_type, field_version.record_id, field_version.field
     having count(distinct coalesce(field_version.held, '')) > 1

@@ -4,6 +4,7 @@
 -- record_id: the record
 -- hubspot_contact_id: the contact
 -- email: the contact's primary e-mail as compared
+-- slice: record_id
 create or replace table core.link as
 select unnest(candidate_ids) as record_id, hubspot_contact_id, email from core.binding
 union

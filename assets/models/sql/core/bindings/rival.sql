@@ -6,6 +6,7 @@
 -- rival_id: the record that could take over
 -- object_type: Lead or Contact
 -- looks_different: by its name it is somebody else than the bound record (than the contact, where no live record is bound)
+-- slice: hubspot_contact_id
 create or replace table core.rival as
 with named as (
     select

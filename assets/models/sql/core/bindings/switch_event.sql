@@ -14,6 +14,7 @@
 -- source_type: who wrote the id, in HubSpot's words (SALESFORCE is the integration)
 -- is_new: not known to the last proven run; false on the first run
 -- is_since_first_run: not known to the first proven run; false on that
+-- slice: hubspot_contact_id
 -- due: select as_of from staging.clock where exists (select 1 from core.switch_event where is_new)
 create or replace table core.switch_event as
 with switch as (

@@ -3,6 +3,7 @@
 -- hubspot_contact_id: the contact
 -- email: its primary e-mail as compared
 -- quoted: the first step, in words, by language
+-- slice: hubspot_contact_id
 create or replace table core.first_step as
 select binding.hubspot_contact_id, binding.email, main.quotable(advice.reason, advice.reason_de, advice.words) as quoted
 from core.binding as binding

@@ -17,6 +17,7 @@
 -- book: the run-book that it belongs to (core.run_book)
 -- facts: what the reason is filled with, by name
 -- words: the reason in languages beside English and German (language, reason)
+-- slice: coalesce(email, hubspot_contact_id)
 create or replace table core.merge_advice as
 select
     step.email, step.hubspot_contact_id, step.step, step.action, step.master_id, step.loser_id, step.says_en as reason, step.merge_no, step.enter_before,

@@ -11,6 +11,7 @@
 --   loser, or nothing), contact_deleted (the contact was archived after the merge), pending (still inside the settle time)
 -- is_new: first seen merged after the first run
 -- archived_at: when the contact was archived
+-- slice: loser_id
 -- due: select min(merged_at) + to_minutes(any_value(settle_minutes)) from core.merge_event cross join main.policy where outcome = 'pending'
 create or replace table core.merge_event as
 with merged_version as (

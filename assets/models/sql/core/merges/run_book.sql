@@ -9,6 +9,7 @@
 -- is_of_cluster: it covers the cluster
 -- is_shared_mailbox: the records of the cluster look like different people
 -- is_of_strangers: without a cluster: its own record has an e-mail that is none of the contact's, or looks like somebody else than its rivals
+-- slice: coalesce(email, hubspot_contact_id)
 create or replace table core.run_book as
 with loose as (
     select

@@ -8,6 +8,7 @@
 -- is_bound: a live HubSpot contact is bound to it
 -- is_predicted: the contact of the run-book is predicted to be bound to it
 -- is_compared: what somebody would lose or bring depends on its values: a live contact is bound to a record of the run-book
+-- slice: record_id
 create or replace table core.run_book_record as
 with record as (
     select email as book, record_id, object_type, oldest_rank, recency_rank, is_bound, is_predicted from core.cluster_member

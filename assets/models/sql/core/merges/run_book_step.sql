@@ -19,6 +19,7 @@
 -- enter_values: these properties, what is to be entered, and where it comes from: typed (a person typed it last, in either CRM), else hubspot. Of consent it
 --   is always HubSpot's
 -- book: the run-book that it belongs to (core.run_book)
+-- slice: coalesce(email, hubspot_contact_id)
 --
 -- says enter: [?before {is_blank|yes: First enter {whose|typed: what was typed last, |HubSpot's }{before} in {kept}: it is blank there, and {loser} would
 --   fill it.|First settle what the person agreed to: HubSpot has {before}, {kept} has something else. If HubSpot is right, enter it in {kept}, and save

@@ -9,6 +9,7 @@
 -- recency_rank: 1 for the record updated last under the policy; records updated at once share a rank
 -- is_bound: a live HubSpot contact is bound to it
 -- is_predicted: the contact of the cluster is predicted to be bound to it
+-- slice: record_id
 create or replace table core.cluster_member as
 select
     person.email,

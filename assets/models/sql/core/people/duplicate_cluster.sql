@@ -12,6 +12,7 @@
 --   jump, no value is lost or spread), latent (nothing can jump)
 -- is_shared_mailbox: its records look like different people: no two share a word of their names, though some are written in one script; or it is
 --   a role mailbox under several names
+-- slice: email
 create or replace table core.duplicate_cluster as
 with at_risk as (
     select distinct hubspot_contact_id from core.overwrite where effect <> 'fill'

@@ -21,6 +21,7 @@
 -- created_at: when the contact was created
 -- archived_at: when it was archived
 -- pull_no: with contact_id the key of its properties in raw
+-- slice: contact_id
 create or replace table core.hubspot_contact as
 with written as (
     select

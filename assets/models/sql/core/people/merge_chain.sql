@@ -4,6 +4,7 @@
 -- record_id: a record that was merged away
 -- ancestor_id: a record it was merged into, directly or through others
 -- is_survivor: the ancestor was not merged itself, so the chain ends there. In a cycle no ancestor is
+-- slice: record_id
 create or replace table core.merge_chain as
 with recursive merged as (
     select record_id, merged_into_id from staging.salesforce_record where is_deleted and merged_into_id is not null

@@ -20,6 +20,7 @@
 -- id_is_malformed: it cannot be brought to 18 characters, or its checksum is wrong
 -- created_by_id: the user who created it
 -- pull_no: with record_id the key of its fields in raw
+-- slice: record_id
 create or replace table core.salesforce_person as
 select
     r.record_id,

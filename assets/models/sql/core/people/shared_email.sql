@@ -10,6 +10,7 @@
 -- bound_id: the record that contact is bound to
 -- is_shared_mailbox: its records look like different people: no two share a word of their names, though some are written in one script; or it is
 --   a role mailbox under several names
+-- slice: email
 create or replace table core.shared_email as
 with shared_email as (
     select email from core.salesforce_person where state = 'live' and email is not null group by email having count(*) > 1

@@ -15,6 +15,7 @@
 -- bound_id: the live record it was bound to before; null at a first binding
 -- first_by: the candidate that a first sync takes, by the values of first_sync
 -- newest_by: the candidates with the latest stamp since the binding before, by the values of recency; more than one is a tie
+-- slice: hubspot_contact_id
 -- due: select as_of from staging.clock where exists (select 1 from core.judged_prediction where source = 'runs')
 -- due: select any_value(as_of) from staging.clock cross join main.policy cross join core.hubspot_contact as contact
 --   inner join core.binding as binding on binding.hubspot_contact_id = contact.contact_id

@@ -11,6 +11,7 @@
 -- predicted_id: the record that the policy names; null when it names several
 -- actual_id: the record it was
 -- is_hit: they are the same; null when the policy names several
+-- slice: hubspot_contact_id
 create or replace table core.policy_prediction as
 with told as (
     select

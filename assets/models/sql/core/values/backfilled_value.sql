@@ -8,6 +8,7 @@
 -- property: the HubSpot property that carried the value
 -- salesforce_field: the field that was filled
 -- value: what it holds
+-- slice: hubspot_contact_id
 create or replace table core.backfilled_value as
 with switch as (
     select hubspot_contact_id, from_id, to_id, max(switched_at) as switched_at

@@ -11,6 +11,7 @@
 -- effect: overwrite (HubSpot's value is replaced), clear (it is emptied), backfill (it is written into the record), fill (a gap is filled)
 -- consent: the field says whether the person may be written to
 -- looks_different: by its name the rival is somebody else than the bound record
+-- slice: hubspot_contact_id
 create or replace table core.carried_value as
 with pair as (
     select hubspot_contact_id, rival_id as record_id, object_type, true as is_rival, looks_different from core.rival

@@ -4,6 +4,7 @@
 -- contact_id: the contact
 -- object_type: Lead or Contact: what it is compared with
 -- property_values: its mapped values as HubSpot has them, in the order of core.mapped_field.place of that object
+-- slice: contact_id
 create or replace table core.contact_value as
 with needed as (
     select hubspot_contact_id as contact_id from core.rival

@@ -4,6 +4,7 @@
 -- departed_at: its SystemModstamp when it was first seen gone
 -- is_new: first seen gone after the last proven run; false on the first run
 -- pull_no: the pull that first saw it gone
+-- slice: record_id
 -- due: select as_of from staging.clock where exists (select 1 from core.departure where is_new)
 create or replace table core.departure as
 select

@@ -10,6 +10,7 @@
 -- consent: the field says whether the person may be written to
 -- is_at_risk: HubSpot loses its value: it is replaced or emptied
 -- spreads_to_stranger: its value would be written into the record of somebody who looks like another person
+-- slice: hubspot_contact_id
 create or replace table core.overwrite as
 select
     hubspot_contact_id, record_id as rival_id, property, hubspot_value, salesforce_value, rule, effect, consent,

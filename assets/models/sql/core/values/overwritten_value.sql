@@ -7,6 +7,7 @@
 -- value_before: the value that was replaced
 -- value_after: what the switch wrote
 -- source_before: who had written the value before, in HubSpot's words
+-- slice: hubspot_contact_id
 create or replace table core.overwritten_value as
 select hubspot_contact_id, switched_at, property, value_before, value_after, source_before
 from core.replaced_value

@@ -5,6 +5,7 @@
 -- record_id: the record
 -- object_type: Lead or Contact
 -- field_values: its mapped values as Salesforce has them, in the order of core.mapped_field.place
+-- slice: record_id
 create or replace table core.record_value as
 with needed as (
     select rival_id as record_id from core.rival

@@ -13,6 +13,7 @@
 -- source_before: who had written the value before, in HubSpot's words; null where only the pulled versions show it
 -- before_came_with_switch: that value had come with a change of the record itself
 -- evidence: history (HubSpot's property history) or versions (what Bindwatch pulled before and after)
+-- slice: hubspot_contact_id
 create or replace table core.replaced_value as
 with change as (
     select distinct hubspot_contact_id, changed_at, from_id is null as was_cleared, to_id

@@ -11,6 +11,7 @@
 -- days_left: days until then
 -- record_restorable_until: when Salesforce purges the record (15 days after it went); null when it has
 -- live_contact_id: a live contact that has its e-mail now; HubSpot cannot hold both, so somebody decides which one stays
+-- slice: hubspot_contact_id
 -- due: select least(min(restorable_until), min(record_restorable_until), any_value(cast(as_of as date)) + interval 1 day)
 --   from core.restorable_contact cross join staging.clock
 create or replace table core.restorable_contact as

@@ -31,6 +31,7 @@
 -- salesforce_value: its value
 -- must_be_in_salesforce: that value would overwrite HubSpot's with the next sync, so it has to be corrected first (rules 24, 25)
 -- can_be_in_hubspot: somebody may write the property there; the Salesforce owner comes from Salesforce alone
+-- slice: hubspot_contact_id
 create or replace table core.restorable_value as
 with switch as (
     select hubspot_contact_id, switched_at, from_id, to_id, cause

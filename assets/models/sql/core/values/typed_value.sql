@@ -7,6 +7,7 @@
 -- value: the value
 -- typed_at: when
 -- by_user_id: the Salesforce user who typed it; null for a contact
+-- slice: coalesce(hubspot_contact_id, record_id)
 create or replace table core.typed_value as
 with changed as (
     select

@@ -10,6 +10,7 @@
 -- source: typed, foreign or unclear
 -- by_user_id: who typed it, by Salesforce's field history; null where that does not tell
 -- typed_at: when, or, where only the versions tell, at the latest when
+-- slice: hubspot_contact_id
 -- due: never, of the pulls it reads only those that brought a version
 create or replace table core.value_origin as
 with value as (
@@ -21,9 +22,6 @@ with value as (
     inner join core.jump as jump
         on jump.hubspot_contact_id = replaced.hubspot_contact_id and jump.changed_at = replaced.switched_at and jump.to_id = replaced.to_id
     left join core.mapped_field as field on field.property = replaced.property and field.object_type = main.object_of(null, replaced.to_id)
-),
-tracked as (
-    select distinct object_type, field from raw.salesforce_field_history
 ),
 held as (
     -- what the record held, by version and, between the last sync and the change, by its field history
@@ -135,7 +133,7 @@ judged as (
         from merged
         where merged.record_id = value.to_id and merged.merged_at <= value.settled_at and merged.pull_no > first_with.prior_no
     ) as merge
-    left join tracked
+    left join main.tracked_field as tracked
         on tracked.object_type = value.object_type
         and tracked.field = case when value.salesforce_field = 'OwnerId' then 'Owner' else value.salesforce_field end
     cross join main.policy as policy

@@ -9,6 +9,7 @@
 -- by_user_id: the Salesforce user who typed it; null where that is not certain
 -- by_user_name: the name
 -- typed_at: when, or, where only the pulled versions tell, at the latest when
+-- slice: hubspot_contact_id
 create or replace table core.value_source as
 select
     value.hubspot_contact_id,
