@@ -139,7 +139,7 @@ create table near.contact_detail as
 from published.contact_detail where contact_id in (select contact_id from near.hubspot_contact) order by contact_id;
 create table near.record_detail as
 from published.record_detail where record_id in (select record_id from near.salesforce_person) order by record_id;
-create table near.case_detail as select case_id, lost_values, steps from published.person_case;
+create table near.case_detail as select case_id, lost_values from published.person_case;
 drop table about;
 create index found_by_fingerprint on near.found (fingerprint);
 create index found_by_place on near.found (place);
