@@ -17,6 +17,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.published import worklist as reading
 from assets.published.decisions import Decision, DecisionStore
 from assets.published.publish import publish_tables
 from assets.published.worklist import STATUSES, Filter, Worklist
@@ -96,6 +97,26 @@ def test_a_decision_shows_at_once_and_a_waiver_past_its_end_no_more(home: Path) 
     assert found(home) == ["bound_record_unknown"]
     assert found(home, statuses=("waived",), owners=("bob",)) == ["unsafe_duplicate"]
     assert [row["check_name"] for row in Worklist(home, store, now=until + timedelta(seconds=1)).find(Filter())] == ["unsafe_duplicate", "bound_record_unknown"]
+
+
+def test_a_decision_counts_once_also_where_memory_ran_out_while_it_was_taken_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DecisionStore(home)
+    listed = Worklist(home, store)
+    first = listed.find(Filter())[0]
+    store.record([Decision("acknowledge", "Ann", first)])
+    ends = reading._ends
+    short = iter([True])
+
+    def run_out_once(connection: duckdb.DuckDBPyConnection) -> list[datetime]:
+        if next(short, False):
+            raise duckdb.OutOfMemoryException("once")
+        return ends(connection)
+
+    monkeypatch.setattr(reading, "_ends", run_out_once)
+    listed.refresh()
+    assert [row["decided_by"] for row in listed.decided_about(first["fingerprint"])] == ["Ann"]
+    assert len(listed.decisions) == 1
+    assert listed.find(Filter(fingerprints=(first["fingerprint"],)))[0]["status"] == "acknowledged"
 
 
 def test_a_finding_is_named_by_the_first_characters_of_its_fingerprint(home: Path) -> None:

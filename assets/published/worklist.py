@@ -165,22 +165,30 @@ class Worklist:
             new = self._read(moment, at_once)
             if not new and self._moment is not None and moment - self._moment < _TICK:
                 return
-            with_memory(self.connection, lambda: self._note(moment, new))
-            self._moment = moment
+            known = None if new is None else sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
+            ends, ended = with_memory(self.connection, lambda: self._note(moment, known))
+            # only what was noted is known: where memory ran out, it was noted in a second attempt
+            self._moment, self._ends, self._ended = moment, ends, ended
+            if known is not None:
+                about: dict[str, list[dict[str, Any]]] = {}
+                for row in known:
+                    about.setdefault(row["fingerprint"], []).append(row)
+                self.decisions, self._about = known, about
 
-    def _note(self, moment: datetime, new: list[dict[str, Any]] | None) -> None:
-        """new: decisions, as _read returns them."""
+    def _note(self, moment: datetime, known: list[dict[str, Any]] | None) -> tuple[list[datetime], int]:
+        """known: all decisions, where there are new ones. Returns until when waivers hold, and how many have ended."""
         connection = self.connection.cursor()
         with transaction(connection):
             connection.execute("delete from main.moment")
             connection.execute("insert into main.moment values (?)", [moment])
-            if new is not None:
-                self._take_in(connection, new)
+            if known is not None:
+                write_decisions(connection, mark_undone(known))
+            ends = self._ends if known is None else _ends(connection)
             at = max(moment, self._seen_at or moment)
-            ended = sum(end <= at for end in self._ends)
-            if new is not None or ended != self._ended:
+            ended = sum(end <= at for end in ends)
+            if known is not None or ended != self._ended:
                 connection.execute(_DECIDE)
-                self._ended = ended
+        return ends, ended
 
     def _read(self, moment: datetime, at_once: bool) -> list[dict[str, Any]] | None:
         """What was decided since the last time; None, where nothing was, or the store does not answer."""
@@ -194,15 +202,6 @@ class Worklist:
         is_first = self.known_at is None
         self.problem, self.known_at = None, moment
         return new if new or is_first else None
-
-    def _take_in(self, connection: duckdb.DuckDBPyConnection, new: list[dict[str, Any]]) -> None:
-        known = sorted([*(dict(row) for row in self.decisions), *new], key=lambda row: row["decision_no"])
-        write_decisions(connection, mark_undone(known))
-        about: dict[str, list[dict[str, Any]]] = {}
-        for row in known:
-            about.setdefault(row["fingerprint"], []).append(row)
-        self.decisions, self._about = known, about
-        self._ends = _ends(connection)
 
     def insist(self) -> None:
         """Raises WarehouseProblem when the decisions could not be read. For files: they carry no warning."""
