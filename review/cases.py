@@ -18,6 +18,7 @@ from review.words import URGENCY
 STATUSES = ("open", "acknowledged", "waived")
 _MOST_REMEMBERED = 200
 _MOST_KEPT = 50  # rows of a list that are remembered: a page
+_FEW = 5000  # cases that a text is found in: 20 kB
 _MOST_ORDERS = 30  # lists of the numbers of all their cases: 400 kB each on a large portal
 MOST_VALUES = 12  # of a facet; whoever looks for another one searches
 NOBODY = "-"  # the value of a facet that stands for none
@@ -246,18 +247,25 @@ class Cases:
         if wanted.ids:
             conditions.append(f"case_id in {among(wanted.ids)}")
         if wanted.text:
-            # every word must occur; a phone number is compared by its digits
-            digits = "".join(sign for sign in wanted.text if sign.isdigit())
-            is_phone = len(digits) >= 5 and all(sign.isdigit() or sign in "+-/(). " for sign in wanted.text)
-            conditions.append(
-                "case_id in (select case_id from near.case_text where list_bool_and([contains(said, word) for word in $words])"
-                + (" or contains(digits, $digits)" if is_phone else "")
-                + ")"
-            )
-            values["words"] = wanted.text.lower().split()
-            if is_phone:
-                values["digits"] = digits.lstrip("0")
+            said, of_text = _said(wanted.text)
+            numbers = self._with_text(wanted.text, said, of_text)
+            conditions.append("case_no in (select unnest($numbers::bigint[]))" if numbers is not None else f"case_id in (select case_id {said})")
+            values |= of_text if numbers is None else {"numbers": numbers}
         return f"where {' and '.join(conditions)}" if conditions else "", values
+
+    def _with_text(self, text: str, said: str, values: dict[str, Any]) -> list[int] | None:
+        """The numbers of the cases that a text is found in, which no decision changes; None where they are many: then reading the texts again costs less."""
+        query = f"select case_no from near.case_base where case_id in (select case_id {said}) limit {_FEW + 1}"
+        numbers: array[int] = self.remember(("text", text), lambda: array("I", self.worklist.column(query, values)), for_good=True)
+        return numbers.tolist() if len(numbers) <= _FEW else None
+
+
+def _said(text: str) -> tuple[str, dict[str, Any]]:
+    """SQL, from "from" on: the cases that a text is found in, and its values. Every word must occur; a phone number is compared by its digits."""
+    digits = "".join(sign for sign in text if sign.isdigit())
+    is_phone = len(digits) >= 5 and all(sign.isdigit() or sign in "+-/(). " for sign in text)
+    condition = "list_bool_and([contains(said, word) for word in $words])" + (" or contains(digits, $digits)" if is_phone else "")
+    return f"from near.case_text where {condition}", {"words": text.lower().split(), **({"digits": digits.lstrip("0")} if is_phone else {})}
 
 
 def _key(wanted: CaseFilter) -> tuple[object, ...]:
