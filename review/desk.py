@@ -1,9 +1,10 @@
 """What the desk reads: the last published snapshot, opened once for many requests, and the decisions store."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from assets.published.decisions import DecisionStore
@@ -15,6 +16,8 @@ from review.effects import Effects
 from review.near import Near, let_go, made_of
 
 SHOWN_RUNS = 30
+# That a page waits for a run that was published meanwhile. A large one takes ten to open, and until then people see the one before.
+PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,48 @@ class Desk:
         self._open_store = open_store
         self._store: DecisionStore | None = None
         self._snapshot: Snapshot | None = None
+        self._opening: Future[Snapshot] | None = None
         self._lock = Lock()
 
     def snapshot(self) -> Snapshot:
         """Raises WarehouseProblem when nothing was published yet. When the decisions store does not answer, its worklist says so."""
         with self._lock:
-            folder = current_folder(self.home)
-            if self._snapshot is None or self._snapshot.folder != folder:
-                self._snapshot = self._open()
-        self._snapshot.worklist.refresh()
-        self._snapshot.cases.refresh()
-        return self._snapshot
+            snapshot, opening = self._snapshot, self._opening
+            if opening is None and (snapshot is None or snapshot.folder != current_folder(self.home)):
+                opening = self._opening = Future()
+                Thread(target=self._open, args=(opening,), daemon=True).start()
+        if opening is not None:
+            # what was removed can be shown to nobody
+            wait([opening], PATIENCE_SECONDS if snapshot is not None and snapshot.folder.exists() else None)
+            if opening.done():
+                with self._lock:
+                    self._opening = None if self._opening is opening else self._opening
+                snapshot = opening.result()
+        assert snapshot is not None
+        snapshot.worklist.refresh()
+        snapshot.cases.refresh()
+        return snapshot
 
-    def _open(self) -> Snapshot:
+    @property
+    def is_behind(self) -> bool:
+        """Is a newer run being opened, while pages show the one before?"""
+        opening = self._opening
+        return self._snapshot is not None and opening is not None and not opening.done()
+
+    def _open(self, opening: "Future[Snapshot]") -> None:
+        """Opens the current snapshot, for all who wait for it and whoever comes. What went wrong, the next one who asks is told."""
+        try:
+            snapshot = self._read()
+        except BaseException as error:
+            opening.set_exception(error)
+            return
+        with self._lock:
+            self._snapshot, self._opening = snapshot, None
+        opening.set_result(snapshot)
+
+    def _read(self) -> Snapshot:
         if self._snapshot is not None:
-            let_go(self._snapshot.worklist.connection)  # one snapshot is in memory, not two
+            let_go(self._snapshot.worklist.connection)  # two snapshots are in memory, but one has little
         # a run may publish and remove old folders while this one is opened; then there is a newer one
         for attempt in range(3):
             folder = published_folder(self.home)

@@ -87,6 +87,7 @@ class Site:
         context = {
             "language": language,
             "snapshot": None,
+            "is_behind": self.desk.is_behind,
             "user": getattr(request.state, "user", None),
             "named_by": getattr(request.state, "named_by", None),
             "form_token": form_token(request),

@@ -1,0 +1,78 @@
+"""A run is published while people work at the desk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import duckdb
+import pytest
+
+from assets.problems import WarehouseProblem
+from assets.published.publish import publish_verdict
+from review import desk
+from review.desk import Desk
+from tests.desk.portal import Visitor
+
+NOTICE = "A newer run is being opened. Until then you see the one before."
+
+
+@pytest.fixture
+def opening(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Opening another run takes until this is set; people wait for a moment only."""
+    go_on, read = Event(), Desk._read
+
+    def slow(self: Desk) -> Any:
+        assert self._snapshot is None or go_on.wait(30)
+        return read(self)
+
+    monkeypatch.setattr(desk, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(Desk, "_read", slow)
+    return go_on
+
+
+def run_shown_to(visitor: Visitor) -> str:
+    return " ".join("".join(visitor.open().texts("//footer")).split())
+
+
+def publish(home: Path, run_id: str) -> None:
+    publish_verdict(duckdb.connect(), home, {}, {"run_id": run_id})
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    return any(holds() for _ in range(500))
+
+
+def test_until_it_is_open_people_see_the_run_before_and_are_told(home: Path, ann: Visitor, opening: Event) -> None:
+    before = run_shown_to(ann)
+    publish(home, "newer-run")
+
+    assert run_shown_to(ann) == before
+    assert NOTICE in ann.open("/cases").text
+
+    opening.set()
+    assert until(lambda: "newer-ru" in run_shown_to(ann))
+    assert NOTICE not in ann.open("/cases").text
+
+
+def test_a_run_that_cannot_be_opened_is_told_however_long_that_took(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_shown_to(ann)
+    publish(home, "newer-run")
+
+    def fail(folder: Path) -> Any:
+        raise WarehouseProblem("The snapshot is damaged.")
+
+    monkeypatch.setattr(desk, "read_manifest", fail)
+    assert NOTICE in ann.open("/cases").text
+
+    opening.set()
+    assert until(lambda: "The snapshot is damaged." in ann.open().text)
+
+
+def test_nobody_is_shown_a_run_that_was_removed(home: Path, ann: Visitor, opening: Event) -> None:
+    run_shown_to(ann)
+    opening.set()
+    for number in range(4):
+        publish(home, f"run-{number}")
+
+    assert "run-3" in run_shown_to(ann)
