@@ -103,11 +103,21 @@ def mapped_fields(snapshot: Snapshot) -> list[dict[str, Any]]:
     return found
 
 
+def labels_of(snapshot: Snapshot) -> dict[str, str]:
+    """What people see for a property or a Salesforce field, in the portal's own words, where that is known."""
+
+    def told() -> dict[str, str]:
+        labels = {field["salesforce_field"]: field.get("salesforce_label") for field in mapped_fields(snapshot)}
+        labels |= {field["property"]: field.get("hubspot_label") for field in mapped_fields(snapshot)}
+        return {name: label for name, label in labels.items() if label}
+
+    found: dict[str, str] = snapshot.cases.remember("labels", told, for_good=True)
+    return found
+
+
 def label_of(snapshot: Snapshot, name: str) -> str:
-    """What people see for a property or a Salesforce field, in the portal's own words; its name, where nobody told it."""
-    labels = {field["salesforce_field"]: field.get("salesforce_label") for field in mapped_fields(snapshot)}
-    labels |= {field["property"]: field.get("hubspot_label") for field in mapped_fields(snapshot)}
-    return labels.get(name) or name
+    """The same of one; its name, where nobody told it."""
+    return labels_of(snapshot).get(name, name)
 
 
 OWNER = ("salesforceownerid", "OwnerId")

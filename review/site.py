@@ -29,7 +29,7 @@ from review.cases import CaseFilter, check_case_filter
 from review.desk import Desk, Snapshot
 from review.ended import EndedSessions
 from review.filters import write_case_filter, write_filter
-from review.finding import label_of, shown_as, users_of
+from review.finding import label_of, labels_of, shown_as, users_of
 from review.guesses import Guesses
 from review.language import LANGUAGES, Language, choose_language
 
@@ -44,6 +44,8 @@ EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
 _RULES_NAMED = re.compile(r" \((?:rules?|Regeln?) \d[^()]*\)| \(F\d(?:[,;] F\d)*\)")
 _RECORD_ID = re.compile(rf"\b(?:{RECORD_ID}|005[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?)\b")  # users, too
+# Where a sentence names a field of HubSpot: before its value. What stands in quotes is a value, whatever it says.
+_FIELD = re.compile(r"&#34;.*?&#34;|\b([A-Za-z_]\w*)(?=: | &#34;)")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ class Site:
 
     @pass_context
     def _linked(self, context: Context, text: object) -> Markup:
-        """A text with the Salesforce ids in it as links to the records and users, commands set as such, and e-mails masked where the policy says so."""
+        """A text with the Salesforce ids in it as links to the records and users, fields by what people see for them, commands set as such, and e-mails
+        masked where the policy says so.
+        """
         plain = _COMMAND.sub(r"<code>\1</code>", str(escape(self._cut(context, without_rules(str(text)), None, MOST_IN_A_SENTENCE))))
         snapshot: Snapshot | None = context.get("snapshot")
         if snapshot is None:
@@ -152,7 +156,13 @@ class Site:
                 return f"<span{look}>{shown}</span>"
             return f'<a{look} rel="noreferrer" target="_blank" href="{escape(base)}{found[0]}">{shown}</a>'
 
-        return Markup(_RECORD_ID.sub(as_link, plain))
+        labels = labels_of(snapshot)
+
+        def as_label(found: re.Match[str]) -> str:
+            name = found[1]
+            return f'<span title="{name}">{escape(labels[name])}</span>' if name in labels else found[0]
+
+        return Markup(_RECORD_ID.sub(as_link, _FIELD.sub(as_label, plain)))
 
     @pass_context
     def _shown_value(self, context: Context, text: object, length: int | None = None) -> str:

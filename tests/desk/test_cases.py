@@ -15,7 +15,7 @@ from review.cases import CaseFilter
 from review.desk import Desk
 from review.site import now
 from review.words import VALUE_STATUS
-from tests.crm import BOUND, RIVAL, Crm, day, jumped, lead_id
+from tests.crm import BOUND, RIVAL, Crm, day, duplicates, jumped, lead_id
 from tests.desk.portal import Visitor, publish, served
 from tests.test_findings_follow import pulled
 from tests.test_sources import created, typed
@@ -370,6 +370,15 @@ def test_fields_have_the_portals_own_labels_and_their_names_behind_them(home: Pa
     page = ann.open(f"/cases/{case_id(home)}")
     assert any(text.startswith("Stellung jobtitle") for text in page.texts("//table[@class='compare']//th[@scope='row']"))
     assert "Position (Title)" in page.values("//table[@class='compare']//td/@title")
+
+
+def test_a_sentence_names_fields_as_people_see_them_and_leaves_values_alone(home: Path, ann: Visitor) -> None:
+    crm = duplicates(bound_fields={"Title": "CEO"}, rival_fields={"Title": "jobtitle: none"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
+    crm.connection.execute("insert into raw.field_label values ('contact', 'jobtitle', 'Stellung')")
+    publish(crm, home)
+    (said,) = ann.open(f"/cases/{case_id(home)}").texts("//ul//span[@class='quiet'][contains(., 'CEO')]")
+    assert 'Stellung: "CEO" → "jobtitle: none"' in said
 
 
 # ── generated worlds ──
