@@ -166,9 +166,12 @@ class Cases:
                 if len(orders) >= _MOST_ORDERS:
                     orders.clear()
                 order = orders[key] = self._numbers(wanted)
-        at = order.index(case_no) if case_no in order else -1
+        try:
+            at = order.index(case_no)
+        except ValueError:
+            at = -1
         beside = [order[place] if 0 <= place < len(order) else 0 for place in ((at - 1, at + 1) if at >= 0 else (-1, 0))]
-        rows = self.worklist.query(f"select case_no, case_id from main.open_case where case_no in ({', '.join(map(str, beside))})")
+        rows = self.worklist.query(f"select case_no, case_id from near.case_base where case_no in ({', '.join(map(str, beside))})")
         names = {row["case_no"]: row["case_id"] for row in rows}
         before, after = (names.get(number) for number in beside)
         return at + 1, len(order), before, after
