@@ -1,7 +1,7 @@
 """A run that builds for those alone whom the last pulls touched publishes what a run that builds everything would."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from expectations.gate import checks
 from sandbox.events import Event, Play
 from sandbox.world import World
 from tests.agreement import FIELD_RULES, ROUND, START, Pulled, policies, settings_for
+from tests.crm import Crm, day, lead_id
 from tests.test_agreement import worlds
 
 VERSIONS = {"raw.salesforce_lead": "record_id", "raw.salesforce_contact": "record_id", "raw.hubspot_contact": "id"}
@@ -124,6 +125,46 @@ def check_that_slices_are_as_good_as_the_whole(policy: int, number: int, seed: i
         for name in ALL:
             assert part.rows(name) == whole.rows(name), f"{name} on day {built.total()}, whole: {told.whole}"
     return built
+
+
+def check_that_slices_see_what_full_builds_see(*told: Callable[[Crm], None], **knobs: Any) -> None:
+    """What is told run after run, the same in two homes; in one of them slices are built, in the other one everything."""
+    part, whole = Crm(**knobs), Crm(**knobs)
+    for number, tell in enumerate(told):
+        for crm in (part, whole):
+            if number:
+                crm.next_run(day(30 + number))
+            tell(crm)
+            connection = crm.connection
+            write_policy(connection, crm.policy, "https://org.example", [check.as_row for check in checks()])
+            set_baseline(connection, "all")
+            standing = stand(connection, checks(), everything=crm is whole)
+            if standing.because is None:
+                note_unchanged(connection)
+            else:
+                build_models(connection, checks(), standing=standing, part=Slice(standing) if crm is part else None)
+            close_run(connection, summarise_run(connection, "fail", [], []), is_unchanged=standing.because is None)
+        for name in ALL:
+            rows = [sorted(map(repr, crm.connection.execute(f"from {name}").fetchall())) for crm in (part, whole)]
+            assert rows[0] == rows[1], f"{name} after run {number + 1}"
+
+
+@pytest.fixture
+def always_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "MOST", 2)
+
+
+@pytest.mark.usefixtures("always_in_slices")
+def test_what_follows_from_a_stamp_that_lies_ahead_moves_with_the_clock() -> None:
+    """Whatever lies ahead counts as now: tables of staging are another in every run, although nothing came."""
+
+    def ahead(crm: Crm) -> None:
+        crm.lead(1, modified=day(400))
+        crm.lead(2, email="bob@example.com")
+        crm.contact(bound=lead_id(1), modified=day(500), synced=day(500))
+        crm.contact("102", bound=lead_id(2), email="bob@example.com", since=day(600))
+
+    check_that_slices_see_what_full_builds_see(ahead, lambda crm: None, lambda crm: None)
 
 
 def test_a_run_that_builds_for_the_touched_alone_publishes_what_a_full_one_would(monkeypatch: pytest.MonkeyPatch) -> None:

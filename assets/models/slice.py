@@ -151,11 +151,11 @@ class Slice:
         else:
             self.whole[table] = "it is due" if is_due else f"{', '.join(sorted(reads & self._moved))}" if file.is_local else "it speaks of the whole"
             # what is made in every run tells nobody by that alone that it is another; what is about findings is always another
-            is_core = table.startswith("core.") and "always" not in file.due
-            before = self._sums(file) if is_core else ("", "")
-            build_whole()
-            after = self._sums(file) if is_core else ("", "")
             is_finding = table.startswith("review.")
+            is_told = not is_finding and "always" not in file.due
+            before = self._sums(file) if is_told else ("", "")
+            build_whole()
+            after = self._sums(file) if is_told else ("", "")
             self._note(table, is_another=is_finding or before != after, outside=is_finding or before[0] != after[0])
         return True
 
