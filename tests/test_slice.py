@@ -167,6 +167,35 @@ def test_what_follows_from_a_stamp_that_lies_ahead_moves_with_the_clock() -> Non
     check_that_slices_see_what_full_builds_see(ahead, lambda crm: None, lambda crm: None)
 
 
+@pytest.mark.usefixtures("always_in_slices")
+def test_of_several_contacts_that_name_one_that_was_merged_all_decide_whose_it_is() -> None:
+    def named(crm: Crm) -> None:
+        for number, merged_ids in enumerate(["", "105", "105", "", ""], 101):
+            crm.contact(str(number), bound=lead_id(number), email=f"{number}@example.com", merged_ids=merged_ids)
+
+    def namer_merged(crm: Crm) -> None:
+        crm.contact("104", email="104@example.com", merged_ids="102", modified=day(31))
+
+    check_that_slices_see_what_full_builds_see(named, namer_merged)
+
+
+@pytest.mark.usefixtures("always_in_slices")
+def test_what_was_new_to_the_run_before_is_known_to_the_next_whomever_that_touches() -> None:
+    def scene(crm: Crm) -> None:
+        crm.contact("101", email="a@example.com", additional="b@example.com")
+        crm.lead(1, email="b@example.com")
+        crm.lead(2, email="c@example.com")
+
+    def flipped(crm: Crm) -> None:
+        crm.contact("101", email="b@example.com", additional="a@example.com", modified=day(31.9))
+        crm.history("101", "email", (day(31.9), "b@example.com", "FORM"))
+
+    def others_touched(crm: Crm) -> None:
+        crm.lead(2, email="c@example.com", modified=day(crm.run_no + 29.5))
+
+    check_that_slices_see_what_full_builds_see(scene, others_touched, flipped, others_touched)
+
+
 def test_a_run_that_builds_for_the_touched_alone_publishes_what_a_full_one_would(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "MOST", 2)
     assert check_that_slices_are_as_good_as_the_whole(77, number=3, seed=1, days=3)[""] == 2

@@ -39,7 +39,9 @@ _EDGES = """
     select record_id as one, email as other from staging.salesforce_record
     union all select contact_id, unnest([email, salesforce_lead_id, salesforce_contact_id]) from staging.hubspot_contact
     union all select contact_id, unnest(additional_emails) from staging.hubspot_contact where len(additional_emails) > 0
-    union all select contact_id, merged_into_id from staging.hubspot_merge
+    union all
+    -- several may name one, and whom it became is told by all of them
+    select id, trim(unnest(string_split(properties['hs_merged_object_ids'], ';'))) from raw.hubspot_contact where properties['hs_merged_object_ids'] <> ''
     union all select hubspot_contact_id, read_from_id from staging.hubspot_property_version where hubspot_contact_id <> read_from_id
     union all
     select hubspot_contact_id, case when regexp_full_match(value, '[A-Za-z0-9]{18}') then value else main.salesforce_id18(value) end

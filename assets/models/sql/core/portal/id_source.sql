@@ -16,7 +16,7 @@ with holding as (
     group by hubspot_contact_id, property
 ),
 by_contact as (
-    select hubspot_contact_id, max_by(source_type, changed_at) as source_type
+    select hubspot_contact_id, max_by(source_type, (changed_at, property)) as source_type
     from holding
     where value <> '' and hubspot_contact_id in (select contact_id from core.hubspot_contact where state = 'live')
     group by hubspot_contact_id
