@@ -9,8 +9,8 @@ with holding as (
     -- the version that holds, of each of the two ids
     select
         hubspot_contact_id, property, max(changed_at) as changed_at,
-        max_by(coalesce(value, ''), (changed_at, pull_no)) as value,
-        max_by(source_type, (changed_at, pull_no)) as source_type
+        max_by(coalesce(value, ''), (changed_at, pull_no, source_type, value)) as value,
+        max_by(source_type, (changed_at, pull_no, source_type, value)) as source_type
     from staging.hubspot_property_version
     where main.is_id_property(property) and changed_at is not null
     group by hubspot_contact_id, property

@@ -39,7 +39,7 @@ with synced as (
     cross join main.policy as policy
     left join (
         select
-            history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, history.changed_at) as to_id,
+            history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, (history.changed_at, history.to_id)) as to_id,
             bool_or(history.source_type <> 'SALESFORCE' or history.is_of_hubspot_merge) as is_by_others
         from core.binding_history as history
         inner join main.prediction as prediction
