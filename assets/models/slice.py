@@ -78,6 +78,11 @@ class Slice:
         """Tables that are as they were."""
         return self._asked.fresh if self.because else frozenset(self._files) - self._changed
 
+    @property
+    def is_held_against_whole(self) -> bool:
+        """Everything was asked for: the whole is built after the slice, and shows whether that is right."""
+        return self._asked is not self.standing
+
     # ── who belongs to it ──
 
     def begin(self, connection: duckdb.DuckDBPyConnection) -> bool:
@@ -137,7 +142,7 @@ class Slice:
 
     # ── what is built ──
 
-    def build(self, file: SqlFile, checks: Sequence[CheckFile], build_whole: Callable[[], None]) -> bool:
+    def build(self, file: SqlFile, checks: Sequence[CheckFile], build_whole: Callable[[], object]) -> bool:
         """Builds a stale table. Returns False where nothing that it is made of is another: then it stays as it is."""
         table, reads, is_due = file.table, all_reads(file, checks), file.table in self.standing.due
         is_local = file.is_local and not is_due and not reads & self._moved
@@ -251,8 +256,10 @@ class Slice:
         }
 
     def contents(self) -> dict[str, object]:
-        """What each table holds that can be built for a slice."""
-        return {table: self._sum(table, "true") for table, file in self._files.items() if file.is_local and not file.is_view}
+        """What each table holds of which only what is another is built: neither one that is made in every run, nor one that is about findings."""
+        return {
+            table: self._sum(table, "true") for table, file in self._files.items() if not (file.is_view or "always" in file.due or table.startswith("review."))
+        }
 
 
 def found_by(check: CheckFile) -> str:
