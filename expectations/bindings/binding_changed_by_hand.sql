@@ -60,7 +60,9 @@ replayed as (
         cross join staging.clock as clock
         where version.changed_at is not null
     )
-    window one_property as (partition by hubspot_contact_id, property order by changed_at, pull_no, source_type, id rows between unbounded preceding and current row)
+    window one_property as (
+        partition by hubspot_contact_id, property order by changed_at, pull_no, source_type, id
+        rows between unbounded preceding and current row)
 ),
 set_back as (
     -- somebody wrote another id, and the one from before is back
