@@ -197,6 +197,25 @@ def test_what_was_new_to_the_run_before_is_known_to_the_next_whomever_that_touch
     check_that_slices_see_what_full_builds_see(scene, others_touched, flipped, others_touched)
 
 
+@pytest.mark.usefixtures("always_in_slices")
+def test_a_sync_that_no_pull_had_reached_is_judged_by_the_next_one_whomever_that_brings() -> None:
+    def pulled_until(crm: Crm, moment: datetime) -> None:
+        crm.connection.execute("update raw.pull set watermark_to = ? where run_id = ?", [moment, f"run {crm.run_no}"])
+
+    def stayed(crm: Crm) -> None:
+        crm.lead(1)
+        crm.lead(2, modified=day(20))
+        crm.lead(3, email="bob@example.com")
+        crm.contact(bound=lead_id(1), synced=day(29.5) + timedelta(minutes=10), modified=day(29.5))
+        pulled_until(crm, day(29.5))
+
+    def others_touched(crm: Crm) -> None:
+        crm.lead(3, email="bob@example.com", modified=day(30.9))
+        pulled_until(crm, day(30.9))
+
+    check_that_slices_see_what_full_builds_see(stayed, others_touched)
+
+
 def test_it_does_not_matter_in_which_order_rows_stand() -> None:
     """A slice stands in another order than the whole. So what bears one moment is told apart: imports, bulk edits, the same in two histories."""
 
@@ -267,6 +286,7 @@ def test_a_full_build_says_which_tables_slices_had_wrong(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # some have many days to play: five minutes and more of a processor
 @pytest.mark.parametrize("policy", [0, 20, 41, 77, 100, 140])
 @pytest.mark.parametrize("seed", range(3))
 def test_slices_publish_what_full_builds_would(policy: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
