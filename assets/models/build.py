@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -48,7 +48,6 @@ def build_models(
     of that, what can be, for those alone whom pulls touched.
     Returns the tables in build order, and how many seconds each took. An error in a file rolls everything back and is raised with the file's name.
     """
-    seconds: dict[str, float] = {}
     with transaction(connection):
         # What is built anew on every run is not worth the search for the best compression of its texts: a fifth of the time
         # (docs/decisions/0009).
@@ -58,30 +57,19 @@ def build_models(
         write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
         fresh = {*without, *(standing.fresh if standing else ())}
         files = [file for file in models if file.table not in fresh]
-        before: dict[str, object] = {}
-        in_slice = part is not None and part.begin(connection)
-        if part and in_slice and part.standing is not standing:  # a full build, which is held against what slices made of the tables
-            for file in files:
-                if file.table in part.standing.stale and not file.table.startswith("review."):
-                    with _blamed(file):
-                        part.build(file, checks, partial(_build, connection, file, checks))
+        whole = partial(_build, connection, checks)
+        if part is None or not part.begin(connection):
+            seconds = _one_by_one(files, whole)
+        elif not part.is_held_against_whole:
+            seconds = _one_by_one(files, partial(_build_part, part, checks, whole))
             part.end()
-            in_slice, before = False, part.contents()
-        for number, file in enumerate(files, 1):
-            counted("table", number, len(files))
-            started = time.perf_counter()
-            if part is None or not in_slice:
-                _build(connection, file, checks)
-            else:
-                with _blamed(file):
-                    if not part.build(file, checks, partial(_build, connection, file, checks)):
-                        continue
-            seconds[file.table] = time.perf_counter() - started
-        if part and in_slice:
+        else:
+            stale = [file for file in files if file.table in part.standing.stale and not file.table.startswith("review.")]
+            _one_by_one(stale, partial(_build_part, part, checks, whole))
             part.end()
-        elif part and before:
-            after = part.contents()
-            part.differing = [table for table, held in before.items() if held != after[table]]
+            of_slices = part.contents()
+            seconds = _one_by_one(files, whole)
+            part.differing = [table for table, held in part.contents().items() if held != of_slices[table]]
         if part:
             part.note(connection)
         if standing:
@@ -91,11 +79,28 @@ def build_models(
     return seconds
 
 
-def _build(connection: duckdb.DuckDBPyConnection, file: SqlFile, checks: Sequence[CheckFile]) -> None:
+def _one_by_one(files: Sequence[SqlFile], build: Callable[[SqlFile], bool]) -> dict[str, float]:
+    """build: returns whether it built the table. Returns how many seconds each took that was."""
+    seconds: dict[str, float] = {}
+    for number, file in enumerate(files, 1):
+        counted("table", number, len(files))
+        started = time.perf_counter()
+        if build(file):
+            seconds[file.table] = time.perf_counter() - started
+    return seconds
+
+
+def _build(connection: duckdb.DuckDBPyConnection, checks: Sequence[CheckFile], file: SqlFile) -> bool:
     _execute(connection, file, file.text)
     if file.table == VIOLATION:
         for check in checks:
             _execute(connection, check, f"insert into review.violation by name {found_by(check)}")
+    return True
+
+
+def _build_part(part: Slice, checks: Sequence[CheckFile], whole: Callable[[SqlFile], bool], file: SqlFile) -> bool:
+    with _blamed(file):
+        return part.build(file, checks, lambda: whole(file))
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, file: SqlFile, statement: str) -> None:

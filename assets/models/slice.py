@@ -39,7 +39,9 @@ _EDGES = """
     select record_id as one, email as other from staging.salesforce_record
     union all select contact_id, unnest([email, salesforce_lead_id, salesforce_contact_id]) from staging.hubspot_contact
     union all select contact_id, unnest(additional_emails) from staging.hubspot_contact where len(additional_emails) > 0
-    union all select contact_id, merged_into_id from staging.hubspot_merge
+    union all
+    -- several may name one, and whom it became is told by all of them
+    select id, trim(unnest(string_split(properties['hs_merged_object_ids'], ';'))) from raw.hubspot_contact where properties['hs_merged_object_ids'] <> ''
     union all select hubspot_contact_id, read_from_id from staging.hubspot_property_version where hubspot_contact_id <> read_from_id
     union all
     select hubspot_contact_id, case when regexp_full_match(value, '[A-Za-z0-9]{18}') then value else main.salesforce_id18(value) end
@@ -75,6 +77,11 @@ class Slice:
     def unchanged(self) -> frozenset[str]:
         """Tables that are as they were."""
         return self._asked.fresh if self.because else frozenset(self._files) - self._changed
+
+    @property
+    def is_held_against_whole(self) -> bool:
+        """Everything was asked for: the whole is built after the slice, and shows whether that is right."""
+        return self._asked is not self.standing
 
     # ── who belongs to it ──
 
@@ -135,7 +142,7 @@ class Slice:
 
     # ── what is built ──
 
-    def build(self, file: SqlFile, checks: Sequence[CheckFile], build_whole: Callable[[], None]) -> bool:
+    def build(self, file: SqlFile, checks: Sequence[CheckFile], build_whole: Callable[[], object]) -> bool:
         """Builds a stale table. Returns False where nothing that it is made of is another: then it stays as it is."""
         table, reads, is_due = file.table, all_reads(file, checks), file.table in self.standing.due
         is_local = file.is_local and not is_due and not reads & self._moved
@@ -151,11 +158,11 @@ class Slice:
         else:
             self.whole[table] = "it is due" if is_due else f"{', '.join(sorted(reads & self._moved))}" if file.is_local else "it speaks of the whole"
             # what is made in every run tells nobody by that alone that it is another; what is about findings is always another
-            is_core = table.startswith("core.") and "always" not in file.due
-            before = self._sums(file) if is_core else ("", "")
-            build_whole()
-            after = self._sums(file) if is_core else ("", "")
             is_finding = table.startswith("review.")
+            is_told = not is_finding and "always" not in file.due
+            before = self._sums(file) if is_told else ("", "")
+            build_whole()
+            after = self._sums(file) if is_told else ("", "")
             self._note(table, is_another=is_finding or before != after, outside=is_finding or before[0] != after[0])
         return True
 
@@ -249,8 +256,10 @@ class Slice:
         }
 
     def contents(self) -> dict[str, object]:
-        """What each table holds that can be built for a slice."""
-        return {table: self._sum(table, "true") for table, file in self._files.items() if file.is_local and not file.is_view}
+        """What each table holds of which only what is another is built: neither one that is made in every run, nor one that is about findings."""
+        return {
+            table: self._sum(table, "true") for table, file in self._files.items() if not (file.is_view or "always" in file.due or table.startswith("review."))
+        }
 
 
 def found_by(check: CheckFile) -> str:

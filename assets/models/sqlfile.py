@@ -39,6 +39,11 @@ _READ = re.compile(rf"\b(?:from|join)\s+((?:main|raw|{'|'.join(LAYERS)})\.[a-z_0
 _SAID = re.compile(r"\bmain\.said\('([a-z_.]+)'")  # main.said('core.x', …) reads core.x
 
 
+def tables_in(statement: str) -> frozenset[str]:
+    """The tables that a statement reads."""
+    return frozenset(_READ.findall(_NO_SQL.sub("", statement)))
+
+
 @dataclass(frozen=True)
 class SqlFile:
     path: Path
@@ -97,7 +102,7 @@ class SqlFile:
     @cached_property
     def reads(self) -> frozenset[str]:
         """Tables it reads, as schema.name; not its own CTEs."""
-        return frozenset([*_SAID.findall(self.text), *_READ.findall(_NO_SQL.sub("", self.text))]) - {self.table}
+        return frozenset([*_SAID.findall(self.text), *tables_in(self.text)]) - {self.table}
 
     @property
     def is_view(self) -> bool:

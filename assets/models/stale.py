@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.models.sqlfile import CheckFile, SqlFile, model_files, tables_in
 from assets.sql import SQL_FOLDER, count
 
 VIOLATION, FINDING = "review.violation", "review.finding"
@@ -63,10 +63,12 @@ class Standing:
     def note(self, connection: duckdb.DuckDBPyConnection, built: Collection[str]) -> None:
         """Remembers what was built. In the transaction of the build."""
         rows: list[list[Any]] = []
+        # when a table falls due may follow from one that is built of it
+        another = {file.table for file in self.files if file.table in built and "always" not in file.due}
         for file in self.files:
-            if file.table in built:
-                files = [file, *self.checks] if file.table == VIOLATION else [file]
-                moments = [moment for one in files for query in queries(one) if (moment := _moment(connection, query)) is not None]
+            asked = [query for one in ([file, *self.checks] if file.table == VIOLATION else [file]) for query in queries(one)]
+            if file.table in built or any(tables_in(query) & another for query in asked):
+                moments = [moment for query in asked if (moment := _moment(connection, query)) is not None]
                 rows.append([file.table, self.digests[file.table], min(moments, default=None)])
         rows += [[name, digest, None] for name, digest in self.digests.items() if name not in {file.table for file in self.files}]
         connection.execute("delete from main.built where name in (select unnest(?::varchar[]))", [[row[0] for row in rows]])

@@ -209,7 +209,8 @@ class LandedPull:
 
         What differs is set aside. A finished pull that lost something is no longer finished.
         """
-        self._forget(rows=False)
+        ended_with = self.manifest.notes, self.manifest.rows
+        self._forget()
         text, is_readable = self._read_notes()
         notes = []
         for line in text.splitlines():
@@ -227,7 +228,6 @@ class LandedPull:
             notes.append(note)
         if not is_readable:
             set_aside(self._notes, "cannot be read to its end; what it does not name is pulled again")
-        rows, self.manifest.rows = self.manifest.rows, 0
         for note in notes:
             self._count(note)
         kept = {note["file"] for note in notes}
@@ -236,7 +236,7 @@ class LandedPull:
                 page.unlink()
         # what is on the disk is what was read, whatever stood behind it
         write_whole(self._notes, "".join(json.dumps(note) + "\n" for note in notes))
-        if self.is_finished and (len(notes), self.manifest.rows) != (self.manifest.notes, rows):
+        if self.is_finished and (self.manifest.notes, self.manifest.rows) != ended_with:
             self.manifest.finished_at, self.manifest.complete = None, False
             self.save()
 
@@ -267,10 +267,9 @@ class LandedPull:
     def _page_files(self) -> list[Path]:
         return [path for path in self.folder.glob("page-*") if UNUSABLE not in path.name]
 
-    def _forget(self, rows: bool = True) -> None:
+    def _forget(self) -> None:
         self.cursor, self.asides, self._pages, self._count_of_pages, self._lot, self._lot_bytes = {}, [], [], 0, [], 0
-        if rows:
-            self.manifest.rows = self.manifest.notes = 0
+        self.manifest.rows = self.manifest.notes = 0
 
     def _note(self, note: dict[str, Any]) -> None:
         note["at"] = _now().isoformat()

@@ -1,7 +1,10 @@
 """Which records are there: full pulls name all ids, so what one misses has vanished, and what comes again is back."""
 
+from datetime import datetime
+
 import duckdb
 
+from assets.moments import naive
 from assets.pull.landing import UNNAMED, LandedPull
 from assets.pull.reading import Reader, stage
 from assets.sql import transaction
@@ -21,10 +24,11 @@ _LIVE = {
 
 
 def load_presence(
-    connection: duckdb.DuckDBPyConnection, incoming_key: str, table: str, key: str, pull_no: int, tracked: str, names_all: bool, floor: Floor
+    connection: duckdb.DuckDBPyConnection, incoming_key: str, table: str, key: str, pull: LandedPull, pull_no: int, tracked: str, names_all: bool, floor: Floor
 ) -> None:
     """Notes ids that are back, and, where the pull names all ids there are, those known before that it misses. Who was set aside is there.
 
+    Known before is what came with a pull that had begun by then: a list that one run began and a later one loads misses what was created in between.
     Raises Shrunken when so many are missing that the pull is not believed.
     """
     here = f"(select {incoming_key} as id from incoming union all select id from aside)"
@@ -36,30 +40,33 @@ def load_presence(
         [tracked],
     )
     if names_all:
-        known, missing = _count_missing(connection, here, table, key, pull_no, tracked)
+        before = f"(select {key} from {table} where pull_no in (select pull_no from raw.pull where started_at <= $began))"
+        began = naive(pull.manifest.started_at)
+        known, missing = _count_missing(connection, here, table, before, began, tracked)
         floor.hold(connection, tracked, known, missing)
         connection.execute(
             f"""insert into raw.presence
-                select ?, known.{key}, {pull_no}, false
-                from (select distinct {key} from {table} where pull_no < {pull_no}) as known
-                left join (select id, max_by(present, pull_no) as present from raw.presence where object = ? group by id) as seen on seen.id = known.{key}
+                select $tracked, known.{key}, {pull_no}, false
+                from (select distinct {key} from {before}) as known
+                left join (select id, max_by(present, pull_no) as present from raw.presence where object = $tracked group by id) as seen
+                    on seen.id = known.{key}
                 where not exists (select 1 from {here} as here where here.id = known.{key}) and coalesce(seen.present, true)""",
-            [tracked, tracked],
+            {"tracked": tracked, "began": began},
         )
 
 
-def _count_missing(connection: duckdb.DuckDBPyConnection, here: str, table: str, key: str, pull_no: int, tracked: str) -> tuple[int, int]:
+def _count_missing(connection: duckdb.DuckDBPyConnection, here: str, table: str, before: str, began: datetime, tracked: str) -> tuple[int, int]:
     """How many live records are known from earlier pulls, and how many of them are not `here`."""
     row = connection.execute(
-        f"""with seen as (select id, max_by(present, pull_no) as present from raw.presence where object = ? group by id),
+        f"""with seen as (select id, max_by(present, pull_no) as present from raw.presence where object = $tracked group by id),
                  known as (
                      select live.id from ({_LIVE[table]}) as live
                      left join seen on seen.id = live.id
-                     where coalesce(seen.present, true) and live.id in (select {key} from {table} where pull_no < {pull_no})
+                     where coalesce(seen.present, true) and live.id in {before}
                  )
             select count(*), count(*) filter (where here.id is null)
             from known left join (select distinct id from {here} as named) as here on here.id = known.id""",
-        [tracked],
+        {"tracked": tracked, "began": began},
     ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
@@ -73,7 +80,7 @@ def compare_ids(
     stage(connection, pull, f"create or replace temp table incoming ({shape})", reader)
     with transaction(connection):
         pull_no = next_pull_no(connection)
-        load_presence(connection, "id", table, key, pull_no, tracked, names_all=True, floor=floor)
+        load_presence(connection, "id", table, key, pull, pull_no, tracked, names_all=True, floor=floor)
         # whoever has an id was asked for above, or is now; what had none came again, or is gone
         unnamed = f"starts_with(id, '{UNNAMED}')"
         connection.execute(f"delete from raw.set_aside where object = ? and {unnamed}", [tracked])

@@ -50,7 +50,7 @@ def load_versions(
         new_versions = count(connection, f"select count(*) from {table} where pull_no = {pull_no}")
         # the list of archived contacts names them all, and says nothing about the others
         names_all = manifest.mode == "full" and manifest.object == tracked
-        load_presence(connection, key, table, key, pull_no, tracked, names_all, floor)
+        load_presence(connection, key, table, key, pull, pull_no, tracked, names_all, floor)
         load_asides(connection, pull, key, pull_no, tracked, names_all)
         highest = connection.execute(f"select max(main.utc({stamp})) from incoming").fetchone()
         result = LoadResult(pull.rows, new_versions)

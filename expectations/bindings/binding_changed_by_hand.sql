@@ -31,8 +31,8 @@ with holding as (
     -- the version that holds, of each of the two ids
     select
         hubspot_contact_id, property, max(changed_at) as changed_at,
-        max_by(coalesce(value, ''), (changed_at, pull_no)) as value,
-        max_by(source_type, (changed_at, pull_no)) as source_type,
+        max_by(coalesce(value, ''), (changed_at, pull_no, source_type, value)) as value,
+        max_by(source_type, (changed_at, pull_no, source_type, value)) as source_type,
         max_by(pull_no, (changed_at, pull_no)) as pull_no
     from staging.hubspot_property_version
     where main.is_id_property(property) and changed_at is not null
@@ -60,7 +60,9 @@ replayed as (
         cross join staging.clock as clock
         where version.changed_at is not null
     )
-    window one_property as (partition by hubspot_contact_id, property order by changed_at, pull_no rows between unbounded preceding and current row)
+    window one_property as (
+        partition by hubspot_contact_id, property order by changed_at, pull_no, source_type, id
+        rows between unbounded preceding and current row)
 ),
 set_back as (
     -- somebody wrote another id, and the one from before is back

@@ -29,7 +29,7 @@ with counted as (
     select
         sum(contacts) as contacts,
         coalesce(sum(contacts) filter (where not is_native), 0) as by_others,
-        max_by(source_type, contacts) filter (where not is_native) as source_type
+        max_by(source_type, (contacts, source_type)) filter (where not is_native) as source_type
     from core.id_source
 )
 select

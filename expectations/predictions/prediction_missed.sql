@@ -55,7 +55,7 @@ with synced as (
             and (history.source_type <> 'SALESFORCE' or history.is_of_hubspot_merge))
 ),
 first_change as (
-    select history.hubspot_contact_id, arg_min(history.to_id, history.changed_at) as to_id
+    select history.hubspot_contact_id, arg_min(history.to_id, (history.changed_at, history.to_id)) as to_id
     from core.switch_event as event
     inner join core.binding_history as history
         on history.hubspot_contact_id = event.hubspot_contact_id and history.changed_at = event.switched_at and history.to_id = event.to_id

@@ -216,7 +216,7 @@ create table if not exists main.built (
     name varchar primary key,
     digest varchar not null,        -- of its SQL; of its contents where it is only read
     due_at timestamp,               -- from when on it may be another although nothing came
-    run_id varchar not null         -- the run that built it; of all: the last one that built any
+    run_id varchar not null         -- the run that said so; of all: the last one that built any
 );
 
 -- One row: a finding that a proven run has seen, with what it said last. Nothing is ever removed.

@@ -17,7 +17,8 @@ with property_version as (
     select
         version.hubspot_contact_id, version.property, version.changed_at, version.value, version.source_type,
         lag(version.value) over (
-            partition by version.hubspot_contact_id, version.read_from_id, version.property order by version.changed_at, version.pull_no) as value_before
+            partition by version.hubspot_contact_id, version.read_from_id, version.property order by version.changed_at, version.pull_no,
+            version.source_type, version.value) as value_before
     from staging.hubspot_property_version as version
     inner join review.contact_detail as detail on detail.contact_id = version.hubspot_contact_id
     where version.changed_at is not null and version.property <> 'salesforcelastsynctime'

@@ -23,6 +23,7 @@
 --   select unnest([bound_since, email_changed_at]) from core.hubspot_contact union all
 --   select departed_at from core.departure)
 --   cross join main.policy cross join staging.clock where moment >= as_of - to_minutes(settle_minutes)
+-- due: select as_of from staging.clock where exists (select 1 from review.violation where not is_known)
 create or replace table review.violation (
     suite varchar not null,
     check_name varchar not null,

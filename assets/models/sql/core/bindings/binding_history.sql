@@ -40,10 +40,10 @@ moment as (
     select
         hubspot_contact_id, read_from_id, changed_at,
         -- what a merge of contacts writes stands last
-        max_by(id, (pull_no, is_of_merge)) filter (where property = 'salesforceleadid') as lead_id,
-        max_by(id, (pull_no, is_of_merge)) filter (where property = 'salesforcecontactid') as contact_id,
-        max_by(source_type, (pull_no, is_of_merge)) filter (where property = 'salesforceleadid') as lead_source,
-        max_by(source_type, (pull_no, is_of_merge)) filter (where property = 'salesforcecontactid') as contact_source,
+        max_by(id, (pull_no, is_of_merge, id, source_type)) filter (where property = 'salesforceleadid') as lead_id,
+        max_by(id, (pull_no, is_of_merge, id, source_type)) filter (where property = 'salesforcecontactid') as contact_id,
+        max_by(source_type, (pull_no, is_of_merge, id, source_type)) filter (where property = 'salesforceleadid') as lead_source,
+        max_by(source_type, (pull_no, is_of_merge, id, source_type)) filter (where property = 'salesforcecontactid') as contact_source,
         max(pull_no) as pull_no
     from long_version
     group by hubspot_contact_id, read_from_id, changed_at
@@ -121,7 +121,7 @@ merge as (
 -- after a HubSpot merge the same change can be read from two histories
 select
     every.hubspot_contact_id, min(every.read_from_id) as read_from_id, every.changed_at, every.from_id, every.to_id, min(every.last_id) as last_id,
-    min_by(every.source_type, every.pull_no) as source_type,
+    min_by(every.source_type, (every.pull_no, every.source_type)) as source_type,
     coalesce(
         bool_or(every.source_type = 'MERGE_CONTACTS')
         or (bool_and(every.read_from_id = every.hubspot_contact_id and every.pull_no >= merge.pull_no) and every.changed_at <= any_value(merge.merged_at)),

@@ -25,7 +25,7 @@ first_seen as (
 id_version as (
     select
         hubspot_contact_id, main.salesforce_id18(value) as id, changed_at,
-        lead(changed_at) over (partition by hubspot_contact_id, read_from_id, property order by changed_at) as until
+        lead(changed_at) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no, source_type, value) as until
     from staging.hubspot_property_version
     -- every version of the contacts that ever named a loser; a loser may stand there with 15 characters
     where main.is_id_property(property)

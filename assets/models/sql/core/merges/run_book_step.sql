@@ -327,7 +327,7 @@ typed as (
     -- of each property what somebody typed last, into the contact or into a record of the run-book
     select book, map(list(property), list(value)) as newest
     from (
-        select said.book, typed.property, arg_max(typed.value, typed.typed_at) as value
+        select said.book, typed.property, arg_max(typed.value, (typed.typed_at, typed.value)) as value
         from (
             select book, record_id, null as hubspot_contact_id from core.run_book_record
             union all

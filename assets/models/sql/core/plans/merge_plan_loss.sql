@@ -17,8 +17,8 @@ with carried_out as (
 property_version as (
     select
         hubspot_contact_id, property, changed_at, value, source_type,
-        lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no) as value_before,
-        row_number() over (partition by hubspot_contact_id, property order by changed_at desc, pull_no desc) = 1 as is_latest
+        lag(value) over (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no, source_type, value) as value_before,
+        row_number() over (partition by hubspot_contact_id, property order by changed_at desc, pull_no desc, source_type desc, value desc) = 1 as is_latest
     from staging.hubspot_property_version
     where hubspot_contact_id in (select contact_id from carried_out) and property in (select property from core.mapped_property)
 ),
@@ -26,8 +26,8 @@ brought as (
     -- what the integration wrote after the merge
     select
         carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property,
-        first(version.value_before order by version.changed_at) as value_before,
-        last(version.value order by version.changed_at) as value,
+        first(version.value_before order by version.changed_at, version.value_before) as value_before,
+        last(version.value order by version.changed_at, version.value) as value,
         bool_or(version.is_latest) as is_latest
     from carried_out
     inner join property_version as version

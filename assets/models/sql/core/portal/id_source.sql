@@ -9,14 +9,14 @@ with holding as (
     -- the version that holds, of each of the two ids
     select
         hubspot_contact_id, property, max(changed_at) as changed_at,
-        max_by(coalesce(value, ''), (changed_at, pull_no)) as value,
-        max_by(source_type, (changed_at, pull_no)) as source_type
+        max_by(coalesce(value, ''), (changed_at, pull_no, source_type, value)) as value,
+        max_by(source_type, (changed_at, pull_no, source_type, value)) as source_type
     from staging.hubspot_property_version
     where main.is_id_property(property) and changed_at is not null
     group by hubspot_contact_id, property
 ),
 by_contact as (
-    select hubspot_contact_id, max_by(source_type, changed_at) as source_type
+    select hubspot_contact_id, max_by(source_type, (changed_at, property)) as source_type
     from holding
     where value <> '' and hubspot_contact_id in (select contact_id from core.hubspot_contact where state = 'live')
     group by hubspot_contact_id

@@ -21,8 +21,7 @@
 --   inner join core.binding as binding on binding.hubspot_contact_id = contact.contact_id
 --   where contact.last_sync_at > latest_stamp + to_minutes(settle_minutes) and (binding.prediction <> 'keep' or len(binding.candidate_ids) > 1)
 -- due: select as_of from staging.clock cross join (select max(watermark_to) as seen_until from raw.pull where complete and object <> 'User')
---   where latest_stamp > seen_until
---   and greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history)) - main.one_write() > seen_until
+--   where greatest((select max(last_sync_at) from core.hubspot_contact), (select max(changed_at) from core.binding_history)) - main.one_write() > seen_until
 create or replace table core.judged_prediction as
 with synced as (
     -- stored predictions of contacts that have synced since
@@ -39,7 +38,7 @@ with synced as (
     cross join main.policy as policy
     left join (
         select
-            history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, history.changed_at) as to_id,
+            history.hubspot_contact_id, min(history.changed_at) as changed_at, arg_min(history.to_id, (history.changed_at, history.to_id)) as to_id,
             bool_or(history.source_type <> 'SALESFORCE' or history.is_of_hubspot_merge) as is_by_others
         from core.binding_history as history
         inner join main.prediction as prediction

@@ -28,7 +28,7 @@ version as (
         lag(changed_at) over one_property as before_at
     from staging.hubspot_property_version
     where property in (select property from core.mapped_property) and hubspot_contact_id in (select hubspot_contact_id from change)
-    window one_property as (partition by hubspot_contact_id, read_from_id, property order by changed_at)
+    window one_property as (partition by hubspot_contact_id, read_from_id, property order by changed_at, pull_no, source_type, value)
 ),
 unread as (
     -- contacts whose history of mapped properties was never read

@@ -81,7 +81,8 @@ version as (
         and version.source_type = 'SALESFORCE'
         and main.is_one_write(version.changed_at, switch.switched_at)
     window one_property as (
-        partition by version.hubspot_contact_id, version.read_from_id, version.property order by version.changed_at
+        partition by version.hubspot_contact_id, version.read_from_id, version.property
+        order by version.changed_at, version.pull_no, version.source_type, version.value
         rows between unbounded preceding and current row)
 ),
 written as (
@@ -101,7 +102,7 @@ written as (
     where switched_at is null
 ),
 written_otherwise as (
-    select hubspot_contact_id, property, max(changed_at) as edited_at, arg_max(source_type, changed_at) as edited_by
+    select hubspot_contact_id, property, max(changed_at) as edited_at, arg_max(source_type, (changed_at, source_type)) as edited_by
     from written
     where not is_again
     group by hubspot_contact_id, property

@@ -23,7 +23,9 @@ with changed as (
 written as (
     select
         hubspot_contact_id, property,
-        max(changed_at) as typed_at, max_by(value, (changed_at, pull_no)) as value, max_by(source_type, (changed_at, pull_no)) as source_type
+        max(changed_at) as typed_at,
+        -- two contacts that became one may both have been written at that moment
+        max_by(value, (changed_at, pull_no, source_type, value)) as value, max_by(source_type, (changed_at, pull_no, source_type, value)) as source_type
     from staging.hubspot_property_version
     where hubspot_contact_id in (select contact_id from core.contact_value) and property in (select property from core.mapped_property)
     group by hubspot_contact_id, property

@@ -65,7 +65,7 @@ settled as (
             as other_is_filled,
         count(*) filter (where evidence = 'history') as changes,
         max(stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_at,
-        max_by(user_id, stamp) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_user_id,
+        max_by(user_id, (stamp, user_id)) filter (where evidence = 'history' and is_same and is_by_somebody) as traced_user_id,
         -- of a record that was created since the last sync: the first version that was as it had been created, and the first that somebody wrote later
         min(pull_no) filter (where evidence = 'version' and is_same and is_as_created) as made_no,
         min(pull_no) filter (where evidence = 'version' and is_same and is_by_somebody and not is_as_created and stamp <= switched_at) as rewritten_no
