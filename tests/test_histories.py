@@ -18,7 +18,7 @@ def check_that_the_touched_tell_all(policy: int, number: int, seed: int) -> Coun
     """Plays worlds, reads after each day what is needed, and builds after most. Returns how many histories were needed on later days, by the CRM."""
     played = Worlds(policy, number, seed)
     home = Home(played.knobs, is_tracked=False)
-    connection, matches = home.connection, played.knobs.get("secondary_email_matches", False)
+    connection, matches = home.connection, True  # the wider question
     found: Counter[str] = Counter()
     while played.go_on:
         home.bring(played.live_a_day(), played.now)

@@ -1,7 +1,7 @@
 """Builds stale tables for those people alone whom the last pulls touched, and for everybody whom ids and e-mails lead to from them: a slice.
 
-The files are those of a full build. They run over tables of the same names in schemas beside (slice_raw, slice_staging, slice_core), which hold the rows of
-the slice; what comes out takes the place of these rows in the real table. Whose a row is, its header says (`slice:`). A table that speaks of the whole, that
+The files are those of a full build. They run over tables of the same names in schemas beside (slice_raw, slice_staging, …), which hold the rows of the
+slice; what comes out takes the place of these rows in the real table. Whose a row is, its header says (`slice:`). A table that speaks of the whole, that
 is due, or that reads something of which rows outside the slice are others, is built whole. What came out as it was counts as unchanged, for whoever reads
 it and for whoever publishes it.
 
@@ -19,7 +19,7 @@ from assets.models.stale import VIOLATION, Standing, all_reads
 from assets.sql import count
 
 MOST = 0.2  # of all contacts and records: where pulls touched more, the whole is built, which costs no more
-_LAYERS = ("raw", "staging", "core")
+_LAYERS = ("raw", "staging", "core", "review")
 _POLICY = {"main.policy", "main.field_mapping"}
 _NAME = re.compile(rf"\b({'|'.join(_LAYERS)})\.([a-z_0-9]+)\b")
 # Whose a row is that pulls brought, and which rows are new.
@@ -150,13 +150,13 @@ class Slice:
             self._note(table, is_another=True, outside=True)
         else:
             self.whole[table] = "it is due" if is_due else f"{', '.join(sorted(reads & self._moved))}" if file.is_local else "it speaks of the whole"
-            # what is made in every run tells nobody by that alone that it is another; what is about findings is always another
-            is_core = table.startswith("core.") and "always" not in file.due
-            before = self._sums(file) if is_core else ("", "")
+            # what is made in every run tells nobody by that alone that it is another; what is said of findings always is
+            is_said_anew = table.startswith("review.") and file.whose is None
+            is_compared = "always" not in file.due and not is_said_anew
+            before = self._sums(file) if is_compared else ("", "")
             build_whole()
-            after = self._sums(file) if is_core else ("", "")
-            is_finding = table.startswith("review.")
-            self._note(table, is_another=is_finding or before != after, outside=is_finding or before[0] != after[0])
+            after = self._sums(file) if is_compared else ("", "")
+            self._note(table, is_another=is_said_anew or before != after, outside=is_said_anew or before[0] != after[0])
         return True
 
     def _note(self, table: str, is_another: bool, outside: bool) -> None:
@@ -249,8 +249,9 @@ class Slice:
         }
 
     def contents(self) -> dict[str, object]:
-        """What each table holds that can be built for a slice."""
-        return {table: self._sum(table, "true") for table, file in self._files.items() if file.is_local and not file.is_view}
+        """What each table holds that can be built for a slice, but those that rest on findings, which are said anew."""
+        local = [table for table, file in self._files.items() if file.is_local and not file.is_view and not table.startswith("review.")]
+        return {table: self._sum(table, "true") for table in local}
 
 
 def found_by(check: CheckFile) -> str:
