@@ -169,10 +169,10 @@ class Slice:
         self._bring(file.reads)
         self._run(file)
         # where a table is read whole, rows of others come out, too
-        new, inside = f"slice_{file.table}", _inside(file.whose)
-        if self._sum(file.table, inside) != self._sum(new, inside):
-            self._connection.execute(f"delete from {file.table} where {inside}")
-            self._connection.execute(f"insert into {file.table} by name from {new} where {inside}")
+        new, held, made = f"slice_{file.table}", _rows(file.table, file.whose), _rows(f"slice_{file.table}", file.whose)
+        if self._sum(file.table, held) != self._sum(new, made):
+            self._connection.execute(f"delete from {file.table} where {held}")
+            self._connection.execute(f"insert into {file.table} by name from {new} where {made}")
             self._changed.add(file.table)
 
     def _find(self, checks: Sequence[CheckFile]) -> None:
@@ -197,7 +197,7 @@ class Slice:
                 self._bring(file.reads)
                 self._run(file)
             elif whose:
-                self._connection.execute(f"create table slice_{table} as from {table} where {_inside(whose)}")
+                self._connection.execute(f"create table slice_{table} as from {table} where {_rows(table, whose)}")
                 self._here.add(table)
 
     def _run(self, file: SqlFile) -> None:
@@ -212,7 +212,8 @@ class Slice:
         """What a table holds outside and inside the slice. All is outside where no header says whose its rows are."""
         if file.whose is None:
             return self._sum(file.table, "true"), None
-        return self._sum(file.table, f"not {_inside(file.whose)}"), self._sum(file.table, _inside(file.whose))
+        inside = _rows(file.table, file.whose)
+        return self._sum(file.table, f"not {inside}"), self._sum(file.table, inside)
 
     def _sum(self, table: str, where: str) -> object:
         return self._connection.execute(f"select count(*), sum(cast(hash(held) as hugeint)) from {table} as held where {where}").fetchone()
@@ -265,4 +266,9 @@ def _node(key: str | None) -> str:
 
 
 def _inside(key: str | None) -> str:
-    return f"coalesce({_node(key)} in (select node from slice_reached), false)"
+    return f"{_node(key)} in (select node from slice_reached)"
+
+
+def _rows(table: str, key: str | None) -> str:
+    """The rows of a table that are inside. Those are found first, because the other columns are then read where they stand alone."""
+    return f"rowid in (select rowid from {table} where {_inside(key)})"
