@@ -9,6 +9,7 @@ from assets.warehouse.authors import records_without_history
 from assets.warehouse.history import HUBSPOT_READ, SALESFORCE_READ, all_read_until, contacts_without_history, note_all_read
 from assets.warehouse.policy_tables import write_policy
 from expectations.gate import checks
+from tests.crm import ANN, Crm, day, lead_id
 from tests.test_slice import Home, Worlds
 
 STAGING = ["staging.hubspot_contact", "staging.salesforce_record"]
@@ -50,3 +51,40 @@ def test_the_touched_tell_whose_history_is_needed() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_in_many_worlds_the_touched_tell_whose_history_is_needed(policy: int, seed: int) -> None:
     assert min(check_that_the_touched_tell_all(policy, number=30, seed=seed).values()) > 20
+
+
+def test_a_record_that_comes_later_is_in_question_by_an_additional_address() -> None:
+    crm = Crm()
+    crm.contact("101", bound=crm.lead(1, email=ANN), email=ANN, additional="x@x.example;ann@new.example")
+    until = _known_so_far(crm, "101")
+    rival = crm.lead(2, email="ann@new.example")
+    assert _needed(crm, until) == (["101"], [rival])
+
+
+def test_a_record_that_comes_later_is_in_question_by_an_id_that_a_contact_carried_before() -> None:
+    crm = Crm()
+    bound = crm.lead(1, email=ANN)
+    crm.contact("101", bound=bound, email=ANN)
+    crm.history("101", "salesforceleadid", (day(3), lead_id(2)))
+    crm.tracked(bound)
+    until = _known_so_far(crm)
+    carried = crm.lead(2, email="other@example.com")
+    assert _needed(crm, until) == ([], [carried])
+
+
+def _known_so_far(crm: Crm, *unread: str) -> int:
+    """All that is needed was read, of others than these contacts. What is added from now on comes with a later pull."""
+    connection = crm.build().connection
+    build_models(connection, [], until=STAGING)
+    connection.execute(f"insert into {HUBSPOT_READ} select distinct id, pull_no from raw.hubspot_contact where not list_contains(?, id)", [list(unread)])
+    until = max(row[0] for row in connection.execute("select max(pull_no) from raw.pull").fetchall())
+    crm.later()
+    return int(until)
+
+
+def _needed(crm: Crm, until: int) -> tuple[list[str], list[str]]:
+    """Contacts and Leads, as those tell who were touched since. Held against what all tell."""
+    connection = crm.build().connection
+    contacts, records = contacts_without_history(connection, True, until), records_without_history(connection, True, until)
+    assert (contacts, records) == (contacts_without_history(connection, True), records_without_history(connection, True))
+    return [*contacts.switched, *contacts.others], records["Lead"]

@@ -152,9 +152,7 @@ def _bring_who_is_in_question(connection: duckdb.DuckDBPyConnection, since: int)
             select main.matching_email(email) as email from raw.salesforce_lead {new}
             union select main.matching_email(email) from raw.salesforce_contact {new}
             union select main.matching_email(properties['email']) from raw.hubspot_contact {new}
-            union select main.matching_email(unnest(string_split(properties['hs_additional_emails'], ';'))) from raw.hubspot_contact {new}
-            union select email from staging.salesforce_record where record_id in (from touched)
-            union select unnest([email] || additional_emails) from staging.hubspot_contact where contact_id in (from touched)"""
+            union select main.matching_email(unnest(string_split(properties['hs_additional_emails'], ';'))) from raw.hubspot_contact {new}"""
     )
     connection.execute(
         """create or replace temp table in_question as
@@ -175,7 +173,9 @@ def _bring_who_is_in_question(connection: duckdb.DuckDBPyConnection, since: int)
     )
     for table, key in {**_VERSIONS, **_READ}.items():
         told = "* exclude (fields)" if table.startswith("salesforce_") and table in _VERSIONS else "*"
-        connection.execute(f"create or replace temp table {table} as select {told} from raw.{table} where {key} in (from in_question)")
+        # rows are found first, because their columns are then read where they stand alone
+        rows = f"select rowid from raw.{table} where {key} in (from in_question)"
+        connection.execute(f"create or replace temp table {table} as select {told} from raw.{table} where rowid in ({rows})")
     return True
 
 
