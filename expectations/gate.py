@@ -11,9 +11,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import duckdb
@@ -30,6 +34,7 @@ TABLE_SUITES = FOLDER / "tables"
 
 State = Literal["holds", "violated", "not_evaluated"]
 EXAMPLES = 20
+_HARDLY_USED = ("scipy.stats", "altair")  # by expectations that no suite has: a sixth of what importing Great Expectations takes
 _EXAMPLE_COLUMNS = ("severity", "change", "hubspot_contact_id", "salesforce_id", "rival_ids", "email", "fields_at_risk", "reason", "action", "owner",
                     "fingerprint", "hubspot_url", "salesforce_url")  # fmt: skip
 
@@ -238,12 +243,35 @@ def import_great_expectations() -> Any:
     """Imports it, quietly. Takes several seconds the first time."""
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _loaded_when_used(_HARDLY_USED):
         warnings.simplefilter("ignore")
         import great_expectations
     atexit.unregister(_leave_quietly)
     atexit.register(_leave_quietly)
     return great_expectations
+
+
+class _WhenUsed:
+    """Finds these modules as others are found, and has them read when something of theirs is first used."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name in self._names else None
+        if spec and spec.loader:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
+@contextmanager
+def _loaded_when_used(names: Collection[str]) -> Iterator[None]:
+    finder = _WhenUsed(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _leave_quietly() -> None:

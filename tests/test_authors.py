@@ -15,7 +15,7 @@ import pytest
 from assets.warehouse.authors import records_without_history
 from assets.warehouse.coverage import read_coverage
 from assets.warehouse.file import Warehouse
-from assets.warehouse.history import HUBSPOT_READ, SALESFORCE_READ, contacts_without_history, is_all_read, note_all_read
+from assets.warehouse.history import HUBSPOT_READ, SALESFORCE_READ, all_read_until, contacts_without_history, note_all_read
 from sandbox.events import Event, Play
 from sandbox.faults import parse_fault
 from sandbox.integration import catch_up
@@ -365,12 +365,13 @@ def test_what_the_integration_writes_into_a_record_is_in_its_history_under_its_n
 
 
 @pytest.mark.parametrize("read", [HUBSPOT_READ, SALESFORCE_READ])
-def test_who_needs_a_history_is_worked_out_anew_only_when_a_version_came_or_the_policy_changed(read: str) -> None:
+def test_that_every_history_was_read_is_known_until_the_policy_changes(read: str) -> None:
     crm = Crm()
     crm.contact("101", bound=crm.lead(1, email=ANN), email=ANN)
     note_all_read(crm.connection, read, secondary_email_matches=True)
-    assert is_all_read(crm.connection, read, secondary_email_matches=True)
-    assert not is_all_read(crm.connection, read, secondary_email_matches=False)
+    until = all_read_until(crm.connection, read, secondary_email_matches=True)
+    assert until is not None
+    assert all_read_until(crm.connection, read, secondary_email_matches=False) is None
     crm.later()
     crm.lead(2, email=ANN)
-    assert not is_all_read(crm.connection, read, secondary_email_matches=True)
+    assert all_read_until(crm.connection, read, secondary_email_matches=True) == until

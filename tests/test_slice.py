@@ -34,19 +34,13 @@ GAPS = [ROUND, ROUND, timedelta(minutes=30), timedelta(days=12)]
 class Home:
     """A warehouse that is pulled in increments: a version that equals the last one is not stored, as a real load has it."""
 
-    def __init__(self, knobs: dict[str, Any], in_slices: bool = True) -> None:
-        self.pulled = Pulled(knobs, FIELD_RULES, checks(), is_tracked=True)
+    def __init__(self, knobs: dict[str, Any], in_slices: bool = True, is_tracked: bool = True) -> None:
+        self.pulled = Pulled(knobs, FIELD_RULES, checks(), is_tracked)
         self.connection, self.in_slices = self.pulled.connection, in_slices
 
     def run(self, played: Sequence[World], at: datetime, everything: bool = False) -> Slice | None:
         """None where nothing was to be built."""
-        since = self.pulled.pull_no
-        known = [row[0] for row in self.connection.execute("select history_id from raw.salesforce_field_history").fetchall()]
-        self.pulled.load(played, at)
-        self._forget_what_is_as_it_was(since)
-        self.connection.execute(
-            "update raw.salesforce_field_history set pull = 'pull ' || case when list_contains($1, history_id) then 0 else $2 end", [known, self.pulled.pull_no]
-        )
+        self.bring(played, at)
         write_policy(self.connection, self.pulled.policy, "https://org.example", [check.as_row for check in checks()])
         set_baseline(self.connection, "all")
         standing = stand(self.connection, checks(), everything=everything)
@@ -57,6 +51,15 @@ class Home:
             build_models(self.connection, checks(), standing=standing, part=part if self.in_slices else None)
         close_run(self.connection, summarise_run(self.connection, "fail", [], []), is_unchanged=standing.because is None)
         return part if standing.because else None
+
+    def bring(self, played: Sequence[World], at: datetime) -> None:
+        since = self.pulled.pull_no
+        known = [row[0] for row in self.connection.execute("select history_id from raw.salesforce_field_history").fetchall()]
+        self.pulled.load(played, at)
+        self._forget_what_is_as_it_was(since)
+        self.connection.execute(
+            "update raw.salesforce_field_history set pull = 'pull ' || case when list_contains($1, history_id) then 0 else $2 end", [known, self.pulled.pull_no]
+        )
 
     def rows(self, table: str) -> str:
         return "\n".join(sorted(map(repr, self.connection.execute(f"from {table}").fetchall())))

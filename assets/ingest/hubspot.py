@@ -31,7 +31,7 @@ from assets.pull.hubspot_portal import Portal
 from assets.pull.landing import LandedPull, Mode, digest
 from assets.sql import count_rows
 from assets.warehouse.authors import load_owners
-from assets.warehouse.history import HUBSPOT_READ, contacts_without_history, is_all_read, load_hubspot_history, note_all_read
+from assets.warehouse.history import HUBSPOT_READ, all_read_until, contacts_without_history, load_hubspot_history, note_all_read
 from assets.warehouse.load_hubspot import (
     compare_archived,
     compare_hubspot_ids,
@@ -156,9 +156,7 @@ def ingest_histories(portal: Portal, ingest: Ingest, wanted: PropertyList) -> li
     it. Asks HubSpot nothing when none needs it.
     """
     mapped, matches = wanted.mapped, ingest.policy.policy.secondary_email_matches
-    if is_all_read(ingest.connection, HUBSPOT_READ, matches):
-        return []
-    needed = contacts_without_history(ingest.connection, matches)
+    needed = contacts_without_history(ingest.connection, matches, all_read_until(ingest.connection, HUBSPOT_READ, matches))
     before = count_rows(ingest.connection, HUBSPOT_READ)
     pulls: list[LandedPull] = []
     sync_time = [SYNC_TIME] if SYNC_TIME in wanted.properties else []

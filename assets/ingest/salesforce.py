@@ -15,7 +15,7 @@ from assets.pull.salesforce_authors import USER_FIELDS, land_field_history, land
 from assets.pull.salesforce_org import Org
 from assets.sql import count_rows
 from assets.warehouse.authors import load_field_history, load_users, records_without_history, untracked
-from assets.warehouse.history import SALESFORCE_READ, is_all_read, note_all_read
+from assets.warehouse.history import SALESFORCE_READ, all_read_until, note_all_read
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
 from assets.warehouse.set_aside import ids_set_aside
 from assets.warehouse.shrinkage import note_count
@@ -57,9 +57,7 @@ def ingest_field_history(org: Org, ingest: Ingest, wanted: Mapping[str, FieldLis
     pulled of it before.
     """
     connection, matches = ingest.connection, ingest.policy.policy.secondary_email_matches
-    if is_all_read(connection, SALESFORCE_READ, matches):
-        return []
-    needed = records_without_history(connection, matches)
+    needed = records_without_history(connection, matches, all_read_until(connection, SALESFORCE_READ, matches))
     before = count_rows(connection, SALESFORCE_READ)
     pulls = [_bring_field_history(org, ingest, name, wanted[name], ids) for name, ids in needed.items() if ids and name in wanted]
     if count_rows(connection, SALESFORCE_READ) == before + sum(map(len, needed.values())):

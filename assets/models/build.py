@@ -54,6 +54,7 @@ def build_models(
         connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
         models = model_files(sql_folder, checks, until)
+        _drop_former_views(connection, models)
         write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
         fresh = {*without, *(standing.fresh if standing else ())}
         files = [file for file in models if file.table not in fresh]
@@ -77,6 +78,14 @@ def build_models(
     log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))
     connection.execute("reset disabled_compression_methods")
     return seconds
+
+
+def _drop_former_views(connection: duckdb.DuckDBPyConnection, models: Iterable[SqlFile]) -> None:
+    """What was a view to an older Bindwatch may be a table now, which cannot take a view's place."""
+    tables = {file.table for file in models if not file.is_view}
+    for (view,) in connection.execute("select schema_name || '.' || view_name from duckdb_views() where not internal").fetchall():
+        if view in tables:
+            connection.execute(f"drop view {view}")
 
 
 def _one_by_one(files: Sequence[SqlFile], build: Callable[[SqlFile], bool]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Builds stale tables for those people alone whom the last pulls touched, and for everybody whom ids and e-mails lead to from them: a slice.
 
-The files are those of a full build. They run over tables of the same names in schemas beside (slice_raw, slice_staging, slice_core), which hold the rows of
-the slice; what comes out takes the place of these rows in the real table. Whose a row is, its header says (`slice:`). A table that speaks of the whole, that
+The files are those of a full build. They run over tables of the same names in schemas beside (slice_raw, slice_staging, …), which hold the rows of the
+slice; what comes out takes the place of these rows in the real table. Whose a row is, its header says (`slice:`). A table that speaks of the whole, that
 is due, or that reads something of which rows outside the slice are others, is built whole. What came out as it was counts as unchanged, for whoever reads
 it and for whoever publishes it.
 
@@ -19,7 +19,7 @@ from assets.models.stale import VIOLATION, Standing, all_reads
 from assets.sql import count
 
 MOST = 0.2  # of all contacts and records: where pulls touched more, the whole is built, which costs no more
-_LAYERS = ("raw", "staging", "core")
+_LAYERS = ("raw", "staging", "core", "review")
 _POLICY = {"main.policy", "main.field_mapping"}
 _NAME = re.compile(rf"\b({'|'.join(_LAYERS)})\.([a-z_0-9]+)\b")
 # Whose a row is that pulls brought, and which rows are new.
@@ -157,13 +157,13 @@ class Slice:
             self._note(table, is_another=True, outside=True)
         else:
             self.whole[table] = "it is due" if is_due else f"{', '.join(sorted(reads & self._moved))}" if file.is_local else "it speaks of the whole"
-            # what is made in every run tells nobody by that alone that it is another; what is about findings is always another
-            is_finding = table.startswith("review.")
-            is_told = not is_finding and "always" not in file.due
-            before = self._sums(file) if is_told else ("", "")
+            # what is made in every run tells nobody by that alone that it is another; what is said of findings always is
+            is_said_anew = table.startswith("review.") and file.whose is None
+            is_compared = "always" not in file.due and not is_said_anew
+            before = self._sums(file) if is_compared else ("", "")
             build_whole()
-            after = self._sums(file) if is_told else ("", "")
-            self._note(table, is_another=is_finding or before != after, outside=is_finding or before[0] != after[0])
+            after = self._sums(file) if is_compared else ("", "")
+            self._note(table, is_another=is_said_anew or before != after, outside=is_said_anew or before[0] != after[0])
         return True
 
     def _note(self, table: str, is_another: bool, outside: bool) -> None:
@@ -176,10 +176,10 @@ class Slice:
         self._bring(file.reads)
         self._run(file)
         # where a table is read whole, rows of others come out, too
-        new, inside = f"slice_{file.table}", _inside(file.whose)
-        if self._sum(file.table, inside) != self._sum(new, inside):
-            self._connection.execute(f"delete from {file.table} where {inside}")
-            self._connection.execute(f"insert into {file.table} by name from {new} where {inside}")
+        new, held, made = f"slice_{file.table}", _rows(file.table, file.whose), _rows(f"slice_{file.table}", file.whose)
+        if self._sum(file.table, held) != self._sum(new, made):
+            self._connection.execute(f"delete from {file.table} where {held}")
+            self._connection.execute(f"insert into {file.table} by name from {new} where {made}")
             self._changed.add(file.table)
 
     def _find(self, checks: Sequence[CheckFile]) -> None:
@@ -204,7 +204,7 @@ class Slice:
                 self._bring(file.reads)
                 self._run(file)
             elif whose:
-                self._connection.execute(f"create table slice_{table} as from {table} where {_inside(whose)}")
+                self._connection.execute(f"create table slice_{table} as from {table} where {_rows(table, whose)}")
                 self._here.add(table)
 
     def _run(self, file: SqlFile) -> None:
@@ -219,7 +219,8 @@ class Slice:
         """What a table holds outside and inside the slice. All is outside where no header says whose its rows are."""
         if file.whose is None:
             return self._sum(file.table, "true"), None
-        return self._sum(file.table, f"not {_inside(file.whose)}"), self._sum(file.table, _inside(file.whose))
+        inside = _rows(file.table, file.whose)
+        return self._sum(file.table, f"not {inside}"), self._sum(file.table, inside)
 
     def _sum(self, table: str, where: str) -> object:
         return self._connection.execute(f"select count(*), sum(cast(hash(held) as hugeint)) from {table} as held where {where}").fetchone()
@@ -273,4 +274,9 @@ def _node(key: str | None) -> str:
 
 
 def _inside(key: str | None) -> str:
-    return f"coalesce({_node(key)} in (select node from slice_reached), false)"
+    return f"{_node(key)} in (select node from slice_reached)"
+
+
+def _rows(table: str, key: str | None) -> str:
+    """The rows of a table that are inside. Those are found first, because the other columns are then read where they stand alone."""
+    return f"rowid in (select rowid from {table} where {_inside(key)})"

@@ -8,8 +8,7 @@ import duckdb
 from assets.pull.landing import LandedPull
 from assets.pull.reading import Reader, from_pages, stage
 from assets.sql import count, count_rows, literal, transaction
-from assets.warehouse.file import in_little_memory
-from assets.warehouse.history import PEOPLE
+from assets.warehouse.history import PEOPLE, who_needs_a_history
 from assets.warehouse.watermark import LoadResult, can_be_loaded, note_pull
 
 _OWNER = """STRUCT(id VARCHAR, email VARCHAR, "firstName" VARCHAR, "lastName" VARCHAR, "userId" VARCHAR, archived BOOLEAN)"""
@@ -135,10 +134,9 @@ _NEEDED = f"""
     order by record.record_id"""
 
 
-def records_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool) -> dict[str, list[str]]:
+def records_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool, since: int | None = None) -> dict[str, list[str]]:
     """Records by their object, "Lead" or "Contact", whose field history is needed and was not read since: both sides of a binding that changed, since it
-    did; rivals of a contact, and losers of a merge, since they changed.
+    did; rivals of a contact, and losers of a merge, since they changed. since: of who_needs_a_history.
     """
-    rows = sum(count_rows(connection, table) for table in ("raw.hubspot_contact", "raw.salesforce_lead", "raw.salesforce_contact"))
-    found = in_little_memory(connection, rows, lambda: connection.execute(_NEEDED, {"secondary_email_matches": secondary_email_matches}).fetchall())
+    found = who_needs_a_history(connection, _NEEDED, secondary_email_matches, since)
     return {name: [record_id for object_type, record_id in found if object_type == name] for name in ("Lead", "Contact")}

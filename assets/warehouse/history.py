@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from assets.pull.landing import Aside, LandedPull
 from assets.pull.reading import CONTACT_HISTORY, HISTORY, Reader, from_pages, stage
-from assets.sql import count_rows, transaction
+from assets.sql import count, count_rows, transaction
 from assets.warehouse.file import in_little_memory
 from assets.warehouse.watermark import LoadResult, can_be_loaded, note_pull
 
@@ -84,27 +85,102 @@ class WithoutHistory:
 
 
 HUBSPOT_READ, SALESFORCE_READ = "raw.hubspot_history_read", "raw.salesforce_history_read"
-_VERSIONS = ("raw.hubspot_contact", "raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_property_version")
+# What decides who needs a history, and whose its rows are: tables that only grow.
+_VERSIONS = {"hubspot_contact": "id", "salesforce_lead": "record_id", "salesforce_contact": "record_id", "hubspot_property_version": "contact_id"}
+_READ = {"hubspot_history_read": "contact_id", "salesforce_history_read": "record_id"}
+_ASSETS = Path(__file__).parent.parent
+_CODE = [*(f"warehouse/{name}.py" for name in ("history", "authors")),
+         *(f"models/sql/{name}.sql" for name in ("raw/macros", "staging/hubspot_contact", "staging/salesforce_record"))]  # fmt: skip
 
 
-def is_all_read(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> bool:
-    """Was every history that is needed read, and has no version come since? Then none is needed. read: the table that says whose was read."""
+def all_read_until(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> int | None:
+    """Up to which pull every history that is needed was read. None: nobody knows of any. read: the table that says whose was read."""
     told = connection.execute("select state from main.history_all_read where read_table = ?", [read]).fetchone()
-    return told is not None and told[0] == _state(connection, read, secondary_email_matches)
+    until = int(told[0].partition(" ")[0]) if told and told[0].partition(" ")[0].isdigit() else None
+    return until if told and until is not None and told[0] == _state(connection, read, secondary_email_matches, until) else None
 
 
 def note_all_read(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> None:
-    connection.execute("insert or replace into main.history_all_read values (?, ?)", [read, _state(connection, read, secondary_email_matches)])
+    until = count(connection, "select coalesce(max(pull_no), 0) from raw.pull")
+    connection.execute("insert or replace into main.history_all_read values (?, ?)", [read, _state(connection, read, secondary_email_matches, until)])
 
 
-def _state(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> str:
-    """All that decides whose history is needed: of tables that only grow how large they are, the policy, and the code that works it out."""
-    sizes = [connection.execute(f"select count(*), max(pull_no) from {table}").fetchone() for table in (*_VERSIONS, read)]
-    code = sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in ("history.py", "authors.py"))).hexdigest()
-    return f"{sizes} {secondary_email_matches} {code[:16]}"
+def _state(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool, until: int) -> str:
+    """All that decided by that pull whose history is needed: how large the tables were, the policy, and the code that works it out."""
+    sizes = [count(connection, f"select count(*) from {table} where pull_no <= {until}") for table in (*(f"raw.{name}" for name in _VERSIONS), read)]
+    code = sha256(b"".join((_ASSETS / name).read_bytes() for name in _CODE)).hexdigest()
+    return f"{until} {sizes} {secondary_email_matches} {code[:16]}"
 
 
-def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool) -> WithoutHistory:
+def who_needs_a_history(connection: duckdb.DuckDBPyConnection, query: str, secondary_email_matches: bool, since: int | None) -> list[tuple[Any, ...]]:
+    """What a query over raw answers to whose history is needed and was not read. since: all that were needed by that pull were read, so it is asked about
+    those alone whom later ones touched, and about whoever shares an e-mail or an id with them; None: about everybody.
+    """
+    rows = sum(count_rows(connection, f"raw.{table}") for table in ("hubspot_contact", "salesforce_lead", "salesforce_contact"))
+
+    if since is not None and not count(connection, f"select count(*) from ({_touched(since)})"):
+        return []
+
+    def ask() -> list[tuple[Any, ...]]:
+        of_some = since is not None and _bring_who_is_in_question(connection, since)
+        return connection.execute(query.replace("raw.", "temp.") if of_some else query, {"secondary_email_matches": secondary_email_matches}).fetchall()
+
+    return in_little_memory(connection, rows, ask)
+
+
+def _touched(since: int) -> str:
+    return " union ".join(f"select {key} as id from raw.{table} where pull_no > {since}" for table, key in _VERSIONS.items())
+
+
+def _bring_who_is_in_question(connection: duckdb.DuckDBPyConnection, since: int) -> bool:
+    """Has the rows of whom pulls touched, and of those who share an e-mail or an id with them, in temporary tables named as those in raw.
+
+    The e-mails of the others are those that the models hold, which is a tenth of the work. Returns False where they hold none, or not of all.
+    """
+    built = "select count(*) from duckdb_tables() where schema_name = 'staging' and table_name in ('hubspot_contact', 'salesforce_record')"
+    if count(connection, built) < 2:
+        return False
+    # a policy may leave Leads out
+    if count_rows(connection, "raw.salesforce_lead") and not count(connection, "select count(*) from staging.salesforce_record where object_type = 'Lead'"):
+        return False
+    held = "select pull_no from staging.hubspot_contact union all select pull_no from staging.salesforce_record"
+    since = min(since, count(connection, f"select coalesce(max(pull_no), 0) from ({held})"))
+    new = f"where pull_no > {since}"
+    connection.execute(f"create or replace temp table touched as {_touched(since)}")
+    connection.execute(
+        f"""create or replace temp table shared as
+            select main.matching_email(email) as email from raw.salesforce_lead {new}
+            union select main.matching_email(email) from raw.salesforce_contact {new}
+            union select main.matching_email(properties['email']) from raw.hubspot_contact {new}
+            union select main.matching_email(unnest(string_split(properties['hs_additional_emails'], ';'))) from raw.hubspot_contact {new}"""
+    )
+    connection.execute(
+        """create or replace temp table in_question as
+           with carried as (
+               select contact_id, left(main.trim_text(value), 15) as short_id
+               from raw.hubspot_property_version where main.is_id_property(property) and value <> ''
+           ),
+           address as (
+               select contact_id, unnest(additional_emails) as email from staging.hubspot_contact where len(additional_emails) > 0
+           )
+           from touched
+           union select record_id from staging.salesforce_record where email in (from shared)
+           union select contact_id from staging.hubspot_contact where email in (from shared)
+           union select contact_id from address where email in (from shared)
+           union select contact_id from carried where short_id in (select left(id, 15) from touched)
+           union
+           select record_id from staging.salesforce_record where left(record_id, 15) in (select short_id from carried where contact_id in (from touched))"""
+    )
+    for table, key in {**_VERSIONS, **_READ}.items():
+        told = "* exclude (fields)" if table.startswith("salesforce_") and table in _VERSIONS else "*"
+        # rows are found first, because their columns are then read where they stand alone
+        rows = f"select rowid from raw.{table} where {key} in (from in_question)"
+        connection.execute(f"create or replace temp table {table} as select {told} from raw.{table} where rowid in ({rows})")
+    return True
+
+
+def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_email_matches: bool, since: int | None = None) -> WithoutHistory:
+    """since: of who_needs_a_history."""
     query = f"""
         {PEOPLE},
         read as (
@@ -124,8 +200,7 @@ def contacts_without_history(connection: duckdb.DuckDBPyConnection, secondary_em
         where (switched.contact_id is not null or contact.email in (select email from cluster) or contact.id in (select id from rival))
           and contact.pull_no > coalesce(read.pull_no, 0)
         order by length(contact.id), contact.id"""
-    rows = count_rows(connection, "raw.hubspot_contact")
-    found = in_little_memory(connection, rows, lambda: connection.execute(query, {"secondary_email_matches": secondary_email_matches}).fetchall())
+    found = who_needs_a_history(connection, query, secondary_email_matches, since)
     return WithoutHistory([contact_id for contact_id, switched in found if switched], [contact_id for contact_id, switched in found if not switched])
 
 

@@ -1,7 +1,6 @@
 -- One row: a value that changed on a contact or record that an open finding is about: what a timeline shows beside bindings and merges.
 -- HubSpot's changes come from property history, Salesforce's from its field history, where that is kept: both are dated exactly. Other changes in Salesforce
 -- are the differences between versions that were pulled: when between the two it was changed, and by whom, nobody can say.
--- A view: only the snapshot reads it, and writing it twice costs a large portal seconds.
 --
 -- contact_id: the HubSpot contact; null for a change in Salesforce
 -- record_id: the Salesforce record; null for a change in HubSpot
@@ -11,8 +10,9 @@
 -- value_before: the value until then; null when blank
 -- value_after: the value from then on; null when cleared
 -- source: who wrote it: HubSpot's source type, or the id of a Salesforce user; null where nobody can say
+-- slice: coalesce(contact_id, record_id)
 -- due: never, of the pulls it reads only those that brought a version
-create or replace view review.edit as
+create or replace table review.edit as
 with property_version as (
     select
         version.hubspot_contact_id, version.property, version.changed_at, version.value, version.source_type,

@@ -1,17 +1,12 @@
 -- One row: a Salesforce record that an open finding is about, with its values, for people who compare.
 -- These are the records that findings name, and those that the contacts of review.contact_detail are or could be bound to.
--- A view: only the snapshot reads it, and writing it twice costs a large portal seconds.
 --
 -- record_id: the record
 -- fields: its values by Salesforce's field names
-create or replace view review.record_detail as
-with named as (
-    select hubspot_contact_id, salesforce_id, rival_ids from review.finding where resolved_at is null
-),
-named_id as (
-    select salesforce_id as id from named where salesforce_id is not null
-    union
-    select unnest(rival_ids) from named
+-- slice: record_id
+create or replace table review.record_detail as
+with shown as (
+    select id from review.named_id
     union
     select unnest(binding.candidate_ids)
     from core.binding as binding
@@ -23,7 +18,7 @@ named_id as (
     where contact.bound_id is not null
 ),
 version as (
-    select record_id, pull_no, fields from staging.salesforce_version where record_id in (select id from named_id)
+    select record_id, pull_no, fields from staging.salesforce_version where record_id in (select id from shown)
 )
 select person.record_id, version.fields
 from version
