@@ -158,7 +158,7 @@ def test_a_decision_that_becomes_visible_late_changes_the_list_all_the_same(home
         snapshot.cases.refresh()
         return [case["owner"] for case in snapshot.cases.find(CaseFilter(), 2)]
 
-    store.read_after = lambda number: [row for row in read_after(number) if row["owner"] != "Bea"]  # type: ignore[method-assign]
+    store.read_after = lambda decision_no: [row for row in read_after(decision_no) if row["owner"] != "Bea"]  # type: ignore[method-assign]
     assert owners() == [None, "Cy"]
     store.read_after = read_after  # type: ignore[method-assign]
     assert owners() == ["Bea", "Cy"]
