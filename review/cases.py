@@ -6,7 +6,6 @@ Which findings belong together is published (`person_case`); what they add up to
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from threading import Lock, RLock
 from typing import Any
 
@@ -21,6 +20,7 @@ _MOST_KEPT = 50  # rows of a list that are remembered: a page
 _FEW = 5000  # cases that a text is found in: 20 kB
 _MOST_ORDERS = 30  # lists of the numbers of all their cases: 400 kB each on a large portal
 MOST_VALUES = 12  # of a facet; whoever looks for another one searches
+_NOTHING = object()  # was worked out
 NOBODY = "-"  # the value of a facet that stands for none
 AGES = {"day": 1, "week": 7, "month": 30}  # days; what is older is "older"
 
@@ -33,8 +33,9 @@ FACETS = {
     "harm": "harm",
     "check": "unnest(check_names)",
     "caused_by": "coalesce(caused_by_id, '-')",
-    "age": "case when since > clock.at - interval 1 day then 'day' when since > clock.at - interval 7 day then 'week' "
-    "when since > clock.at - interval 30 day then 'month' else 'older' end",
+    # by the hour: in between, what was worked out stays true
+    "age": "case when since > date_trunc('hour', clock.at) - interval 1 day then 'day' when since > date_trunc('hour', clock.at) - interval 7 day then 'week' "
+    "when since > date_trunc('hour', clock.at) - interval 30 day then 'month' else 'older' end",
     "new": "case when is_new then '1' else '-' end",
     "status": "status",
     "owner": "coalesce(owner, '-')",
@@ -79,7 +80,7 @@ class Cases:
             state = self.worklist.state
             if state != self._state:
                 with_memory(self.worklist.connection, self._move)
-                self._state, self._remembered, self._orders = state, {}, {}
+                self._orders, self._remembered, self._state = {}, {}, state  # an order is never older than what is remembered of it
 
     def _move(self) -> None:
         connection = self.worklist.connection.cursor()
@@ -89,14 +90,15 @@ class Cases:
     def remember(self, key: object, work: Callable[[], Any], for_good: bool = False) -> Any:
         """What was worked out since the last decision, not again for everybody who looks. for_good: no decision changes it."""
         kept = self._remembered if not for_good else self._kept
-        if key not in kept:
+        found = kept.get(key, _NOTHING)  # one look: between two of them somebody else may make room
+        if found is _NOTHING:
             with self._work:  # what takes all cases takes memory: one does it, and the others wait for what comes of it
-                if key not in kept:
+                found = kept.get(key, _NOTHING)
+                if found is _NOTHING:
                     if len(kept) >= _MOST_REMEMBERED:
                         kept.clear()
-                    kept[key] = work()
-                return kept[key]
-        return kept[key]
+                    found = kept[key] = work()
+        return found
 
     def find(self, wanted: CaseFilter, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """The cases that match, in the order that is asked for; with `at`, the moment that their clocks are read."""
@@ -122,9 +124,12 @@ class Cases:
         query = f"select case_no from main.open_case cross join main.clock as clock {where} order by {self._in_order(wanted)} {bounded}"
         return array("I", self.worklist.column(query, values))
 
-    @staticmethod
-    def _order_of(wanted: CaseFilter) -> tuple[object, ...]:
-        return *_key(wanted), wanted.sort
+    def _key(self, wanted: CaseFilter) -> tuple[object, ...]:
+        """What says which cases match: their age changes with the hour."""
+        return tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, self.worklist.now.replace(minute=0, second=0, microsecond=0)
+
+    def _order_of(self, wanted: CaseFilter) -> tuple[object, ...]:
+        return *self._key(wanted), wanted.sort
 
     @staticmethod
     def _in_order(wanted: CaseFilter) -> str:
@@ -148,7 +153,7 @@ class Cases:
         return [row["contact_id"] for row in self.worklist.query(query, values)]
 
     def count(self, wanted: CaseFilter) -> int:
-        number: int = self.remember(("count", *_key(wanted)), lambda: self._count(wanted))
+        number: int = self.remember(("count", *self._key(wanted)), lambda: self._count(wanted))
         return number
 
     def _count(self, wanted: CaseFilter) -> int:
@@ -194,7 +199,7 @@ class Cases:
         """By the name of a facet: the values that cases have which match in everything else, with how many: value, label, cases. The most frequent first;
         those that are picked are always there.
         """
-        facets: dict[str, list[dict[str, Any]]] = self.remember(_key(wanted), lambda: self._facets(wanted))
+        facets: dict[str, list[dict[str, Any]]] = self.remember(self._key(wanted), lambda: self._facets(wanted))
         return facets
 
     def _facets(self, wanted: CaseFilter) -> dict[str, list[dict[str, Any]]]:
@@ -218,7 +223,7 @@ class Cases:
                             f"{LABELS.get(name, 'null')} as label_{name}" for name in names)  # fmt: skip
         counted = " union all ".join(
             f"""(select '{name}' as facet, value, any_value(label) as label, count(*) as cases
-                 from (select {"unnest(value_check)" if name == "check" else f"value_{name}"} as value, label_{name} as label from matching)
+                 from (select {"unnest(list_distinct(value_check))" if name == "check" else f"value_{name}"} as value, label_{name} as label from matching)
                  group by value order by list_contains($picked_here, value) desc, cases desc, value limit {MOST_VALUES})"""
             for name in names
         )  # fmt: skip
@@ -265,15 +270,10 @@ class Cases:
 
 def _said(text: str) -> tuple[str, dict[str, Any]]:
     """SQL, from "from" on: the cases that a text is found in, and its values. Every word must occur; a phone number is compared by its digits."""
-    digits = "".join(sign for sign in text if sign.isdigit())
+    digits = "".join(sign for sign in text if sign.isdigit()).lstrip("0")
     is_phone = len(digits) >= 5 and all(sign.isdigit() or sign in "+-/(). " for sign in text)
     condition = "list_bool_and([contains(said, word) for word in $words])" + (" or contains(digits, $digits)" if is_phone else "")
-    return f"from near.case_text where {condition}", {"words": text.lower().split(), **({"digits": digits.lstrip("0")} if is_phone else {})}
-
-
-def _key(wanted: CaseFilter) -> tuple[object, ...]:
-    """What says which cases match: their age changes with the day."""
-    return tuple(sorted(wanted.picked.items())), wanted.text, wanted.ids, datetime.now(UTC).date()
+    return f"from near.case_text where {condition}", {"words": text.lower().split(), **({"digits": digits} if is_phone else {})}
 
 
 def check_case_filter(wanted: CaseFilter) -> None:

@@ -71,12 +71,15 @@ def changed_since(snapshot: Snapshot, moment: datetime, user: str | None) -> dic
 
 
 def read_case(snapshot: Snapshot, case: dict[str, Any], language: Language) -> dict[str, Any]:
-    """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book; lost, the values that jumps took and
-    that are not there again, each with what can be done about it (status); has_lost, whether jumps took any.
+    """What a case holds: findings, the most urgent first; steps, what to do in order, as sentences; advice, the run-book, unless its duplicates are waived;
+    lost, the values that jumps took and that are not there again, each with what can be done about it (status); has_lost, whether jumps took any.
     """
     findings = with_names(snapshot, snapshot.worklist.find(Filter(statuses=(), fingerprints=tuple(case["fingerprints"]))))
     (published,) = snapshot.query("select lost_values from near.case_detail where case_id = ?", [case["case_id"]])
-    advice = read_steps(snapshot.worklist, case["email"])
+    duplicates = [finding for finding in findings if finding["suite"] == "duplicates"]
+    # whoever waived them had a reason not to merge
+    is_left = bool(duplicates) and all(finding["status"] == "waived" for finding in duplicates)
+    advice = [] if is_left else read_steps(snapshot.worklist, case["email"])
     taken = [value["property"] for value in published["lost_values"]]
     lost = snapshot.query(
         f"""select property, value_before, value_now, status from near.restorable_value

@@ -197,6 +197,8 @@ def proposals(snapshot: Snapshot, case_ids: Sequence[str], with_steps: bool) -> 
     booked = snapshot.query(
         f"""select case_id, hubspot_contact_ids[1] as contact_id from main.open_case
             where case_id in {among(case_ids)} and email in (select email from near.merge_advice)
+              -- two people may look alike: whoever waived that had a reason not to merge
+              and case_id not in (select case_id from worklist where status = 'waived' and suite = 'duplicates' and case_id is not null)
               -- what a person agreed to is settled by people, not with forty others
               and email not in (select email from near.merge_advice where list_has_any(enter_before, {CONSENTS}))"""
     ) if with_steps else []  # fmt: skip

@@ -5,6 +5,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any
 
 from assets.published.decisions import DecisionStore
@@ -16,7 +17,7 @@ from review.effects import Effects
 from review.near import Near, let_go, made_of
 
 SHOWN_RUNS = 30
-# That a page waits for a run that was published meanwhile. A large one takes ten to open, and until then people see the one before.
+# That pages wait, once, for a run that was published meanwhile. A large one takes ten to open, and until then people see the one before.
 PATIENCE_SECONDS = 2.0
 
 
@@ -47,6 +48,7 @@ class Desk:
         self._store: DecisionStore | None = None
         self._snapshot: Snapshot | None = None
         self._opening: Future[Snapshot] | None = None
+        self._opened_at = 0.0  # when that began
         self._lock = Lock()
 
     def snapshot(self) -> Snapshot:
@@ -54,11 +56,13 @@ class Desk:
         with self._lock:
             snapshot, opening = self._snapshot, self._opening
             if opening is None and (snapshot is None or snapshot.folder != current_folder(self.home)):
-                opening = self._opening = Future()
+                opening = Future()
                 Thread(target=self._open, args=(opening,), daemon=True).start()
+                self._opening, self._opened_at = opening, monotonic()
+            patience = self._opened_at + PATIENCE_SECONDS - monotonic()
         if opening is not None:
             # what was removed can be shown to nobody
-            wait([opening], PATIENCE_SECONDS if snapshot is not None and snapshot.folder.exists() else None)
+            wait([opening], max(patience, 0) if snapshot is not None and snapshot.folder.exists() else None)
             if opening.done():
                 with self._lock:
                     self._opening = None if self._opening is opening else self._opening

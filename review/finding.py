@@ -229,11 +229,13 @@ def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Com
     """
     contact_ids = _unique([*(finding["hubspot_contact_id"] for finding in findings), comparison.contact["contact_id"] if comparison.contact else None])
     about = among([*contact_ids, *(record["record_id"] for record in comparison.records)])
-    # A merge is about three: it is told once. Sorting with a limit in the same step would look at every row instead of the index.
+    # A merge is about three, or more where several contacts were bound; and what was merged in HubSpot tells its history twice: each event is told once.
+    # Sorting with a limit in the same step would look at every row instead of the index.
     rows = snapshot.query(
-        f"""with happened as materialized (
-                select * exclude (about, abouts) from near.happened
-                where about in {about} and (abouts is null or about = [one for one in abouts if one in {about}][1])
+        f"""with of_them as materialized (select * exclude (about) from near.happened where about in {about}),
+            happened as materialized (
+                select distinct on (happened_at, event, case when event <> 'salesforce_merge' then contact_id end, record_id, other_id, name, value_after) *
+                from of_them order by value_before nulls last
             )
             select happened.*, (select count(*) from happened) as events from happened order by happened_at desc, event desc limit {CHANGES_AT_ONCE}"""
     )
@@ -241,8 +243,9 @@ def timeline(snapshot: Snapshot, findings: list[dict[str, Any]], comparison: Com
     users = users_of(snapshot)
     rows = [{**row, "who": users.get(row["who"], row["who"])} for row in rows]
     history = snapshot.worklist.history(*findings)
-    if len(findings) > 1:  # one click about a person is one line
-        history = list({(row["happened_at"], row["who"], row["event"], row["detail"]): row for row in history}.values())
+    # one click about a person is one line, and so is a run, of which no more is said than what it did
+    told = {(row["happened_at"], row["who"], row["event"], row["detail"] if row["who"] != "run" else None): row for row in history}
+    history = list(told.values())
     rows += [{**row, "event": f"finding_{row['event']}", "after": None} for row in history]
     rows.sort(key=lambda row: (row["happened_at"], row["event"]), reverse=True)
     return rows[:CHANGES_AT_ONCE], of_crms + len(history)

@@ -77,9 +77,10 @@ _VIEW = "create view near.person_case as from near.case_about;"
 
 def let_go(connection: duckdb.DuckDBPyConnection) -> None:
     """Gives back the memory of what was read of a snapshot. Whoever still reads it reads it from the disk again."""
-    with suppress(duckdb.Error):  # somebody needs it at this moment
-        connection.execute("set memory_limit = '48MB'")
-    connection.execute(f"set memory_limit = '{_MEMORY}'")
+    connection = connection.cursor()  # others read with it
+    for limit in ("48MB", _MEMORY):
+        with suppress(duckdb.Error):  # somebody needs more at this moment
+            connection.execute(f"set memory_limit = '{limit}'")
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
@@ -110,8 +111,7 @@ from published.switch_event where hubspot_contact_id in (select contact_id from 
 create table near.departure as from published.departure where record_id in (select record_id from near.salesforce_person);
 {"".join(f"create table near.{name} as from published.{name};" for name in _WHOLE)}
 create table near.happened as
-select unnest(abouts) as about, * exclude (abouts), case when len(abouts) > 1 then abouts end as abouts
-from (select * replace (list_distinct(abouts) as abouts) from (
+from (select unnest(abouts) as about, * exclude (abouts) from (
     select [hubspot_contact_id] as abouts, switched_at as happened_at, 'binding_' || cause as event, by_user_id as who, hubspot_contact_id as contact_id,
         from_id as record_id, to_id as other_id, cast(null as varchar) as name, cast(null as varchar) as value_before, cast(null as varchar) as value_after,
         cast(overwritten_count as varchar) as detail, cast(null as timestamp) as after
@@ -137,7 +137,7 @@ from (select * replace (list_distinct(abouts) as abouts) from (
     union all
     select [contact_id], archived_at, 'archived', null, contact_id, null, null, null, null, null, null, null
     from near.hubspot_contact where archived_at is not null
-))
+)) where about is not null
 order by about;
 create table near.contact_detail as
 from published.contact_detail where contact_id in (select contact_id from near.hubspot_contact) order by contact_id;

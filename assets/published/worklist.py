@@ -210,8 +210,10 @@ class Worklist:
 
     @property
     def state(self) -> tuple[object, ...]:
-        """What all that was decided adds up to follows from this: the last decision, and how many waivers ended."""
-        return self.latest_no, self.known_at is None, self._ended
+        """What all that was decided adds up to follows from this: the last decision, how many there are (one with a lower number may become visible later),
+        and how many waivers ended.
+        """
+        return self.latest_no, len(self.decisions), self.known_at is None, self._ended
 
     @property
     def now(self) -> datetime:

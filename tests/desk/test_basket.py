@@ -11,6 +11,7 @@ import pytest
 
 from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
+from assets.published.worklist import Filter, Worklist
 from review.choosing import with_owner_ids
 from review.desk import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
@@ -210,6 +211,22 @@ def test_safe_cases_are_taken_at_once_after_a_preview_and_its_figures_are_those_
     records = {name: int(count) for name, count in zip(page.values("//@data-file"), page.values("//@data-records"), strict=True)}
     assert records == {name: len(rows) for name, rows in files.items() if name[0].isdigit()}
     assert "There is none that is in nobody's basket." in ann.open("/basket/safe").text
+
+
+def test_two_people_who_look_alike_are_merged_by_no_proposal_as_long_as_that_is_waived(home: Path, ann: Visitor) -> None:
+    page = case_page(ann)
+    assert "name='steps'" in page.answer.text.replace('"', "'") and any(f"{BOUND} " in step for step in page.texts("//ol[@class='steps']/li"))
+    duplicates = next(one for one in Worklist(home, DecisionStore(home)).find(Filter()) if one["hubspot_contact_id"] == "101" and one["suite"] == "duplicates")
+    ann.decide(duplicates["fingerprint"], "waive", reason="twins", until=f"{datetime.now(UTC) + timedelta(days=40):%Y-%m-%d}")
+    page = case_page(ann)
+    steps = page.texts("//ol[@class='steps']/li")
+    assert not page.values("//input[@name='steps']") and not any("erge" in step for step in steps) and any("Put back" in step for step in steps), steps
+    preview = ann.open("/basket/safe")
+    fields = {name: preview.values(f"//input[@name='{name}']/@value")[0] for name in ("run", "seen", "steps")}
+    ann.send("/basket/safe", {**fields, "user": "Ann"})
+    chosen = DecisionStore(home).basket("Ann")
+    assert {item["hubspot_contact_id"] for item in chosen if item["property"] is None} == {"102"}
+    assert {item["hubspot_contact_id"] for item in chosen if item["property"]} == {"101", "102"}, "what the jump took is put back all the same"
 
 
 def test_a_value_that_a_person_had_typed_in_salesforce_is_as_safe_as_one_typed_in_hubspot(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run is published while people work at the desk."""
 
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from assets.problems import WarehouseProblem
 from assets.published.publish import publish_verdict
-from review import desk
+from review import desk, near
 from review.desk import Desk
 from tests.desk.portal import Visitor
 
@@ -53,6 +54,31 @@ def test_until_it_is_open_people_see_the_run_before_and_are_told(home: Path, ann
     opening.set()
     assert until(lambda: "newer-ru" in run_shown_to(ann))
     assert NOTICE not in ann.open("/cases").text
+
+
+def test_people_wait_for_a_run_once_and_not_on_every_page(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float | None] = []
+
+    def noting(openings: Any, seconds: float | None) -> Any:
+        waited.append(seconds)
+        return wait(openings, seconds)
+
+    run_shown_to(ann)
+    publish(home, "newer-run")
+    monkeypatch.setattr(desk, "wait", noting)
+    monkeypatch.setattr(desk, "PATIENCE_SECONDS", 0.2)
+    for path in ("/", "/cases", "/findings"):
+        assert NOTICE in ann.open(path).text
+    assert waited[0] and waited[1:] == [0, 0]
+    opening.set()
+
+
+def test_memory_that_somebody_needs_is_no_reason_not_to_open_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_MEMORY", "1MB")
+    connection = duckdb.connect()
+    connection.execute("set temp_directory = ''; create table needed as from range(500_000)")
+    near.let_go(connection)
+    assert connection.execute("select count(*) from needed").fetchall() == [(500_000,)]
 
 
 def test_a_run_that_cannot_be_opened_is_told_however_long_that_took(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:

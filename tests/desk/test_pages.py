@@ -230,6 +230,25 @@ def test_the_timeline_has_bindings_edits_merges_runs_and_decisions(home: Path, a
     assert "the HubSpot contact was created" in said
 
 
+def test_what_happened_once_is_told_once(home: Path, ann: Visitor) -> None:
+    """A record that two contacts were bound to was merged; a contact was merged in HubSpot, so what was written to one stands in both histories."""
+    crm = duplicates(rival_fields={"Title": "CEO"})
+    crm.contact(bound=BOUND, synced=day(12), merged_ids="100")
+    crm.lead(3, merged_into=BOUND, modified=day(6), created=day(1.5))
+    for contact in ("102", "103"):
+        crm.contact(contact, email=f"{contact}@example.com", bound=lead_id(3))
+    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(3), "Buyer"))
+    crm.history("100", "jobtitle", (day(3), "Buyer"))
+    crm.contact("104", bound=BOUND, email="eve@example.com")
+    publish(crm, home)
+    found = Worklist(home, DecisionStore(home)).find(Filter(text="101"))[0]["fingerprint"]
+    case = ann.open(f"/findings/{found}").values("//main//a[contains(@href, '/cases/')]/@href")[0]
+    told = ann.open(case).texts("//ol[@class='timeline']/li")
+    assert sum(f"{lead_id(3)} was merged into {BOUND}" in text for text in told) == 1
+    assert [text.partition("Salesforce ")[2] for text in told if "jobtitle was changed" in text and "Buyer" in text] == ["CEO → Buyer"]
+    assert sorted(set(told)) == sorted(told), "no line says what another one says"
+
+
 def test_of_a_long_story_the_latest_is_in_sight_and_the_rest_behind_one_line(home: Path, ann: Visitor) -> None:
     crm = duplicates()
     crm.contact(bound=BOUND, synced=day(12))
