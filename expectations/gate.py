@@ -21,6 +21,7 @@ import duckdb
 from assets.models.sqlfile import CheckFile, check_files
 from assets.policy import Policy
 from assets.problems import said
+from assets.process import imported_for_good
 from assets.progress import counted
 
 log = logging.getLogger("bindwatch.gate")
@@ -238,7 +239,7 @@ def import_great_expectations() -> Any:
     """Imports it, quietly. Takes several seconds the first time."""
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), imported_for_good():
         warnings.simplefilter("ignore")
         import great_expectations
     atexit.unregister(_leave_quietly)
