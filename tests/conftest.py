@@ -27,6 +27,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # all tests and what they import stay: going through them again and again is no work for the garbage collector
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or DuckDB's binding lists at the end what is left
+
+
 @pytest.fixture(scope="session")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """A home that a run has written, and the CRMs behind it. A test works on a copy."""
