@@ -25,6 +25,7 @@ import duckdb
 from assets.models.sqlfile import CheckFile, check_files
 from assets.policy import Policy
 from assets.problems import said
+from assets.process import imported_for_good
 from assets.progress import counted
 
 log = logging.getLogger("bindwatch.gate")
@@ -243,7 +244,7 @@ def import_great_expectations() -> Any:
     """Imports it, quietly. Takes several seconds the first time."""
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings(), _loaded_when_used(_HARDLY_USED):
+    with warnings.catch_warnings(), imported_for_good(), _loaded_when_used(_HARDLY_USED):
         warnings.simplefilter("ignore")
         import great_expectations
     atexit.unregister(_leave_quietly)

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from assets import progress
 from assets.problems import ConfigurationProblem
+from assets.process import imported_for_good
 from pipelines.decide import decide
 from pipelines.main import main
 
@@ -138,10 +139,11 @@ def run(
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
     """
     progress.doing("the run was being prepared", "Nothing had begun: run it again.")
-    from pipelines import ending
-    from pipelines.guarded_run import execute
-    from pipelines.report import moving_line, print_verdict, show_progress
-    from pipelines.settings import reader_language
+    with imported_for_good():
+        from pipelines import ending
+        from pipelines.guarded_run import execute
+        from pipelines.report import moving_line, print_verdict, show_progress
+        from pipelines.settings import reader_language
 
     language = reader_language()  # a setting that is wrong is told before the run
     show_progress()

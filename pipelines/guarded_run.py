@@ -16,6 +16,7 @@ from assets.dagster.keys import JOB
 from assets.dagster.session import EXIT_CODE
 from assets.machine import check_home, fault_in_texts
 from assets.problems import ConfigurationProblem, said
+from assets.process import imported_for_good
 from assets.progress import doing, end_if_told
 from assets.published.snapshot import current_folder, open_folder, read_manifest
 from assets.published.worklist import ORDER, order_of
@@ -76,7 +77,8 @@ def execute(full: bool = False, accepted: Sequence[str] = (), accepted_shrink: S
         raise ConfigurationProblem(f"{home()} holds the data of the demo, which would mix with yours. Remove the folder, or set BINDWATCH_HOME to another one.")
     if accepted or accepted_shrink or accepted_clock:
         _accept(accepted, accepted_shrink, accepted_clock)
-    from pipelines.definitions import defs
+    with imported_for_good():
+        from pipelines.definitions import defs
 
     # of a run to which nothing is new Dagster warns check by check that it was not judged again: the verdict says so once
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from tests.live import ROOT
+from tests.plain import connect_plainly
 
 # Imports take longer than a small run, and most of what is asked here happens after them.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(
-    ["tests.command", "tests.memory_instance", "pipelines.cli", "pipelines.definitions", "pipelines.guarded_run", "great_expectations", "duckdb_engine"]
-)
+FORKED.set_forkserver_preload(["tests.command", "tests.preloaded"])
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -80,7 +81,9 @@ Hook = Callable[[], None]
 
 
 def fork(arguments: list[str], environment: dict[str, str], folder: Path, hook: Hook | None = None, cwd: Path = ROOT, dagster_on_disk: bool = False) -> Ended:
-    """Runs a command to its end in a forked process. hook: called there first; it can be pickled. folder: where its output is kept."""
+    """Runs a command to its end in a forked process. hook: called there first; it can be pickled. folder: where its output is kept.
+    dagster_on_disk: with Dagster's storage as it is shipped, and with DuckDB's optimizer (tests/plain.py).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     process = FORKED.Process(target=_forked, args=(arguments, environment, folder, hook, cwd, dagster_on_disk))
     process.start()
@@ -116,6 +119,7 @@ def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hoo
     from tests.memory_instance import memory_instance
 
     if not dagster_on_disk:
+        duckdb.connect = connect_plainly
         instance = memory_instance()
         guarded_run.prepare_instance = lambda: nullcontext(instance)  # type: ignore[assignment, return-value]
     if hook is not None:

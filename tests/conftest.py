@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 import signal
 import threading
@@ -20,6 +21,14 @@ for name in ("LC_ALL", "LC_MESSAGES", "LANG", "BINDWATCH_LANGUAGE"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settle()  # as the command does, so that what a test makes does not depend on which of them imported the code location before
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # all tests and what they import stay: going through them again and again is no work for the garbage collector
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or DuckDB's binding lists at the end what is left
 
 
 @pytest.fixture(scope="session")

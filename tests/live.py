@@ -19,6 +19,7 @@ from sandbox.people import make_people
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from tests.memory_instance import memory_instance
+from tests.plain import connect_plainly
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,12 +51,15 @@ def served(
 Run = Callable[..., RunResult]
 
 
-def runner(monkeypatch: pytest.MonkeyPatch, home: Path, policy: Path = ROOT / "sandbox" / "bindwatch.toml") -> Run:
+def runner(monkeypatch: pytest.MonkeyPatch, home: Path, policy: Path = ROOT / "sandbox" / "bindwatch.toml", optimized: bool = False) -> Run:
     """A function that executes one guarded run in this process: run(server, full=False, **environment).
 
     The Dagster instance is in memory: the one on disk spends five seconds a run on its event log. The demo in .ci/run has a real one.
+    optimized: by DuckDB, which is worth it from some hundred people on.
     """
     instance = memory_instance()
+    if not optimized:
+        monkeypatch.setattr(duckdb, "connect", connect_plainly)
     monkeypatch.setattr(guarded_run, "prepare_instance", lambda: nullcontext(instance))
 
     def run(server: SandboxServer, full: bool = False, **environment: str) -> RunResult:

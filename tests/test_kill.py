@@ -17,7 +17,7 @@ from tests.pulls import pull_and_build, raw_versions
 
 # Processes are forked from one that has imported everything, so that a moment falls into the run and not into its imports.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.pulls", "pipelines.definitions", "pipelines.guarded_run", "great_expectations", "duckdb_engine"])
+_CONTEXT.set_forkserver_preload(["tests.pulls", "tests.preloaded"])
 
 
 def _run(home: str, environment: dict[str, str], dagster_on_disk: bool) -> None:

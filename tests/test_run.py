@@ -50,7 +50,7 @@ def test_two_runs_publish_both_crms_and_find_what_happened_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    run = runner(monkeypatch, tmp_path / "home")
+    run = runner(monkeypatch, tmp_path / "home", optimized=True)
     story = story_of(600)
     with served(story, tmp_path / "sandbox") as server:
         first = run(server)

@@ -1,5 +1,7 @@
 """What stands around Bindwatch in a company: proxies, files with passwords for other programs."""
 
+import gc
+import importlib
 import json
 import os
 import time
@@ -12,7 +14,7 @@ import pytest
 
 from assets.policy import Pull
 from assets.problems import PullProblem
-from assets.process import settle
+from assets.process import imported_for_good, settle
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.proxies import UNKNOWN_USER, proxy_for
 from assets.pull.salesforce_org import Org
@@ -236,3 +238,25 @@ def test_an_alert_goes_through_the_proxy_and_not_where_no_proxy_says(webhook: tu
         assert send_test([url]) == []
         assert len(proxy.asked) == 1
     assert len(seen) == 2
+
+
+# ── libraries ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_imported_for_good_is_set_aside_from_the_garbage_collector_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large_library.py").write_text("import gc\nwas_collecting, kept = gc.isenabled(), [[number] for number in range(1000)]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    gc.unfreeze()
+    try:
+        with imported_for_good():
+            library = importlib.import_module("large_library")
+        assert (library.was_collecting, gc.isenabled()) == (False, True)
+        assert not any(one is library.kept for one in gc.get_objects())
+        frozen = gc.get_freeze_count()
+        later = [[]]  # type: ignore[var-annotated]
+        with imported_for_good():
+            importlib.import_module("large_library")
+        assert gc.get_freeze_count() <= frozen
+        assert any(one is later for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
