@@ -61,6 +61,15 @@ def test_a_record_that_comes_later_is_in_question_by_an_additional_address() -> 
     assert _needed(crm, until) == (["101"], [rival])
 
 
+def test_a_record_is_in_question_when_a_contact_gets_its_e_mail_as_an_additional_address() -> None:
+    crm = Crm()
+    bound, rival = crm.lead(1, email=ANN), crm.lead(2, email="ann@new.example")
+    crm.contact("101", bound=bound, email=ANN)
+    until = _known_so_far(crm)
+    crm.contact("101", bound=bound, email=ANN, additional="ann@new.example")
+    assert _needed(crm, until) == (["101"], [rival])
+
+
 def test_a_record_that_comes_later_is_in_question_by_an_id_that_a_contact_carried_before() -> None:
     crm = Crm()
     bound = crm.lead(1, email=ANN)
