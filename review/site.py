@@ -44,8 +44,8 @@ EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
 _RULES_NAMED = re.compile(r" \((?:rules?|Regeln?) \d[^()]*\)| \(F\d(?:[,;] F\d)*\)")
 _RECORD_ID = re.compile(rf"\b(?:{RECORD_ID}|005[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?)\b")  # users, too
-# Where a sentence names fields: before a value, as all that stands behind a colon, or by a name that no language has for a word. What stands in quotes is a value,
-# whatever it says.
+# Where a sentence names fields: before a value, as all that stands behind a colon, or by a name that no language has for a word. What stands in quotes is a
+# value, whatever it says.
 _FIELDS = re.compile(
     r"""&\#34;.*?&\#34;
     | (?<=:[ ])(?P<listed>[A-Za-z_]\w*(?:,[ ][A-Za-z_]\w*)*)(?=[.;]|$)
