@@ -44,8 +44,15 @@ EMAIL = re.compile(r"(?<![^\s@<>,;:\"'()])[^\s@<>,;:\"'()]++@[^\s@<>,;:\"'()]+")
 _COMMAND = re.compile(r"`(bindwatch [^`]{1,200})`")
 _RULES_NAMED = re.compile(r" \((?:rules?|Regeln?) \d[^()]*\)| \(F\d(?:[,;] F\d)*\)")
 _RECORD_ID = re.compile(rf"\b(?:{RECORD_ID}|005[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?)\b")  # users, too
-# Where a sentence names a field of HubSpot: before its value. What stands in quotes is a value, whatever it says.
-_FIELD = re.compile(r"&#34;.*?&#34;|\b([A-Za-z_]\w*)(?=: | &#34;)")
+# Where a sentence names fields: before a value, as all that stands behind a colon, or by a name that no language has for a word. What stands in quotes is a
+# value, whatever it says.
+_FIELDS = re.compile(
+    r"""&\#34;.*?&\#34;
+    | (?<=:[ ])(?P<listed>[A-Za-z_]\w*(?:,[ ][A-Za-z_]\w*)*)(?=[.;]|$)
+    | \b(?P<one>[A-Za-z_]\w*)(?P<has_value>(?=:[ ]|[ ]&\#34;))?""",
+    re.VERBOSE,
+)
+_NO_WORD = re.compile(r"_|[a-z][A-Z]")
 
 
 @dataclass(frozen=True)
@@ -156,13 +163,7 @@ class Site:
                 return f"<span{look}>{shown}</span>"
             return f'<a{look} rel="noreferrer" target="_blank" href="{escape(base)}{found[0]}">{shown}</a>'
 
-        labels = labels_of(snapshot)
-
-        def as_label(found: re.Match[str]) -> str:
-            name = found[1]
-            return f'<span title="{name}">{escape(labels[name])}</span>' if name in labels else found[0]
-
-        return Markup(_RECORD_ID.sub(as_link, _FIELD.sub(as_label, plain)))
+        return Markup(_RECORD_ID.sub(as_link, labelled(plain, labels_of(snapshot))))
 
     @pass_context
     def _shown_value(self, context: Context, text: object, length: int | None = None) -> str:
@@ -216,6 +217,19 @@ def local_path(text: object) -> str:
     if isinstance(text, str) and len(text) < 4000 and re.fullmatch(r"/(?![/\\])[!-~]*", text) and "\\" not in text and not text.startswith("/login"):
         return text
     return "/"
+
+
+def labelled(html: str, labels: Mapping[str, str]) -> str:
+    """A sentence, escaped, with what people see for the fields that it names, and their names behind that."""
+
+    def as_label(found: re.Match[str]) -> str:
+        names = (found["listed"] or found["one"] or "").split(", ")
+        is_field = found["one"] is None or found["has_value"] is not None or _NO_WORD.search(found["one"])
+        if not is_field or any(name not in labels for name in names):
+            return found[0]
+        return ", ".join(f'<span title="{name}">{escape(labels[name])}</span>' for name in names)
+
+    return _FIELDS.sub(as_label, html)
 
 
 def without_rules(text: str) -> str:

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import lxml.html
 import pytest
+from markupsafe import escape
 
 from assets.policy import Policy
 from assets.published.decisions import Decision, DecisionStore, write_decisions
@@ -13,7 +15,7 @@ from assets.published.worklist import Filter
 from review import near
 from review.cases import CaseFilter
 from review.desk import Desk
-from review.site import now
+from review.site import labelled, now
 from review.words import VALUE_STATUS
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, jumped, lead_id
 from tests.desk.portal import Visitor, publish, served
@@ -437,6 +439,27 @@ def test_sentences_about_others_name_fields_as_people_see_them_too(home: Path, a
     for fingerprint in found["fingerprints"]:  # type: ignore[attr-defined]
         text = ann.open(f"/findings/{fingerprint}").text
         assert 'Stellung: "CEO"' in text and "jobtitle: " not in text
+
+
+LABELS = {"jobtitle": "Stellung", "city": "Ort", "company": "Firma & Co", "HasOptedOutOfEmail": "<b>Abgemeldet</b>", "contract_end__c": "Vertragsende"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('loses jobtitle: "CEO" → "jobtitle: none"; city: nothing', 'loses Stellung: "CEO" → "jobtitle: none"; Ort: nothing'),
+        ("the blanks were filled: city, company.", "the blanks were filled: Ort, Firma & Co."),
+        ("the blanks were filled: jobtitle", "the blanks were filled: Stellung"),
+        ("If not, correct HasOptedOutOfEmail in Salesforce, and contract_end__c.", "If not, correct <b>Abgemeldet</b> in Salesforce, and Vertragsende."),
+        ("the city of a company & its jobtitle", "the city of a company & its jobtitle"),
+        ("found: city, and more; company, city", "found: city, and more; company, city"),
+        ('"city" "company: 1, HasOptedOutOfEmail"', '"city" "company: 1, HasOptedOutOfEmail"'),
+    ],
+)
+def test_a_field_is_known_by_how_a_sentence_names_it(text: str, said: str) -> None:
+    shown = labelled(str(escape(text)), LABELS)
+    assert lxml.html.fromstring(f"<p>{shown}</p>").text_content() == said
+    assert "<b>" not in shown
 
 
 # ── generated worlds ──
