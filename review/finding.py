@@ -124,9 +124,13 @@ OWNER = ("salesforceownerid", "OwnerId")
 
 
 def users_of(snapshot: Snapshot) -> dict[str, str]:
-    """The names of the Salesforce users that were pulled, by id."""
-    query = "select user_id, name from near.salesforce_user where name is not null"
-    found: dict[str, str] = snapshot.cases.remember("users", lambda: {row["user_id"]: row["name"] for row in snapshot.query(query)}, for_good=True)
+    """The names of the Salesforce users that were pulled, by id, of 18 characters and of 15: either may stand in HubSpot."""
+
+    def told() -> dict[str, str]:
+        rows = snapshot.query("select user_id, name from near.salesforce_user where name is not null")
+        return {id: row["name"] for row in rows for id in (row["user_id"], row["user_id"][:15])}
+
+    found: dict[str, str] = snapshot.cases.remember("users", told, for_good=True)
     return found
 
 
