@@ -17,7 +17,8 @@ from review.effects import Effects
 from review.near import Near, let_go, made_of
 
 SHOWN_RUNS = 30
-# That pages wait, once, for a run that was published meanwhile. A large one takes ten to open, and until then people see the one before.
+# Pages wait for a run that was published meanwhile. With so many findings that takes ten seconds: then they wait so long, once, and people see the run before.
+LARGE = 20_000
 PATIENCE_SECONDS = 2.0
 
 
@@ -62,7 +63,8 @@ class Desk:
             patience = self._opened_at + PATIENCE_SECONDS - monotonic()
         if opening is not None:
             # what was removed can be shown to nobody
-            wait([opening], max(patience, 0) if snapshot is not None and snapshot.folder.exists() else None)
+            can_be_shown = snapshot is not None and snapshot.manifest["files"]["finding.parquet"]["rows"] >= LARGE and snapshot.folder.exists()
+            wait([opening], max(patience, 0) if can_be_shown else None)
             if opening.done():
                 with self._lock:
                     self._opening = None if self._opening is opening else self._opening

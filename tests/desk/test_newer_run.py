@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Any
 
 import duckdb
@@ -20,13 +20,14 @@ NOTICE = "A newer run is being opened. Until then you see the one before."
 
 @pytest.fixture
 def opening(monkeypatch: pytest.MonkeyPatch) -> Event:
-    """Opening another run takes until this is set; people wait for a moment only."""
+    """A large portal: opening another run takes until this is set; people wait for a moment only."""
     go_on, read = Event(), Desk._read
 
     def slow(self: Desk) -> Any:
         assert self._snapshot is None or go_on.wait(30)
         return read(self)
 
+    monkeypatch.setattr(desk, "LARGE", 0)
     monkeypatch.setattr(desk, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(Desk, "_read", slow)
     return go_on
@@ -71,6 +72,14 @@ def test_people_wait_for_a_run_once_and_not_on_every_page(home: Path, ann: Visit
         assert NOTICE in ann.open(path).text
     assert waited[0] and waited[1:] == [0, 0]
     opening.set()
+
+
+def test_a_small_portal_is_waited_for_however_busy_the_machine_is(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_shown_to(ann)
+    publish(home, "newer-run")
+    monkeypatch.setattr(desk, "LARGE", 20_000)
+    Timer(0.3, opening.set).start()
+    assert "newer-ru" in run_shown_to(ann)
 
 
 def test_memory_that_somebody_needs_is_no_reason_not_to_open_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
