@@ -22,8 +22,8 @@
 -- Sonst: Änderungen am Kontakt erreichen Salesforce nicht, Änderungen in Salesforce erreichen den Kontakt nicht; beide laufen auseinander.
 --
 -- says merged: It is bound to {record}, which was merged[ into {survivor}|; the merge chain runs in a circle and has no survivor].
--- says.de merged: Er ist mit {record} verknüpft, das [in {survivor} zusammengeführt wurde|zusammengeführt wurde; die Kette läuft im Kreis und hat keinen
---   verbleibenden Datensatz].
+-- says.de merged: Er ist mit {record} verknüpft, einem Datensatz, der [in {survivor} zusammengeführt wurde|zusammengeführt wurde; die Kette läuft im Kreis und
+--   hat keinen verbleibenden Datensatz].
 -- do merged: Resync the contact so that it binds to the surviving record, then compare its values.
 -- do.de merged: Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.
 select

@@ -22,7 +22,7 @@
 -- Sonst: Geht die Verknüpfung verloren, sind Kontakt und Datensatz einander fremd.
 --
 -- says no_email: It is bound to {record}, which has no usable e-mail; the integration should have written it back.
--- says.de no_email: Er ist mit {record} verknüpft, das keine brauchbare E-Mail hat; die Integration hätte sie zurückschreiben müssen.
+-- says.de no_email: Er ist mit {record} verknüpft, einem Datensatz, der keine brauchbare E-Mail hat; die Integration hätte sie zurückschreiben müssen.
 -- do no_email: Look for an error on the contact's Salesforce Sync card, then enter the e-mail in Salesforce.
 -- do.de no_email: Auf der Karte „Salesforce-Synchronisierung“ des Kontakts nach einem Fehler sehen. Danach die E-Mail in Salesforce eintragen.
 select

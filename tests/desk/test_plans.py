@@ -53,7 +53,7 @@ def test_a_workbook_is_judged_and_a_plan_of_hubspots_is_named_as_one(ann: Visito
 def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
     ann.session.headers["Accept-Language"] = "de"
     page = send(ann, UNSAFE)
-    assert f"HubSpot-Kontakt 101 ist mit {BOUND} verknüpft, das verschwinden würde" in page.text
+    assert f"HubSpot-Kontakt 101 ist mit {BOUND} verknüpft, einem Datensatz, der verschwinden würde" in page.text
     assert "Stunden her: Vor dem Zusammenführen neu abrufen" in page.text
     (link,) = page.values("//a[contains(@href, '/judged.csv')]/@href")
     assert "verknüpft" in rows(ann.open(link), ";")[0]["reason"]
@@ -132,7 +132,7 @@ def test_plans_in_the_folder_are_listed_before_and_after_the_merge(home: Path, a
     page = ann.open("/plans")
     assert page.texts("//table/tbody/tr[td='june.csv']/td")[:5] == ["june.csv", "1", "1", "", "1"]
     german = ann.open("/plans", **{"Accept-Language": "de"}).text
-    assert "würde verschwinden" in german or "das verschwinden würde" in german
+    assert "würde verschwinden" in german or "der verschwinden würde" in german
 
 
 def test_what_became_of_planned_merges_is_known_after_the_plan_was_taken_away(home: Path, ann: Visitor) -> None:

@@ -37,9 +37,9 @@
 -- says another_person: Contact {contact} {is_bound|yes: is|will be} bound to {asked}, which has another e-mail or looks like another person; its own
 --   e-mail is that of {beside}. Check whose record {asked} is. If it is the wrong one, enter HubSpot's values in the right one: the binding moves there,
 --   on purpose, and {asked} stays.
--- says.de another_person: Kontakt {contact} {is_bound|yes: ist|wird} mit {asked} verknüpft, das eine andere E-Mail hat oder nach einer anderen Person
---   aussieht; die eigene E-Mail hat {beside}. Klären, wessen Datensatz {asked} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen: die
---   Verknüpfung wandert dann dorthin, mit Absicht, und {asked} bleibt.
+-- says.de another_person: Kontakt {contact} {is_bound|yes: ist|wird} mit {asked} verknüpft, einem Datensatz, der eine andere E-Mail hat oder nach einer anderen
+--   Person aussieht; die eigene E-Mail hat {beside}. Klären, wessen Datensatz {asked} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen:
+--   die Verknüpfung wandert dann dorthin, mit Absicht, und {asked} bleibt.
 -- says outside_list: Contact {contact} is outside the inclusion list: its binding to Lead {master} would not follow a conversion (rule 21). Put it into
 --   the list first; then convert the Lead into a Contact.
 -- says.de outside_list: Kontakt {contact} ist außerhalb des Aufnahmesegments: Seine Verknüpfung mit Lead {master} würde einer Konvertierung nicht folgen
@@ -51,9 +51,9 @@
 -- says other_address: Contact {contact} is bound to {kept}, which has another e-mail. A conversion of {leads} into {kept} would let HubSpot make a second
 --   contact, with this e-mail, and bind it there, too (rule 9). Check whose record {kept} is. If it is this person's, give both one e-mail first; if not,
 --   give the contact its own record first. Only then convert.
--- says.de other_address: Kontakt {contact} ist mit {kept} verknüpft, das eine andere E-Mail hat. Eine Konvertierung von {leads} in {kept} ließe HubSpot zu
---   dieser E-Mail einen zweiten Kontakt anlegen und ebenfalls damit verknüpfen (Regel 9). Klären, wessen Datensatz {kept} ist. Ist es der dieser Person,
---   zuerst beiden dieselbe E-Mail geben; sonst dem Kontakt zuerst einen eigenen Datensatz. Erst dann konvertieren.
+-- says.de other_address: Kontakt {contact} ist mit {kept} verknüpft, einem Datensatz, der eine andere E-Mail hat. Eine Konvertierung von {leads} in {kept}
+--   ließe HubSpot zu dieser E-Mail einen zweiten Kontakt anlegen und ebenfalls damit verknüpfen (Regel 9). Klären, wessen Datensatz {kept} ist. Ist es der
+--   dieser Person, zuerst beiden dieselbe E-Mail geben; sonst dem Kontakt zuerst einen eigenen Datensatz. Erst dann konvertieren.
 -- says change_email: The records look like different people. Give {loser} an e-mail of its own; {master} keeps this one.
 -- says.de change_email: Die Datensätze sehen nach verschiedenen Personen aus. {loser} bekommt eine eigene E-Mail; {master} behält diese.
 -- says convert_bound: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: the binding moves along (rule

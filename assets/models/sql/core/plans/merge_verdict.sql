@@ -72,21 +72,19 @@
 -- says drawn: HubSpot contact {contact} is bound to {bound}, which is not part of this merge, and has the master's e-mail. The merge makes {master} the
 --   record updated last: the binding jumps to it (rule 11){values|same: ; no mapped value differs.|unknown: . Not all of them have one e-mail: clear up
 --   whose is right before anything is merged.|; at risk: {at_risk}.{convert|yes:  First convert the Lead into the Contact.|}}<also>
--- says.de drawn: HubSpot-Kontakt {contact} ist mit {bound} verknüpft, das nicht Teil dieser Zusammenführung ist, und hat die E-Mail des Masterdatensatzes.
---   Sie macht
---   {master} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11){values|same: ; kein zugeordneter Wert ist verschieden.|unknown:
---   . Sie haben nicht alle dieselbe E-Mail: klären, welche richtig ist, bevor etwas zusammengeführt wird.|; gefährdet: {at_risk}.{convert|yes:  Zuerst den
---   Lead in den Salesforce-Kontakt konvertieren.|}}<also>
+-- says.de drawn: HubSpot-Kontakt {contact} ist mit {bound} verknüpft, einem Datensatz, der nicht Teil dieser Zusammenführung ist, und hat die E-Mail des
+--   Masterdatensatzes. Sie macht {master} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11){values|same: ; kein zugeordneter Wert
+--   ist verschieden.|unknown: . Sie haben nicht alle dieselbe E-Mail: klären, welche richtig ist, bevor etwas zusammengeführt wird.|; gefährdet:
+--   {at_risk}.{convert|yes:  Zuerst den Lead in den Salesforce-Kontakt konvertieren.|}}<also>
 -- says held: HubSpot contact {contact} is bound to {loser}, which would go: {consequence|contact_deleted: the contact is deleted with it, restorable for
 --   90 days (rules 34, 36).|its sync breaks (rules 33, 36).{after|outside:  It is outside the inclusion list: nothing matches it again (rule
 --   21).|matched:  The next sync may match it with the master by e-mail, and bring the master's values.|lost:  The master does not have its e-mail, so the
 --   next sync does not find it there.|}}[ HubSpot contact {master_contact} is bound to the master: both may end on one record (rule 48).]<also>
--- says.de held: HubSpot-Kontakt {contact} ist mit {loser} verknüpft, das verschwinden würde: {consequence|contact_deleted: der Kontakt wird mit ihm
---   gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).|seine Synchronisierung bricht ab (Regeln 33, 36).{after|outside:  Er ist außerhalb des
+-- says.de held: HubSpot-Kontakt {contact} ist mit {loser} verknüpft, einem Datensatz, der verschwinden würde: {consequence|contact_deleted: der Kontakt wird
+--   mit ihm gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).|seine Synchronisierung bricht ab (Regeln 33, 36).{after|outside:  Er ist außerhalb des
 --   Aufnahmesegments: Nichts ordnet ihn neu zu (Regel 21).|matched:  Die nächste Synchronisierung kann ihn über die E-Mail dem Masterdatensatz zuordnen und
---   dessen
---   Werte bringen.|lost:  Der Masterdatensatz hat seine E-Mail nicht, also findet ihn die nächste Synchronisierung dort nicht.|}}[ Mit dem Masterdatensatz ist
---   HubSpot-Kontakt {master_contact} verknüpft: beide können auf einem Datensatz landen (Regel 48).]<also>
+--   dessen Werte bringen.|lost:  Der Masterdatensatz hat seine E-Mail nicht, also findet ihn die nächste Synchronisierung dort nicht.|}}[ Mit dem
+--   Masterdatensatz ist HubSpot-Kontakt {master_contact} verknüpft: beide können auf einem Datensatz landen (Regel 48).]<also>
 -- says stays: HubSpot contact {master_contact} is bound to the master and stays (rule 35).<also>
 -- says.de stays: HubSpot-Kontakt {master_contact} ist mit dem Masterdatensatz verknüpft und bleibt es (Regel 35).<also>
 -- says nobody: No HubSpot contact is bound to either.<also>
