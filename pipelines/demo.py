@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 from assets.machine import check_home
 from assets.problems import HomeInUse, Problem
 from assets.progress import doing, undisturbed
+from assets.warehouse.damage import CHECKSUM
 from assets.warehouse.file import Warehouse
 from pipelines.demo_summary import print_summary, told_of_changes, told_of_crms
 from pipelines.ending import decide
@@ -58,7 +59,7 @@ def _empty(folder: Path) -> None:
     with Warehouse(folder).guard():
         for name in ("landing", "published", "certified", "sandbox"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", "warehouse.sha256", "last-backup.json"):
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "decisions.sqlite", "alerts.json", "home.json", CHECKSUM, "last-backup.json"):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -78,7 +78,7 @@ def covered(home: Path) -> dict[str, list[Path]]:
     """The files that a look covers in full, under its name."""
     current = home / "published" / "current"
     return {
-        "warehouse": [home / "warehouse.duckdb", home / "warehouse.sha256"], "published": sorted(current.resolve().iterdir()),
+        "warehouse": [home / "warehouse.duckdb", home / "warehouse.xxh128"], "published": sorted(current.resolve().iterdir()),
         "certified": sorted((home / "certified").iterdir()),
     }  # fmt: skip
 

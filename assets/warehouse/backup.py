@@ -33,7 +33,19 @@ import duckdb
 from assets.files import is_sealed, sealed, sync_file, sync_folder, write_whole
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem, said
 from assets.sqlite import is_damaged_sqlite
-from assets.warehouse.damage import CHECKSUM, LAST_BACKUP, damage_of, damaged, log_of, missing, note_checksum, noted_checksum, open_file, sign_of_runs
+from assets.warehouse.damage import (
+    CHECKSUM,
+    LAST_BACKUP,
+    checksum_of,
+    damage_of,
+    damaged,
+    log_of,
+    missing,
+    note_checksum,
+    noted_checksum,
+    open_file,
+    sign_of_runs,
+)
 
 log = logging.getLogger("bindwatch")
 
@@ -326,7 +338,7 @@ def _save_state(home: Path, folder: Path, connection: duckdb.DuckDBPyConnection 
     what = damage_of(folder / WAREHOUSE)
     if what is not None:
         raise damaged(path, what)
-    if connection is None and noted_checksum(home) not in (None, files[WAREHOUSE]["sha256"]):
+    if connection is None and noted_checksum(home) not in (None, checksum_of(folder / WAREHOUSE)):
         log.warning("%s was changed since the last run left it, by another program or by a failing disk. It was saved as it is.", path)
     return files
 

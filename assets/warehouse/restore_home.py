@@ -40,7 +40,7 @@ from assets.warehouse.backup import (
     note_backup,
     read_backup,
 )
-from assets.warehouse.damage import CHECKSUM, LAST_BACKUP, MARK, checksum_line, damage_of
+from assets.warehouse.damage import CHECKSUM, FORMER_CHECKSUM, LAST_BACKUP, MARK, damage_of, note_checksum
 
 log = logging.getLogger("bindwatch")
 
@@ -50,7 +50,7 @@ STAGED, REPLACED = "restoring-", "replaced-"
 # What a home is made of. Of these, what the backup has takes the place of what is there; what it has not is set aside, too: pulls in landing
 # and the published snapshot are of the replaced warehouse. Dagster's history, the key of the desk and the lock stay.
 _SIDECARS = tuple(f"{DECISIONS}{ending}" for ending in ("-journal", "-wal", "-shm"))
-_PARTS = ("published", "landing", f"{WAREHOUSE}.wal", f"{WAREHOUSE}.tmp", WAREHOUSE, "certified", *OF_PEOPLE, RESTORED_POLICY, CHECKSUM, MARK)
+_PARTS = ("published", "landing", f"{WAREHOUSE}.wal", f"{WAREHOUSE}.tmp", WAREHOUSE, "certified", *OF_PEOPLE, RESTORED_POLICY, CHECKSUM, FORMER_CHECKSUM, MARK)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _stage(home: Path, folder: Path, manifest: dict[str, Any], staged: Path, wit
         if found != said:
             raise BackupProblem(f"{folder / name} could not be copied as it was saved: the disk of one of them may be failing. Nothing was changed.")
     write_whole(staged / MARK, json.dumps({"restored_from": str(folder), "made_at": manifest["made_at"]}), 0o600)
-    write_whole(staged / CHECKSUM, checksum_line(manifest["files"][WAREHOUSE]["sha256"]), 0o600)
+    note_checksum(staged / WAREHOUSE)
     for path in [*staged.rglob("*"), staged]:
         as_owner_of(home, path)
         if path.is_dir():
