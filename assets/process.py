@@ -21,6 +21,8 @@ def settle() -> None:
     tidy_environment()
     # libraries would put the password of a .netrc in the place of a token
     os.environ["NETRC"] = os.devnull
+    # what a run is going to do is told to Dagster's storage at once, not event by event
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
     if "HOME" not in os.environ:
         try:
             pwd.getpwuid(os.getuid())

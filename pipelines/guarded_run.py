@@ -155,7 +155,7 @@ def _reason(error: SerializableErrorInfo) -> str:
 
 def read_worst_findings(folder: Path) -> list[dict[str, Any]]:
     """The worst open finding of each check in a published snapshot, the worst check first, in the order of the worklist. Without the baseline."""
-    relation = open_folder(folder).execute(
+    relation = open_folder(folder, ("finding", "hubspot_contact")).execute(
         f"""with worst as (  -- by its name alone: a sort of all their texts takes longer than all else that is printed
                select arg_min(fingerprint, row({ORDER})) as fingerprint, count(*) as findings
                from published.finding

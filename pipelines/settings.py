@@ -8,6 +8,7 @@ import re
 import ssl
 import sys
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -90,9 +91,15 @@ def read_environment() -> Environment:
     if broken:
         raise ConfigurationProblem("\n".join(f"{name} has a line end inside: copy it again, in one piece" for name in broken))
     try:
-        return Environment()
+        return _environment(frozenset(os.environ.items()))
     except ValidationError as error:
         raise ConfigurationProblem("\n".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())) from error
+
+
+@lru_cache(maxsize=1)
+def _environment(_variables: frozenset[tuple[str, str]]) -> Environment:
+    """Read once as long as no variable is another: a run asks twenty times."""
+    return Environment()
 
 
 def is_default_home() -> bool:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from pipelines.dagster_storage import _KEPT, KeptEventLogStorage
@@ -36,6 +37,40 @@ def test_what_it_writes_is_read_by_dagsters_own_storage_and_the_other_way_round(
             event = instance.get_latest_materialization_event(thing.key)
             assert event is not None
             assert event.run_id == runs[-1]
+
+
+@dg.asset_check(asset=thing)
+def is_well() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+def test_what_a_run_is_going_to_do_is_written_at_once_and_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for size in ("0", "1000"):
+        monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", size)
+        with instance_on(tmp_path / size, "pipelines.dagster_storage.KeptStorage") as instance:
+            run = dg.materialize([thing, is_well], instance=instance).run_id
+            (check,) = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(thing.key, "is_well"), limit=9)
+            told.append(
+                ([(entry.get_dagster_event().event_type_value, entry.step_key) for entry in instance.all_logs(run) if entry.is_dagster_event], check.status)
+            )
+            assert check.run_id == run
+    assert told[0] == told[1]
+    assert {"ASSET_MATERIALIZATION_PLANNED", "ASSET_CHECK_EVALUATION_PLANNED"} <= {kind for kind, _ in told[1][0]}
+
+
+def test_of_events_that_cannot_be_written_at_once_none_is_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with instance_on(tmp_path / "dagster", "pipelines.dagster_storage.KeptStorage") as instance:
+        storage = instance.event_log_storage
+        run = dg.materialize([thing], instance=instance).run_id
+        planned = [entry for entry in instance.all_logs(run) if entry.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
+        with monkeypatch.context() as patched:
+            patched.setattr(KeptEventLogStorage, "_store_asset_event_tags", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                storage.store_event_batch(planned * 2)
+        assert len(instance.all_logs(run, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)) == len(planned) == 1
+        storage.store_event_batch(planned * 2)
+        assert len(instance.all_logs(run, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)) == 3
 
 
 def test_more_runs_than_files_are_kept_open_and_one_that_is_gone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ A reader that resolves the link once reads one run's tables, also while the next
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,24 +54,24 @@ def open_snapshot(home: Path) -> duckdb.DuckDBPyConnection:
     return open_folder(published_folder(home))
 
 
-def open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
+def open_folder(folder: Path, tables: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
     """A snapshot for queries: its tables as published.<name>, and the shared expressions of the models.
 
-    folder: what current_folder returned. The link is resolved there, so all tables are of one run, also while another run publishes. Raises
-    WarehouseProblem when an older version published it.
+    folder: what current_folder returned. The link is resolved there, so all tables are of one run, also while another run publishes. tables: which
+    alone, for who needs no more of them. Raises WarehouseProblem when an older version published it.
     """
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'")
     connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
     connection.execute("create schema published")
     seen = _seen_since(folder)
-    for path in folder.glob("*.parquet"):
+    for path in folder.glob("*.parquet") if tables is None else (folder / f"{name}.parquet" for name in tables):
         try:
             connection.execute(f"create view published.{path.stem} as {seen.get(path.stem, 'from')} read_parquet({literal(str(path))})")
         except duckdb.InvalidInputException as error:
             raise WarehouseProblem(f"The snapshot in {folder} is damaged: {path.name} cannot be read. `bindwatch run` publishes a new one.") from error
     missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
-    if not missing and (folder / "run.parquet").exists() and "run_no" not in connection.table("published.run").columns:
+    if not missing and tables is None and (folder / "run.parquet").exists() and "run_no" not in connection.table("published.run").columns:
         missing = ["run_no in run"]
     if missing:
         raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import xlsxwriter
 
 from assets.problems import ConfigurationProblem
 from assets.published.cells import safe_cells
@@ -56,6 +55,8 @@ def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Pat
     """Row by row, whatever their number: what does not fit on a sheet goes on the next one. Texts are texts, so ids keep their digits, and nothing that
     looks like a formula is one, not even after somebody edits the cell. Moments are UTC. What no cell can hold is cut, and a last sheet says which.
     """
+    import xlsxwriter  # commands that write none do not wait for it
+
     found = connection.execute(query, values)
     names = [column[0] for column in found.description or []]
     workbook = xlsxwriter.Workbook(str(path), {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False})
