@@ -1,7 +1,8 @@
 """Times whole runs, as somebody waits for them: `python -m benchmarks.runs 4000 1000000`.
 
 A home of that size that has had its first run (filled by DuckDB, `benchmarks/crm.py`), and then `bindwatch run` in a process of its own against two
-servers that answer at once: nothing has changed, then 10,000 Leads and 5,000 contacts have. The processor time of the servers is not counted.
+servers that answer at once: nothing has changed, then 10,000 Leads and 5,000 contacts have, then 133,000 and 67,000. The processor time of the servers is
+not counted.
 """
 
 import json
@@ -34,15 +35,16 @@ from benchmarks.report import replace_measured
 from sandbox.certificate import make_certificates
 
 CHANGED = datetime(2026, 6, 2)  # a day after everything else
-LEADS, CONTACTS = 10_000, 5_000
+CHANGES = ((10_000, 5_000), (133_000, 67_000))  # Leads and contacts, for one run each
 HOUR = timedelta(hours=1)
 ROOT = Path(__file__).parent.parent
 
 
 class Changes(Handler):
-    """What changed since the first run: the first so many Leads and contacts of `benchmarks/crm.py`, as they were but for another title."""
+    """What changed since the run before: the first so many Leads and contacts of `benchmarks/crm.py`, as they were but for another title and another moment."""
 
     leads = contacts = 0
+    title = stamp = ""
     counted: ClassVar[dict[str, int]] = {}  # live ones in all, by object
     known_leads: ClassVar[list[dict[str, str]]] = []  # values by field
     known_contacts: ClassVar[dict[str, dict[str, Any]]] = {}  # by id: as a page has them, with the whole history
@@ -58,14 +60,19 @@ class Changes(Handler):
             self._json({"totalSize": self.counted[asked["q"][0].split()[-1]], "done": True, "records": []})
         elif path.rstrip("/").endswith("/queryAll"):
             selected, _, rest = asked["q"][0].removeprefix("SELECT ").partition(" FROM ")
+            names = selected.split(", ")
             count = self.leads if rest.startswith("Lead ") else 0
-            records = [{name: lead.get(name, "") for name in selected.split(", ")} for lead in self.known_leads[:count]]
+            records = [dict(zip(names, self._values(lead, names), strict=True)) for lead in self.known_leads[:count]]
             self._json({"totalSize": count, "done": True, "records": records})  # where they are too many, as a job is asked for next
         elif path.endswith("/results"):
-            rows = "".join(",".join(f'"{lead.get(name, "")}"' for name in self.columns) + "\n" for lead in self.known_leads[: self.leads])
+            rows = "".join(",".join(f'"{value}"' for value in self._values(lead, self.columns)) + "\n" for lead in self.known_leads[: self.leads])
             self._send((",".join(f'"{name}"' for name in self.columns) + "\n" + rows).encode(), "text/csv", Sforce_NumberOfRecords=str(self.leads))
         else:
             self._json({"state": "JobComplete", "numberRecordsProcessed": self.leads})
+
+    def _values(self, lead: dict[str, str], fields: list[str]) -> list[str]:
+        told = {"Title": self.title, "SystemModstamp": self.stamp, "LastModifiedDate": self.stamp}
+        return [told.get(name) or lead.get(name, "") for name in fields]
 
     def _search(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["limit"] == 1:  # how many there are
@@ -80,35 +87,35 @@ class Changes(Handler):
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         # of the others only histories are asked for, and nothing of theirs is new
         found = [self.known_contacts.get(one["id"]) or {"id": one["id"], "properties": {}, "propertiesWithHistory": {}} for one in asked["inputs"]]
-        self._json({"status": "COMPLETE", "results": [_as_asked(one, asked["properties"], asked["propertiesWithHistory"]) for one in found]})
+        self._json({"status": "COMPLETE", "results": [self._as_asked(one, asked["properties"], asked["propertiesWithHistory"]) for one in found]})
 
-
-def _as_asked(contact: dict[str, Any], properties: list[str], histories: list[str]) -> dict[str, Any]:
-    answer = {**contact, "properties": {name: contact["properties"].get(name) for name in properties}}
-    if histories:
-        answer["propertiesWithHistory"] = {name: contact["propertiesWithHistory"].get(name, []) for name in histories}
-    return answer
+    def _as_asked(self, contact: dict[str, Any], properties: list[str], histories: list[str]) -> dict[str, Any]:
+        told = {**contact["properties"], "jobtitle": self.title, "lastmodifieddate": self.stamp}
+        answer = {**contact, "updatedAt": self.stamp, "properties": {name: told.get(name) for name in properties}}
+        if histories:
+            answer["propertiesWithHistory"] = {name: contact["propertiesWithHistory"].get(name, []) for name in histories}
+        return answer
 
 
 def prepare_changes(connection: duckdb.DuckDBPyConnection) -> None:
-    """Has the first Leads and contacts ready as the CRMs tell them when their titles have changed. Counts who is live."""
-    stamp = f"{CHANGED:%Y-%m-%dT%H:%M:%S.000Z}"
+    """Has the first Leads and contacts ready, for the CRMs to tell them. Counts who is live."""
+    leads_told, contacts_told = CHANGES[-1]
     for name in ("Lead", "Contact"):
         Changes.counted[name] = count(connection, f"select count(*) from raw.salesforce_{name} where is_deleted = 'false'")
     Changes.counted["contact"] = count_rows(connection, "raw.hubspot_contact")
     columns = ", ".join(f"{column} as {quoted(field)}" for field, column in SALESFORCE_COLUMNS.items())
-    leads = connection.execute(f"select {columns}, fields from raw.salesforce_lead order by record_id limit {LEADS}")
+    leads = connection.execute(f"select {columns}, fields from raw.salesforce_lead order by record_id limit {leads_told}")
     fields = [column[0] for column in leads.description or []]
     for row in leads.fetchall():
         told = dict(zip(fields, row, strict=True))
-        lead = {**told, **told.pop("fields"), "Title": "Changed", "SystemModstamp": stamp, "LastModifiedDate": stamp}
+        lead = {**told, **told.pop("fields")}
         Changes.known_leads.append({field: value for field, value in lead.items() if value is not None})
     contacts = connection.execute(
-        f"""select id, created_at, properties, history from (from raw.hubspot_contact where id::integer between 1 and {CONTACTS})
+        f"""select id, created_at, properties, history from (from raw.hubspot_contact where id::integer between 1 and {contacts_told})
             left join (
                 select contact_id as id,
                        list({{'property': property, 'value': value, 'timestamp': changed_at, 'source': source_type}} order by changed_at desc) as history
-                from raw.hubspot_property_version where contact_id::integer between 1 and {CONTACTS} group by contact_id
+                from raw.hubspot_property_version where contact_id::integer between 1 and {contacts_told} group by contact_id
             ) using (id)"""
     ).fetchall()
     for contact_id, created_at, properties, history in contacts:
@@ -118,8 +125,7 @@ def prepare_changes(connection: duckdb.DuckDBPyConnection) -> None:
                 {"value": entry["value"], "timestamp": entry["timestamp"], "sourceType": entry["source"], "sourceId": None}
             )
         Changes.known_contacts[contact_id] = {
-            "id": contact_id, "properties": {**properties, "jobtitle": "Changed", "lastmodifieddate": stamp}, "propertiesWithHistory": entries,
-            "createdAt": created_at, "updatedAt": stamp, "archived": False,
+            "id": contact_id, "properties": properties, "propertiesWithHistory": entries, "createdAt": created_at, "archived": False,
         }  # fmt: skip
 
 
@@ -172,7 +178,7 @@ def time_run(home: Path, environment: dict[str, str]) -> dict[str, float]:
 
 
 def measure(records: int) -> dict[str, Any]:
-    """The second run of a home that large: without a change, with changes, and without again."""
+    """Runs of a home that large after its first: without a change, and with as many as CHANGES says."""
     policy = Policy()
     with tempfile.TemporaryDirectory(prefix="bindwatch-bench-") as name:
         home = Path(name) / "home"
@@ -180,12 +186,13 @@ def measure(records: int) -> dict[str, Any]:
         environment = serve(Path(name))
         make_home(home, records, environment, policy)
         time_run(home, environment)  # nothing is published or remembered before it
-        unchanged = time_run(home, environment)
-        Changes.leads, Changes.contacts = len(Changes.known_leads), len(Changes.known_contacts)
-        changed = time_run(home, environment)
-        result = {"records": records, "changes": f"{Changes.leads:,} + {Changes.contacts:,}", "unchanged": unchanged, "changed": changed}
-        Changes.leads = Changes.contacts = 0
-    return result
+        runs = [("nothing", time_run(home, environment))]
+        for number, (leads, contacts) in enumerate(CHANGES):
+            Changes.leads, Changes.contacts = min(leads, len(Changes.known_leads)), min(contacts, len(Changes.known_contacts))
+            Changes.title, Changes.stamp = f"Changed {number}", f"{CHANGED + number * HOUR:%Y-%m-%dT%H:%M:%S.000Z}"
+            if not number or (leads, contacts) == (Changes.leads, Changes.contacts):  # of a small home all change at once
+                runs.append((f"{Changes.leads:,} + {Changes.contacts:,}", time_run(home, environment)))
+    return {"records": records, "runs": runs}
 
 
 def render(results: list[dict[str, Any]]) -> str:
@@ -195,7 +202,7 @@ def render(results: list[dict[str, Any]]) -> str:
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:
-        for changes, run in (("nothing", r["unchanged"]), (r["changes"], r["changed"])):
+        for changes, run in r["runs"]:
             lines.append(
                 f"| {r['records']:,} | {r['records'] // 2:,} | {changes} | **{run['seconds']:.1f} s** | {run['cpu']:.1f} s | {run['memory'] / 2**30:.1f} GiB |"
             )
@@ -210,7 +217,7 @@ def main(arguments: list[str]) -> None:
     for size in arguments:
         answer = subprocess.run([sys.executable, "-m", "benchmarks.runs", "--one", size], check=True, capture_output=True, text=True)
         results.append(json.loads(answer.stdout.splitlines()[-1]))
-        print(render(results[-1:]).splitlines()[-2], render(results[-1:]).splitlines()[-1], sep="\n", flush=True)
+        print(*render(results[-1:]).splitlines()[2:], sep="\n", flush=True)
     replace_measured("runs", render(results), datetime.now(UTC))
 
 
