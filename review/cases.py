@@ -3,6 +3,7 @@
 Which findings belong together is published (`person_case`); what they add up to follows from the decisions since, so it is worked out here.
 """
 
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -268,9 +269,15 @@ class Cases:
         return numbers.tolist() if len(numbers) <= _FEW else None
 
 
+# The code of a country at the start of a number: its first digits say how long it is (E.164).
+_COUNTRY = re.compile(r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3}")
+
+
 def _said(text: str) -> tuple[str, dict[str, Any]]:
     """SQL, from "from" on: the cases that a text is found in, and its values. Every word must occur; a phone number is compared by its digits."""
     digits = "".join(sign for sign in text if sign.isdigit()).lstrip("0")
+    if text.startswith(("+", "00")) and len(national := _COUNTRY.sub("", digits, count=1).lstrip("0")) >= 5:
+        digits = national  # somebody else wrote it without the country
     is_phone = len(digits) >= 5 and all(sign.isdigit() or sign in "+-/(). " for sign in text)
     condition = "list_bool_and([contains(said, word) for word in $words])" + (" or contains(digits, $digits)" if is_phone else "")
     return f"from near.case_text where {condition}", {"words": text.lower().split(), **({"digits": digits} if is_phone else {})}

@@ -94,25 +94,18 @@ class Desk:
     def _read(self) -> Snapshot:
         if self._snapshot is not None:
             let_go(self._snapshot.worklist.connection)  # two snapshots are in memory, but one has little
-        # a run may publish and remove old folders while this one is opened; then there is a newer one
-        for attempt in range(3):
-            folder = published_folder(self.home)
-            try:
-                self._store = self._store or self._open_store()
-                manifest = read_manifest(folder)
-                connection = open_folder(folder)
-                near = self._snapshot.near if self._snapshot and self._snapshot.near.made_of == made_of(manifest) else Near(manifest)
-                near.attach(connection)
-                worklist = Worklist(self.home, self._store, connection=connection)
-                worklist.events, worklist.people, worklist.left_out = "near.finding_event", "near", ("facts",)
-                checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
-                (policy,) = worklist.query("from published.policy")
-                effects = Effects(connection, worklist.query("from near.mapped_field"), policy)
-                return Snapshot(folder, manifest, worklist, checks, policy, Cases(worklist), near, effects)
-            except FileNotFoundError:
-                if attempt == 2:
-                    raise
-        raise AssertionError("the third attempt returns or raises")
+        folder = published_folder(self.home)
+        self._store = self._store or self._open_store()
+        manifest = read_manifest(folder)
+        connection = open_folder(folder)
+        near = self._snapshot.near if self._snapshot and self._snapshot.near.made_of == made_of(manifest) else Near(manifest)
+        near.attach(connection)
+        worklist = Worklist(self.home, self._store, connection=connection)
+        worklist.events, worklist.people, worklist.left_out = "near.finding_event", "near", ("facts",)
+        checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
+        (policy,) = worklist.query("from published.policy")
+        effects = Effects(connection, worklist.query("from near.mapped_field"), policy)
+        return Snapshot(folder, manifest, worklist, checks, policy, Cases(worklist), near, effects)
 
 
 def overview(snapshot: Snapshot) -> dict[str, Any]:

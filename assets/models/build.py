@@ -65,7 +65,7 @@ def build_models(
             seconds = _one_by_one(files, partial(_build_part, part, checks, whole))
             part.end()
         else:
-            stale = [file for file in files if file.table in part.standing.stale and not file.table.startswith("review.")]
+            stale = [file for file in files if file.table in part.standing.stale and not file.is_said]
             _one_by_one(stale, partial(_build_part, part, checks, whole))
             part.end()
             of_slices = part.contents()

@@ -158,7 +158,7 @@ class Slice:
         else:
             self.whole[table] = "it is due" if is_due else f"{', '.join(sorted(reads & self._moved))}" if file.is_local else "it speaks of the whole"
             # what is made in every run tells nobody by that alone that it is another; what is said of findings always is
-            is_said_anew = table.startswith("review.") and file.whose is None
+            is_said_anew = file.is_said and file.whose is None
             is_compared = "always" not in file.due and not is_said_anew
             before = self._sums(file) if is_compared else ("", "")
             build_whole()
@@ -258,9 +258,7 @@ class Slice:
 
     def contents(self) -> dict[str, object]:
         """What each table holds of which only what is another is built: neither one that is made in every run, nor one that is about findings."""
-        return {
-            table: self._sum(table, "true") for table, file in self._files.items() if not (file.is_view or "always" in file.due or table.startswith("review."))
-        }
+        return {table: self._sum(table, "true") for table, file in self._files.items() if not (file.is_view or "always" in file.due or file.is_said)}
 
 
 def found_by(check: CheckFile) -> str:

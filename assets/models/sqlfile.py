@@ -115,6 +115,11 @@ class SqlFile:
         return f"{layer}.{self.path.stem}"
 
     @property
+    def is_said(self) -> bool:
+        """Is it what is said of people and findings (`review`)? A slice says that anew each time."""
+        return self.table.startswith("review.")
+
+    @property
     def subject(self) -> str | None:
         """The folder below the layer: what the table is about."""
         return self.path.parent.name if self.path.parent.name not in LAYERS else None

@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from hashlib import file_digest
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from assets.files import read_json, sealed, set_aside, share_like_parent, sync_f
 from assets.published.contract import COLUMNS, ORDER, ROWS_OF_A_GROUP, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
 
-_KEEP = 3
+_KEPT_SECONDS = 120
 
 
 def publish_tables(
@@ -111,7 +112,7 @@ def _switch(
     link.symlink_to(folder.name)
     link.replace(published / "current")
     sync_folder(published)
-    _remove_old(published, keep=[folder.name])
+    _remove_old(published, keep=folder.name)
     return folder
 
 
@@ -126,12 +127,12 @@ def _digest(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def _remove_old(published: Path, keep: Sequence[str]) -> None:
-    """Leaves the latest few, so that a reader that resolved the link a moment ago still finds its files."""
+def _remove_old(published: Path, keep: str) -> None:
+    """Leaves what was current a moment ago: a run publishes several times, and whoever resolved the link before still reads its files."""
     # several may be of one second, which is all that their names tell
-    folders = sorted((path for path in published.iterdir() if path.is_dir() and not path.is_symlink()), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for folder in folders[_KEEP:]:
-        if folder.name not in keep:
+    ages = sorted(((path.stat().st_mtime, path) for path in published.iterdir() if path.is_dir() and not path.is_symlink()), reverse=True)
+    for (replaced_at, _), (_, folder) in pairwise(ages):
+        if ages[0][0] - replaced_at > _KEPT_SECONDS and folder.name != keep:
             shutil.rmtree(folder)
     for left_over in published.glob(".current-*"):
         left_over.unlink()

@@ -18,13 +18,13 @@
 -- Not: merges of contacts; what the first run finds; a portal in which others write most of these ids: there the integration does not keep them.
 -- Steward: ask who did it, and why. If the id is right, accept it; if not, set the old one back, or sync the contact by hand.
 --
--- Auf Deutsch: Nicht die Integration, jemand anders hat die ID des Salesforce-Datensatzes in einen Kontakt geschrieben.
+-- Auf Deutsch: Nicht die Integration, sondern jemand anderes hat die ID des Salesforce-Datensatzes in einen Kontakt geschrieben.
 -- Warum: Die Integration führt ihre Verknüpfung neben diesen Eigenschaften. Sie kann der neuen ID folgen oder sie mit der nächsten
 -- Synchronisierung überschreiben; bis dahin sagt der Kontakt etwas anderes, als synchronisiert wird.
 -- Sonst: Der Kontakt wird womöglich mit einem anderen Datensatz synchronisiert als dem, den er nennt.
 --
 -- says written: On {at:moment} UTC {source} wrote [{record}|an empty id] into it, not the integration[, in place of {before}].
--- says.de written: Am {at:moment} UTC hat {source} [{record}|eine leere ID] hineingeschrieben, nicht die Integration[, an Stelle von {before}].
+-- says.de written: Am {at:moment} UTC hat {source} [{record}|eine leere ID] in den Kontakt geschrieben, nicht die Integration[, anstelle von {before}].
 -- do written: Ask who did it, and why. If the id is right, accept it; if not, set the old one back, or sync the contact by hand.
 -- do.de written: Klären, wer es war und warum. Ist die ID richtig, sie hinnehmen; sonst die alte zurücksetzen oder den Kontakt von Hand synchronisieren.
 with holding as (

@@ -25,7 +25,7 @@
 -- says jumped: Its binding jumped {jumps:number} times in 30 days between {records:number} records, last on {last_at:moment} UTC.
 -- says.de jumped: Die Verknüpfung ist in 30 Tagen {jumps:number} Mal zwischen {records:number} Datensätzen gesprungen, zuletzt am {last_at:moment} UTC.
 -- do jumped: Merge the records that take turns into the one that should stay, then compare the contact's values.
--- do.de jumped: Die Datensätze, die sich abwechseln, in den zusammenführen, der bleiben soll. Danach die Werte des Kontakts vergleichen.
+-- do.de jumped: Die Datensätze, die sich abwechseln, zusammenführen; Masterdatensatz ist der, der bleiben soll. Danach die Werte des Kontakts vergleichen.
 with jump as (
     select
         event.hubspot_contact_id,

@@ -22,12 +22,13 @@
 -- scheitert.
 --
 -- says deleted: It is bound to {record}, a {object} deleted in Salesforce.
--- says.de deleted: Er ist mit {record} verknüpft, einem in Salesforce gelöschten {object}.
+-- says.de deleted: Er ist mit {record} verknüpft, einem in Salesforce gelöschten {object|Contact: Salesforce-Kontakt|{object}}.
 -- do deleted: Undelete the record in Salesforce (15 days), or resync the contact after checking which record it should be bound to.
 -- do.de deleted: Den Datensatz in Salesforce wiederherstellen (15 Tage), oder klären, zu welchem Datensatz der Kontakt gehört. Danach den Kontakt neu
 --   synchronisieren.
 -- says vanished: It is bound to {record}, a {object} that is in neither the live nor the deleted records any more.
--- says.de vanished: Er ist mit {record} verknüpft, einem {object}, der weder unter den lebenden noch unter den gelöschten Datensätzen ist.
+-- says.de vanished: Er ist mit {record} verknüpft, einem {object|Contact: Salesforce-Kontakt|{object}}, der weder unter den vorhandenen noch unter den
+--   gelöschten Datensätzen ist.
 -- do vanished: <deleted>
 -- do.de vanished: <deleted>
 select

@@ -16,14 +16,14 @@
 -- Not: a bound record that won a merge.
 -- Steward: resync the contact so that it binds to the survivor; check that its values survived.
 --
--- Auf Deutsch: Ein Kontakt ist mit einem Datensatz verknüpft, der in einen anderen zusammengeführt wurde.
+-- Auf Deutsch: Ein Kontakt ist mit einem Datensatz verknüpft, der bei einer Zusammenführung weggefallen ist.
 -- Warum: Die Zusammenführung ging in die falsche Richtung. Die Synchronisierung des Kontakts ist unterbrochen, seine Änderungen erreichen
 -- Salesforce nicht mehr (F6, Regel 36).
 -- Sonst: Änderungen am Kontakt erreichen Salesforce nicht, Änderungen in Salesforce erreichen den Kontakt nicht; beide laufen auseinander.
 --
 -- says merged: It is bound to {record}, which was merged[ into {survivor}|; the merge chain runs in a circle and has no survivor].
--- says.de merged: Er ist mit {record} verknüpft, einem Datensatz, der [in {survivor} zusammengeführt wurde|zusammengeführt wurde; die Kette läuft im Kreis und
---   hat keinen verbleibenden Datensatz].
+-- says.de merged: Er ist mit {record} verknüpft, einem Datensatz, der [mit dem Masterdatensatz {survivor} zusammengeführt wurde|zusammengeführt wurde; die
+--   Kette läuft im Kreis und hat keinen verbleibenden Datensatz].
 -- do merged: Resync the contact so that it binds to the surviving record, then compare its values.
 -- do.de merged: Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.
 select

@@ -20,7 +20,7 @@
 -- Sonst: Der Kontakt wird mit nichts synchronisiert, und niemand bemerkt es.
 --
 -- says unknown: It is bound to {record}, which is in no complete pull of this Salesforce org.
--- says.de unknown: Er ist mit {record} verknüpft; diese ID ist in keinem vollständigen Abruf dieser Salesforce-Org.
+-- says.de unknown: Er ist mit {record} verknüpft; diese ID kommt in keinem vollständigen Abruf dieser Salesforce-Org vor.
 -- do unknown: Open the id in Salesforce as an administrator. If it exists, share it with the integration user; if not, resync the contact.
 -- do.de unknown: Die ID in Salesforce als Administrator öffnen. Gibt es sie, den Datensatz für den Integrationsbenutzer freigeben; gibt es sie nicht, den
 --   Kontakt neu synchronisieren.

@@ -20,11 +20,12 @@
 -- Sonst: Der Datensatz veraltet, und wer ihn in Salesforce bearbeitet, stößt auf einen Fehler.
 --
 -- says orphan: Nobody is bound to {record}. Its e-mail is a secondary one of contact {contact}, which is bound to [{bound}|nothing].
--- says.de orphan: Niemand ist mit {record} verknüpft. Die E-Mail ist eine Zweitadresse von Kontakt {contact}, der mit [{bound}|nichts] verknüpft ist.
+-- says.de orphan: Niemand ist mit {record} verknüpft. Die E-Mail ist eine Zweitadresse von Kontakt {contact}, der mit [{bound}|keinem Datensatz] verknüpft
+--   ist.
 -- do orphan: [Merge it into {bound}, the record that the contact is bound to; a Lead is converted into it.|Decide whether it is the same person; then make
 --   its e-mail the contact's primary one, or split the contact.]
--- do.de orphan: [In {bound} zusammenführen, den Datensatz, mit dem der Kontakt verknüpft ist; ein Lead wird dorthin konvertiert.|Klären, ob es dieselbe
---   Person ist. Dann die E-Mail zur Hauptadresse des Kontakts machen oder den Kontakt teilen.]
+-- do.de orphan: [Mit dem Masterdatensatz {bound} zusammenführen, mit dem der Kontakt verknüpft ist; ein Lead wird dorthin konvertiert.|Klären, ob es
+--   dieselbe Person ist. Dann die E-Mail zur Hauptadresse des Kontakts machen oder den Kontakt teilen.]
 with secondary as (
     select
         address.email,

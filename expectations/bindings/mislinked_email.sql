@@ -25,8 +25,8 @@
 -- says.de mislinked: Er ist mit {record} verknüpft, dessen E-Mail keine dieses Kontakts ist.
 -- do mislinked: [{quoted}|[?own Check whose record {record} is. {own} has this contact's own e-mail: if that is the right one, entering the contact's
 --   values there moves the binding, on purpose; {record} stays.|Find out whose record it is. Correct the e-mail, or clear the id and resync the contact.]]
--- do.de mislinked: [{quoted}|[?own Klären, wessen Datensatz {record} ist. {own} hat die eigene E-Mail dieses Kontakts: ist das der richtige, die Werte des
---   Kontakts dort eintragen; die Verknüpfung wandert dann dorthin, mit Absicht, und {record} bleibt.|Klären, wessen Datensatz es ist. Die E-Mail
+-- do.de mislinked: [{quoted}|[?own Klären, wessen Datensatz {record} ist. {own} hat die eigene E-Mail dieses Kontakts: Ist das der richtige, die Werte des
+--   Kontakts dort eintragen; die Verknüpfung springt dann dorthin, mit Absicht, und {record} bleibt.|Klären, wessen Datensatz es ist. Die E-Mail
 --   berichtigen, oder die ID leeren und den Kontakt neu synchronisieren.]]
 with mislinked as (
     select

@@ -24,8 +24,8 @@
 --
 -- says flipped: On {at:moment} UTC a form or conversation made a secondary e-mail its primary one; {others|1: one other live Salesforce record
 --   has|{others:number} other live Salesforce records have} it.
--- says.de flipped: Am {at:moment} UTC machte ein Formular oder eine Unterhaltung eine Zweitadresse zur Hauptadresse; {others|1: ein anderer lebender
---   Salesforce-Datensatz hat|{others:number} andere lebende Salesforce-Datensätze haben} sie.
+-- says.de flipped: Am {at:moment} UTC machte ein Formular oder eine Konversation eine Zweitadresse zur Hauptadresse; {others|1: ein anderer vorhandener
+--   Salesforce-Datensatz hat|{others:number} andere vorhandene Salesforce-Datensätze haben} sie.
 -- do flipped: Decide which e-mail is right; set the old one back in HubSpot before the next sync if it is.
 -- do.de flipped: Entscheiden, welche E-Mail richtig ist. Ist es die alte, sie vor der nächsten Synchronisierung in HubSpot zurücksetzen.
 with flip as (

@@ -14,7 +14,7 @@
 -- Not: two contacts with one e-mail in which only one is bound.
 -- Steward: if the contacts are one person, merge them in HubSpot; if not, find the second person's own record and rebind.
 --
--- Auf Deutsch: Zwei HubSpot-Kontakte sind mit einem Salesforce-Datensatz verknüpft.
+-- Auf Deutsch: Zwei HubSpot-Kontakte sind mit demselben Salesforce-Datensatz verknüpft.
 -- Warum: Beide schreiben in den Datensatz, und er schreibt in beide: Aus zwei Personen wird eine (Regel 48 nennt das einen ungültigen Zustand).
 -- Sonst: Die Kontakte überschreiben einander weiter über den Datensatz.
 --

@@ -15,12 +15,12 @@
 -- Steward: quickly make a harmless edit on the bound record, so that it is the one updated last; then merge.
 --
 -- Auf Deutsch: Ein Kontakt wird gleich zu einem anderen Salesforce-Datensatz springen.
--- Warum: Mit der nächsten Synchronisierung wandert die Verknüpfung, und mit ihr die zugeordneten Felder.
--- Sonst: Die nächste Synchronisierung, in etwa 15 Minuten, verschiebt die Verknüpfung und schreibt die Werte des anderen Datensatzes nach HubSpot.
+-- Warum: Mit der nächsten Synchronisierung springt die Verknüpfung, und mit ihr die zugeordneten Felder.
+-- Sonst: Mit der nächsten Synchronisierung, in etwa 15 Minuten, springt die Verknüpfung, und die Werte des anderen Datensatzes gelangen nach HubSpot.
 --
 -- says imminent: {rival} was updated after the contact's last sync. The next sync moves the binding there from {record}; HubSpot loses [{changes:words}|no
 --   value].
--- says.de imminent: {rival} wurde nach der letzten Synchronisierung des Kontakts bearbeitet. Die nächste verschiebt die Verknüpfung von {record} dorthin;
+-- says.de imminent: {rival} wurde nach der letzten Synchronisierung des Kontakts bearbeitet. Mit der nächsten springt die Verknüpfung von {record} dorthin;
 --   HubSpot verliert [{changes:words}|keinen Wert].
 -- do imminent: Save a harmless edit of {record} now, so that it is the record updated last.[ {quoted}]
 -- do.de imminent: {record} jetzt mit einer harmlosen Bearbeitung speichern, damit es der zuletzt geänderte Datensatz ist.[ {quoted}]

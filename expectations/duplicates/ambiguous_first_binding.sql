@@ -25,8 +25,8 @@
 -- says.de ambiguous: Der Kontakt ist noch nicht verknüpft, und {records:number} Salesforce-Datensätze haben seine E-Mail (Accounts: {accounts:number},
 --   Inhaber: {owners:number}). Welchen die erste Synchronisierung nimmt, ist nicht dokumentiert.
 -- do ambiguous: [{quoted}|Find out which of the records is this person's, and merge the others into it before the first sync.]
--- do.de ambiguous: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen vor der ersten Synchronisierung in ihn
---   zusammenführen.]
+-- do.de ambiguous: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen vor der ersten Synchronisierung mit ihm als
+--   Masterdatensatz zusammenführen.]
 select
     binding.hubspot_contact_id,
     binding.predicted_id as salesforce_id,

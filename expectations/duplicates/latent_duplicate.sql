@@ -21,7 +21,7 @@
 -- says latent: {records:number} Salesforce records share one e-mail ({leads|1: 1 Lead|{leads:number} Leads}, {contacts|1: 1 Contact|{contacts:number}
 --   Contacts}); no HubSpot contact has it.
 -- says.de latent: {records:number} Salesforce-Datensätze teilen sich eine E-Mail ({leads|1: 1 Lead|{leads:number} Leads}, {contacts|1: 1
---   Contact|{contacts:number} Contacts}); kein HubSpot-Kontakt hat sie.
+--   Salesforce-Kontakt|{contacts:number} Salesforce-Kontakte}); kein HubSpot-Kontakt hat sie.
 -- do latent: {quoted}
 -- do.de latent: {quoted}
 select

@@ -18,15 +18,15 @@
 -- Auf Deutsch: Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen; HubSpot verlöre heute keinen Wert.
 -- Warum: Die Verknüpfung würde springen (Regel 11). Inhaber, Kampagnen und spätere Änderungen gehen zu einem anderen Datensatz; die erste Änderung
 -- macht es unsicher.
--- Sonst: Eine Bearbeitung eines anderen Datensatzes verschiebt die Verknüpfung; die Werte sind heute gleich und müssen es morgen nicht sein.
+-- Sonst: Wird ein anderer Datensatz bearbeitet, springt die Verknüpfung; die Werte sind heute gleich und müssen es morgen nicht sein.
 --
 -- says switchable: An edit of [{rival}|any of {rivals:number} records] would move the binding there; HubSpot would lose no value.[ Blanks in HubSpot would
 --   be filled: {filled}.]
--- says.de switchable: Eine Bearbeitung von [{rival}|einem von {rivals:number} Datensätzen] würde die Verknüpfung dorthin verschieben; HubSpot verlöre
---   keinen Wert.[ Lücken in HubSpot würden gefüllt: {filled}.]
+-- says.de switchable: Würde [{rival}|einer von {rivals:number} Datensätzen] bearbeitet, spränge die Verknüpfung dorthin; HubSpot verlöre keinen Wert.[
+--   Lücken in HubSpot würden gefüllt: {filled}.]
 -- do switchable: [{quoted}|Find out which of the records is this person's, and merge the others into the one that the contact is bound to.]
--- do.de switchable: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen in den zusammenführen, mit dem der Kontakt verknüpft
---   ist.]
+-- do.de switchable: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen mit ihm zusammenführen; Masterdatensatz ist der, mit
+--   dem der Kontakt verknüpft ist.]
 with rivals as (
     select hubspot_contact_id, list(rival_id order by rival_id) as rival_ids from core.rival group by hubspot_contact_id
 ),

@@ -18,19 +18,19 @@
 -- Steward: make the rivals go, the bound record stays: convert Leads into the Contact, merge the others INTO the bound record.
 --
 -- Auf Deutsch: Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen.
--- Warum: Jede Bearbeitung eines Duplikats lässt die Verknüpfung zu ihm springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28):
--- HubSpots Werte werden ersetzt, oder die Werte des alten Datensatzes gelangen in den einer anderen Person. Niemand sieht es geschehen.
--- Sonst: Die erste Bearbeitung eines Duplikats, durch wen auch immer, verschiebt die Verknüpfung und überschreibt diese Felder in HubSpot.
+-- Warum: Jede Bearbeitung eines Duplikats lässt die Verknüpfung zu ihm springen (Regel 11). Die zugeordneten Felder folgen (Regeln 24 bis 28): Werte in
+-- HubSpot werden ersetzt, oder die Werte des alten Datensatzes gelangen in den einer anderen Person. Niemand bemerkt es.
+-- Sonst: Mit der ersten Bearbeitung eines Duplikats, durch wen auch immer, springt die Verknüpfung, und diese Felder in HubSpot werden überschrieben.
 --
 -- says unsafe: An edit of [{rival}|any of {rivals:number} records] moves the binding there. HubSpot loses [{changes:words}[; and {more:number}
 --   more]|nothing].[ {fills|1: One blank|{fills:number} blanks} of [{filled}|these records] {fills|1: is|are} filled from HubSpot{stranger|yes: , though
 --   it looks like another person|}.]
--- says.de unsafe: Eine Bearbeitung von [{rival}|einem von {rivals:number} Datensätzen] verschiebt die Verknüpfung dorthin. HubSpot verliert
---   [{changes:words}[; und {more:number} weitere]|nichts].[ {fills|1: Ein leeres Feld|{fills:number} leere Felder} von [{filled}|diesen Datensätzen]
---   {fills|1: wird|werden} aus HubSpot gefüllt{stranger|yes: , obwohl das nach einer anderen Person aussieht|}.]
+-- says.de unsafe: Wird [{rival}|einer von {rivals:number} Datensätzen] bearbeitet, springt die Verknüpfung dorthin. HubSpot verliert [{changes:words}[; und
+--   {more:number} weitere]|nichts].[ {fills|1: Ein leeres Feld|{fills:number} leere Felder} von [{filled}|diesen Datensätzen] {fills|1: wird|werden} aus
+--   HubSpot gefüllt{stranger|yes: , obwohl das nach einer anderen Person aussieht|}.]
 -- do unsafe: [{quoted}|Find out which of the records is this person's, and merge the others into the one that the contact is bound to.]
--- do.de unsafe: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen in den zusammenführen, mit dem der Kontakt verknüpft
---   ist.]
+-- do.de unsafe: [{quoted}|Klären, welcher der Datensätze zu dieser Person gehört, und die anderen mit ihm zusammenführen; Masterdatensatz ist der, mit dem
+--   der Kontakt verknüpft ist.]
 with at_risk as (
     -- a property, with what each rival would bring; what the person agreed to is named first, then the owner
     select

@@ -20,12 +20,12 @@
 --
 -- says deleted: The contact was deleted after its record {record} was {state|merged: merged away|deleted}. It can be restored for another {days|1:
 --   day|{days:number} days}, until {until:day}.
--- says.de deleted: Der Kontakt wurde gelöscht, nachdem sein Datensatz {record} {state|merged: in einen anderen zusammengeführt|gelöscht} wurde. Er lässt
+-- says.de deleted: Der Kontakt wurde gelöscht, nachdem sein Datensatz {record} {state|merged: mit einem anderen zusammengeführt|gelöscht} wurde. Er lässt
 --   sich noch {days|1: einen Tag|{days:number} Tage} wiederherstellen, bis {until:day}.
 -- do deleted: Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot's recycle bin, and
 --   decide which record it belongs to.
 -- do.de deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht wieder.
---   Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.
+--   Danach den Kontakt aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört.
 select
     gone.hubspot_contact_id,
     gone.bound_id as salesforce_id,

@@ -19,9 +19,10 @@
 -- Sonst: Die nächste Zusammenführung in falscher Richtung löscht einen Kontakt, statt nur seine Synchronisierung zu unterbrechen.
 --
 -- says deletes: The policy says that HubSpot contacts are deleted with their Salesforce {object}.
--- says.de deletes: Die Policy sagt, dass HubSpot-Kontakte mit ihrem Salesforce-{object} gelöscht werden.
+-- says.de deletes: Die Policy sagt, dass HubSpot-Kontakte mit ihrem {object|Contact: Salesforce-Kontakt|Salesforce-{object}} gelöscht werden.
 -- do deletes: Set "When a Salesforce {object|Lead: lead|contact} is deleted" to "Do nothing" in HubSpot, and {knob} = "keep" in bindwatch.toml.
--- do.de deletes: In HubSpot bei „Wenn ein Salesforce-{object} gelöscht wird“ die Option „Nichts tun“ wählen. In bindwatch.toml {knob} = "keep" setzen.
+-- do.de deletes: In HubSpot bei „Wenn ein Salesforce-{object|Contact: Kontakt|{object}} gelöscht wird“ die Option „Nichts tun“ wählen. In bindwatch.toml
+--   {knob} = "keep" setzen.
 select
     'deletes' as says,
     map {'object': setting.object_type, 'knob': setting.knob} as facts,

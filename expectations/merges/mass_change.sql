@@ -27,12 +27,13 @@
 --   {departed|1: sein Salesforce-Datensatz|ihre Salesforce-Datensätze} verschwunden {departed|1: war|waren}, vom {first_at:moment} bis zum
 --   {last_at:moment} UTC.
 -- do contacts: Stop what deletes or merges the records. Set HubSpot to keep contacts, then restore them from its recycle bin (90 days).
--- do.de contacts: Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Danach sie aus dem Papierkorb
+-- do.de contacts: Anhalten, was die Datensätze löscht oder zusammenführt. HubSpot so einstellen, dass es Kontakte behält. Sie danach aus dem Papierkorb
 --   wiederherstellen (90 Tage).
 -- says records: {departed|1: 1 Salesforce record was|{departed:number} Salesforce records were} deleted or merged, or vanished{recent|yes:  since the last
 --   run|}, from {first_at:moment} to {last_at:moment} UTC; {live|1: 1 is|{live:number} are} live.
 -- says.de records: {departed|1: 1 Salesforce-Datensatz wurde|{departed:number} Salesforce-Datensätze wurden}{recent|yes:  seit dem letzten Lauf|} gelöscht
---   oder zusammengeführt oder {departed|1: ist|sind} verschwunden, vom {first_at:moment} bis zum {last_at:moment} UTC; {live|1: 1 lebt|{live:number} leben}.
+--   oder zusammengeführt oder {departed|1: ist|sind} verschwunden, vom {first_at:moment} bis zum {last_at:moment} UTC; {live|1: 1 ist|{live:number} sind}
+--   noch vorhanden.
 -- do records: Find out which import, flow or merge tool did it, and stop it. Deleted records can be undeleted for 15 days.
 -- do.de records: Herausfinden, welcher Import, Flow oder welches Werkzeug es war, und es anhalten. Gelöschte Datensätze lassen sich 15 Tage
 --   wiederherstellen.

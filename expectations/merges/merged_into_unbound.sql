@@ -23,17 +23,18 @@
 -- Sonst: Der Kontakt entfernt sich von Salesforce; wurde er gelöscht, ist er nach 90 Tagen endgültig weg.
 --
 -- says sync_broken: {record} was merged into {winner} although this contact was bound to it. Its sync is broken.
--- says.de sync_broken: {record} wurde in {winner} zusammengeführt, obwohl dieser Kontakt damit verknüpft war. Seine Synchronisierung ist unterbrochen.
+-- says.de sync_broken: {record} wurde mit dem Masterdatensatz {winner} zusammengeführt, obwohl dieser Kontakt mit {record} verknüpft war. Seine
+--   Synchronisierung ist unterbrochen.
 -- do sync_broken: Resync the contact so that it binds to the survivor, then compare its values.
 -- do.de sync_broken: Den Kontakt neu synchronisieren, damit er mit dem verbleibenden Datensatz verknüpft wird. Danach die Werte vergleichen.
 -- says contact_deleted: {record} was merged into {winner} although this contact was bound to it, and the contact was deleted.[ Restorable until
 --   {until:day}.]
--- says.de contact_deleted: {record} wurde in {winner} zusammengeführt, obwohl dieser Kontakt damit verknüpft war, und der Kontakt wurde gelöscht.[
---   Wiederherstellbar bis {until:day}.]
+-- says.de contact_deleted: {record} wurde mit dem Masterdatensatz {winner} zusammengeführt, obwohl dieser Kontakt mit {record} verknüpft war, und der
+--   Kontakt wurde gelöscht.[ Wiederherstellbar bis {until:day}.]
 -- do contact_deleted: Set HubSpot to keep contacts whose record is deleted, or the next sync may delete it again. Then restore it from HubSpot's recycle
 --   bin, and decide which record it belongs to. Resync it.
 -- do.de contact_deleted: HubSpot so einstellen, dass es Kontakte gelöschter Datensätze behält, sonst löscht es die nächste Synchronisierung vielleicht
---   wieder. Danach aus dem Papierkorb wiederherstellen und entscheiden, zu welchem Datensatz er gehört. Neu synchronisieren.
+--   wieder. Danach den Kontakt aus dem Papierkorb wiederherstellen, entscheiden, zu welchem Datensatz er gehört, und ihn neu synchronisieren.
 select
     event.hubspot_contact_id,
     event.loser_id as salesforce_id,

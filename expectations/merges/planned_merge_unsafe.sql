@@ -19,8 +19,8 @@
 -- Steward: change the plan before it is carried out: make the bound record the master. Take the file away when it is no longer planned.
 --
 -- Auf Deutsch: Ein eingereichter Plan zum Zusammenführen würde einen Kontakt beschädigen.
--- Warum: Masterdatensatz muss der verknüpfte sein (F5). Sonst bricht die Synchronisierung des Kontakts ab, oder er wird gelöscht (F6); sind zwei
--- Kontakte verknüpft, landen beide auf einem Datensatz (Regel 48). Werden Duplikate neben dem verknüpften Datensatz zusammengeführt, ist ihr Masterdatensatz
+-- Warum: Masterdatensatz muss der verknüpfte sein (F5). Sonst bricht die Synchronisierung des Kontakts ab, oder er wird gelöscht (F6); sind zwei Kontakte
+-- verknüpft, landen beide bei demselben Datensatz (Regel 48). Werden Duplikate neben dem verknüpften Datensatz zusammengeführt, ist ihr Masterdatensatz
 -- danach der zuletzt geänderte (Regel 11).
 -- Sonst: Wer den Plan so ausführt, unterbricht die Synchronisierung dieses Kontakts oder lässt ihn löschen.
 --

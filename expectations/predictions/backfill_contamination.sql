@@ -15,13 +15,13 @@
 -- Not: a switch from before the first pull (what was blank then is not known); a value that was there before the switch.
 -- Steward: if the two are one person, merge them. If not, correct the fields in the new record.
 --
--- Auf Deutsch: Ein früherer Wechsel hat Werte eines Datensatzes in einen anderen geschrieben.
--- Warum: Trifft ein leeres Salesforce-Feld auf einen Wert in HubSpot, füllt die Integration das Feld (Regel 25). Nach einem Wechsel gehört dieser
--- Wert zum anderen Datensatz (Regel 28): der Datensatz eines zweiten Kunden trägt nun die Telefonnummer des ersten.
--- Sonst: Die falschen Werte bleiben im Datensatz und gelangen zurück nach HubSpot, zu wem auch immer er verknüpft ist.
+-- Auf Deutsch: Ein früherer Sprung hat Werte eines Datensatzes in einen anderen geschrieben.
+-- Warum: Trifft ein leeres Salesforce-Feld auf einen Wert in HubSpot, füllt die Integration das Feld (Regel 25). Nach einem Sprung gehört dieser Wert zum
+-- anderen Datensatz (Regel 28): Der Datensatz eines zweiten Kunden trägt nun die Telefonnummer des ersten.
+-- Sonst: Die falschen Werte bleiben im Datensatz und gelangen zurück nach HubSpot, mit wem auch immer er verknüpft ist.
 --
 -- says filled: The switch from {from} filled blank fields of {to} with values of the old record: {properties}.
--- says.de filled: Der Wechsel von {from} hat leere Felder von {to} mit Werten des alten Datensatzes gefüllt: {properties}.
+-- says.de filled: Der Sprung von {from} hat leere Felder von {to} mit Werten des alten Datensatzes gefüllt: {properties}.
 -- do filled: If both are one person, merge them. If not, correct these fields in {to}.
 -- do.de filled: Sind beide eine Person, sie zusammenführen. Sonst diese Felder in {to} berichtigen.
 select

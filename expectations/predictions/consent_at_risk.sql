@@ -22,15 +22,15 @@
 -- Steward: enter HubSpot's value in the rival, save a harmless edit of the bound record right after it so that the binding stays, then follow the
 -- run-book.
 --
--- Auf Deutsch: Ein wahrscheinlicher Wechsel würde jemanden anschreiben lassen, der nicht zugestimmt hat.
--- Warum: Nach dem Wechsel kann der Person gegen ihren Willen geschrieben werden. Das verstößt in vielen Ländern gegen das Gesetz, und niemand hat
--- etwas dafür getan.
--- Sonst: Mit dem Wechsel gilt der Kontakt als einer, dem geschrieben werden darf, und die nächste Mail geht an jemanden, der keine wollte.
+-- Auf Deutsch: Nach einem wahrscheinlichen Sprung würde jemand angeschrieben, der nicht zugestimmt hat.
+-- Warum: Nach dem Sprung kann der Person gegen ihren Willen geschrieben werden. Das verstößt in vielen Ländern gegen das Gesetz, und niemand hat es
+-- gewollt.
+-- Sonst: Mit dem Sprung gilt der Kontakt als einer, dem geschrieben werden darf, und die nächste Mail geht an jemanden, der keine wollte.
 --
 -- says at_risk: A switch to [{rival}|any of {count:number} records] would change what the person agreed to: {changes:words}. {likely|predicted: The next
 --   sync moves the binding there|It was updated in the last 30 days}.
--- says.de at_risk: Ein Wechsel zu [{rival}|einem von {count:number} Datensätzen] würde ändern, wozu die Person zugestimmt hat: {changes:words}.
---   {likely|predicted: Die nächste Synchronisierung verschiebt die Verknüpfung dorthin|Der Datensatz wurde in den letzten 30 Tagen bearbeitet}.
+-- says.de at_risk: Ein Sprung zu [{rival}|einem von {count:number} Datensätzen] würde ändern, wozu die Person zugestimmt hat: {changes:words}.
+--   {likely|predicted: Mit der nächsten Synchronisierung springt die Verknüpfung dorthin|Der Datensatz wurde in den letzten 30 Tagen bearbeitet}.
 -- do at_risk: Enter HubSpot's value in {rivals} now, and save a harmless edit of {record} right after it, so that the binding stays.[ {quoted}]
 -- do.de at_risk: Jetzt den Wert aus HubSpot in {rivals} eintragen und gleich danach {record} mit einer harmlosen Bearbeitung speichern, damit die
 --   Verknüpfung bleibt.[ {quoted}]

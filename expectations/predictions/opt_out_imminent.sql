@@ -19,15 +19,15 @@
 -- Steward: find out whether the person opted out. If so, unsubscribe the contact in HubSpot. If not, correct the rival, and save a harmless edit of the
 -- bound record right after it, so that the binding stays.
 --
--- Auf Deutsch: Ein wahrscheinlicher Wechsel würde einen Kontakt von E-Mails abmelden, und niemand kann das rückgängig machen.
--- Warum: HubSpot übernimmt die Abmeldung für die Adresse und nimmt sie nie zurück, was immer Salesforce später sagt; keine Schnittstelle macht sie
+-- Auf Deutsch: Ein wahrscheinlicher Sprung würde einen Kontakt von E-Mails abmelden, und niemand kann das rückgängig machen.
+-- Warum: HubSpot übernimmt die Abmeldung für die Adresse und nimmt sie nie zurück, was auch immer Salesforce später sagt; keine Schnittstelle macht sie
 -- rückgängig.
--- Sonst: Mit dem Wechsel bekommt die Person keine E-Mails mehr, und nur ihre eigene neue Zustimmung ändert das.
+-- Sonst: Mit dem Sprung bekommt die Person keine E-Mails mehr, und nur ihre eigene neue Zustimmung ändert das.
 --
 -- says opts_out: {rivals} {count|1: is|are} opted out of e-mail, the contact is not. {likely|predicted: The next sync moves the binding there|An edit in
 --   the last 30 days makes a switch likely}, and with it the opt-out comes to HubSpot for good.
--- says.de opts_out: {rivals} {count|1: ist|sind} von E-Mails abgemeldet, der Kontakt nicht. {likely|predicted: Die nächste Synchronisierung verschiebt die
---   Verknüpfung dorthin|Eine Bearbeitung in den letzten 30 Tagen macht einen Wechsel der Verknüpfung wahrscheinlich}, und mit ihr kommt die Abmeldung
+-- says.de opts_out: {rivals} {count|1: ist|sind} von E-Mails abgemeldet, der Kontakt nicht. {likely|predicted: Mit der nächsten Synchronisierung springt
+--   die Verknüpfung dorthin|Eine Bearbeitung in den letzten 30 Tagen macht einen Sprung der Verknüpfung wahrscheinlich}, und damit kommt die Abmeldung
 --   endgültig nach HubSpot.
 -- do opts_out: Find out whether the person opted out. If so, unsubscribe the contact in HubSpot. If not, correct HasOptedOutOfEmail in {rivals}, and save
 --   a harmless edit of {record} right after it, so that the binding stays.[ {quoted}]

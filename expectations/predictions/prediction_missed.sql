@@ -31,8 +31,8 @@
 -- do.de jumped: Die Bearbeitungen beider Datensätze rund um die Synchronisierung ansehen. Wo sich Fehltreffer häufen, die Policies mit `bindwatch
 --   backtest` vergleichen.
 -- says elsewhere: It was predicted to be bound to {predicted} (rule {rule}), has synced since, and is bound to [{bound_now}|nothing].
--- says.de elsewhere: Vorhergesagt war die Verknüpfung mit {predicted} (Regel {rule}); er wurde seither synchronisiert und ist mit [{bound_now}|nichts]
---   verknüpft.
+-- says.de elsewhere: Vorhergesagt war die Verknüpfung mit {predicted} (Regel {rule}); er wurde seither synchronisiert und ist mit [{bound_now}|keinem
+--   Datensatz] verknüpft.
 -- do elsewhere: <jumped>
 -- do.de elsewhere: <jumped>
 with synced as (

@@ -15,18 +15,19 @@
 -- Not: a record without an e-mail, a converted Lead, anything deleted.
 -- Steward: correct the e-mail at its source. Clear a placeholder; a record without an e-mail is better than one with somebody else's.
 --
--- Auf Deutsch: Eine E-Mail verknüpft niemanden, oder alle.
+-- Auf Deutsch: Über eine E-Mail lässt sich niemand zuordnen, oder alle.
 -- Warum: Die Integration ordnet nach der E-Mail zu. Mit einer unbrauchbaren wird die Person nie verknüpft oder bekommt einen zweiten Datensatz; ein
 -- Platzhalter, den viele teilen, macht Duplikate aus ihnen.
 -- Sonst: Die Person bleibt ohne Verknüpfung, oder teilt eine mit Fremden.
 --
 -- says unusable: {object|contact: HubSpot contact|{object}} {record} has an e-mail that can never match: it is no single address.
--- says.de unusable: {object|contact: HubSpot-Kontakt|{object}} {record} hat eine E-Mail, die nie passen kann: sie ist keine einzelne Adresse.
+-- says.de unusable: {object|contact: HubSpot-Kontakt|Contact: Salesforce-Kontakt|{object}} {record} hat eine E-Mail, die sich nie zuordnen lässt: Sie ist
+--   keine einzelne Adresse.
 -- do unusable: Correct the e-mail; until then the integration cannot bind this person.
 -- do.de unusable: Die E-Mail berichtigen; bis dahin kann die Integration diese Person nicht verknüpfen.
 -- says placeholder: {object|contact: HubSpot contact|{object}} {record} has a placeholder instead of an e-mail; all who share it look like one person.
--- says.de placeholder: {object|contact: HubSpot-Kontakt|{object}} {record} hat einen Platzhalter statt einer E-Mail; alle, die ihn teilen, sehen wie eine
---   Person aus.
+-- says.de placeholder: {object|contact: HubSpot-Kontakt|Contact: Salesforce-Kontakt|{object}} {record} hat einen Platzhalter statt einer E-Mail; alle, die
+--   ihn teilen, sehen wie eine Person aus.
 -- do placeholder: Clear the e-mail, or enter the real one.
 -- do.de placeholder: Die E-Mail leeren oder die wirkliche eintragen.
 with placeholder as (

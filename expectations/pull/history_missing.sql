@@ -15,12 +15,12 @@
 -- Steward: nothing in the CRMs. Ask the administrator whether the Service Key may read property history; one sync writes a new entry.
 --
 -- Auf Deutsch: Der Verlauf einer Verknüpfung ist nicht lesbar.
--- Warum: Wechsel werden aus diesem Verlauf gelesen. Für diesen Kontakt kann niemand sagen, ob die Verknüpfung gesprungen ist; switch_happened und
+-- Warum: Sprünge werden aus diesem Verlauf gelesen. Für diesen Kontakt kann niemand sagen, ob die Verknüpfung gesprungen ist; switch_happened und
 -- binding_flaps sind für ihn blind, und Vorhersagen lassen sich nicht an ihm prüfen.
 -- Sonst: Ein Sprung dieses Kontakts bleibt unbemerkt, und seine Werte lassen sich nicht aus dem Verlauf wiederherstellen.
 --
 -- says no_history: It is bound to {record}, and HubSpot gives no history of {property}: whether the binding ever jumped cannot be told.
--- says.de no_history: Er ist mit {record} verknüpft, und HubSpot liefert keinen Verlauf von {property}: ob die Verknüpfung je gesprungen ist, lässt sich
+-- says.de no_history: Er ist mit {record} verknüpft, und HubSpot liefert keinen Verlauf von {property}: Ob die Verknüpfung je gesprungen ist, lässt sich
 --   nicht sagen.
 -- do no_history: Check that the Service Key may read property history, or wait for the next sync of the contact.
 -- do.de no_history: Prüfen, ob der Service Key den Verlauf von Eigenschaften lesen darf, oder die nächste Synchronisierung des Kontakts abwarten.

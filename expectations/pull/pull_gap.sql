@@ -14,16 +14,16 @@
 -- Not: a long pause before a full run; that one compares all ids.
 -- Steward: nothing. The person who runs Bindwatch starts `bindwatch run --full` once.
 --
--- Auf Deutsch: Löschungen können unbemerkt geblieben sein: die Abrufe von Salesforce liegen weiter auseinander, als es Gelöschtes aufhebt.
+-- Auf Deutsch: Löschungen können unbemerkt geblieben sein: Die Abrufe von Salesforce liegen weiter auseinander, als es Gelöschtes aufhebt.
 -- Warum: Gelöschte und zusammengeführte Datensätze verlassen den Papierkorb nach 15 Tagen, und spätere Abrufe hören nie mehr von ihnen. Ein
 -- Datensatz, den es nicht mehr gibt, zählt hier noch als vorhanden; „in Ordnung“ wäre geraten.
--- Sonst: Die Läufe beweisen nichts, bis alle IDs einmal verglichen wurden.
+-- Sonst: Die Läufe gelten als unvollständig geprüft, bis alle IDs einmal verglichen wurden.
 --
 -- says gap: Between {from:day} and {to:day} no {object} was pulled; what was deleted meanwhile may be out of the recycle bin by now.
--- says.de gap: Zwischen {from:day} und {to:day} wurde kein {object} abgerufen; was inzwischen gelöscht wurde, kann schon aus dem Papierkorb verschwunden
---   sein.
+-- says.de gap: Zwischen {from:day} und {to:day} wurde kein {object|Contact: Salesforce-Kontakt|{object}} abgerufen; was inzwischen gelöscht wurde, kann
+--   schon aus dem Papierkorb verschwunden sein.
 -- do gap: Run once with --full: it compares all ids. Until then this run proves nothing.
--- do.de gap: Einmal mit --full laufen lassen: Das vergleicht alle IDs. Bis dahin beweist dieser Lauf nichts.
+-- do.de gap: Einmal mit --full laufen lassen: Das vergleicht alle IDs. Bis dahin gilt dieser Lauf als unvollständig geprüft.
 with pulled as (
     select object, pull_no, coalesce(crm_time, started_at) as pulled_at from raw.pull where complete and object in ('Lead', 'Contact')
 ),

@@ -21,16 +21,16 @@
 --
 -- Auf Deutsch: Ein Abruf dieses Laufs fehlt oder hat nicht alles gebracht.
 -- Warum: Jede andere Prüfung spricht über das, was abgerufen wurde. Fehlt ein Teil, kann keine von ihnen „in Ordnung“ sagen.
--- Sonst: Die Läufe beweisen nichts; was inzwischen kaputtgeht, bleibt unbemerkt.
+-- Sonst: Die Läufe gelten als unvollständig geprüft; was inzwischen kaputtgeht, bleibt unbemerkt.
 --
 -- says incomplete: {source} {object} is incomplete: [{problem}|it was not pulled in this run]
 -- says.de incomplete: {source} {object} ist unvollständig: [{problem}|in diesem Lauf nicht abgerufen]
 -- do incomplete: Find out why, then run again. Until then this run proves nothing.
--- do.de incomplete: Die Ursache finden. Danach erneut laufen lassen. Bis dahin beweist dieser Lauf nichts.
+-- do.de incomplete: Die Ursache finden. Danach erneut laufen lassen. Bis dahin gilt dieser Lauf als unvollständig geprüft.
 -- says nothing: No run was proven yet, and this one sees {name|hubspot.contact: no bound contact|no record in Salesforce}: there is nothing to guard, or
 --   it may not be seen.
--- says.de nothing: Noch kein Lauf hat etwas bewiesen, und dieser sieht {name|hubspot.contact: keinen verknüpften Kontakt|keinen Datensatz in Salesforce}:
---   es gibt nichts zu bewachen, oder es ist nicht sichtbar.
+-- says.de nothing: Noch kein Lauf wurde vollständig geprüft, und dieser sieht {name|hubspot.contact: keinen verknüpften Kontakt|keinen Datensatz in
+--   Salesforce}: Es gibt nichts zu bewachen, oder es ist nicht sichtbar.
 -- do nothing: Look whether the integration user still sees everything (View All, scopes, filters). If it is right: bindwatch run --accept-shrink {name}
 -- do.de nothing: Nachsehen, ob der Integrationsbenutzer noch alles sieht (Alle anzeigen, Scopes, Filter). Stimmt die Zahl: bindwatch run --accept-shrink
 --   {name}
@@ -51,14 +51,15 @@
 -- do clocks_apart: One of the two CRMs, or what stands between, tells a wrong time: find out which, then run again.
 -- do.de clocks_apart: Einer der beiden, oder etwas dazwischen, nennt eine falsche Zeit: Herausfinden, was, und danach erneut laufen lassen.
 -- says clock_back: The clock of {source|hubspot: HubSpot|Salesforce} says {theirs:moment}, and the last proven run was as of {as_of:moment}.
--- says.de clock_back: Die Uhr von {source|hubspot: HubSpot|Salesforce} sagt {theirs:moment}; der letzte bewiesene Lauf hatte den Stand {as_of:moment}.
+-- says.de clock_back: Die Uhr von {source|hubspot: HubSpot|Salesforce} sagt {theirs:moment}; der letzte vollständig geprüfte Lauf hatte den Stand
+--   {as_of:moment}.
 -- do clock_back: Find out why its time went back. If it is right now, and was wrong at the last proven run: bindwatch run --accept-clock
--- do.de clock_back: Herausfinden, warum ihre Zeit zurückging. Stimmt sie jetzt, und war sie beim letzten bewiesenen Lauf falsch: bindwatch run
+-- do.de clock_back: Herausfinden, warum ihre Zeit zurückging. Stimmt sie jetzt, und war sie beim letzten vollständig geprüften Lauf falsch: bindwatch run
 --   --accept-clock
 -- says unreadable: {object|contact: HubSpot contact|{object}} {record} arrived and cannot be read: {why:code}. What was known of it before, if anything,
 --   stays in force.
--- says.de unreadable: {object|contact: HubSpot-Kontakt|{object}} {record} kam an und ist nicht lesbar: {why:code}. Was vorher über ihn bekannt war, falls
---   etwas, gilt weiter.
+-- says.de unreadable: {object|contact: HubSpot-Kontakt|Contact: Salesforce-Kontakt|{object}} {record} kam an und ist nicht lesbar: {why:code}. Was vorher
+--   über ihn bekannt war, gilt weiter.
 -- do unreadable: Correct it in its CRM, then run again. If runs shall go on without it: bindwatch run --accept-record {record}
 -- do.de unreadable: Im CRM korrigieren, danach erneut laufen lassen. Sollen die Läufe ohne ihn weitergehen: bindwatch run --accept-record {record}
 with expected(source, object) as (

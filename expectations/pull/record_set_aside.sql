@@ -16,10 +16,11 @@
 -- Auf Deutsch: Ein Datensatz ist nicht lesbar, und jemand hat das hingenommen.
 -- Warum: Was Bindwatch über ihn sagt, ist seine letzte lesbare Fassung, oder nichts. Für Kontakte, die mit ihm verknüpft sind oder es sein könnten, ist
 -- nichts sicher: ihre Vorhersage ist mehrdeutig, und in den bestätigten Verknüpfungen fehlen sie.
--- Sonst: Der Kontakt kann ohne ein Wort springen oder abreißen. Die Hinnahme endet, wenn sich der Datensatz ändert.
+-- Sonst: Der Kontakt kann unbemerkt springen oder von Salesforce getrennt werden. Die Hinnahme endet, wenn sich der Datensatz ändert.
 --
 -- says accepted: {object|contact: HubSpot contact|{object}} {record} cannot be read: {why:code}. {who} accepted that on {at:day}.
--- says.de accepted: {object|contact: HubSpot-Kontakt|{object}} {record} ist nicht lesbar: {why:code}. {who} hat das am {at:day} hingenommen.
+-- says.de accepted: {object|contact: HubSpot-Kontakt|Contact: Salesforce-Kontakt|{object}} {record} ist nicht lesbar: {why:code}. {who} hat das am {at:day}
+--   hingenommen.
 -- do accepted: Correct the record in its CRM. The next run reads it again by itself.
 -- do.de accepted: Den Datensatz in seinem CRM korrigieren. Der nächste Lauf liest ihn von selbst wieder.
 select

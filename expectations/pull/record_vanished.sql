@@ -22,11 +22,13 @@
 -- Sonst: Was Bindwatch über ihn sagt, bleibt, wie es war, als er zuletzt gesehen wurde.
 --
 -- says record: {object} {record} was there before, and a full run found it neither live nor deleted.
--- says.de record: {object} {record} war zuvor da, und ein voller Lauf fand ihn weder lebend noch gelöscht.
+-- says.de record: {object|Contact: Salesforce-Kontakt|{object}} {record} war zuvor da, und ein voller Lauf fand ihn weder unter den vorhandenen noch unter
+--   den gelöschten Datensätzen.
 -- do record: Open it in Salesforce: gone for good, or hidden from the integration user?
 -- do.de record: In Salesforce öffnen: endgültig gelöscht, oder vor dem Integrationsbenutzer verborgen?
 -- says contact: HubSpot contact {record} was there before, and a full run found it neither live nor archived, nor merged into another.
--- says.de contact: HubSpot-Kontakt {record} war zuvor da, und ein voller Lauf fand ihn weder lebend noch archiviert, noch in einen anderen zusammengeführt.
+-- says.de contact: HubSpot-Kontakt {record} war zuvor da, und ein voller Lauf fand ihn weder vorhanden noch archiviert noch mit einem anderen
+--   zusammengeführt.
 -- do contact: Open it in HubSpot: deleted for good, or hidden from the Service Key?
 -- do.de contact: In HubSpot öffnen: endgültig gelöscht, oder vor dem Service Key verborgen?
 select

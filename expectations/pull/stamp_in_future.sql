@@ -21,7 +21,8 @@
 -- Sonst: Er zählt in jedem Vergleich als jetzt; was Bindwatch für den Kontakt vorhersagt, kann bis dahin falsch sein.
 --
 -- says ahead: {object|contact: HubSpot contact|{object}} {record} has a stamp of {stamp:moment}, which is still to come.
--- says.de ahead: {object|contact: HubSpot-Kontakt|{object}} {record} hat einen Zeitstempel vom {stamp:moment}; der liegt in der Zukunft.
+-- says.de ahead: {object|contact: HubSpot-Kontakt|Contact: Salesforce-Kontakt|{object}} {record} hat einen Zeitstempel vom {stamp:moment}; der liegt in der
+--   Zukunft.
 -- do ahead: Find out what wrote it, and correct the record. Until then it counts as changed just now.
 -- do.de ahead: Herausfinden, was ihn geschrieben hat, und den Datensatz berichtigen. Bis dahin zählt er als gerade eben geändert.
 with late as (

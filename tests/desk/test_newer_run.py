@@ -1,5 +1,7 @@
 """A run is published while people work at the desk."""
 
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from assets.problems import WarehouseProblem
 from assets.published.publish import publish_verdict
+from assets.published.snapshot import open_folder, published_folder
 from review import desk, near
 from review.desk import Desk
 from tests.desk.portal import Visitor
@@ -107,7 +110,23 @@ def test_a_run_that_cannot_be_opened_is_told_however_long_that_took(home: Path, 
 def test_nobody_is_shown_a_run_that_was_removed(home: Path, ann: Visitor, opening: Event) -> None:
     run_shown_to(ann)
     opening.set()
-    for number in range(4):
-        publish(home, f"run-{number}")
+    before = published_folder(home)
+    publish(home, "newer-run")
+    shutil.rmtree(before)
 
-    assert "run-3" in run_shown_to(ann)
+    assert "newer-ru" in run_shown_to(ann)
+
+
+def test_a_run_is_read_to_its_end_however_often_the_next_ones_publish(home: Path) -> None:
+    before = published_folder(home)
+    os.utime(before, (0, 0))  # it was current for long
+    with open_folder(before) as reader:
+        for number in range(5):
+            publish(home, f"run-{number}")
+        assert reader.execute("select count(*) from published.finding").fetchall() != [(0,)]
+
+    for folder in before.parent.iterdir():
+        os.utime(folder, (1, 1))
+    publish(home, "next-day")
+    publish(home, "the-day-after")
+    assert len([path for path in before.parent.iterdir() if not path.is_symlink()]) == 3  # these, and what was current a moment ago

@@ -358,7 +358,7 @@ def test_the_browser_says_the_language_until_somebody_picks_one(ann: Visitor, ho
     assert german.values("/html/@lang") == ["de"]
     page = ann.send("/language", {"language": "de", "next": f"/findings/{fingerprint(home)}"})
     assert page.texts("//h1") == ["Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen"]
-    assert "Eine Bearbeitung von 00Q5e0000000002EAA verschiebt die Verknüpfung dorthin. HubSpot verliert jobtitle:" in page.text
+    assert "Wird 00Q5e0000000002EAA bearbeitet, springt die Verknüpfung dorthin. HubSpot verliert jobtitle:" in page.text
     assert page.texts("//ol[@class='steps']/li")[0].endswith("dem Masterdatensatz, der verknüpft bleibt.")
     assert "Regel 11 Der Duplikat-Wechsel." in page.text
     assert ann.open().texts("//h1") == ["Handlungsbedarf"], "and it stays"

@@ -24,12 +24,12 @@
 -- says enter: [?before {is_blank|yes: First enter {whose|typed: what was typed last, |HubSpot's }{before} in {kept}: it is blank there, and {loser} would
 --   fill it.|First settle what the person agreed to: HubSpot has {before}, {kept} has something else. If HubSpot is right, enter it in {kept}, and save
 --   {master} right after it, so that the binding stays.} ]
--- says.de enter: [?before {is_blank|yes: Zuerst {before} ({whose|typed: was zuletzt eingegeben wurde|aus HubSpot}) in {kept} eintragen: dort ist es leer,
---   und {loser} würde es füllen.|Zuerst klären, wozu die Person zugestimmt hat: HubSpot hat {before}, {kept} etwas anderes. Hat HubSpot recht, es in
---   {kept} eintragen und gleich danach {master} speichern, damit die Verknüpfung bleibt.} ]
+-- says.de enter: [?before {is_blank|yes: Zuerst {before} ({whose|typed: was zuletzt eingegeben wurde|aus HubSpot}) in {kept} eintragen: Dort ist es leer,
+--   und {loser} würde es füllen.|Zuerst klären, wozu die Person zugestimmt hat: HubSpot hat {before}, {kept} etwas anderes. Hat HubSpot recht, es in {kept}
+--   eintragen und gleich danach {master} speichern, damit die Verknüpfung bleibt.} ]
 -- says part_of_another: Contact {contact}, which is bound to {asked}, has this e-mail as an additional one: what is to be done with {beside} is part of
 --   its own run-book.
--- says.de part_of_another: Kontakt {contact}, der mit {asked} verknüpft ist, hat diese E-Mail als zusätzliche: Was mit {beside} zu tun ist, steht bei ihm.
+-- says.de part_of_another: Kontakt {contact}, der mit {asked} verknüpft ist, hat diese E-Mail als Zweitadresse: Was mit {beside} zu tun ist, steht bei ihm.
 -- says strangers: Contact {contact} could be bound to any of {beside}, and they look like different people. Check whose record each is. Give the ones of
 --   other people an e-mail of their own.
 -- says.de strangers: Kontakt {contact} könnte mit jedem von {beside} verknüpft werden, und sie sehen nach verschiedenen Personen aus. Klären, wessen
@@ -37,9 +37,9 @@
 -- says another_person: Contact {contact} {is_bound|yes: is|will be} bound to {asked}, which has another e-mail or looks like another person; its own
 --   e-mail is that of {beside}. Check whose record {asked} is. If it is the wrong one, enter HubSpot's values in the right one: the binding moves there,
 --   on purpose, and {asked} stays.
--- says.de another_person: Kontakt {contact} {is_bound|yes: ist|wird} mit {asked} verknüpft, einem Datensatz, der eine andere E-Mail hat oder nach einer anderen
---   Person aussieht; die eigene E-Mail hat {beside}. Klären, wessen Datensatz {asked} ist. Ist es der falsche, die Werte aus HubSpot im richtigen eintragen:
---   die Verknüpfung wandert dann dorthin, mit Absicht, und {asked} bleibt.
+-- says.de another_person: Kontakt {contact} {is_bound|yes: ist|wird} mit {asked} verknüpft, einem Datensatz, der eine andere E-Mail hat oder nach einer
+--   anderen Person aussieht; die eigene E-Mail hat {beside}. Klären, wessen Datensatz {asked} ist. Ist es der falsche, die Werte aus HubSpot im richtigen
+--   eintragen: Die Verknüpfung springt dann dorthin, mit Absicht, und {asked} bleibt.
 -- says outside_list: Contact {contact} is outside the inclusion list: its binding to Lead {master} would not follow a conversion (rule 21). Put it into
 --   the list first; then convert the Lead into a Contact.
 -- says.de outside_list: Kontakt {contact} ist außerhalb des Aufnahmesegments: Seine Verknüpfung mit Lead {master} würde einer Konvertierung nicht folgen
@@ -59,9 +59,9 @@
 -- says convert_bound: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: the binding moves along (rule
 --   29).[?after  Then enter the right values in {kept}, because its own win: {after}.][ HubSpot's {of_account} becomes what {kept} has: nobody can enter
 --   that there.]
--- says.de convert_bound: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Die Verknüpfung
---   wandert mit (Regel 29).[?after  Danach in {kept} die richtigen Werte eintragen, denn seine gewinnen: {after}.][ {of_account} in HubSpot wird zu dem, was
---   {kept} hat: Eintragen kann es dort niemand.]
+-- says.de convert_bound: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Die
+--   Verknüpfung folgt ihm (Regel 29).[?after  Danach in {kept} die richtigen Werte eintragen, denn seine gewinnen: {after}.][ {of_account} in HubSpot wird
+--   zu dem, was {kept} hat: Eintragen kann es dort niemand.]
 -- says convert: <enter>Convert Lead {loser} into the existing Contact {kept} and its account, without an Opportunity: Salesforce cannot merge a Lead with
 --   a Contact (rule 37).
 -- says.de convert: <enter>Lead {loser} in den vorhandenen Salesforce-Kontakt {kept} und dessen Account konvertieren, ohne Opportunity: Salesforce kann

@@ -36,7 +36,7 @@
 --   digits.|capitals:  has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.| is mistyped: its last
 --   three characters do not fit the others.}
 -- says.de bad_id: Der {role|master: Masterdatensatz|sekundäre Datensatz}[ {id}]{fault|empty:  fehlt.|hubspot:  ist eine Datensatz-ID von HubSpot; nötig
---   sind die IDs von Leads oder Kontakten in Salesforce.|shape:  ist keine Salesforce-ID: {length|1: ein|{length:number}} Zeichen, nötig sind 15 oder 18
+--   sind die IDs von Leads oder Salesforce-Kontakten.|shape:  ist keine Salesforce-ID: {length|1: ein|{length:number}} Zeichen, nötig sind 15 oder 18
 --   Buchstaben und Ziffern.|capitals: : Groß- und Kleinschreibung ist verloren gegangen, so benennt die ID keinen Datensatz. Neu aus Salesforce
 --   übernehmen.| ist falsch geschrieben: Die letzten drei Zeichen passen nicht zu den anderen.}
 -- says same: Master and loser are the same record.
@@ -53,14 +53,14 @@
 --   dem sekundären Datensatz verknüpft war, ist jetzt mit einem dritten Datensatz verknüpft.|}[ Sie hat Werte des Kontakts ersetzt: {lost}.]
 -- says two_kinds: The master is a {master_type}, the loser a {loser_type}: Salesforce cannot merge them (rule 37). Convert the Lead into the Contact
 --   instead.
--- says.de two_kinds: Der Masterdatensatz ist ein {master_type}, der sekundäre Datensatz ein {loser_type}: Salesforce kann sie nicht zusammenführen (Regel 37).
---   Stattdessen den Lead in den Salesforce-Kontakt konvertieren.
+-- says.de two_kinds: Der Masterdatensatz ist ein {master_type|Contact: Salesforce-Kontakt|{master_type}}, der sekundäre Datensatz ein {loser_type|Contact:
+--   Salesforce-Kontakt|{loser_type}}: Salesforce kann sie nicht zusammenführen (Regel 37). Stattdessen den Lead in den Salesforce-Kontakt konvertieren.
 -- says circle: The rows of the plan form a circle.
 -- says.de circle: Die Zeilen des Plans laufen im Kreis.
 -- says two_masters: The plan merges {loser} into more than one master.
--- says.de two_masters: Der Plan führt {loser} in mehr als einen Masterdatensatz zusammen.
+-- says.de two_masters: Der Plan führt {loser} mit mehr als einem Masterdatensatz zusammen.
 -- says gone_before: Row {row} merges one of the two away before.
--- says.de gone_before: Zeile {row} führt einen der beiden schon vorher in einen anderen zusammen.
+-- says.de gone_before: Zeile {row} führt einen der beiden schon vorher mit einem anderen Masterdatensatz zusammen.
 -- says master_gone: The master {master} is {master_state}.
 -- says.de master_gone: Der Masterdatensatz {master} ist nicht mehr da.
 -- says loser_gone: The loser {loser} is {loser_state}.
@@ -73,18 +73,18 @@
 --   record updated last: the binding jumps to it (rule 11){values|same: ; no mapped value differs.|unknown: . Not all of them have one e-mail: clear up
 --   whose is right before anything is merged.|; at risk: {at_risk}.{convert|yes:  First convert the Lead into the Contact.|}}<also>
 -- says.de drawn: HubSpot-Kontakt {contact} ist mit {bound} verknüpft, einem Datensatz, der nicht Teil dieser Zusammenführung ist, und hat die E-Mail des
---   Masterdatensatzes. Sie macht {master} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11){values|same: ; kein zugeordneter Wert
---   ist verschieden.|unknown: . Sie haben nicht alle dieselbe E-Mail: klären, welche richtig ist, bevor etwas zusammengeführt wird.|; gefährdet:
+--   Masterdatensatzes. Sie macht {master} zum zuletzt geänderten Datensatz: Die Verknüpfung springt dorthin (Regel 11){values|same: ; kein zugeordneter
+--   Wert ist verschieden.|unknown: . Sie haben nicht alle dieselbe E-Mail: Klären, welche richtig ist, bevor etwas zusammengeführt wird.|; gefährdet:
 --   {at_risk}.{convert|yes:  Zuerst den Lead in den Salesforce-Kontakt konvertieren.|}}<also>
 -- says held: HubSpot contact {contact} is bound to {loser}, which would go: {consequence|contact_deleted: the contact is deleted with it, restorable for
 --   90 days (rules 34, 36).|its sync breaks (rules 33, 36).{after|outside:  It is outside the inclusion list: nothing matches it again (rule
 --   21).|matched:  The next sync may match it with the master by e-mail, and bring the master's values.|lost:  The master does not have its e-mail, so the
 --   next sync does not find it there.|}}[ HubSpot contact {master_contact} is bound to the master: both may end on one record (rule 48).]<also>
--- says.de held: HubSpot-Kontakt {contact} ist mit {loser} verknüpft, einem Datensatz, der verschwinden würde: {consequence|contact_deleted: der Kontakt wird
---   mit ihm gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).|seine Synchronisierung bricht ab (Regeln 33, 36).{after|outside:  Er ist außerhalb des
---   Aufnahmesegments: Nichts ordnet ihn neu zu (Regel 21).|matched:  Die nächste Synchronisierung kann ihn über die E-Mail dem Masterdatensatz zuordnen und
---   dessen Werte bringen.|lost:  Der Masterdatensatz hat seine E-Mail nicht, also findet ihn die nächste Synchronisierung dort nicht.|}}[ Mit dem
---   Masterdatensatz ist HubSpot-Kontakt {master_contact} verknüpft: beide können auf einem Datensatz landen (Regel 48).]<also>
+-- says.de held: HubSpot-Kontakt {contact} ist mit {loser} verknüpft, einem Datensatz, der verschwinden würde: {consequence|contact_deleted: Der Kontakt
+--   wird mit ihm gelöscht, 90 Tage wiederherstellbar (Regeln 34, 36).|Seine Synchronisierung bricht ab (Regeln 33, 36).{after|outside:  Er ist außerhalb
+--   des Aufnahmesegments: Nichts ordnet ihn neu zu (Regel 21).|matched:  Die nächste Synchronisierung kann ihn über die E-Mail dem Masterdatensatz zuordnen
+--   und dessen Werte bringen.|lost:  Der Masterdatensatz hat seine E-Mail nicht, also findet ihn die nächste Synchronisierung dort nicht.|}}[ Mit dem
+--   Masterdatensatz ist HubSpot-Kontakt {master_contact} verknüpft: Beide können mit demselben Datensatz verknüpft werden (Regel 48).]<also>
 -- says stays: HubSpot contact {master_contact} is bound to the master and stays (rule 35).<also>
 -- says.de stays: HubSpot-Kontakt {master_contact} ist mit dem Masterdatensatz verknüpft und bleibt es (Regel 35).<also>
 -- says nobody: No HubSpot contact is bound to either.<also>
@@ -92,9 +92,9 @@
 -- says also: {first|enter:  First enter HubSpot's {enter} in {master}: it is blank there, and {loser} would fill it.|unknown:  What {loser} would fill in
 --   the master was not compared.|fill:  Where {master} is blank, first enter HubSpot's {fill}: {loser} would fill it.|}[ Somebody typed {newer} into
 --   {loser} last: compare before the merge, the master's values win.][ {losers:number} losers are several merges in Salesforce: two at a time (rule 37).]
--- says.de also: {first|enter:  Zuerst {enter} aus HubSpot in {master} eintragen: dort ist es leer, und {loser} würde es füllen.|unknown:  Was {loser} im
---   Masterdatensatz füllen würde, wurde nicht verglichen.|fill:  Wo {master} leer ist, zuerst {fill} aus HubSpot eintragen: {loser} würde es füllen.|}[ {newer}
---   wurde zuletzt in {loser} eingegeben: vor dem Zusammenführen vergleichen, die Werte des Masterdatensatzes gewinnen.][ {losers:number} sekundäre
+-- says.de also: {first|enter:  Zuerst {enter} aus HubSpot in {master} eintragen: Dort ist es leer, und {loser} würde es füllen.|unknown:  Was {loser} im
+--   Masterdatensatz füllen würde, wurde nicht verglichen.|fill:  Wo {master} leer ist, zuerst {fill} aus HubSpot eintragen: {loser} würde es füllen.|}[
+--   {newer} wurde zuletzt in {loser} eingegeben: Vor dem Zusammenführen vergleichen, die Werte des Masterdatensatzes gewinnen.][ {losers:number} sekundäre
 --   Datensätze sind mehrere Zusammenführungen in Salesforce: je zwei (Regel 37).]
 create or replace table core.merge_verdict as
 with twice as (
