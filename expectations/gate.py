@@ -206,6 +206,8 @@ class _Batches:
         gx = import_great_expectations()
         import duckdb_engine
 
+        from expectations.reading import URL
+
         _buffer_rows()
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}
@@ -213,7 +215,7 @@ class _Batches:
         self._of_table: dict[str, Any] = {}
         self._source = context.data_sources.add_sql(
             "warehouse",
-            connection_string="duckdb:///:memory:",
+            connection_string=URL,
             # SQLAlchemy's pool closes what it is given: hand out cursors, keep the connection
             kwargs={"creator": lambda: duckdb_engine.ConnectionWrapper(connection.cursor())},
         )

@@ -1,23 +1,25 @@
 """A certificate authority of the sandbox's own: simple-salesforce insists on https."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 def make_certificates(folder: Path) -> None:
     """Writes ca.pem (to be trusted), server.pem with server.key, and jwt.key with jwt.pub for the JWT bearer flow."""
     folder.mkdir(parents=True, exist_ok=True)
-    ca_key, server_key, jwt_key = _key(), _key(), _key()
+    ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    jwt_key = _jwt_key()
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Bindwatch sandbox CA")])
     now = datetime.now(UTC)
 
-    def build(subject: x509.Name, key: rsa.RSAPrivateKey) -> x509.CertificateBuilder:
+    def build(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder().subject_name(subject).issuer_name(ca_name).public_key(key.public_key()).serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=365))
@@ -53,5 +55,7 @@ def make_certificates(folder: Path) -> None:
     (folder / "jwt.pub").write_bytes(public)
 
 
-def _key() -> rsa.RSAPrivateKey:
+@cache
+def _jwt_key() -> rsa.RSAPrivateKey:
+    """Salesforce takes RSA alone. One for all sandboxes of a process: finding the primes takes longer than all else of a start."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
