@@ -175,11 +175,21 @@ class Slice:
     def _build_part(self, file: SqlFile) -> None:
         self._bring(file.reads)
         self._run(file)
-        # where a table is read whole, rows of others come out, too
-        new, held, made = f"slice_{file.table}", _rows(file.table, file.whose), _rows(f"slice_{file.table}", file.whose)
-        if self._sum(file.table, held) != self._sum(new, made):
-            self._connection.execute(f"delete from {file.table} where {held}")
-            self._connection.execute(f"insert into {file.table} by name from {new} where {made}")
+        new = f"slice_{file.table}"
+        # all rows of whoever has another one are replaced, and no others: what is written costs more than what is looked at
+        held, made = (
+            f"""select {_node(file.whose)} as node, count(*) as rows, sum(cast(hash(held) as hugeint)) as told
+                from {table} as held where {_rows(table, file.whose)} group by node"""
+            for table in (file.table, new)
+        )
+        self._connection.execute(
+            f"""create or replace temp table slice_another as
+                select node from ({held}) as held full join ({made}) as made using (node)
+                where held.rows is distinct from made.rows or held.told is distinct from made.told"""
+        )
+        if count(self._connection, "select count(*) from slice_another"):
+            self._connection.execute(f"delete from {file.table} where {_rows(file.table, file.whose, 'another')}")
+            self._connection.execute(f"insert into {file.table} by name from {new} where {_rows(new, file.whose, 'another')}")
             self._changed.add(file.table)
 
     def _find(self, checks: Sequence[CheckFile]) -> None:
@@ -227,8 +237,8 @@ class Slice:
 
     def end(self) -> None:
         self._drop()
-        for table in ("reached", "frontier", "edge"):
-            self._connection.execute(f"drop table temp.slice_{table}")
+        for table in ("reached", "frontier", "edge", "another"):
+            self._connection.execute(f"drop table if exists temp.slice_{table}")
         for layer in _LAYERS:
             self._connection.execute(f"drop schema slice_{layer}")
 
@@ -271,10 +281,10 @@ def _node(key: str | None) -> str:
     return f"hash({key})"
 
 
-def _inside(key: str | None) -> str:
-    return f"{_node(key)} in (select node from slice_reached)"
+def _inside(key: str | None, whom: str = "reached") -> str:
+    return f"{_node(key)} in (select node from slice_{whom})"
 
 
-def _rows(table: str, key: str | None) -> str:
+def _rows(table: str, key: str | None, whom: str = "reached") -> str:
     """The rows of a table that are inside. Those are found first, because the other columns are then read where they stand alone."""
-    return f"rowid in (select rowid from {table} where {_inside(key)})"
+    return f"rowid in (select rowid from {table} where {_inside(key, whom)})"

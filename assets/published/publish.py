@@ -92,7 +92,7 @@ def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], f
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path, rows_of_a_group: int | None = None) -> None:
     groups = f", row_group_size {rows_of_a_group}" if rows_of_a_group else ""
-    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd{groups})", [str(path)])
+    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd, compression_level 1{groups})", [str(path)])
 
 
 def _switch(

@@ -86,12 +86,14 @@ def _plain(text: str, described: Described) -> str:
     return f"lower({text})" if described.type == "boolean" else text
 
 
-def _salesforce_source(paths: list[Path], columns: list[str]) -> str:
-    if paths[0].suffix == ".csv":
-        return csv_source(paths, columns)
-    values = {field: f"record ->> {literal('$.' + '.'.join(quoted(part) for part in field.split('.')))}" for field in columns}
-    selected = ", ".join(f"nullif({value}, '') as {quoted(field)}" for field, value in values.items())
-    return f"(select {selected} from ({from_pages(paths, 'JSON', 'records')}) as page(record))"
+def _salesforce_source(pages: list[Path], columns: list[str]) -> str:
+    if pages[0].suffix == ".csv":
+        return csv_source(pages, columns)
+    # all at once: each `->>` would parse the record again
+    paths = [literal("$." + ".".join(quoted(part) for part in field.split("."))) for field in columns]
+    selected = ", ".join(f"nullif(told[{place}], '') as {quoted(field)}" for place, field in enumerate(columns, 1))
+    told = f"select json_extract_string(record, [{', '.join(paths)}]) as told from ({from_pages(pages, 'JSON', 'records')}) as page(record)"
+    return f"(select {selected} from ({told}))"
 
 
 def compare_salesforce_ids(

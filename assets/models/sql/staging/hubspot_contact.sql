@@ -18,12 +18,13 @@
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with contact_id the key of its properties in raw
 -- slice: contact_id
--- due: select as_of from staging.clock where exists (
---   select 1 from staging.hubspot_contact as contact
---   inner join raw.hubspot_contact as version on version.id = contact.contact_id and version.pull_no = contact.pull_no
---   where as_of in (contact.created_at, contact.modified_at, contact.archived_at, contact.last_sync_at)
---   and greatest(main.utc(version.created_at), main.utc(version.archived_at), main.utc(version.updated_at), main.utc(version.properties['lastmodifieddate']),
---   main.utc(version.properties['salesforcelastsynctime'])) > as_of + main.clock_slack())
+-- due: select as_of from (
+--   with ahead as materialized (
+--   select contact_id, pull_no, as_of from staging.hubspot_contact cross join staging.clock where as_of in (created_at, modified_at, archived_at, last_sync_at))
+--   select ahead.as_of from ahead
+--   inner join raw.hubspot_contact as version on version.id = ahead.contact_id and version.pull_no = ahead.pull_no
+--   where greatest(main.utc(version.created_at), main.utc(version.archived_at), main.utc(version.updated_at), main.utc(version.properties['lastmodifieddate']),
+--   main.utc(version.properties['salesforcelastsynctime'])) > ahead.as_of + main.clock_slack())
 create or replace table staging.hubspot_contact as
 with renewed as (
     -- most contacts have one version: only the others need looking for their latest, and so little is joined

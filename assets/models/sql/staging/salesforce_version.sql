@@ -25,10 +25,12 @@
 -- slice: record_id
 -- due: select as_of from staging.clock where exists (
 --   select 1 from (
---   select unnest([created_date, system_modstamp, last_modified_date]) as stamp from raw.salesforce_lead union all
---   select unnest([created_date, system_modstamp, last_modified_date]) from raw.salesforce_contact)
---   where case when stamp like '____-__-__T__:__:__.___Z' then stamp > strftime(as_of + main.clock_slack(), '%Y-%m-%dT%H:%M:%S')
---   else main.utc(stamp) > as_of + main.clock_slack() end)
+--   select created_date, system_modstamp, last_modified_date from raw.salesforce_lead union all
+--   select created_date, system_modstamp, last_modified_date from raw.salesforce_contact)
+--   cross join (select strftime(as_of + main.clock_slack(), '%Y-%m-%dT%H:%M:%S') as ahead from staging.clock)
+--   where (main.may_be_after(created_date, ahead) and main.utc(created_date) > as_of + main.clock_slack())
+--   or (main.may_be_after(system_modstamp, ahead) and main.utc(system_modstamp) > as_of + main.clock_slack())
+--   or (main.may_be_after(last_modified_date, ahead) and main.utc(last_modified_date) > as_of + main.clock_slack()))
 create or replace view staging.salesforce_version as
 select
     object_type,
