@@ -44,7 +44,7 @@ bench-large: tools  ## The same, and 10,000,000 records (40 GB of disk, a quarte
 	$(BIN)/python -m benchmarks.models 100000 1000000 10000000
 bench-pull: tools  ## What pulling costs, up to 1,000,000 records and at a rate limit (six minutes)
 	$(BIN)/python -m benchmarks.pull 10000 100000 1000000
-bench-runs: tools  ## Time whole runs on 4,000 and 1,000,000 records, with and without changes (five minutes)
+bench-runs: tools  ## Time whole runs on 4,000 and 1,000,000 records, with no, few and many changes (ten minutes)
 	$(BIN)/python -m benchmarks.runs 4000 1000000
 bench-desk: tools  ## Time the pages of the desk on more than 100,000 findings (one minute; two more the first time, when it makes them)
 	$(BIN)/python -m benchmarks.desk 800000

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.published.decisions import DecisionStore
 from tests.desk.portal import Visitor, publish, served, troubled
 
 
@@ -14,6 +15,27 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("desk") / "home"
     publish(troubled(), home)
     return home
+
+
+@pytest.fixture(scope="session")
+def shown(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the desk that is shared."""
+    home = tmp_path_factory.mktemp("shown") / "home"
+    shutil.copytree(published, home, symlinks=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def shared_desk(shown: Path) -> Iterator[str]:
+    with served(shown) as address:
+        yield address
+    assert DecisionStore(shown).read() == []
+
+
+@pytest.fixture
+def reader(shared_desk: str) -> Visitor:
+    """Somebody who decides nothing and publishes nothing, at a desk that is there for all of them: to open one takes as long as twenty pages."""
+    return Visitor(shared_desk)
 
 
 @pytest.fixture

@@ -60,15 +60,20 @@ def test_a_wrong_setting_is_named(wrong: dict[str, Any], named: str) -> None:
         Entrance(**wrong)
 
 
+@pytest.fixture(scope="module")
+def guarded(shown: Path) -> Iterator[str]:
+    with served(shown, token=TOKEN) as address:
+        yield address
+
+
 @pytest.mark.parametrize("path", GET_PATHS)
-def test_with_a_token_nothing_is_shown_to_who_does_not_know_it(home: Path, path: str) -> None:
-    with served(home, token=TOKEN) as address:
-        visitor = Visitor(address)
-        page = visitor.open(path)
-        assert page.texts("//h1") == ["Log in"]
-        assert "unsafe_duplicate" not in page.answer.text
-        assert visitor.open(path, Authorization="Bearer wrong").texts("//h1") == ["Log in"]
-        assert requests.get(address + path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20).status_code == 200
+def test_with_a_token_nothing_is_shown_to_who_does_not_know_it(guarded: str, path: str) -> None:
+    visitor = Visitor(guarded)
+    page = visitor.open(path)
+    assert page.texts("//h1") == ["Log in"]
+    assert "unsafe_duplicate" not in page.answer.text
+    assert visitor.open(path, Authorization="Bearer wrong").texts("//h1") == ["Log in"]
+    assert requests.get(guarded + path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20).status_code == 200
 
 
 def test_a_token_is_given_once_and_a_new_one_ends_all_sessions(home: Path) -> None:
@@ -150,18 +155,18 @@ def test_a_page_elsewhere_cannot_read_the_desk_through_a_name_of_its_own(home: P
 
 @pytest.mark.parametrize("path", POST_PATHS)
 @pytest.mark.parametrize("token", ["", "forged", "ünïcode"])
-def test_a_form_without_the_token_of_the_session_is_refused(home: Path, ann: Visitor, path: str, token: str) -> None:
-    ann.open("/findings")
-    fields = {"action": "acknowledge", "finding": first_fingerprint(home), "user": "X", "language": "de"}
-    assert ann.send(path, fields, token=token).status == 403
-    assert DecisionStore(home).read() == []
+def test_a_form_without_the_token_of_the_session_is_refused(shown: Path, reader: Visitor, path: str, token: str) -> None:
+    reader.open("/findings")
+    fields = {"action": "acknowledge", "finding": first_fingerprint(shown), "user": "X", "language": "de"}
+    assert reader.send(path, fields, token=token).status == 403
+    assert DecisionStore(shown).read() == []
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}])
-def test_a_form_from_another_page_is_refused_even_with_a_token(home: Path, ann: Visitor, headers: dict[str, Any]) -> None:
-    page = ann.send("/decisions", {"action": "acknowledge", "finding": first_fingerprint(home), "user": "X"}, **headers)
+def test_a_form_from_another_page_is_refused_even_with_a_token(shown: Path, reader: Visitor, headers: dict[str, Any]) -> None:
+    page = reader.send("/decisions", {"action": "acknowledge", "finding": first_fingerprint(shown), "user": "X"}, **headers)
     assert page.status == 403
-    assert DecisionStore(home).read() == []
+    assert DecisionStore(shown).read() == []
 
 
 def test_a_form_through_a_proxy_under_the_public_name_is_taken() -> None:
@@ -170,31 +175,31 @@ def test_a_form_through_a_proxy_under_the_public_name_is_taken() -> None:
         assert entrance.is_own_form(Headers({"Host": "127.0.0.1:8000", "Origin": origin})) == is_own, origin
 
 
-def test_a_form_that_is_too_large_is_refused(ann: Visitor) -> None:
-    assert ann.send("/decisions", {"reason": "x" * 600_000}).status in (400, 413)
-    assert ann.send("/decisions", {"finding": [str(number) for number in range(5000)]}).status == 400
+def test_a_form_that_is_too_large_is_refused(reader: Visitor) -> None:
+    assert reader.send("/decisions", {"reason": "x" * 600_000}).status in (400, 413)
+    assert reader.send("/decisions", {"finding": [str(number) for number in range(5000)]}).status == 400
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("path", [*GET_PATHS, "/nothing", "/static/desk.css", "/findings?check=nonsense", "/health"])
-def test_every_answer_carries_the_security_headers(ann: Visitor, path: str) -> None:
-    headers = ann.open(path).answer.headers
+def test_every_answer_carries_the_security_headers(reader: Visitor, path: str) -> None:
+    headers = reader.open(path).answer.headers
     for name, value in SECURITY_HEADERS.items():
         assert headers[name] == value, name
     assert "unsafe-inline" not in headers["Content-Security-Policy"]
     assert path.startswith("/static/") or headers["Cache-Control"] == "no-store"
 
 
-def test_the_cookie_is_for_this_desk_alone(ann: Visitor) -> None:
-    cookie = ann.open().answer.headers["Set-Cookie"]
+def test_the_cookie_is_for_this_desk_alone(reader: Visitor) -> None:
+    cookie = reader.open().answer.headers["Set-Cookie"]
     assert "httponly" in cookie.lower() and "samesite=lax" in cookie.lower()
 
 
-def test_pages_load_nothing_from_elsewhere_and_hold_no_script_or_style_of_their_own(home: Path, ann: Visitor) -> None:
-    for path in ("/", "/findings", f"/findings/{first_fingerprint(home)}", "/rules"):
-        page = ann.open(path)
+def test_pages_load_nothing_from_elsewhere_and_hold_no_script_or_style_of_their_own(shown: Path, reader: Visitor) -> None:
+    for path in ("/", "/findings", f"/findings/{first_fingerprint(shown)}", "/rules"):
+        page = reader.open(path)
         for address in page.values("//script/@src | //link/@href | //img/@src | //form/@action"):
             assert address.startswith("/") and not address.startswith("//"), address
         assert not page.document.xpath("//script[not(@src)] | //style | //*[@style] | //*[@onclick] | //iframe")

@@ -24,8 +24,8 @@ def fingerprint(home: Path, check: str = "unsafe_duplicate") -> str:
 # ── overview ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_overview_says_the_verdict_what_is_open_and_what_is_new(ann: Visitor) -> None:
-    page = ann.open()
+def test_the_overview_says_the_verdict_what_is_open_and_what_is_new(reader: Visitor) -> None:
+    page = reader.open()
     assert page.texts("//h1") == ["Unsafe"]
     assert page.texts("//table[@class='counts']/tbody/tr") == [
         "blocks A contact is bound to a Salesforce record that nobody has ever seen bound_record_unknown 1 1 1",
@@ -36,8 +36,8 @@ def test_the_overview_says_the_verdict_what_is_open_and_what_is_new(ann: Visitor
     assert len(page.document.xpath("//*[name()='rect']")) >= 2, "a bar for each run"
 
 
-def test_the_overview_says_what_the_verdict_does_not_know(ann: Visitor) -> None:
-    assert "HubSpot archived contacts 30 Mar 2026, 00:00 UTC 2 histories of 3 contacts" in ann.open().text
+def test_the_overview_says_what_the_verdict_does_not_know(reader: Visitor) -> None:
+    assert "HubSpot archived contacts 30 Mar 2026, 00:00 UTC 2 histories of 3 contacts" in reader.open().text
 
 
 def test_the_overview_says_how_many_fields_are_compared_and_warns_where_none_is_consent(home: Path, ann: Visitor) -> None:
@@ -66,8 +66,8 @@ def test_a_run_that_could_not_be_completed_is_unmistakable_on_every_page(home: P
     assert "Unsafe" not in page.texts("//h1")
 
 
-def test_an_old_run_is_said_to_be_old(ann: Visitor) -> None:
-    assert "No run for more than 26 hours" in ann.open().text
+def test_an_old_run_is_said_to_be_old(reader: Visitor) -> None:
+    assert "No run for more than 26 hours" in reader.open().text
 
 
 def test_tables_that_were_rebuilt_alone_are_said_to_be_newer_than_the_page(home: Path, ann: Visitor) -> None:
@@ -137,32 +137,32 @@ UNKNOWN = "A contact is bound to a Salesforce record that nobody has ever seen"
         ("?page=-1", [UNSAFE, UNKNOWN]),
     ],
 )
-def test_every_filter_is_a_url(ann: Visitor, query: str, found: list[str]) -> None:
-    assert titles(ann, query) == found
+def test_every_filter_is_a_url(reader: Visitor, query: str, found: list[str]) -> None:
+    assert titles(reader, query) == found
 
 
 @pytest.mark.parametrize("query", ["?check=nonsense", "?status=gone", "?severity=high", "?object=Account"])
-def test_a_filter_that_does_not_exist_is_no_empty_list(ann: Visitor, query: str) -> None:
+def test_a_filter_that_does_not_exist_is_no_empty_list(reader: Visitor, query: str) -> None:
     for path in ("/findings", "/export/worklist.csv"):
-        page = ann.open(path + query)
+        page = reader.open(path + query)
         assert page.status == 400
         assert "does not exist" in page.text
 
 
-def test_the_form_of_the_worklist_leads_to_the_url_that_says_the_same(ann: Visitor) -> None:
-    page = ann.send("/findings", {"text": " hubspot loses ", "check": "unsafe_duplicate", "status": "", "owner": "-", "object": ""})
+def test_the_form_of_the_worklist_leads_to_the_url_that_says_the_same(reader: Visitor) -> None:
+    page = reader.send("/findings", {"text": " hubspot loses ", "check": "unsafe_duplicate", "status": "", "owner": "-", "object": ""})
     assert page.answer.url.endswith("/findings?check=unsafe_duplicate&owner=-&text=hubspot+loses")
     assert page.texts("//td[@class='main-cell']/a") == [UNSAFE]
     assert page.values("//input[@name='text']/@value") == ["hubspot loses"]
     assert page.values("//select[@name='check']//option[@selected]/@value") == ["unsafe_duplicate"]
 
 
-def test_an_e_mail_is_searched_for_and_never_stands_in_a_url(ann: Visitor, home: Path) -> None:
-    page = ann.send("/findings", {"text": " ANN@example.com"})
-    assert page.answer.url.endswith(f"/findings?status=all&person={fingerprint(home)}")
+def test_an_e_mail_is_searched_for_and_never_stands_in_a_url(reader: Visitor, shown: Path) -> None:
+    page = reader.send("/findings", {"text": " ANN@example.com"})
+    assert page.answer.url.endswith(f"/findings?status=all&person={fingerprint(shown)}")
     assert page.texts("//td[@class='main-cell']/a") == [UNSAFE]
-    assert ann.open("/findings?text=ann@example.com").answer.url == page.answer.url, "not even when somebody types it there"
-    assert "No finding is about that e-mail" in ann.send("/findings", {"text": "nobody@example.com"}).text
+    assert reader.open("/findings?text=ann@example.com").answer.url == page.answer.url, "not even when somebody types it there"
+    assert "No finding is about that e-mail" in reader.send("/findings", {"text": "nobody@example.com"}).text
 
 
 def test_a_long_list_comes_in_pages(home: Path, ann: Visitor) -> None:
@@ -181,8 +181,8 @@ def test_a_long_list_comes_in_pages(home: Path, ann: Visitor) -> None:
 # ── a finding ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_finding_says_what_is_wrong_why_what_to_do_and_what_happens_otherwise(ann: Visitor, home: Path) -> None:
-    page = ann.open(f"/findings/{fingerprint(home)}")
+def test_a_finding_says_what_is_wrong_why_what_to_do_and_what_happens_otherwise(reader: Visitor, shown: Path) -> None:
+    page = reader.open(f"/findings/{fingerprint(shown)}")
     assert page.texts("//h1") == [UNSAFE]
     assert "An edit of 00Q5e0000000002EAA moves the binding there. HubSpot loses jobtitle:" in page.text
     assert "Any edit of a rival makes the binding jump to it." in page.text
@@ -194,8 +194,8 @@ def test_a_finding_says_what_is_wrong_why_what_to_do_and_what_happens_otherwise(
     assert any("Rule 15, documented, confidence medium." in text for text in page.texts("//details")), "the rule stands under Evidence"
 
 
-def test_contact_bound_record_and_rivals_stand_side_by_side_and_say_who_would_win(ann: Visitor, home: Path) -> None:
-    page = ann.open(f"/findings/{fingerprint(home)}")
+def test_contact_bound_record_and_rivals_stand_side_by_side_and_say_who_would_win(reader: Visitor, shown: Path) -> None:
+    page = reader.open(f"/findings/{fingerprint(shown)}")
     assert page.texts("//table[@class='compare']/thead//th") == [
         "field", "HubSpot contact 101 live", f"Lead {BOUND} bound", f"Lead {RIVAL} rival"
     ]  # fmt: skip
@@ -337,31 +337,31 @@ def test_more_rivals_than_fit_are_counted(home: Path, ann: Visitor) -> None:
     assert "5 more records are not shown." in ann.open(f"/findings/{fingerprint(home, 'switchable_duplicate')}").text
 
 
-def test_a_finding_leads_to_the_next_one_of_the_list_it_was_opened_from(home: Path, ann: Visitor) -> None:
-    unsafe, unknown = fingerprint(home), fingerprint(home, "bound_record_unknown")
-    assert ann.open(f"/findings/{unsafe}").values("//nav[@class='walk']/a[@rel]/@href") == [f"/findings/{unknown}"]
-    assert ann.open(f"/findings/{unknown}?severity=block").values("//nav[@class='walk']/a[@rel]/@href") == [f"/findings/{unsafe}?severity=block"]
-    assert ann.open(f"/findings/{unsafe}?check=unsafe_duplicate").values("//nav[@class='walk']/a[@rel]/@href") == []
+def test_a_finding_leads_to_the_next_one_of_the_list_it_was_opened_from(shown: Path, reader: Visitor) -> None:
+    unsafe, unknown = fingerprint(shown), fingerprint(shown, "bound_record_unknown")
+    assert reader.open(f"/findings/{unsafe}").values("//nav[@class='walk']/a[@rel]/@href") == [f"/findings/{unknown}"]
+    assert reader.open(f"/findings/{unknown}?severity=block").values("//nav[@class='walk']/a[@rel]/@href") == [f"/findings/{unsafe}?severity=block"]
+    assert reader.open(f"/findings/{unsafe}?check=unsafe_duplicate").values("//nav[@class='walk']/a[@rel]/@href") == []
 
 
-def test_the_first_characters_of_a_fingerprint_are_enough(home: Path, ann: Visitor) -> None:
-    assert ann.open(f"/findings/{fingerprint(home)[:8]}").texts("//h1") == [UNSAFE]
-    assert ann.open("/findings/zzzzzzzz").status == 404
+def test_the_first_characters_of_a_fingerprint_are_enough(shown: Path, reader: Visitor) -> None:
+    assert reader.open(f"/findings/{fingerprint(shown)[:8]}").texts("//h1") == [UNSAFE]
+    assert reader.open("/findings/zzzzzzzz").status == 404
 
 
 # ── languages ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_browser_says_the_language_until_somebody_picks_one(ann: Visitor, home: Path) -> None:
-    german = ann.open("/", **{"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"})
+def test_the_browser_says_the_language_until_somebody_picks_one(reader: Visitor, shown: Path) -> None:
+    german = reader.open("/", **{"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"})
     assert german.texts("//h1") == ["Handlungsbedarf"]
     assert german.values("/html/@lang") == ["de"]
-    page = ann.send("/language", {"language": "de", "next": f"/findings/{fingerprint(home)}"})
+    page = reader.send("/language", {"language": "de", "next": f"/findings/{fingerprint(shown)}"})
     assert page.texts("//h1") == ["Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen"]
     assert "Wird 00Q5e0000000002EAA bearbeitet, springt die Verknüpfung dorthin. HubSpot verliert jobtitle:" in page.text
     assert page.texts("//ol[@class='steps']/li")[0].endswith("dem Masterdatensatz, der verknüpft bleibt.")
     assert "Regel 11 Der Duplikat-Wechsel." in page.text
-    assert ann.open().texts("//h1") == ["Handlungsbedarf"], "and it stays"
+    assert reader.open().texts("//h1") == ["Handlungsbedarf"], "and it stays"
 
 
 def test_dates_and_numbers_are_written_as_the_language_does(home: Path, ann: Visitor) -> None:
@@ -373,8 +373,8 @@ def test_dates_and_numbers_are_written_as_the_language_does(home: Path, ann: Vis
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_the_rules_are_all_there_with_their_sources(ann: Visitor, language: str) -> None:
-    page = ann.open("/rules", **{"Accept-Language": language})
+def test_the_rules_are_all_there_with_their_sources(reader: Visitor, language: str) -> None:
+    page = reader.open("/rules", **{"Accept-Language": language})
     names = page.values("//dl/div/@id")
     assert [name for name in names if name.isdigit()] == [str(number) for number in range(1, 51)]
     assert len(page.values("//dd/a/@href")) >= 25
@@ -398,13 +398,13 @@ def test_the_list_as_it_is_filtered_is_exported_safe_for_a_spreadsheet(ann: Visi
     assert [row["email"] for row in rows(ann, "/export/worklist.csv")] == ["a***@example.com", "'=***@example.com"]
 
 
-def test_the_run_book_is_exported_step_by_step_in_the_readers_language(ann: Visitor) -> None:
-    (step,) = rows(ann, "/export/run-book.csv")
+def test_the_run_book_is_exported_step_by_step_in_the_readers_language(reader: Visitor) -> None:
+    (step,) = rows(reader, "/export/run-book.csv")
     assert (step["step"], step["action"], step["master_id"], step["loser_id"]) == ("1", "merge", BOUND, RIVAL)
     assert step["reason"].startswith("Merge ")
-    ann.send("/language", {"language": "de"})
-    assert "zusammenführen" in rows(ann, "/export/run-book.csv?as=comma")[0]["reason"]
-    assert rows(ann, "/export/run-book.csv?as=comma&check=bound_record_unknown") == []
+    reader.send("/language", {"language": "de"})
+    assert "zusammenführen" in rows(reader, "/export/run-book.csv?as=comma")[0]["reason"]
+    assert rows(reader, "/export/run-book.csv?as=comma&check=bound_record_unknown") == []
 
 
 def test_merges_are_exported_as_merge_tools_read_them(home: Path, ann: Visitor) -> None:

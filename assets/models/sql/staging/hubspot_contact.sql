@@ -20,7 +20,8 @@
 -- slice: contact_id
 -- due: select as_of from (
 --   with ahead as materialized (
---   select contact_id, pull_no, as_of from staging.hubspot_contact cross join staging.clock where as_of in (created_at, modified_at, archived_at, last_sync_at))
+--   select contact_id, pull_no, as_of from staging.hubspot_contact cross join staging.clock
+--   where as_of in (created_at, modified_at, archived_at, last_sync_at))
 --   select ahead.as_of from ahead
 --   inner join raw.hubspot_contact as version on version.id = ahead.contact_id and version.pull_no = ahead.pull_no
 --   where greatest(main.utc(version.created_at), main.utc(version.archived_at), main.utc(version.updated_at), main.utc(version.properties['lastmodifieddate']),
