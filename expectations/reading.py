@@ -1,7 +1,7 @@
 """The tables of the warehouse as Great Expectations sees them: of a column it wants to know the name and whether it holds text, and it changes nothing.
 
-duckdb-engine tells a table's columns by PostgreSQL's catalog, with its enums, domains and keys, and opens a transaction around every query: of a small run
-that was a tenth.
+duckdb-engine tells a table's columns by PostgreSQL's catalog, with its enums, domains and keys, and opens a transaction around every query. Without
+both, the gate of a small run takes 0.8 to 1.0 s of the processor instead of 1.4 to 1.7.
 """
 
 from typing import Any
