@@ -11,6 +11,7 @@ import pytest
 from assets.problems import WarehouseProblem
 from assets.pull.described import Described
 from assets.pull.landing import LandedPull, Landing
+from assets.pull.salvage import write_csv
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare
 from assets.warehouse.ledger import begin_run
 from assets.warehouse.load_hubspot import load_hubspot_contacts
@@ -198,6 +199,24 @@ def test_hubspot_values_of_any_type_land_as_text(landing: Landing, connection: d
         "hs_merged_object_ids": "5", "score": "1.5", "flag": "true", "nothing": None, "big": "xxxxx",
     }  # fmt: skip
     assert connection.execute("select value from raw.hubspot_property_version").fetchall() == [("7",)]
+
+
+def test_many_records_of_a_page_that_cannot_be_used_are_set_aside_at_once(
+    landing: Landing, connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[int] = []
+
+    def write(path: Path, columns: list[str], rows: list[list[str]]) -> None:
+        files.append(len(rows))
+        write_csv(path, columns, rows)
+
+    monkeypatch.setattr("assets.pull.reading.write_csv", write)
+    pull = leads(landing, connection, *(row(number, stamp="yesterday" if number % 3 else row(number)[2]) for number in range(300)), ("too", "short"))
+    assert load(connection, pull) == 100
+    reasons = connection.execute("select reason, count(*) from raw.set_aside group by reason order by reason").fetchall()
+    assert reasons == [("columns", 1), ("modified_stamp", 200)]
+    assert connection.execute("select count(*) from raw.set_aside as aside join raw.salesforce_lead as lead on aside.id = lead.record_id").fetchone() == (0,)
+    assert files == [300, 100, 200]  # and not one file for each, which takes minutes where thousands are bad
 
 
 def test_a_warehouse_of_a_newer_version_is_refused(tmp_path: Path) -> None:

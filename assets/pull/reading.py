@@ -127,25 +127,32 @@ def _read_records(connection: duckdb.DuckDBPyConnection, page: Page, reader: Rea
         raise LoadProblem(f"{page.path.name} cannot be read") from error
     if len(records) != page.rows:
         raise LoadProblem(f"{page.path.name} holds {len(records):,} rows instead of {page.rows:,}")
-    asides = []
-    waiting = [records]
+    asides: list[Aside] = []
+    if is_csv:
+        asides = [_aside_of(row, reader, "columns") for row in records if len(row) != len(reader.columns)]
+        records = [row for row in records if len(row) == len(reader.columns)]
+    waiting = [records] if records else []
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"part{page.path.suffix}"
         while waiting:
             part = waiting.pop()
             if is_csv:
-                is_whole = all(len(row) == len(reader.columns) for row in part)
-                write_csv(path, reader.columns, [row for row in part if len(row) == len(reader.columns)])
+                write_csv(path, reader.columns, part)
             else:
-                is_whole = True
                 write_json(path, reader.list_name, part)
-            if is_whole and _add(connection, reader, [path], len(part)):
+            if _add(connection, reader, [path], len(part)):
                 continue
-            if len(part) > 1:
+            reasons = _why_unusable(connection, reader, path)
+            unusable = [place for place in range(len(part)) if place in reasons]
+            if len(unusable) == len(part):
+                asides += [_aside_of(record, reader, reasons[place]) for place, record in enumerate(part)]
+            elif unusable:  # all at once: where thousands are, to look for each in halves takes minutes
+                waiting += [[part[place] for place in unusable], [record for place, record in enumerate(part) if place not in reasons]]
+            elif len(part) > 1:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
-                continue
-            asides.append(_aside_of(part[0], reader, _why_unusable(connection, reader, path) if is_whole else "columns"))
+            else:
+                asides.append(_aside_of(part[0], reader, "values"))
     return asides
 
 
@@ -172,13 +179,13 @@ def _add(connection: duckdb.DuckDBPyConnection, reader: Reader, paths: list[Path
     return False
 
 
-def _why_unusable(connection: duckdb.DuckDBPyConnection, reader: Reader, path: Path) -> str:
-    """Why the only record of a page cannot be used."""
+def _why_unusable(connection: duckdb.DuckDBPyConnection, reader: Reader, path: Path) -> dict[int, str]:
+    """Why records of a page cannot be used, by their places in it; empty where the page cannot be read at all."""
+    rows = f"select row_number() over () - 1 as place, {reader.unusable} as reason from ((from incoming limit 0) union all by name {reader.query([path])})"
     try:
-        row = connection.execute(f"select {reader.unusable} from ((from incoming limit 0) union all by name {reader.query([path])})").fetchone()
+        return dict(connection.execute(f"select place, reason from ({rows}) where reason is not null").fetchall())
     except CANNOT_BE_READ:
-        return "values"
-    return str(row[0]) if row and row[0] else "values"
+        return {}
 
 
 def from_pages(paths: list[Path], kind: str, name: str = "results") -> str:
