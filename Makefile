@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools clients demo dev review test test-slow lint bench bench-large bench-pull bench-runs bench-desk docs clean lock
+.PHONY: help setup tools clients demo dev review test quick test-slow lint bench bench-large bench-pull bench-runs bench-desk docs clean lock
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,8 @@ review: setup  ## The steward's desk at http://127.0.0.1:8000
 	@$(BIN)/bindwatch review
 test: tools  ## The tests
 	$(BIN)/pytest
+quick: tools  ## Those of them that take less than a second each: three of four
+	$(BIN)/pytest -m "not slow and not long"
 test-slow: tools  ## The tests that take long, too
 	$(BIN)/pytest -m ""
 lint: tools  ## Style and types

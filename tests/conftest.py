@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from assets.process import settle
+from tests import lengths
 from tests.homes import Portal, lived_in
 from tests.hook import Hook
 from tests.postgres import Server, running_postgres
@@ -21,6 +22,20 @@ for name in ("LC_ALL", "LC_MESSAGES", "LANG", "BINDWATCH_LANGUAGE"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settle()  # as the command does, so that what a test makes does not depend on which of them imported the code location before
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--note-long", action="store_true", help="write down which tests take more than a second (tests/long.json)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--note-long") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(lengths.Lengths())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    lengths.mark_long(items)
 
 
 def pytest_collection_finish() -> None:
