@@ -27,7 +27,7 @@ from assets.pull.retries import Again
 from assets.pull.salesforce import describe_fields
 from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
-from assets.warehouse.file import SCHEMA_VERSION, Warehouse
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse, limit_memory
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
 from pipelines.access import age_of_version, open_org, open_portal
 from pipelines.dagster_home import check_postgres
@@ -197,7 +197,7 @@ def _look_at_warehouse(place: Path) -> str:
             raise _Mend(what, way_back(place))
         try:
             with closing(duckdb.connect(str(path), read_only=True)) as connection:
-                connection.execute("set memory_limit = '60%'")
+                limit_memory(connection)
                 (schema,) = connection.execute("select max(version) from main.schema_version").fetchone() or (None,)
                 tables = read_tables(connection)
         except duckdb.Error as error:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from assets.models.build import build_models
@@ -73,3 +74,13 @@ def test_a_join_on_times_alone_would_be_found(dense: Any, tmp_path: Path) -> Non
     connection.execute("select count(*) from core.salesforce_person as a inner join core.salesforce_person as b on a.created_at <= b.modified_at").fetchall()
     connection.execute("set enable_profiling = 'no_output'")
     assert explosions(json.loads(profile.read_text("utf-8")))
+
+
+def test_a_join_reads_what_was_unnested_over_another_join() -> None:
+    """As `core.run_book_record` does. DuckDB 2.0.0 fails where one row is left over in the last block of the first join, on some hundred thousand contacts."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("create table book as select 'book ' || i as book, 'c' || i as contact from range(2049) as t(i)")
+    connection.execute("create table binding as select 'c' || i as contact, ['r' || i, 'q' || i] as ids from range(400000) as t(i)")
+    connection.execute("create table person as select 'r' || i as id from range(1200000) as t(i)")
+    own = "select book, unnest(ids) as id from book join binding using (contact)"
+    assert connection.execute(f"select count(*), sum(length(book)) from ({own}) join person using (id)").fetchone() == (2049, 17331)

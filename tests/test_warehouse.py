@@ -12,7 +12,7 @@ from assets.problems import WarehouseProblem
 from assets.pull.described import Described
 from assets.pull.landing import LandedPull, Landing
 from assets.pull.salvage import write_csv
-from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare, with_all_memory
 from assets.warehouse.ledger import begin_run
 from assets.warehouse.load_hubspot import load_hubspot_contacts
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
@@ -217,6 +217,26 @@ def test_many_records_of_a_page_that_cannot_be_used_are_set_aside_at_once(
     assert reasons == [("columns", 1), ("modified_stamp", 200)]
     assert connection.execute("select count(*) from raw.set_aside as aside join raw.salesforce_lead as lead on aside.id = lead.record_id").fetchone() == (0,)
     assert files == [300, 100, 200]  # and not one file for each, which takes minutes where thousands are bad
+
+
+def test_what_takes_more_memory_than_it_may_have_begins_again_with_all_of_the_machine(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assets.warehouse.file.MEMORY", 200 * 10**6)
+    limits = []
+
+    def limit() -> Any:
+        return (connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone() or (0,))[0]
+
+    def work() -> str:
+        limits.append(limit())
+        if len(limits) == 1:
+            raise duckdb.OutOfMemoryException("failed to pin block")
+        return "done"
+
+    assert with_all_memory(connection, work) == "done"
+    assert limits[1] > limits[0] > limit()  # and then so much no longer
+    assert limit() <= 200 * 10**6
 
 
 def test_a_warehouse_of_a_newer_version_is_refused(tmp_path: Path) -> None:

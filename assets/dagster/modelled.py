@@ -21,7 +21,7 @@ from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.models.build import BuiltTable, build_models, describe_tables
 from assets.models.slice import Slice
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
-from assets.models.stale import forget, last_build, stand
+from assets.models.stale import Standing, forget, last_build, stand
 from assets.moments import utc_text
 from assets.problems import UnexpectedProblem
 from assets.progress import doing
@@ -33,7 +33,7 @@ from assets.published.snapshot import current_folder, parse_manifest, read_manif
 from assets.sql import SQL_FOLDER, count_rows
 from assets.warehouse.coverage import read_coverage, unseen_histories
 from assets.warehouse.damage import note_end_of_run
-from assets.warehouse.file import Warehouse
+from assets.warehouse.file import Warehouse, with_all_memory
 from assets.warehouse.identity import name_home, read_identity
 from assets.warehouse.ledger import (
     RunRecord,
@@ -114,8 +114,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
                     raise red(record.verdict, record.checks_violated, home)
                 certify(connection, home, context.run_id)
                 return
-            part = Slice(standing)
-            seconds = build_models(connection, checks, standing=standing, part=part)
+            seconds, part = with_all_memory(connection, lambda: _build(connection, checks, standing))
             doing("the snapshot was being published")
             if guarded:
                 record = summarise_run(connection, "unproven", [], [])
@@ -123,7 +122,8 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
                     "run_id": record.run_id, "as_of": utc_text(record.as_of), "tables": len(seconds), "because": standing.because, "seen_until": None,
                     **part.told(connection),
                 }  # fmt: skip
-                publish_tables(connection, home, memory_with(record), {**_manifest(connection, record), "built": built}, part.unchanged if is_current else ())
+                manifest, unchanged = {**_manifest(connection, record), "built": built}, part.unchanged if is_current else ()
+                with_all_memory(connection, lambda: publish_tables(connection, home, memory_with(record), manifest, unchanged))
                 if part.differing:
                     raise UnexpectedProblem(
                         f"Runs that built only what pulls had touched made something else of {', '.join(part.differing)} than this full build. That is "
@@ -142,6 +142,11 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(asset_key=SNAPSHOT, metadata={"path": dg.MetadataValue.path(str(home / "published" / "current"))})
 
     return models
+
+
+def _build(connection: duckdb.DuckDBPyConnection, checks: list[CheckFile], standing: Standing) -> tuple[dict[str, float], Slice]:
+    part = Slice(standing)
+    return build_models(connection, checks, standing=standing, part=part), part
 
 
 def _built_by(home: Path) -> dict[str, Any] | None:

@@ -38,7 +38,9 @@ _HELD: dict[str, str] = {
 _LOOK_SECONDS = 0.2  # is_free takes the lock for a moment
 
 SCHEMA_VERSION = 9  # one more with each file under sql/migrations/
-MEMORY = "60%"  # for DuckDB: a machine of 8 GB has room left for Dagster and Great Expectations; the rest is spilled beside the file
+# For DuckDB, which takes what it may and spills the rest beside the file: so much does for ten million records, and no faster with more.
+MEMORY = 5 * 10**9  # bytes
+MOST_MEMORY = "60%"  # of the machine's: one of 8 GB has room left for Dagster and Great Expectations
 LOAD_MEMORY, LOAD_ROWS = "240MB", 3_000_000  # a load of up to so many rows, those it is compared with included, is as fast with little memory
 
 
@@ -94,7 +96,8 @@ class Warehouse:
             (self.home / note).unlink(missing_ok=True)
         self._was_opened = True
         try:
-            connection.execute(f"set timezone = 'UTC'; set preserve_insertion_order = false; set memory_limit = '{MEMORY}'")
+            connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false")
+            limit_memory(connection)
             prepare(connection)
             with after_each_commit(connection, lambda: self._answer_requests(connection)):
                 yield connection
@@ -177,17 +180,39 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("insert into main.prepared values (?)", [digest])
 
 
-def in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, work: Callable[[], T]) -> T:
-    """Works with little memory. What does not fit is spilled; what cannot be spilled is done again with all there is.
+def in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, load: Callable[[], T]) -> T:
+    """Loads with little memory. What does not fit is spilled; what cannot be spilled is done again with all there is.
 
-    rows: that are looked at. work: leaves nothing behind when it fails.
+    rows: that are looked at. load: leaves nothing behind when it fails.
     """
-    if rows <= LOAD_ROWS:
-        connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
+    if rows > LOAD_ROWS:
+        return with_all_memory(connection, load)
+    connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
+    try:
+        return with_all_memory(connection, load)
+    finally:
+        limit_memory(connection)
+
+
+def with_all_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """What `work` returns. Where that takes more memory than it may have, it begins again with all there is.
+
+    work: leaves nothing behind when it fails.
+    """
+    try:
+        return work()
+    except duckdb.OutOfMemoryException:
+        log.info("This takes more memory than it was given, and begins again with more")
+        connection.execute(f"set memory_limit = '{MOST_MEMORY}'")
         try:
             return work()
-        except duckdb.OutOfMemoryException:
-            log.info("%s rows take more memory than %s", f"{rows:,}", LOAD_MEMORY)
         finally:
-            connection.execute(f"set memory_limit = '{MEMORY}'")
-    return work()
+            limit_memory(connection)
+
+
+def limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
+    """Gives a connection MEMORY, or less on a small machine (docs/decisions/0083)."""
+    connection.execute(f"set memory_limit = '{MOST_MEMORY}'")
+    (most,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone() or (MEMORY,)
+    if most > MEMORY:
+        connection.execute(f"set memory_limit = '{MEMORY} bytes'")
