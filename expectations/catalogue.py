@@ -9,8 +9,8 @@ _INTRODUCTION = """# The checks
 *Made from the headers of the SQL files under `expectations/` by `make docs`. Change the files, not this page.*
 
 A check is a query that returns its violations. `block` fails the run, `warn` does not, `unproven` says that the run proves nothing. The
-severity can be changed, or the check turned off, in `bindwatch.toml`. Rule numbers (rule 11) and the statements of the founding source (F3)
-are explained in [integration.md](integration.md).
+severity can be changed, or the check turned off, in `bindwatch.toml`, unless it is `unproven`. Rule numbers (rule 11) and the statements of the
+founding source (F3) are explained in [integration.md](integration.md).
 """
 
 

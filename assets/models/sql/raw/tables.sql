@@ -219,15 +219,16 @@ create table if not exists main.built (
     run_id varchar not null         -- the run that said so; of all: the last one that built any
 );
 
--- One row: a finding that a proven run has seen, with what it said last. Nothing is ever removed.
+-- One row: a run that built anything, how far its slice went, or why it built the whole.
 create table if not exists main.build (
-    run_id varchar not null,        -- a run that built anything
+    run_id varchar not null,
     because varchar,                -- why it built the whole; null: it did with a slice (assets/models/slice.py)
     touched bigint not null,        -- contacts and records that pulls brought something of
     reached bigint not null,        -- these and all to whom they lead, e-mails counted, too
     known bigint not null           -- contacts and records there are
 );
 
+-- One row: a finding that a proven run has seen, with what it said last. Nothing is ever removed.
 create table if not exists main.ledger (
     fingerprint varchar, suite varchar, check_name varchar, severity varchar, basis varchar,
     hubspot_contact_id varchar, salesforce_id varchar, rival_ids varchar[], email varchar, reason varchar,
@@ -303,12 +304,12 @@ create table if not exists main.prediction_tally (
     run_id varchar not null, policy varchar not null, predictions bigint not null, hits bigint not null, ambiguous bigint not null
 );
 
--- One row: the run that is going on, its number, and the moment that it measures everything against: the later of what the CRMs' own clocks said last,
--- else when the run began by this machine. Tables that are built without a pull are as of the pulls that they are built from.
--- The fields of which Salesforce's history was read, of anybody: what it does not tell of these did not happen.
+-- One row: a field of which Salesforce's history was read, of anybody: what it does not tell of these did not happen.
 create or replace view main.tracked_field as
 select distinct object_type, field from raw.salesforce_field_history;
 
+-- One row: the run that is going on, its number, and the moment that it measures everything against: the later of what the CRMs' own clocks said last,
+-- else when the run began by this machine. Tables that are built without a pull are as of the pulls that they are built from.
 create or replace view main.run_clock as
 select
     run.run_id,
