@@ -101,8 +101,7 @@ def connect(
 ) -> int:
     """Say how this portal is set up, from its own data: what can be reached, what is mapped, and how the integration behaves. Changes nothing in a CRM.
 
-    Exit code 0: the policy agrees with all that is certain. 1: it does not, or a middleware keeps the portal. 2: wrong settings or arguments. 3: a CRM cannot
-    be read as needed.
+    Exit code 0: the policy agrees with all that is certain. 1: it does not, or a middleware keeps the portal. 2: wrong settings. 3: a CRM cannot be read.
     """
     progress.doing("both CRMs were being asked", "Nothing was changed: run it again.")
     from pipelines.connect import connect as connect_both
@@ -335,7 +334,7 @@ def restore_home(
 ) -> int:
     """Put a backup in the place of the home. It is verified before anything is changed, and what it replaces is kept.
 
-    Exit code 0. 2: not a backup, or a damaged one. 3: it could not be completed. In both cases nothing was changed.
+    Exit code 0. 2: not a backup, or a damaged one. 3: it could not be completed. The home is as it was then, unless the message says what finishes it.
     """
     from pipelines.home import restore
 

@@ -150,7 +150,8 @@ def _look_at_permissions(place: Path) -> str:
     status = _existing(place).stat()
     if status.st_uid != os.geteuid():
         raise _Mend(f"it belongs to user {status.st_uid}, this process is user {os.geteuid()}", "Run Bindwatch as the user that owns the home.")
-    wanted = home_mode(_any_policy().privacy.readers_group)
+    readers = _any_policy().privacy.readers_group
+    wanted = home_mode(readers)
     if status.st_mode & 0o777 & ~wanted:
         raise _Mend(f"others may look into it (mode {status.st_mode & 0o777:o}): it holds personal data of both CRMs", f"chmod {wanted:o} {place}")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -158,7 +159,8 @@ def _look_at_permissions(place: Path) -> str:
     foreign = [path.name for path in sorted(place.iterdir()) if path.lstat().st_uid != os.geteuid()]
     if foreign:
         raise _Mend(f"{', '.join(foreign)} belongs to another user", f"chown -R {os.geteuid()} {place}")
-    return f"user {os.geteuid()} alone may read and write"
+    who = f"user {os.geteuid()} alone may read and write"
+    return f"{who}; the group {readers} may read what is published and certified" if readers else who
 
 
 def _look_at_space(place: Path) -> str:

@@ -1,6 +1,7 @@
 """`bindwatch doctor`: a tick for what was looked at and is well, and for nothing else."""
 
 import fcntl
+import grp
 import json
 import os
 import shutil
@@ -206,6 +207,15 @@ def test_what_another_user_may_read_or_owns_is_named(home: Path) -> None:
     assert "decisions.sqlite belongs to another user" in not_well()["permissions"].what
     os.chown(home, 65534, 65534)
     assert "it belongs to user 65534" in not_well()["permissions"].what
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_group_of_readers_is_named_with_what_it_may_read(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "readers.toml"
+    policy.write_text(f'[privacy]\nreaders_group = "{grp.getgrgid(os.getegid()).gr_name}"\n')
+    monkeypatch.setenv("BINDWATCH_CONFIG", str(policy))
+    (said,) = [one.what for one in examine() if one.name == "permissions"]
+    assert said.endswith(f"the group {grp.getgrgid(os.getegid()).gr_name} may read what is published and certified")
 
 
 @pytest.mark.usefixtures("offline")
