@@ -11,10 +11,11 @@ from starlette.responses import RedirectResponse, Response
 
 from assets.brought import FileProblem
 from assets.published.what_if import Forecast, NoIds, ask, read_list
+from assets.sentences import column_in
 from assets.sql import literal
 from review import words
 from review.access import tidy_line
-from review.exports import masked_in, may_be_whole, said_of, send_table, shape_of
+from review.exports import masked_in, may_be_whole, send_table, shape_of
 from review.filters import read_case_filter
 from review.held import Answer, Held
 from review.plans import SHOWN
@@ -107,13 +108,13 @@ class WhatIf:
             asked = request.query_params.get("outcome", "")
             # what would change something comes first: whoever opens the page has that question
             wanted = [asked] if asked in OUTCOMES else list(OUTCOMES) if asked == "all" else [one for one in OUTCOMES if one not in ("stays", "nobody")]
-            lines = f"from {literal(str(answer.folder / ROWS))} where list_contains($wanted, outcome)"
+            lines = f"from {literal(str(answer.folder / ROWS))} as told where list_contains($wanted, outcome)"
             (total,) = snapshot.query(f"select count(distinct (line, hubspot_contact_id)) as rows {lines}", {"wanted": wanted})
             pages = max(1, -(-total["rows"] // SHOWN))
             page = min(number_of(request.query_params.get("page"), 1), pages)
             rows = snapshot.query(
                 f"""select line, salesforce_id, record_id, outcome, hubspot_contact_id, bound_id, contact_name, record_name, bound_name,
-                           any_value(reason) as reason,
+                           any_value({column_in(language_of(request).code, "told", "reason")}) as reason,
                            list({{'property': property, 'effect': effect, 'before': hubspot_value, 'after': salesforce_value, 'consent': consent}}
                                 order by consent desc, property) filter (where property is not null) as changes
                     {lines} group by all order by line, hubspot_contact_id limit {SHOWN} offset {(page - 1) * SHOWN}""",
@@ -132,12 +133,11 @@ class WhatIf:
         if answer is None:
             return self._say(request, language_of(request).text(words.ANSWER_GONE))
         language = language_of(request)
-        sentences = {text: language.text(text) for text in words.WHAT_IF_REASON}
         is_whole = may_be_whole(request, self.site)
         of_hubspot, of_salesforce = (name if is_whole else f"{masked_in(name)} as {name}" for name in ("hubspot_value", "salesforce_value"))
         query = f"""select line, salesforce_id, record_id, record_name, object_type, outcome, hubspot_contact_id, contact_name, bound_id, bound_name, property,
-                        effect, {of_hubspot}, {of_salesforce}, consent, coalesce({said_of("reason", sentences)}, reason) as reason
-                    from {literal(str(answer.folder / ROWS))} order by line, hubspot_contact_id, property"""
+                        effect, {of_hubspot}, {of_salesforce}, consent, {column_in(language.code, "told", "reason")} as reason
+                    from {literal(str(answer.folder / ROWS))} as told order by line, hubspot_contact_id, property"""
         return send_table(request, self.site.desk.snapshot(), query, {}, "what-if", shape_of(request), is_whole)
 
     def _say(self, request: Request, text: str) -> Response:

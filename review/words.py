@@ -101,22 +101,6 @@ OUTCOME = {
     "switch": N_("jumps"), "may_switch": N_("may jump"), "binds": N_("is bound anew"), "gone": N_("record is gone"), "unknown": N_("unknown"),
     "invalid": N_("invalid"), "stays": N_("stays"), "nobody": N_("nobody"),
 }  # fmt: skip
-OUTCOME_MEANS = {
-    "switch": N_("It would be the duplicate updated last: the binding jumps to it (rule 11)."),
-    "may_switch": N_("Several records of this contact are in the list: the one written last wins (rules 11, 17)."),
-    "binds": N_("The contact is bound to no live record. The edit makes it sync, and it is matched by e-mail (rules 5 to 7, 33)."),
-    "gone": N_("The record was deleted, merged or converted, or has vanished."),
-    "unknown": N_("No complete pull has seen this record."),
-    "invalid": N_("This is no id of a Lead or a Contact."),
-    "stays": N_("The contact is bound to it; an edit keeps it (rule 15)."),
-    "nobody": N_("No live HubSpot contact could be bound to it."),
-}
-WHAT_IF_REASON = (
-    *(text for name, text in OUTCOME_MEANS.items() if name not in ("gone", "invalid")),
-    N_("The contact follows its converted Lead (rule 29)."),
-    N_("The policy is sticky, or the contact is outside the inclusion list (rules 11, 21)."),
-    N_("The contact is bound to it, but duplicates of it are in the list: the one written last wins (rule 17)."),
-)
 CONTACTS_OF_A_LIST = N_("The records of people in a list of cases")
 UNREADABLE_LIST = N_("This list cannot be read:")
 LIST_WITHOUT_IDS = N_("The list holds no Salesforce id. It needs one id a line, with 15 or 18 characters.")

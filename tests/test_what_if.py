@@ -21,10 +21,10 @@ def publish(crm: Crm, home: Path) -> Path:
     return home
 
 
-def ask(home: Path, text: str) -> tuple[Forecast, list[dict[str, str]]]:
+def ask(home: Path, text: str, language: str = "en") -> tuple[Forecast, list[dict[str, str]]]:
     path, answer = home / "touched.csv", home / "answer.csv"
     path.write_text(text, "utf-8")
-    found = forecast(open_snapshot(home), path, answer)
+    found = forecast(open_snapshot(home), path, answer, language)
     with answer.open(encoding="utf-8") as file:
         return found, list(csv.DictReader(file))
 
@@ -85,7 +85,10 @@ def test_every_line_gets_an_answer(tmp_path: Path) -> None:
         (1, "switch"), (2, "gone"), (3, "nobody"), (4, "binds"), (5, "unknown"), (6, "invalid"), (7, "invalid"),
     ]  # fmt: skip
     assert (found.listed, found.unusable) == (7, 3)
-    assert all(row["reason"] for row in rows)
+    told = {row["reason"] for row in rows}
+    assert {"The record is deleted.", "The id is missing."} < told
+    in_german = {row["reason"] for row in ask(tmp_path, (tmp_path / "touched.csv").read_text("utf-8"), "de")[1]}
+    assert {"Der Datensatz ist gelöscht.", "Die ID fehlt."} < in_german and len(in_german) == len(told) and not in_german & told
 
 
 def test_a_value_that_a_spreadsheet_would_run_is_made_harmless_and_a_phone_number_is_not_touched(tmp_path: Path) -> None:

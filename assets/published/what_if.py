@@ -13,7 +13,7 @@ from assets.files import replaced
 from assets.problems import ConfigurationProblem
 from assets.published.spreadsheets import write_table
 from assets.record_ids import has_id, tidy_ids
-from assets.sentences import languages
+from assets.sentences import column_in, languages, write_sentences
 from assets.sql import literal
 
 # What a list may have: ten times the largest import that a day takes.
@@ -21,7 +21,17 @@ MOST_BYTES = 512 * 1024 * 1024
 MOST_LINES = 5_000_000
 MOST_COLUMNS = 500
 
-_QUERY = Path(__file__).parent / "what_if.sql"
+QUERY = Path(__file__).parent / "what_if.sql"
+# Most lines say one of ten things: each is put into words once.
+_IN_WORDS = """
+create or replace temp table what_if_case as select distinct says, facts, cast(null as map(varchar, varchar)) as quoted from what_if_line;
+create or replace temp table what_if as
+select line.* exclude (says, facts),
+    told.says_en as reason, told.says_de as reason_de, list_transform(told.says_further, lambda one: {'language': one.language, 'reason': one.reason}) as words
+from what_if_line as line
+inner join main.said('what_if_case', 'what_if') as told on told.says = line.says and told.facts = line.facts
+order by line.line, line.hubspot_contact_id, line.property
+"""
 _NAME = re.compile(
     r"(?:sf )?(?:1[58] (?:digit|character) )?(?:case ?safe )?(?:salesforce ?|sf )?(?:lead|contact|record|person|datensatz)? ?(?:case ?safe )?id(?: 1[58])?"
 )
@@ -48,7 +58,7 @@ class Forecast:
 def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None, language: str = "en") -> Forecast:
     """Judges the list in `path` on a snapshot (assets.snapshot.open_snapshot) and writes the answer as CSV to `out`, where that is given.
 
-    Raises ConfigurationProblem when the list cannot be read, in that language, or `out` not be written.
+    language: of the reasons. Raises ConfigurationProblem when the list cannot be read, in that language, or `out` not be written.
     """
     try:
         read_list(snapshot, path)
@@ -58,16 +68,18 @@ def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None, 
     found = ask(snapshot)
     if out is not None:
         with replaced(out) as target:
-            write_table(snapshot, "from what_if", target)
+            write_table(snapshot, f"select * exclude (reason_de, words) replace ({column_in(language, 'what_if', 'reason')} as reason) from what_if", target)
     return found
 
 
 def ask(snapshot: duckdb.DuckDBPyConnection) -> Forecast:
-    """What edits of the records in the temporary table `touched` (line, salesforce_id) would set off: the temporary table `what_if` (what_if.sql), and its
-    figures.
+    """What edits of the records in the temporary table `touched` (line, salesforce_id) would set off: the temporary table `what_if` (what_if.sql, with what
+    it says as reason, reason_de and words), and its figures.
     """
-    query = _QUERY.read_text("utf-8").strip().removesuffix(";")
-    snapshot.execute(f"create or replace temp table what_if as {query}")
+    text = QUERY.read_text("utf-8")
+    write_sentences(snapshot, [(QUERY.stem, text)])
+    snapshot.execute(f"create or replace temp table what_if_line as {text.strip().removesuffix(';')}")
+    snapshot.execute(_IN_WORDS)
     row = snapshot.execute(
         """select count(distinct line), count(distinct line) filter (where outcome in ('invalid', 'unknown')),
                   count(distinct hubspot_contact_id) filter (where outcome = 'switch'),

@@ -1,11 +1,8 @@
 """What if, at the desk: a list that somebody hands in, or the records of people in a list of cases."""
 
 import csv
-import re
 from pathlib import Path
 
-from assets.published.what_if import forecast
-from review import words
 from tests.crm import BOUND, RIVAL, Crm
 from tests.desk.portal import Page, Visitor, publish
 
@@ -36,7 +33,7 @@ def test_a_list_is_answered_with_names_values_and_the_same_figures_as_in_the_ter
     assert figures(page) == {"switch": "1", "may_switch": "0", "lost": "1", "consents": "0", "spread": "0"}
     first, second = page.texts("//table[contains(@class, 'judged')]/tbody/tr")
     assert "jumps Anna Lee" in first and "Ann Lee" in first and "CEO → Buyer" in first
-    assert "invalid" in second and "This is no id of a Lead or a Contact." in second
+    assert "invalid" in second and f"The id {BOUND}x is no Salesforce id: it has 19 characters" in second
     (link,) = page.values("//a[contains(@href, '/lines.csv')]/@href")
     (row, _) = list(csv.DictReader(ann.open(link).answer.text.splitlines()))
     assert (row["outcome"], row["contact_name"], row["record_name"], row["hubspot_value"]) == ("switch", "Ann Lee", "Anna Lee", "CEO")
@@ -44,6 +41,8 @@ def test_a_list_is_answered_with_names_values_and_the_same_figures_as_in_the_ter
     assert len(ann.open(f"{address}?outcome=invalid").texts("//table[contains(@class, 'judged')]/tbody/tr")) == 1
     ann.session.headers["Accept-Language"] = "de"
     assert "Die Verknüpfung springt zu ihm." in ann.open(address).text
+    reasons = [row["reason"] for row in csv.DictReader(ann.open(f"{link}?as=comma").answer.text.splitlines())]
+    assert reasons[1].startswith(f"Die ID {BOUND}x ist keine Salesforce-ID: 19 Zeichen"), "a file says it in the same language as the page"
 
 
 def test_the_people_of_a_list_of_cases_are_asked_about(ann: Visitor) -> None:
@@ -62,9 +61,3 @@ def test_what_is_no_list_is_refused_in_the_readers_language(ann: Visitor) -> Non
     ann.session.headers["Accept-Language"] = "de"
     assert "Diese Liste ist nicht lesbar: die Datei ist leer" in ask(ann, "").text or "enthält keine Salesforce-ID" in ask(ann, "").text
     assert "Es wurde keine Datei gewählt" in ann.send("/what-if", {}).text
-
-
-def test_every_reason_of_the_model_is_said_in_both_languages() -> None:
-    model = (Path(forecast.__code__.co_filename).parent / "what_if.sql").read_text("utf-8")
-    said = re.findall(r"then '([A-Z][^']+\.)'|else '([A-Z][^']+\.)'", model)
-    assert {one or other for one, other in said} == set(words.WHAT_IF_REASON)

@@ -156,20 +156,8 @@ create or replace macro main.id_fault(id) as
         else 'check'
     end;
 
--- The same in words, to follow "The master" or "The loser". fault: what main.id_fault said. Only what can be a spoilt id is repeated: the rest may be a name or
--- an e-mail.
-create or replace macro main.named_id(id) as
-    case when regexp_full_match(id, '[A-Za-z0-9]*[0-9][A-Za-z0-9]*') and length(id) <= 24 then ' ' || id else '' end;
-
-create or replace macro main.id_fault_text(id, fault) as
-    main.named_id(id) || case fault
-        when 'empty' then ' is missing.'
-        when 'hubspot' then ' is a record id of HubSpot''s; the ids of Leads or Contacts in Salesforce are needed.'
-        when 'shape' then format(' is no Salesforce id: it has {}, and needs 15 or 18 letters and digits.',
-            case when length(id) = 1 then 'one character' else format('{:,} characters', length(id)) end)
-        when 'capitals' then ' has lost which of its letters are capitals, and names no record like that: take it from Salesforce again.'
-        when 'check' then ' is mistyped: its last three characters do not fit the others.'
-    end;
+-- An id that does not hold, as a sentence may repeat it: only what can be a spoilt id; the rest may be a name or an e-mail.
+create or replace macro main.named_id(id) as case when regexp_full_match(id, '[A-Za-z0-9]*[0-9][A-Za-z0-9]*') and length(id) <= 24 then id end;
 
 -- A reference to another record as 18 characters; as received where it is no 15-character id. Cheap: most are 18 already.
 create or replace macro main.long_id(id) as

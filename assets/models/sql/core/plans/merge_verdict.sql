@@ -266,7 +266,7 @@ select
         'loser_type': loser_type, 'master_state': master_state, 'loser_state': loser_state,
         -- of an id that cannot be one only what can be a spoilt one is repeated: the rest may be a name or an e-mail
         'role': case when master_fault is not null then 'master' else 'loser' end, 'fault': coalesce(master_fault, loser_fault),
-        'id': nullif(trim(main.named_id(case when master_fault is not null then master_id else loser_id end)), ''),
+        'id': main.named_id(case when master_fault is not null then master_id else loser_id end),
         'length': cast(length(case when master_fault is not null then master_id else loser_id end) as varchar),
         'outcome': outcome, 'lost': array_to_string(lost_fields, ', '), 'row': cast(gone_in_row as varchar), 'consequence': consequence,
         'contact': case when is_drawn then watching_contact_id else coalesce(loser_contact_id, other_contact_id) end,
