@@ -99,12 +99,8 @@ judged as (
             when contact.records = 1 then 'jumps'
             else 'several'
         end as says,
-        case
-            when listed.record_id is null
-            then map {'fault': listed.fault, 'id': main.named_id(listed.salesforce_id), 'length': cast(length(listed.salesforce_id) as varchar)}
-            when person.state <> 'live' then map {'state': person.state}
-            else cast(map {} as map(varchar, varchar))
-        end as facts
+        listed.fault,
+        person.state
     from listed
     left join published.salesforce_person as person on person.record_id = listed.record_id
     left join concerned on concerned.record_id = listed.record_id and person.state = 'live'
@@ -124,7 +120,12 @@ select
     overwrite.salesforce_value,
     overwrite.consent,
     judged.says,
-    judged.facts
+    case judged.says
+        when 'bad_id' then map {
+            'fault': judged.fault, 'id': main.named_id(judged.salesforce_id), 'length': cast(length(judged.salesforce_id) as varchar)}
+        when 'gone' then map {'state': judged.state}
+        else cast(map {} as map(varchar, varchar))
+    end as facts
 from judged
 left join (
     select hubspot_contact_id, rival_id as record_id, true as is_switch, * exclude (hubspot_contact_id, rival_id) from published.overwrite
