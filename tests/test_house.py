@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -264,3 +265,28 @@ def test_a_check_has_a_test_in_which_it_fires_and_one_in_which_it_does_not(check
     nothing = f"findings('{check.name}') == []"
     assert any(nothing in test for test in tests), "no world in which it must not fire"
     assert any(f"'{check.name}'" in test.replace(nothing, "") for test in tests), "no world in which it fires"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TO_COME = {"review/locale/fr.po", "docs/integration.fr.md"}  # that a page tells people to make
+_PATH = re.compile(r"`((?:assets|benchmarks|docs|expectations|pipelines|review|sandbox|tests)/[\w./-]+)`")
+_LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def test_every_link_of_a_page_leads_somewhere_and_every_path_in_it_is_there() -> None:
+    astray = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for target, anchor in _LINK.findall(text):
+            led = page.parent / target if target else page
+            if not led.exists() or (anchor and anchor not in anchors_of(led)):
+                astray.append((page.name, f"{target}#{anchor}"))
+        if page.name != "CHANGELOG.md" and page.parent.name != "decisions":  # these may speak of what is gone
+            astray += [(page.name, path) for path in _PATH.findall(text) if not (ROOT / path).exists() and path not in TO_COME]
+    assert astray == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
