@@ -145,7 +145,7 @@ def print_forecast(found: Forecast) -> None:
             f"{found.values_spread:,} written into other records."
         )
         lines.append("That is by the values in the last snapshot; what the edit itself writes comes on top.")
-    lines.append(f"{found.listed:,} lines read" + (f", {found.unusable:,} of them unusable: see the column outcome." if found.unusable else "."))
+    lines.append(f"{amount(found.listed, 'line')} read" + (f", {found.unusable:,} of them unusable: see the column outcome." if found.unusable else "."))
     stderr.print(Panel("\n".join(lines), border_style=colour, expand=False))
 
 
