@@ -14,5 +14,5 @@ def naive(moment: datetime | None) -> datetime | None:
 
 
 def utc_text(moment: datetime) -> str:
-    """A moment of the warehouse as JSON files have it: 2026-03-01T09:00:00Z."""
-    return f"{moment.isoformat()}Z"
+    """A moment as JSON files have it: 2026-03-01T09:00:00Z."""
+    return f"{naive(moment).isoformat()}Z"

@@ -379,8 +379,8 @@ def read_policy(path: Path) -> Policy:
         return Policy.model_validate(tomllib.loads(policy_text(path)))
     except FileNotFoundError as error:
         raise ConfigurationProblem(
-            f"There is no policy file {path.absolute()}. It says how your portal is set up: copy bindwatch.toml from the checkout, go through it, and start "
-            "Bindwatch in its folder, or name it in BINDWATCH_CONFIG."
+            f"There is no policy file {path.absolute()}. It says how your portal is set up: have `bindwatch connect --write` make it, go through it, "
+            "and start Bindwatch in its folder, or name it in BINDWATCH_CONFIG."
         ) from error
     except OSError as error:
         raise ConfigurationProblem(f"The policy file {path.absolute()} cannot be read: {error.strerror}. BINDWATCH_CONFIG names another one.") from error

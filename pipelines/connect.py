@@ -265,7 +265,7 @@ def _print(answer: Answer, policy: Policy | None, config: Path) -> None:
     if answer.contradictions:
         stdout.print(f"\n{config.name} says otherwise than the data:")
         for one in answer.contradictions:
-            stdout.print(f"  {escape(one['setting'])}: {escape(str(one['file']))}, found {escape(str(one['found']))}", soft_wrap=True)
+            stdout.print(f"  {escape(one['setting'])}: {escape(_in_file(one['file']))}, found {escape(_in_file(one['found']))}", soft_wrap=True)
     rules = [name.removeprefix("mapping.").removesuffix(".rule") for name in told.unknown if name.endswith(".rule")]
     if others := [name for name in told.unknown if not name.endswith(".rule")]:
         stdout.print(f"\nCannot be told from this sample: {escape(', '.join(others))}.", soft_wrap=True)
@@ -302,14 +302,19 @@ def _print_access(answer: Answer) -> None:
             stdout.print(f"[{colour}]Missing: {escape(what)} ({needed}).[/] For the administrator:\n    {escape(letter)}", soft_wrap=True)
 
 
+def _in_file(value: Any) -> str:
+    """As bindwatch.toml has it; a dash for what does not stand there."""
+    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _print_knobs(told: Told, policy: Policy | None) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("setting", "found", "for", "against", "bindwatch.toml"):
         table.add_column(name, justify="right" if name in ("for", "against") else "left", no_wrap=True)
     for name, knob in told.knobs.items():
         candidates = knob.get("candidates")
-        found = str(knob["value"]) if knob["certain"] else f"candidates {', '.join(candidates)}" if candidates else "?"
-        configured = "" if policy is None else str(getattr(policy.policy, name))
+        found = _in_file(knob["value"]) if knob["certain"] else f"candidates {', '.join(candidates)}" if candidates else "?"
+        configured = "" if policy is None else _in_file(getattr(policy.policy, name))
         table.add_row(name, escape(found), f"{knob['cases_for']:,}", f"{knob['cases_against']:,}", escape(configured))
     stdout.print()
     print_whole(table)

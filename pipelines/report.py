@@ -45,7 +45,7 @@ class _Progress(logging.Handler):
         if _moves() and hasattr(record, "is_passing"):
             return
         colour = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "dim")
-        stderr.print(f"[{colour}]  {escape(record.getMessage())}[/]")
+        stderr.print(f"[{colour}]  {escape(record.getMessage())}[/]", soft_wrap=not stderr.is_terminal)  # a log has a line for each
 
 
 def show_progress(level: int = logging.INFO) -> None:

@@ -257,7 +257,10 @@ def test_a_link_to_the_policy_stays_one_and_what_looks_like_markup_is_text(
     environment(monkeypatch, portal, policy)
     asked(policy, 0, write=True)
     assert policy.is_symlink() and "integration_user_id" in real.read_text("utf-8") and real.stat().st_mode & 0o777 == 0o600
-    assert "[/red]" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "[/red]" in told
+    rows = [line.split() for line in told.splitlines()]
+    assert [row[-1] for row in rows if row and row[0] in ("integration_user_id", "secondary_email_matches")] == ["–", "false"]
 
 
 def test_what_cannot_be_read_or_written_is_said_before_any_crm_is_asked(

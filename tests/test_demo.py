@@ -1,5 +1,7 @@
 """What somebody sees who meets Bindwatch for the first time: `bindwatch demo`, on a terminal and without one, and any run while it goes on."""
 
+import io
+import logging
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from assets.problems import HomeInUse
 from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
 from assets.warehouse.file import Warehouse
-from pipelines import demo, demo_summary, install
+from pipelines import demo, demo_summary, install, report
 from pipelines.demo_summary import print_summary
 from pipelines.report import stdout
 from tests.command import call, environment_of
@@ -114,6 +116,14 @@ def test_numbers_stay_whole_beside_a_title_that_is_longer_than_the_terminal(monk
     demo_summary._print_counts([{"check_name": "unsafe_duplicate", "severity": "block", "holds": False, "before": 1187, "now": 2201}], 3)
     _, head, row = capsys.readouterr().out.splitlines()
     assert (head.split()[:2], row.split()[:2]) == (["before", "now"], ["1,187", "2,201"]) and "…" in row
+
+
+def test_in_a_file_a_report_of_a_run_is_one_line_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_of_cron = io.StringIO()
+    monkeypatch.setattr(report, "stderr", Console(file=log_of_cron, width=80))
+    message = "HubSpot contact_archived_changed: 3 rows pulled (incremental), 3 new or changed, and more"
+    report._Progress().emit(logging.makeLogRecord({"msg": message, "levelno": logging.INFO}))
+    assert log_of_cron.getvalue() == f"  {message}\n"
 
 
 def what_can_happen() -> Crm:

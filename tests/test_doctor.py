@@ -20,6 +20,7 @@ from assets.policy import Policy
 from assets.published.decisions import DecisionStore
 from assets.pull.hubspot_portal import HubSpotAccess
 from assets.warehouse.backup import back_up, note_backup
+from assets.warehouse.damage import CHECKSUM, FORMER_CHECKSUM, checksum_line
 from assets.warehouse.file import Warehouse
 from pipelines import doctor
 from pipelines.doctor import Finding, examine, print_findings
@@ -115,6 +116,16 @@ def test_no_torn_emptied_or_zeroed_file_is_ticked(home: Path) -> None:
     check_damage(home, lambda path: os.truncate(path, path.stat().st_size // 2), every=3)
     check_damage(home, lambda path: os.truncate(path, 0), every=5)
     check_damage(home, lambda path: path.write_bytes(bytes(path.stat().st_size)), every=7)
+
+
+def test_what_a_former_version_left_is_not_held_against_an_older_checksum(home: Path) -> None:
+    (home / CHECKSUM).write_text(checksum_line("0" * 32), "utf-8")
+    assert f"is not what {CHECKSUM} beside it says" in not_well()["warehouse"].what
+    (home / FORMER_CHECKSUM).touch()  # back at a former version for a while, which knows nothing of the other note
+    assert not_well() == {}
+    with Warehouse(home).guard(), Warehouse(home).connect():
+        pass
+    assert not (home / FORMER_CHECKSUM).exists()
 
 
 def test_a_missing_or_foreign_file_of_the_snapshot_is_named(home: Path) -> None:

@@ -170,7 +170,9 @@ def test_models_rebuilt_alone_say_so_and_the_last_proof_stays(run: Run, server: 
         assert f"Published stay the tables and the verdict ({verdict}) of the run {before['run_id']}" in str(materialized[key("core.binding")]["rebuilt since"])
         assert key("published.snapshot") not in materialized
         after = check_manifest(home)
-        assert after.pop("rebuilt_since")["run_id"] == result.run_id
+        rebuilt = after.pop("rebuilt_since")
+        assert rebuilt["run_id"] == result.run_id
+        assert datetime.fromisoformat(rebuilt["at"]) > datetime.fromisoformat(after["finished_at"])
         assert {**after, "rebuilt_since": None, "checksum": before["checksum"]} == before
         assert (snapshot(home), published(home, "run")) == (tables, runs)
     with Warehouse(home).connect() as connection:

@@ -1,13 +1,13 @@
 """Publishes: a new snapshot is written beside the current one, reaches the disk, and then takes its place in one step."""
 
 import json
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from hashlib import file_digest
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,10 @@ from assets.files import read_json, sealed, set_aside, share_like_parent, sync_f
 from assets.published.contract import COLUMNS, ORDER, ROWS_OF_A_GROUP, TABLES
 from assets.published.snapshot import current_folder, parse_manifest
 
+log = logging.getLogger("bindwatch")
+
 _KEPT_SECONDS = 120
+_SNAPSHOTS = "????????T??????-??????"  # whatever else lies beside them, or was set aside, is nobody's to remove
 
 
 def publish_tables(
@@ -108,6 +111,8 @@ def _switch(
         share_like_parent(path)
     published = home / "published"
     sync_folder(published)
+    if replaced := current_folder(home):
+        os.utime(replaced)  # its time from now on is when another took its place
     link = published / f".current-{uuid.uuid4().hex[:6]}"
     link.symlink_to(folder.name)
     link.replace(published / "current")
@@ -129,10 +134,17 @@ def _digest(path: Path) -> str:
 
 def _remove_old(published: Path, keep: str) -> None:
     """Leaves what was current a moment ago: a run publishes several times, and whoever resolved the link before still reads its files."""
-    # several may be of one second, which is all that their names tell
-    ages = sorted(((path.stat().st_mtime, path) for path in published.iterdir() if path.is_dir() and not path.is_symlink()), reverse=True)
-    for (replaced_at, _), (_, folder) in pairwise(ages):
-        if ages[0][0] - replaced_at > _KEPT_SECONDS and folder.name != keep:
-            shutil.rmtree(folder)
+    now = published.stat().st_mtime  # the link was replaced in it just now
+    for folder in published.glob(_SNAPSHOTS):
+        if folder.name == keep:
+            continue
+        replaced_at = folder.stat().st_mtime
+        try:
+            if replaced_at > now:  # the clock went back
+                os.utime(folder)
+            elif now - replaced_at > _KEPT_SECONDS:
+                shutil.rmtree(folder)
+        except OSError as error:  # what is published is whole; the next run tries again
+            log.warning("%s cannot be removed (%s)", folder, error.strerror)
     for left_over in published.glob(".current-*"):
         left_over.unlink()

@@ -34,11 +34,11 @@ from assets.files import is_sealed, sealed, sync_file, sync_folder, write_whole
 from assets.problems import DamagedWarehouse, HomeInUse, MachineProblem, Problem, said
 from assets.sqlite import is_damaged_sqlite
 from assets.warehouse.damage import (
-    CHECKSUM,
     LAST_BACKUP,
     checksum_of,
     damage_of,
     damaged,
+    forget_checksum,
     log_of,
     missing,
     note_checksum,
@@ -328,7 +328,7 @@ def _save_state(home: Path, folder: Path, connection: duckdb.DuckDBPyConnection 
     elif not path.exists():
         raise BackupProblem(f"No run has taken place in {home}: nothing to back up. Is BINDWATCH_HOME the folder that your runs write?")
     elif log_of(path).exists():
-        (home / CHECKSUM).unlink(missing_ok=True)
+        forget_checksum(home)
         with closing(open_file(path)) as opened:
             opened.execute("checkpoint")
         note_checksum(path)

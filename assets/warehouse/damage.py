@@ -157,7 +157,7 @@ def _free_blocks(path: Path, head: _Head) -> frozenset[int]:
 # whole file when it is done, as `xxhsum -c` reads it, and who opens the file for writing takes the note away.
 
 CHECKSUM = "warehouse.xxh128"
-FORMER_CHECKSUM = "warehouse.sha256"  # what was noted before; it is taken away, and read no more
+FORMER_CHECKSUM = "warehouse.sha256"  # what former versions note, and know alone
 
 
 def note_checksum(path: Path) -> None:
@@ -168,6 +168,12 @@ def note_checksum(path: Path) -> None:
             write_whole(note, checksum_line(checksum_of(path)), 0o600)
     except OSError as error:
         log.warning("the checksum of %s could not be noted (%s): damage to it may be seen later", path, error.strerror)
+
+
+def forget_checksum(home: Path) -> None:
+    """Before the warehouse is written to."""
+    for note in (CHECKSUM, FORMER_CHECKSUM):
+        (home / note).unlink(missing_ok=True)
 
 
 def checksum_line(digest: str) -> str:
@@ -184,9 +190,11 @@ def checksum_of(path: Path) -> str:
 
 
 def noted_checksum(home: Path) -> str | None:
-    """The checksum that the warehouse had when the last run left it; None when nothing is known of it. What a damaged note holds is no file's checksum."""
+    """The checksum that the warehouse had when the last run left it; None when nothing is known of it, or a former version wrote to it since. What a damaged
+    note holds is no file's checksum.
+    """
     note = home / CHECKSUM
-    if not note.exists():
+    if not note.exists() or (home / FORMER_CHECKSUM).exists():
         return None
     line = note.read_text("utf-8", "replace")
     digest = line.partition(" ")[0]

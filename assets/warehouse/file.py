@@ -22,7 +22,7 @@ from assets.problems import DamagedWarehouse, HomeInUse, WarehouseProblem, said
 from assets.pull.landing import Landing
 from assets.sql import SQL_FOLDER, after_each_commit, transaction
 from assets.warehouse.backup import LOCK, REQUESTS, answer_requests
-from assets.warehouse.damage import CHECKSUM, FORMER_CHECKSUM, damage_of, damaged, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
+from assets.warehouse.damage import damage_of, damaged, forget_checksum, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
 from assets.warehouse.restore_home import RESTORING, finish_restore
 
 log = logging.getLogger("bindwatch.pull")
@@ -92,8 +92,7 @@ class Warehouse:
                 raise
             self._create()
             connection = open_file(self.path)
-        for note in (CHECKSUM, FORMER_CHECKSUM):
-            (self.home / note).unlink(missing_ok=True)
+        forget_checksum(self.home)
         self._was_opened = True
         try:
             connection.execute("set timezone = 'UTC'; set preserve_insertion_order = false")

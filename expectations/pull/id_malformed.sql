@@ -20,13 +20,13 @@
 -- Sonst: Der Kontakt gilt als nicht verknüpft, und die nächste Synchronisierung kann ihn mit einem anderen Datensatz verknüpfen.
 --
 -- says broken: {place} holds [?typed "{typed}"|a text], which is no Salesforce id: {length|15: its checksum or a character is wrong|18: its checksum or a
---   character is wrong|it has {length|1: one character|{length:number} characters}}[. It means {meant}]
+--   character is wrong|it has {length|1: one character|{length:number} characters}}[. It means {meant}].
 -- says.de broken: {place} enthält [?typed „{typed}“|einen Text]; das ist keine Salesforce-ID: {length|15: die Prüfzeichen oder ein Zeichen sind falsch|18:
---   die Prüfzeichen oder ein Zeichen sind falsch|sie hat {length|1: ein|{length:number}} Zeichen}[. Gemeint ist {meant}]
+--   die Prüfzeichen oder ein Zeichen sind falsch|sie hat {length|1: ein|{length:number}} Zeichen}[. Gemeint ist {meant}].
 -- do broken: Correct the id, or resync the contact so that the integration writes it again.
 -- do.de broken: Die ID berichtigen, oder den Kontakt neu synchronisieren, damit die Integration sie neu schreibt.
--- says misplaced: {place} holds {record}, whose prefix {prefix} does not belong there (expected {expected})
--- says.de misplaced: {place} enthält {record}, dessen Präfix {prefix} nicht dorthin gehört (erwartet: {expected})
+-- says misplaced: {place} holds {record}, whose prefix {prefix} does not belong there (expected {expected}).
+-- says.de misplaced: {place} enthält {record}, dessen Präfix {prefix} nicht dorthin gehört (erwartet: {expected}).
 -- do misplaced: <broken>
 -- do.de misplaced: <broken>
 with stored as (

@@ -345,6 +345,7 @@ def test_id_malformed_fires_for_17_characters_a_wrong_checksum_and_a_wrong_prefi
         crm.contact(**{property_name: value}, email="")
         finding = one(crm, "id_malformed")
         assert (finding["hubspot_contact_id"], finding["severity"]) == ("101", "block"), value
+        assert all(finding[reason].endswith(".") for reason in ("reason", "reason_de"))
 
 
 def test_id_malformed_accepts_15_characters_and_both_lengths_bind_to_the_same_record() -> None:

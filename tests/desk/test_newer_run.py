@@ -1,7 +1,9 @@
 """A run is published while people work at the desk."""
 
+import errno
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from assets.files import set_aside
 from assets.problems import WarehouseProblem
 from assets.published.publish import publish_verdict
 from assets.published.snapshot import open_folder, published_folder
@@ -130,3 +133,36 @@ def test_a_run_is_read_to_its_end_however_often_the_next_ones_publish(home: Path
     publish(home, "next-day")
     publish(home, "the-day-after")
     assert len([path for path in before.parent.iterdir() if not path.is_symlink()]) == 3  # these, and what was current a moment ago
+
+
+def test_a_run_is_read_to_its_end_also_when_the_clock_went_back(home: Path) -> None:
+    ahead = published_folder(home)
+    os.utime(ahead, (time.time() + 3600,) * 2)  # published before the clock went back by an hour
+    publish(home, "newer-run")
+    newer = published_folder(home)
+    with open_folder(newer) as reader:
+        publish(home, "newest-run")
+        assert reader.execute("select count(*) from published.finding").fetchall() != [(0,)]
+    assert ahead.stat().st_mtime <= time.time()  # it stays two minutes, and not an hour
+
+
+def test_only_snapshots_are_removed_and_one_that_cannot_be_removed_ends_no_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = published_folder(home)
+    former = shutil.copytree(before, before.with_name("20260101T000000-0a1b2c"))
+    aside, foreign = set_aside(shutil.copytree(before, before.with_name("20260101T000000-4d5e6f")), "cannot be read"), before.with_name("lost+found")
+    foreign.mkdir()
+    for folder in (former, aside, foreign):
+        os.utime(folder, (1, 1))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path / "run.parquet"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refuse)
+        publish(home, "newer-run")
+    assert f"{former} cannot be removed (Permission denied)" in caplog.text
+
+    publish(home, "newest-run")
+    assert [folder.exists() for folder in (former, aside, foreign)] == [False, True, True]
