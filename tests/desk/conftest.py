@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 from assets.published.decisions import DecisionStore
-from tests.desk.portal import Visitor, publish, served, troubled
+from review.near import Near
+from tests.desk.portal import SharedNear, Visitor, publish, served, troubled
+
+
+@pytest.fixture(scope="session", autouse=True)
+def near_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("review.desk.Near", SharedNear.of)
+        yield
+
+
+@pytest.fixture
+def own_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of how it is made, or of files that are not what their manifest says."""
+    monkeypatch.setattr("review.desk.Near", Near)
 
 
 @pytest.fixture(scope="session")

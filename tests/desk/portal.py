@@ -1,24 +1,29 @@
 """A published home for the tests of the desk, the desk served on it over real HTTP, and a visitor who reads its pages."""
 
 import logging
+import shutil
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import duckdb
 import lxml.html
 import requests
 
 from assets.published.decisions import DecisionStore
-from assets.published.publish import publish_tables
+from assets.published.publish import publish_tables, publish_verdict
+from assets.published.snapshot import published_folder
 from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from review.access import Entrance
 from review.app import create_app
+from review.near import Near, made_of
 from review.server import make_server
 from review.site import Settings
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
@@ -38,6 +43,55 @@ def publish(crm: Crm, home: Path, verdict: Verdict = "fail", **manifest: Any) ->
         },
     }  # fmt: skip
     publish_tables(connection, home, memory_with(record, checks), said | manifest)
+
+
+def publish_again(home: Path, **manifest: Any) -> None:
+    """Another run, which found the same; manifest: what else it says."""
+    with duckdb.connect() as connection:
+        publish_verdict(connection, home, {}, manifest)
+
+
+def publish_copy(of: Path, home: Path) -> None:
+    """Another run, which found what another home shows."""
+    folder = Path(shutil.copytree(published_folder(of), home / "published" / f"copy-{uuid.uuid4().hex[:6]}"))
+    link = folder.with_suffix(".link")
+    link.symlink_to(folder.name)
+    link.replace(home / "published" / "current")
+
+
+def fingerprint(home: Path, check: str, contact_id: str | None = None) -> str:
+    """Of the finding of a check, and of a contact where there are several. Read from the file: to open a snapshot takes as long as twenty pages."""
+    condition = "check_name = $check and ($contact_id is null or hubspot_contact_id = $contact_id)"
+    return str(_value(home, f"select fingerprint from read_parquet($path) where {condition}", "finding", check=check, contact_id=contact_id))
+
+
+def case_id(home: Path, contact_id: str = "101") -> str:
+    return str(
+        _value(home, "select case_id from read_parquet($path) where list_contains(hubspot_contact_ids, $contact_id)", "person_case", contact_id=contact_id)
+    )
+
+
+def _value(home: Path, query: str, table: str, **values: Any) -> object:
+    with duckdb.connect() as connection:
+        ((value,),) = connection.execute(query, {"path": str(published_folder(home) / f"{table}.parquet"), **values}).fetchall()
+    return value
+
+
+class SharedNear(Near):
+    """What desks of this process look up in copies of the same files: made by the first of them."""
+
+    _lock = threading.Lock()
+    _made: ClassVar[dict[object, Near]] = {}
+
+    @classmethod
+    def of(cls, manifest: dict[str, Any]) -> Near:
+        with cls._lock:
+            key = made_of(manifest)
+            return cls._made.get(key) or cls._made.setdefault(key, cls(manifest))
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        with self._lock:
+            super().attach(connection)
 
 
 def pull(name: str, **changes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from review.finding import shown_as
 from review.site import labelled, now
 from review.words import VALUE_STATUS
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, jumped, lead_id
-from tests.desk.portal import Visitor, publish, served
+from tests.desk.portal import Visitor, case_id, publish, served
 from tests.test_findings_follow import pulled
 from tests.test_sources import created, typed
 
@@ -47,10 +47,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cases_of(home: Path, wanted: CaseFilter | None = None) -> list[dict[str, object]]:
     snapshot = Desk(home, lambda: DecisionStore(home)).snapshot()  # its files go with it
     return snapshot.cases.find(wanted or CaseFilter())
-
-
-def case_id(home: Path, contact_id: str = "101") -> str:
-    return next(str(case["case_id"]) for case in cases_of(home) if contact_id in case["hubspot_contact_ids"])  # type: ignore[operator]
 
 
 def names(page: object) -> list[str]:
@@ -506,6 +502,7 @@ def test_the_desk_shows_generated_worlds_as_they_were_published(tmp_path: Path) 
     assert [case["case_id"] for case in after if case["case_id"] in others] == others, "a decision moves its own case alone"
 
 
+@pytest.mark.usefixtures("own_near")
 def test_a_snapshot_that_takes_more_memory_than_was_thought_is_opened_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [case["case_id"] for case in cases_of(home)]
     monkeypatch.setattr(near, "_MEMORY_TO_COPY", "1MB")

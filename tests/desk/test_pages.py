@@ -442,6 +442,7 @@ def test_a_decision_made_elsewhere_shows_at_once(home: Path, ann: Visitor) -> No
     assert "Carla" in ann.open("/findings").texts("//td[@data-label='owner']")
 
 
+@pytest.mark.usefixtures("own_near")
 def test_a_snapshot_of_an_older_version_is_no_bug_of_the_desk(home: Path) -> None:
     path = home / "published" / "current" / "hubspot_owner.parquet"
     duckdb.execute(f"copy (select * exclude (name) from read_parquet('{path}')) to '{path}.older' (format parquet)")
