@@ -6,8 +6,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,9 +66,8 @@ def fingerprint(home: Path, check: str, contact_id: str | None = None) -> str:
 
 
 def case_id(home: Path, contact_id: str = "101") -> str:
-    return str(
-        _value(home, "select case_id from read_parquet($path) where list_contains(hubspot_contact_ids, $contact_id)", "person_case", contact_id=contact_id)
-    )
+    query = "select case_id from read_parquet($path) where list_contains(hubspot_contact_ids, $contact_id) order by rank limit 1"
+    return str(_value(home, query, "person_case", contact_id=contact_id))
 
 
 def _value(home: Path, query: str, table: str, **values: Any) -> object:
@@ -109,6 +108,20 @@ def troubled() -> Crm:
     crm.history("101", "jobtitle", (day(2), "CEO", "FORM"))
     crm.end_run()
     crm.contact("102", bound=lead_id(99), email="=bob@example.com", properties={"firstname": EVIL, "lastname": "Bo"})
+    return crm
+
+
+def calm() -> Crm:
+    crm = Crm()
+    crm.contact(bound=crm.lead(1))
+    return crm
+
+
+def sixty_unknown() -> Crm:
+    """More findings than a page holds."""
+    crm = Crm()
+    for number in range(60):
+        crm.contact(str(200 + number), bound=lead_id(500 + number), email=f"p{number}@example.com")
     return crm
 
 
@@ -198,4 +211,45 @@ class Visitor:
         return self.send("/decisions", {"action": action, "finding": fingerprint, "next": "/findings?status=all", "user": "Ann", **fields}, follow=follow)
 
 
-__all__ = ["BOUND", "EVIL", "RIVAL", "Page", "Visitor", "end_run", "publish", "pull", "served", "troubled"]
+class Worlds:
+    """Portals that tests look at: each is made once, and for those who only read one desk stands on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._homes: dict[object, Path] = {}
+        self._shown: dict[Path, tuple[Path, str]] = {}  # by home: its copy that is served, and where
+        self._open = ExitStack()
+
+    def home(self, world: Callable[[], Crm], verdict: Verdict = "fail") -> Path:
+        """Where it is published. A test that changes anything works on a copy."""
+        key = (world, verdict)
+        if key not in self._homes:
+            home = self._folder / f"{len(self._homes)}-{world.__name__}"
+            publish(world(), home, verdict)
+            self._homes[key] = home
+        return self._homes[key]
+
+    def shown(self, home: Path) -> Path:
+        return self._served(home)[0]
+
+    def reader(self, home: Path) -> Visitor:
+        return Visitor(self._served(home)[1])
+
+    def _served(self, home: Path) -> tuple[Path, str]:
+        if home not in self._shown:
+            copy = shutil.copytree(home, home.with_name(f"{home.name}-shown"), symlinks=True)
+            self._shown[home] = copy, self._open.enter_context(served(copy))
+        return self._shown[home]
+
+    @contextmanager
+    def kept(self) -> Iterator["Worlds"]:
+        with self._open:
+            yield self
+        for shown, _ in self._shown.values():
+            assert DecisionStore(shown).read() == [], f"somebody decided at the desk of readers: {shown.name}"
+
+
+__all__ = [
+    "BOUND", "EVIL", "RIVAL", "Page", "Visitor", "Worlds", "calm", "case_id", "end_run", "fingerprint", "planned", "publish", "publish_again", "publish_copy",
+    "pull", "served", "sixty_unknown", "troubled",
+]  # fmt: skip

@@ -15,7 +15,7 @@ from assets.published.worklist import Filter, Worklist
 from review.choosing import with_owner_ids
 from review.desk import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
-from tests.desk.portal import Page, Visitor, publish, served
+from tests.desk.portal import Page, Visitor, Worlds, publish, served
 from tests.test_causes import INTEGRATION, TOM
 
 
@@ -41,12 +41,14 @@ def jumped(*sources: str) -> Crm:
     return crm
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_jumped() -> Crm:
+    return jumped("FORM", "CRM_UI", "SALESFORCE")
+
+
+@pytest.fixture
+def published(worlds: Worlds) -> Path:
     """Instead of the desk's usual portal."""
-    home = tmp_path_factory.mktemp("basket") / "home"
-    publish(jumped("FORM", "CRM_UI", "SALESFORCE"), home)
-    return home
+    return worlds.home(three_jumped)
 
 
 def case_page(visitor: Visitor, contact_id: str = "101") -> Page:
