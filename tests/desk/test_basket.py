@@ -53,7 +53,7 @@ def published(worlds: Worlds) -> Path:
 
 def case_page(visitor: Visitor, contact_id: str = "101") -> Page:
     ids = [address.rsplit("/", 1)[1].partition("?")[0] for address in visitor.open("/cases").values("//td[@class='main-cell']/a/@href")]
-    pages = [visitor.open(f"/cases/{one}") for one in ids]
+    pages = (visitor.open(f"/cases/{one}") for one in ids)
     return next(page for page in pages if page.values(f"//input[starts-with(@name, 'pick:{contact_id}:')]"))
 
 
