@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import socket
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +56,32 @@ def red() -> Crm:
     return crm
 
 
+Ended = Callable[[Callable[[], Crm], Verdict], None]
+
+
+@pytest.fixture(scope="module")
+def after_one_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Crm], Verdict], Path]:
+    """A home after one run on a world, made once."""
+
+    @cache
+    def made(world: Callable[[], Crm], verdict: Verdict) -> Path:
+        home = tmp_path_factory.mktemp(world.__name__)
+        end_run(world(), home, verdict, day(31))
+        return home
+
+    return made
+
+
+@pytest.fixture
+def ended(after_one_run: Callable[[Callable[[], Crm], Verdict], Path], tmp_path: Path) -> Ended:
+    """Makes the home of a test one after a run, for who needs no other one."""
+
+    def copy(world: Callable[[], Crm], verdict: Verdict) -> None:
+        shutil.copytree(after_one_run(world, verdict), tmp_path, symlinks=True, dirs_exist_ok=True)
+
+    return copy
+
+
 def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, hook: Hook) -> None:
     crm = red()
     end_run(crm, tmp_path, "fail", day(31))
@@ -68,21 +96,21 @@ def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, h
     assert tell(tmp_path, Policy(), [hook.url]) == []
 
 
-def told(tmp_path: Path, hook: Hook, language: str) -> dict[str, str]:
-    end_run(red(), tmp_path, "fail", day(31))
+def told(tmp_path: Path, ended: Ended, hook: Hook, language: str) -> dict[str, str]:
+    ended(red, "fail")
     tell(tmp_path, Policy.model_validate({"alerts": {"language": language}}), [hook.url])
     return dict(hook.received[0])
 
 
-def test_the_policy_says_in_which_language_people_are_told(tmp_path: Path, hook: Hook) -> None:
-    message = told(tmp_path, hook, "de")
+def test_the_policy_says_in_which_language_people_are_told(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    message = told(tmp_path, ended, hook, "de")
     assert message["title"] == "Bindwatch: neuer Handlungsbedarf"
     assert message["message"].startswith("Lauf ") and "- unsafe_duplicate: 1 offen, davon 1 neu" in message["message"]
     assert "HubSpot-Kontakt 101" in message["message"] and "zusammenführen" in message["message"], "the finding speaks German, too"
 
 
-def test_what_a_language_does_not_say_is_told_in_english(tmp_path: Path, hook: Hook) -> None:
-    assert told(tmp_path, hook, "fr")["title"] == "Bindwatch: the gate turned red"
+def test_what_a_language_does_not_say_is_told_in_english(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    assert told(tmp_path, ended, hook, "fr")["title"] == "Bindwatch: the gate turned red"
 
 
 def test_each_sentence_of_a_message_has_the_same_facts_in_german() -> None:
@@ -177,9 +205,8 @@ def test_a_red_gate_that_could_not_be_proven_for_a_while_is_not_told_as_red_agai
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: a run could not be completed"]
 
 
-def test_a_run_whose_process_died_is_told_and_one_that_left_a_verdict_is_not(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    end_run(crm, tmp_path, "fail", day(31))
+def test_a_run_whose_process_died_is_told_and_one_that_left_a_verdict_is_not(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     judged, died = DeadRun("run 1", day(30.1)), DeadRun("run 2", day(31.1))
     tell(tmp_path, Policy(), [hook.url], [judged])
     tell(tmp_path, Policy(), [hook.url], [judged, died])
@@ -213,8 +240,8 @@ def test_runs_that_came_while_nobody_looked_are_told_in_their_order(tmp_path: Pa
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
 
 
-def test_the_policy_says_what_is_told(tmp_path: Path, hook: Hook) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_the_policy_says_what_is_told(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     policy = Policy.model_validate({"alerts": {"on": ["unproven"]}})
     assert tell(tmp_path, policy, [hook.url]) == []
     policy = Policy.model_validate({"alerts": {"findings_named": 0}, "links": {"desk_url": "https://desk.example/"}})
@@ -264,8 +291,8 @@ def test_a_home_in_which_no_run_ever_proved_anything_is_silent_from_the_first_lo
 
 
 @pytest.mark.parametrize("what", ["a table", "the manifest", "an older version", "gone"])
-def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_forgotten(tmp_path: Path, hook: Hook, what: str) -> None:
-    end_run(Crm(), tmp_path, "pass", day(31))
+def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_forgotten(tmp_path: Path, ended: Ended, hook: Hook, what: str) -> None:
+    ended(Crm, "pass")
     tell(tmp_path, Policy(), [hook.url], now=later(0))
     folder = tmp_path / "published" / "current"
     if what == "a table":
@@ -283,15 +310,15 @@ def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_f
     assert hook.titles[0].startswith("Bindwatch: no proven run since ")
 
 
-def test_the_policy_says_when_a_home_is_silent(tmp_path: Path, hook: Hook) -> None:
-    end_run(Crm(), tmp_path, "pass", day(31))
+def test_the_policy_says_when_a_home_is_silent(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(Crm, "pass")
     policy = Policy.model_validate({"alerts": {"silent_after_hours": 3}})
     assert tell(tmp_path, policy, [hook.url], now=later(2.9)) == []
     assert [message.kind for message in tell(tmp_path, policy, [hook.url], now=later(3.1))] == ["silent"]
 
 
-def test_a_clock_that_was_wrong_once_silences_nothing(tmp_path: Path, hook: Hook) -> None:
-    end_run(Crm(), tmp_path, "pass", day(31))
+def test_a_clock_that_was_wrong_once_silences_nothing(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(Crm, "pass")
     tell(tmp_path, Policy(), [hook.url], now=later(-9_000))  # the run seems to have ended in a year
     assert [message.kind for message in tell(tmp_path, Policy(), [hook.url], now=later(-9_000 + 27))] == ["silent"]
 
@@ -317,8 +344,10 @@ def test_the_usual_distance_between_runs_is_that_of_the_last_ones(ended: list[fl
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_told_twice(tmp_path: Path, hook: Hook, caplog: pytest.LogCaptureFixture) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_told_twice(
+    tmp_path: Path, ended: Ended, hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended(red, "fail")
     other = Hook()  # nobody serves it: its connections are never answered
     other.server.server_close()
     tell(tmp_path, Policy(), [other.url, hook.url])
@@ -332,8 +361,8 @@ def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_t
     assert "secret-path" not in (tmp_path / "alerts.json").read_text()
 
 
-def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_path: Path, hook: Hook) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     hook.status = 500
     tell(tmp_path, Policy(), [hook.url])
     hook.status = 200
@@ -341,8 +370,8 @@ def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_pat
     assert hook.titles == ["Bindwatch: the gate turned red"]
 
 
-def test_an_address_that_is_not_understood_is_named_by_its_number_and_the_others_are_told(tmp_path: Path, hook: Hook) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_an_address_that_is_not_understood_is_named_by_its_number_and_the_others_are_told(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     with pytest.raises(ConfigurationProblem, match="entry 2") as problem:
         tell(tmp_path, Policy(), [hook.url, "nonsense://s3cret@x"])
     assert "s3cret" not in str(problem.value)
@@ -372,11 +401,15 @@ def smtp_server() -> Iterator[tuple[Mailbox, int]]:
         controller.stop()
 
 
-@pytest.mark.parametrize("options", ["", "&format=text", "&format=html"])
-def test_a_mail_arrives_and_its_lines_are_lines(tmp_path: Path, options: str) -> None:
+def red_twice() -> Crm:
     crm = red()
     crm.contact("102", bound=lead_id(99), email="b@example.com")
-    end_run(crm, tmp_path, "fail", day(31))
+    return crm
+
+
+@pytest.mark.parametrize("options", ["", "&format=text", "&format=html"])
+def test_a_mail_arrives_and_its_lines_are_lines(tmp_path: Path, ended: Ended, options: str) -> None:
+    ended(red_twice, "fail")
     with smtp_server() as (mailbox, port):
         url = f"mailto://127.0.0.1:{port}?mode=insecure&from=bindwatch@example.org&to=steward@example.org{options}"
         assert send_test([url]) == []
@@ -408,12 +441,12 @@ def test_a_test_message_names_the_address_that_did_not_take_it(hook: Hook) -> No
 # ── the sensor ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_sensor_tells_and_says_what(tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sensor_tells_and_says_what(tmp_path: Path, ended: Ended, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     import dagster as dg
 
     from pipelines.sensors import alerts
 
-    end_run(red(), tmp_path, "fail", day(31))
+    ended(red, "fail")
     monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
     monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.delenv("BINDWATCH_ALERT_URLS", raising=False)
