@@ -35,19 +35,28 @@ from tests.hook import Hook
 from tests.live import ROOT
 
 
-def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1) -> None:
-    """The run publishes its tables, gets its verdict, and ends, as the steps of a real one do."""
-    connection = crm.build().connection
+def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1, is_anything_new: bool = True) -> None:
+    """The run publishes its tables, gets its verdict, and ends, as the steps of a real one do. One to which nothing is new builds nothing: published is what
+    was, with another verdict."""
+    connection = crm.build().connection if is_anything_new else crm.connection
     record = summarise_run(connection, "unproven", [], [])
-    publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
+    if is_anything_new:
+        publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
     checks = {row["check_name"]: row for row in crm.rows("from review.finding where status <> 'resolved'")}
     judged = [CheckRecord(row["suite"], name, "violated", row["severity"], 1, found_new) for name, row in checks.items()]
     record = summarise_run(connection, verdict, [], [])
-    changes = {"verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
-    publish_verdict(connection, home, memory_with(record, judged), changes)
+    changes = {"run_id": record.run_id, "verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
+    publish_verdict(connection, home, memory_with(record, judged), changes if is_anything_new else {**changes, "built": {"seen_until": f"{crm.run_at:%FT%TZ}"}})
     close_run(connection, record, judged)
     crm.run_no += 1
     crm._begin_run(next_run)
+
+
+def end_runs(crm: Crm, home: Path, *ended: tuple[Verdict, datetime], after: Callable[[], object] = lambda: None) -> None:
+    """The first one finds something, to the others nothing is new. after: what is done after each."""
+    for number, (verdict, next_run) in enumerate(ended):
+        end_run(crm, home, verdict, next_run, is_anything_new=number == 0)
+        after()
 
 
 def red() -> Crm:
@@ -142,8 +151,8 @@ def links_in(text: str) -> list[str]:
 
 def test_who_switches_alerts_on_late_reads_what_is_open_and_where(tmp_path: Path, hook: Hook) -> None:
     crm = red()
-    for moment in (day(31), day(32)):
-        end_run(crm, tmp_path, "fail", moment, found_new=0)
+    end_run(crm, tmp_path, "fail", day(31), found_new=0)
+    end_run(crm, tmp_path, "fail", day(32), found_new=0, is_anything_new=False)
     policy = Policy.model_validate({"links": {"desk_url": "https://crm.example/bindwatch/"}})
     tell(tmp_path, policy, [hook.url])
     (message,) = hook.received
@@ -168,7 +177,7 @@ def test_the_link_of_a_message_leads_to_what_it_tells_of(tmp_path: Path, hook: H
     # two runs came before anybody was told: what the first of them found is no longer new on the desk
     crm.contact("103", bound=lead_id(98), email="c@example.com")
     end_run(crm, tmp_path, "fail", day(33))
-    end_run(crm, tmp_path, "fail", day(34), found_new=0)
+    end_run(crm, tmp_path, "fail", day(34), found_new=0, is_anything_new=False)
     tell(tmp_path, policy, [hook.url])
     assert hook.titles[2:] == ["Bindwatch: new blocking findings (1)"]
     (third,) = links_in(hook.received[2]["message"])
@@ -177,10 +186,7 @@ def test_the_link_of_a_message_leads_to_what_it_tells_of(tmp_path: Path, hook: H
 
 
 def test_recovery_is_told_once(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    for verdict, moment in (("fail", day(31)), ("pass", day(32)), ("pass", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
-        tell(tmp_path, Policy(), [hook.url])
+    end_runs(red(), tmp_path, ("fail", day(31)), ("pass", day(32)), ("pass", day(33)), after=lambda: tell(tmp_path, Policy(), [hook.url]))
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
 
 
@@ -189,19 +195,16 @@ def test_a_run_that_proves_nothing_is_told_once_until_one_proves_something_again
     end_run(crm, tmp_path, "pass", day(31))
     tell(tmp_path, Policy(), [hook.url])
     for moment in (day(32), day(33)):
-        end_run(crm, tmp_path, "unproven", moment, problem="HubSpot: cannot be reached.")
+        end_run(crm, tmp_path, "unproven", moment, problem="HubSpot: cannot be reached.", is_anything_new=False)
         tell(tmp_path, Policy(), [hook.url])
-    end_run(crm, tmp_path, "pass", day(34))
+    end_run(crm, tmp_path, "pass", day(34), is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url])
     assert hook.titles == ["Bindwatch: a run could not be completed", "Bindwatch: back to green"]
     assert "HubSpot: cannot be reached." in hook.received[0]["message"]
 
 
 def test_a_red_gate_that_could_not_be_proven_for_a_while_is_not_told_as_red_again(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("fail", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
-        tell(tmp_path, Policy(), [hook.url])
+    end_runs(red(), tmp_path, ("fail", day(31)), ("unproven", day(32)), ("fail", day(33)), after=lambda: tell(tmp_path, Policy(), [hook.url]))
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: a run could not be completed"]
 
 
@@ -224,9 +227,7 @@ def test_a_run_that_is_going_on_is_nobodys_business(tmp_path: Path, hook: Hook) 
 
 
 def test_who_switches_alerts_on_is_told_how_things_are_not_how_they_were(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("pass", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+    end_runs(red(), tmp_path, ("fail", day(31)), ("unproven", day(32)), ("pass", day(33)))
     assert tell(tmp_path, Policy(), [hook.url], [DeadRun("run 0", day(29), frozenset({"run 3"}))]) == []
 
 
@@ -234,8 +235,8 @@ def test_runs_that_came_while_nobody_looked_are_told_in_their_order(tmp_path: Pa
     crm = red()
     end_run(crm, tmp_path, "pass", day(31))
     tell(tmp_path, Policy(), [hook.url])
-    for verdict, moment in (("fail", day(32)), ("pass", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+    end_run(crm, tmp_path, "fail", day(32), is_anything_new=False)
+    end_run(crm, tmp_path, "pass", day(33), is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url])
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
 
@@ -275,9 +276,9 @@ def test_that_no_run_proves_anything_for_long_is_told_once_and_so_is_its_end(tmp
         tell(tmp_path, Policy(), [hook.url], now=later(hours))
     assert [title[:31] for title in hook.titles] == ["Bindwatch: no proven run since "]
     assert "longer than 26 hours" in hook.received[0]["message"]
-    end_run(crm, tmp_path, "unproven", day(32), problem="HubSpot: cannot be reached.")
+    end_run(crm, tmp_path, "unproven", day(32), problem="HubSpot: cannot be reached.", is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url], now=later(101))
-    end_run(crm, tmp_path, "pass", day(33))
+    end_run(crm, tmp_path, "pass", day(33), is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url], now=later(0))
     assert hook.titles[1:] == ["Bindwatch: back to green"]
     tell(tmp_path, Policy(), [hook.url], now=later(200))
