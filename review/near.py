@@ -84,7 +84,9 @@ def let_go(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
-    return tuple(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
+    """What was new is so no longer when a run came that built nothing: then the files are the same, and say something else."""
+    seen_until = (manifest.get("built") or {}).get("seen_until")
+    return seen_until, *(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
 
 
 _NEAR = f"""

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import socket
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,25 +35,60 @@ from tests.hook import Hook
 from tests.live import ROOT
 
 
-def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1) -> None:
-    """The run publishes its tables, gets its verdict, and ends, as the steps of a real one do."""
-    connection = crm.build().connection
+def end_run(crm: Crm, home: Path, verdict: Verdict, next_run: datetime, problem: str | None = None, found_new: int = 1, is_anything_new: bool = True) -> None:
+    """The run publishes its tables, gets its verdict, and ends, as the steps of a real one do. One to which nothing is new builds nothing: published is what
+    was, with another verdict."""
+    connection = crm.build().connection if is_anything_new else crm.connection
     record = summarise_run(connection, "unproven", [], [])
-    publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
+    if is_anything_new:
+        publish_tables(connection, home, memory_with(record), {"run_id": record.run_id, "verdict": "unproven", "finished_at": None, "problem": None})
     checks = {row["check_name"]: row for row in crm.rows("from review.finding where status <> 'resolved'")}
     judged = [CheckRecord(row["suite"], name, "violated", row["severity"], 1, found_new) for name, row in checks.items()]
     record = summarise_run(connection, verdict, [], [])
-    changes = {"verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
-    publish_verdict(connection, home, memory_with(record, judged), changes)
+    changes = {"run_id": record.run_id, "verdict": verdict, "finished_at": record.finished_at.isoformat(), "problem": problem}
+    publish_verdict(connection, home, memory_with(record, judged), changes if is_anything_new else {**changes, "built": {"seen_until": f"{crm.run_at:%FT%TZ}"}})
     close_run(connection, record, judged)
     crm.run_no += 1
     crm._begin_run(next_run)
+
+
+def end_runs(crm: Crm, home: Path, *ended: tuple[Verdict, datetime], after: Callable[[], object] = lambda: None) -> None:
+    """The first one finds something, to the others nothing is new. after: what is done after each."""
+    for number, (verdict, next_run) in enumerate(ended):
+        end_run(crm, home, verdict, next_run, is_anything_new=number == 0)
+        after()
 
 
 def red() -> Crm:
     crm = duplicates(rival_fields={"Title": "Buyer"})
     crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
     return crm
+
+
+Ended = Callable[[Callable[[], Crm], Verdict], None]
+
+
+@pytest.fixture(scope="module")
+def after_one_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Crm], Verdict], Path]:
+    """A home after one run on a world, made once."""
+
+    @cache
+    def made(world: Callable[[], Crm], verdict: Verdict) -> Path:
+        home = tmp_path_factory.mktemp(world.__name__)
+        end_run(world(), home, verdict, day(31))
+        return home
+
+    return made
+
+
+@pytest.fixture
+def ended(after_one_run: Callable[[Callable[[], Crm], Verdict], Path], tmp_path: Path) -> Ended:
+    """Makes the home of a test one after a run, for who needs no other one."""
+
+    def copy(world: Callable[[], Crm], verdict: Verdict) -> None:
+        shutil.copytree(after_one_run(world, verdict), tmp_path, symlinks=True, dirs_exist_ok=True)
+
+    return copy
 
 
 def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, hook: Hook) -> None:
@@ -68,21 +105,21 @@ def test_a_gate_that_turns_red_is_told_once_with_what_it_found(tmp_path: Path, h
     assert tell(tmp_path, Policy(), [hook.url]) == []
 
 
-def told(tmp_path: Path, hook: Hook, language: str) -> dict[str, str]:
-    end_run(red(), tmp_path, "fail", day(31))
+def told(tmp_path: Path, ended: Ended, hook: Hook, language: str) -> dict[str, str]:
+    ended(red, "fail")
     tell(tmp_path, Policy.model_validate({"alerts": {"language": language}}), [hook.url])
     return dict(hook.received[0])
 
 
-def test_the_policy_says_in_which_language_people_are_told(tmp_path: Path, hook: Hook) -> None:
-    message = told(tmp_path, hook, "de")
+def test_the_policy_says_in_which_language_people_are_told(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    message = told(tmp_path, ended, hook, "de")
     assert message["title"] == "Bindwatch: neuer Handlungsbedarf"
     assert message["message"].startswith("Lauf ") and "- unsafe_duplicate: 1 offen, davon 1 neu" in message["message"]
     assert "HubSpot-Kontakt 101" in message["message"] and "zusammenführen" in message["message"], "the finding speaks German, too"
 
 
-def test_what_a_language_does_not_say_is_told_in_english(tmp_path: Path, hook: Hook) -> None:
-    assert told(tmp_path, hook, "fr")["title"] == "Bindwatch: the gate turned red"
+def test_what_a_language_does_not_say_is_told_in_english(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    assert told(tmp_path, ended, hook, "fr")["title"] == "Bindwatch: the gate turned red"
 
 
 def test_each_sentence_of_a_message_has_the_same_facts_in_german() -> None:
@@ -114,8 +151,8 @@ def links_in(text: str) -> list[str]:
 
 def test_who_switches_alerts_on_late_reads_what_is_open_and_where(tmp_path: Path, hook: Hook) -> None:
     crm = red()
-    for moment in (day(31), day(32)):
-        end_run(crm, tmp_path, "fail", moment, found_new=0)
+    end_run(crm, tmp_path, "fail", day(31), found_new=0)
+    end_run(crm, tmp_path, "fail", day(32), found_new=0, is_anything_new=False)
     policy = Policy.model_validate({"links": {"desk_url": "https://crm.example/bindwatch/"}})
     tell(tmp_path, policy, [hook.url])
     (message,) = hook.received
@@ -140,7 +177,7 @@ def test_the_link_of_a_message_leads_to_what_it_tells_of(tmp_path: Path, hook: H
     # two runs came before anybody was told: what the first of them found is no longer new on the desk
     crm.contact("103", bound=lead_id(98), email="c@example.com")
     end_run(crm, tmp_path, "fail", day(33))
-    end_run(crm, tmp_path, "fail", day(34), found_new=0)
+    end_run(crm, tmp_path, "fail", day(34), found_new=0, is_anything_new=False)
     tell(tmp_path, policy, [hook.url])
     assert hook.titles[2:] == ["Bindwatch: new blocking findings (1)"]
     (third,) = links_in(hook.received[2]["message"])
@@ -149,10 +186,7 @@ def test_the_link_of_a_message_leads_to_what_it_tells_of(tmp_path: Path, hook: H
 
 
 def test_recovery_is_told_once(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    for verdict, moment in (("fail", day(31)), ("pass", day(32)), ("pass", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
-        tell(tmp_path, Policy(), [hook.url])
+    end_runs(red(), tmp_path, ("fail", day(31)), ("pass", day(32)), ("pass", day(33)), after=lambda: tell(tmp_path, Policy(), [hook.url]))
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
 
 
@@ -161,25 +195,21 @@ def test_a_run_that_proves_nothing_is_told_once_until_one_proves_something_again
     end_run(crm, tmp_path, "pass", day(31))
     tell(tmp_path, Policy(), [hook.url])
     for moment in (day(32), day(33)):
-        end_run(crm, tmp_path, "unproven", moment, problem="HubSpot: cannot be reached.")
+        end_run(crm, tmp_path, "unproven", moment, problem="HubSpot: cannot be reached.", is_anything_new=False)
         tell(tmp_path, Policy(), [hook.url])
-    end_run(crm, tmp_path, "pass", day(34))
+    end_run(crm, tmp_path, "pass", day(34), is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url])
     assert hook.titles == ["Bindwatch: a run could not be completed", "Bindwatch: back to green"]
     assert "HubSpot: cannot be reached." in hook.received[0]["message"]
 
 
 def test_a_red_gate_that_could_not_be_proven_for_a_while_is_not_told_as_red_again(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("fail", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
-        tell(tmp_path, Policy(), [hook.url])
+    end_runs(red(), tmp_path, ("fail", day(31)), ("unproven", day(32)), ("fail", day(33)), after=lambda: tell(tmp_path, Policy(), [hook.url]))
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: a run could not be completed"]
 
 
-def test_a_run_whose_process_died_is_told_and_one_that_left_a_verdict_is_not(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    end_run(crm, tmp_path, "fail", day(31))
+def test_a_run_whose_process_died_is_told_and_one_that_left_a_verdict_is_not(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     judged, died = DeadRun("run 1", day(30.1)), DeadRun("run 2", day(31.1))
     tell(tmp_path, Policy(), [hook.url], [judged])
     tell(tmp_path, Policy(), [hook.url], [judged, died])
@@ -197,9 +227,7 @@ def test_a_run_that_is_going_on_is_nobodys_business(tmp_path: Path, hook: Hook) 
 
 
 def test_who_switches_alerts_on_is_told_how_things_are_not_how_they_were(tmp_path: Path, hook: Hook) -> None:
-    crm = red()
-    for verdict, moment in (("fail", day(31)), ("unproven", day(32)), ("pass", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+    end_runs(red(), tmp_path, ("fail", day(31)), ("unproven", day(32)), ("pass", day(33)))
     assert tell(tmp_path, Policy(), [hook.url], [DeadRun("run 0", day(29), frozenset({"run 3"}))]) == []
 
 
@@ -207,14 +235,14 @@ def test_runs_that_came_while_nobody_looked_are_told_in_their_order(tmp_path: Pa
     crm = red()
     end_run(crm, tmp_path, "pass", day(31))
     tell(tmp_path, Policy(), [hook.url])
-    for verdict, moment in (("fail", day(32)), ("pass", day(33))):
-        end_run(crm, tmp_path, verdict, moment)  # type: ignore[arg-type]
+    end_run(crm, tmp_path, "fail", day(32), is_anything_new=False)
+    end_run(crm, tmp_path, "pass", day(33), is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url])
     assert hook.titles == ["Bindwatch: the gate turned red", "Bindwatch: back to green"]
 
 
-def test_the_policy_says_what_is_told(tmp_path: Path, hook: Hook) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_the_policy_says_what_is_told(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     policy = Policy.model_validate({"alerts": {"on": ["unproven"]}})
     assert tell(tmp_path, policy, [hook.url]) == []
     policy = Policy.model_validate({"alerts": {"findings_named": 0}, "links": {"desk_url": "https://desk.example/"}})
@@ -248,9 +276,9 @@ def test_that_no_run_proves_anything_for_long_is_told_once_and_so_is_its_end(tmp
         tell(tmp_path, Policy(), [hook.url], now=later(hours))
     assert [title[:31] for title in hook.titles] == ["Bindwatch: no proven run since "]
     assert "longer than 26 hours" in hook.received[0]["message"]
-    end_run(crm, tmp_path, "unproven", day(32), problem="HubSpot: cannot be reached.")
+    end_run(crm, tmp_path, "unproven", day(32), problem="HubSpot: cannot be reached.", is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url], now=later(101))
-    end_run(crm, tmp_path, "pass", day(33))
+    end_run(crm, tmp_path, "pass", day(33), is_anything_new=False)
     tell(tmp_path, Policy(), [hook.url], now=later(0))
     assert hook.titles[1:] == ["Bindwatch: back to green"]
     tell(tmp_path, Policy(), [hook.url], now=later(200))
@@ -264,8 +292,8 @@ def test_a_home_in_which_no_run_ever_proved_anything_is_silent_from_the_first_lo
 
 
 @pytest.mark.parametrize("what", ["a table", "the manifest", "an older version", "gone"])
-def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_forgotten(tmp_path: Path, hook: Hook, what: str) -> None:
-    end_run(Crm(), tmp_path, "pass", day(31))
+def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_forgotten(tmp_path: Path, ended: Ended, hook: Hook, what: str) -> None:
+    ended(Crm, "pass")
     tell(tmp_path, Policy(), [hook.url], now=later(0))
     folder = tmp_path / "published" / "current"
     if what == "a table":
@@ -283,15 +311,15 @@ def test_silence_is_told_whatever_became_of_the_snapshot_and_since_when_is_not_f
     assert hook.titles[0].startswith("Bindwatch: no proven run since ")
 
 
-def test_the_policy_says_when_a_home_is_silent(tmp_path: Path, hook: Hook) -> None:
-    end_run(Crm(), tmp_path, "pass", day(31))
+def test_the_policy_says_when_a_home_is_silent(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(Crm, "pass")
     policy = Policy.model_validate({"alerts": {"silent_after_hours": 3}})
     assert tell(tmp_path, policy, [hook.url], now=later(2.9)) == []
     assert [message.kind for message in tell(tmp_path, policy, [hook.url], now=later(3.1))] == ["silent"]
 
 
-def test_a_clock_that_was_wrong_once_silences_nothing(tmp_path: Path, hook: Hook) -> None:
-    end_run(Crm(), tmp_path, "pass", day(31))
+def test_a_clock_that_was_wrong_once_silences_nothing(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(Crm, "pass")
     tell(tmp_path, Policy(), [hook.url], now=later(-9_000))  # the run seems to have ended in a year
     assert [message.kind for message in tell(tmp_path, Policy(), [hook.url], now=later(-9_000 + 27))] == ["silent"]
 
@@ -317,8 +345,10 @@ def test_the_usual_distance_between_runs_is_that_of_the_last_ones(ended: list[fl
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_told_twice(tmp_path: Path, hook: Hook, caplog: pytest.LogCaptureFixture) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_told_twice(
+    tmp_path: Path, ended: Ended, hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended(red, "fail")
     other = Hook()  # nobody serves it: its connections are never answered
     other.server.server_close()
     tell(tmp_path, Policy(), [other.url, hook.url])
@@ -332,8 +362,8 @@ def test_an_address_that_does_not_answer_is_tried_again_and_the_others_are_not_t
     assert "secret-path" not in (tmp_path / "alerts.json").read_text()
 
 
-def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_path: Path, hook: Hook) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     hook.status = 500
     tell(tmp_path, Policy(), [hook.url])
     hook.status = 200
@@ -341,8 +371,8 @@ def test_a_message_that_was_refused_arrives_when_the_address_works_again(tmp_pat
     assert hook.titles == ["Bindwatch: the gate turned red"]
 
 
-def test_an_address_that_is_not_understood_is_named_by_its_number_and_the_others_are_told(tmp_path: Path, hook: Hook) -> None:
-    end_run(red(), tmp_path, "fail", day(31))
+def test_an_address_that_is_not_understood_is_named_by_its_number_and_the_others_are_told(tmp_path: Path, ended: Ended, hook: Hook) -> None:
+    ended(red, "fail")
     with pytest.raises(ConfigurationProblem, match="entry 2") as problem:
         tell(tmp_path, Policy(), [hook.url, "nonsense://s3cret@x"])
     assert "s3cret" not in str(problem.value)
@@ -372,11 +402,15 @@ def smtp_server() -> Iterator[tuple[Mailbox, int]]:
         controller.stop()
 
 
-@pytest.mark.parametrize("options", ["", "&format=text", "&format=html"])
-def test_a_mail_arrives_and_its_lines_are_lines(tmp_path: Path, options: str) -> None:
+def red_twice() -> Crm:
     crm = red()
     crm.contact("102", bound=lead_id(99), email="b@example.com")
-    end_run(crm, tmp_path, "fail", day(31))
+    return crm
+
+
+@pytest.mark.parametrize("options", ["", "&format=text", "&format=html"])
+def test_a_mail_arrives_and_its_lines_are_lines(tmp_path: Path, ended: Ended, options: str) -> None:
+    ended(red_twice, "fail")
     with smtp_server() as (mailbox, port):
         url = f"mailto://127.0.0.1:{port}?mode=insecure&from=bindwatch@example.org&to=steward@example.org{options}"
         assert send_test([url]) == []
@@ -408,12 +442,12 @@ def test_a_test_message_names_the_address_that_did_not_take_it(hook: Hook) -> No
 # ── the sensor ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_sensor_tells_and_says_what(tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sensor_tells_and_says_what(tmp_path: Path, ended: Ended, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     import dagster as dg
 
     from pipelines.sensors import alerts
 
-    end_run(red(), tmp_path, "fail", day(31))
+    ended(red, "fail")
     monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path))
     monkeypatch.setenv("BINDWATCH_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.delenv("BINDWATCH_ALERT_URLS", raising=False)

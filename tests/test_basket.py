@@ -4,6 +4,7 @@ import csv
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,26 @@ def rows_of(folder: Path) -> dict[str, list[dict[str, str]]]:
     return {str(path.relative_to(folder)): list(csv.DictReader(path.open(encoding="utf-8", newline=""))) for path in sorted(folder.rglob("*.csv"))}
 
 
-def files(crm: Crm, folder: Path, *choices: Choice) -> dict[str, list[dict[str, str]]]:
-    snapshot = published(crm.build().connection)
+@cache
+def built(world: Callable[[], Crm]) -> duckdb.DuckDBPyConnection:
+    """A world that several tests fill a basket from."""
+    return published(world().build().connection)
+
+
+def files(world: Callable[[], Crm], folder: Path, *choices: Choice) -> dict[str, list[dict[str, str]]]:
+    snapshot = built(world).cursor()  # what is filled in is the test's own
     basket.fill(snapshot, choices)
     basket.write(snapshot, folder)
     return rows_of(folder)
 
 
-def case_of(crm: Crm) -> str:
-    (row,) = crm.build().rows("review.person_case")
-    return str(row["case_id"])
+def case_of(world: Callable[[], Crm]) -> str:
+    ((case_id,),) = built(world).execute("select case_id from published.person_case").fetchall()
+    return str(case_id)
 
 
-def back(crm: Crm, value: str = "CEO", seen: str | None = "Buyer") -> Choice:
-    return Choice(case_of(crm), "101", "jobtitle", value, seen)
+def back(value: str = "CEO", seen: str | None = "Buyer") -> Choice:
+    return Choice(case_of(jumped), "101", "jobtitle", value, seen)
 
 
 def reasons(found: dict[str, list[dict[str, str]]]) -> list[str]:
@@ -68,66 +75,72 @@ def reasons(found: dict[str, list[dict[str, str]]]) -> list[str]:
 
 
 def test_a_value_goes_into_the_bound_record_first_and_then_into_the_contact(tmp_path: Path) -> None:
-    found = files(crm := jumped(), tmp_path, back(crm))
+    found = files(jumped, tmp_path, back())
     assert found["1-salesforce-leads.csv"] == [{"Id": RIVAL, "Title": "CEO"}]
     assert found["3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "CEO"}]
     assert reasons(found) == []
 
 
 def test_what_stands_there_now_is_kept_to_roll_back(tmp_path: Path) -> None:
-    found = files(crm := jumped(), tmp_path, back(crm))
+    found = files(jumped, tmp_path, back())
     assert found["before/1-salesforce-leads.csv"] == [{"Id": RIVAL, "Title": "Buyer"}]
     assert found["before/3-hubspot-contacts.csv"] == [{"Record ID": "101", "jobtitle": "Buyer"}]
 
 
 def test_a_value_that_changed_since_it_was_chosen_is_said_and_not_written_over(tmp_path: Path) -> None:
-    found = files(crm := jumped(), tmp_path, back(crm, seen="Clerk"))
+    found = files(jumped, tmp_path, back(seen="Clerk"))
     assert list(found) == [basket.EVIDENCE, basket.LEFT_OUT]
     assert reasons(found) == ["changed_since"]
 
 
 def test_what_is_there_by_now_is_done(tmp_path: Path) -> None:
-    crm = jumped()
-    snapshot = published(crm.build().connection)
-    basket.fill(snapshot, [back(crm, value="Buyer")])
+    snapshot = built(jumped).cursor()
+    basket.fill(snapshot, [back(value="Buyer")])
     figures = basket.count(snapshot)
     assert (figures["values"], figures["done"], figures["left_out"]) == (0, 1, {})
 
 
 def test_of_a_contact_that_is_gone_nothing_is_written(tmp_path: Path) -> None:
-    crm = jumped()
-    choice = back(crm)
-    crm.end_run()
-    crm.contact(bound=RIVAL, since=None, synced=day(20), archived_at=day(29), properties={"jobtitle": "Buyer"})
-    assert reasons(files(crm, tmp_path, choice)) == ["no_case"]
+
+    def gone() -> Crm:
+        crm = jumped()
+        crm.end_run()
+        crm.contact(bound=RIVAL, since=None, synced=day(20), archived_at=day(29), properties={"jobtitle": "Buyer"})
+        return crm
+
+    assert reasons(files(gone, tmp_path, back())) == ["no_case"]
 
 
 def test_an_owner_that_no_record_can_be_told_is_counted(tmp_path: Path) -> None:
     """Two Leads wait for the contact's first binding."""
-    crm = Crm()
-    crm.lead(1, modified=day(5))
-    crm.lead(2, modified=day(3))
-    crm.contact(bound=None)
-    found = files(crm, tmp_path, Choice(case_of(crm), "101", "salesforceownerid", "0055e000000Own2", None))
+
+    def unbound() -> Crm:
+        crm = Crm()
+        crm.lead(1, modified=day(5))
+        crm.lead(2, modified=day(3))
+        crm.contact(bound=None)
+        return crm
+
+    found = files(unbound, tmp_path, Choice(case_of(unbound), "101", "salesforceownerid", "0055e000000Own2", None))
     assert reasons(found) == ["not_bound"]
 
 
 def test_the_steps_of_a_case_are_merges_into_the_bound_record(tmp_path: Path) -> None:
-    found = files(crm := duplicates(), tmp_path, Choice(case_of(crm)))
+    found = files(duplicates, tmp_path, Choice(case_of(duplicates)))
     assert found["6-salesforce-merges.csv"] == [{"object_type": "Lead", "master_id": BOUND, "loser_id_1": RIVAL, "loser_id_2": ""}]
 
 
-def converting(**contact: Any) -> Crm:
+def converting() -> Crm:
     """The contact is bound to a Lead, and a Contact with the same e-mail has another title."""
     crm = Crm()
     crm.lead(1, fields={"Title": "CEO"}, modified=day(5))
     crm.salesforce_contact(7, fields={"Title": "Clerk"}, account="0015e000000Acc1", modified=day(3))
-    crm.contact(bound=BOUND, properties={"jobtitle": "CEO", **contact})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
     return crm
 
 
 def test_a_bound_lead_is_converted_and_the_right_values_follow(tmp_path: Path) -> None:
-    found = files(crm := converting(), tmp_path, Choice(case_of(crm)))
+    found = files(converting, tmp_path, Choice(case_of(converting)))
     (conversion,) = found["4-salesforce-conversions.csv"]
     assert (conversion["Lead Id"], conversion["Contact Id"], conversion["Do Not Create Opportunity"]) == (BOUND, contact_id(7), "true")
     assert conversion["Account Id"].startswith("0015e000000Acc1")
@@ -135,28 +148,31 @@ def test_a_bound_lead_is_converted_and_the_right_values_follow(tmp_path: Path) -
 
 
 def test_a_value_chosen_for_a_contact_whose_lead_is_converted_goes_into_the_contact_that_stays(tmp_path: Path) -> None:
-    crm = converting()
-    found = files(crm, tmp_path, Choice(case_of(crm)), Choice(case_of(crm), "101", "jobtitle", "Founder", "CEO"))
+    case = case_of(converting)
+    found = files(converting, tmp_path, Choice(case), Choice(case, "101", "jobtitle", "Founder", "CEO"))
     assert found["5-salesforce-contacts-after-conversion.csv"] == [{"Id": contact_id(7), "Title": "Founder"}]
     assert "1-salesforce-leads.csv" not in found
 
 
 def test_where_something_is_entered_beside_the_bound_record_that_one_is_saved_again(tmp_path: Path) -> None:
     """Consent is entered before a conversion, in a file of its own, and makes the Contact the newest record."""
-    crm = Crm()
-    crm.lead(1, fields={"HasOptedOutOfEmail": "true"}, modified=day(5))
-    crm.salesforce_contact(7, fields={"HasOptedOutOfEmail": "false"}, account="0015e000000Acc1", modified=day(3))
-    crm.contact(bound=BOUND, properties={"hs_email_optout": "true"})
-    found = files(crm, tmp_path, Choice(case_of(crm)))
+
+    def opted_out() -> Crm:
+        crm = Crm()
+        crm.lead(1, fields={"HasOptedOutOfEmail": "true"}, modified=day(5))
+        crm.salesforce_contact(7, fields={"HasOptedOutOfEmail": "false"}, account="0015e000000Acc1", modified=day(3))
+        crm.contact(bound=BOUND, properties={"hs_email_optout": "true"})
+        return crm
+
+    found = files(opted_out, tmp_path, Choice(case_of(opted_out)))
     if "1-salesforce-contacts-consent.csv" in found:
         assert found["2-salesforce-save-again-leads.csv"] == [{"Id": BOUND, "LastName": "Lee"}]
 
 
 def test_consent_stands_in_no_file_with_other_values(tmp_path: Path) -> None:
     """What a person agreed to is never entered with a hundred job titles."""
-    crm = jumped()
-    case = case_of(crm)
-    found = files(crm, tmp_path, Choice(case, "101", "jobtitle", "CEO", "Buyer"), Choice(case, "101", "hs_email_optout", "true"))
+    case = case_of(jumped)
+    found = files(jumped, tmp_path, Choice(case, "101", "jobtitle", "CEO", "Buyer"), Choice(case, "101", "hs_email_optout", "true"))
     assert [name for name, rows in found.items() if "HasOptedOutOfEmail" in rows[0] or "hs_email_optout" in rows[0]] != []
     for name, rows in found.items():
         fields = {"HasOptedOutOfEmail", "hs_email_optout"} & rows[0].keys()
@@ -165,19 +181,25 @@ def test_consent_stands_in_no_file_with_other_values(tmp_path: Path) -> None:
 
 
 def test_steps_that_people_must_decide_are_left_out_with_what_waits_for_them(tmp_path: Path) -> None:
-    """Two people share the address."""
-    crm = Crm()
-    crm.lead(1, fields={"FirstName": "Ann", "LastName": "Lee"}, name="Ann Lee", modified=day(5))
-    crm.lead(2, fields={"FirstName": "Bob", "LastName": "Roth"}, name="Bob Roth", modified=day(3))
-    crm.contact(bound=BOUND)
-    found = files(crm, tmp_path, Choice(case_of(crm)))
+
+    def shared_address() -> Crm:
+        crm = Crm()
+        crm.lead(1, fields={"FirstName": "Ann", "LastName": "Lee"}, name="Ann Lee", modified=day(5))
+        crm.lead(2, fields={"FirstName": "Bob", "LastName": "Roth"}, name="Bob Roth", modified=day(3))
+        crm.contact(bound=BOUND)
+        return crm
+
+    found = files(shared_address, tmp_path, Choice(case_of(shared_address)))
     assert list(found) == [basket.EVIDENCE, basket.LEFT_OUT]
     assert set(reasons(found)) <= {"decision", "waits"}
     assert "decision" in reasons(found)
 
 
 def test_findings_that_stay_open_all_the_same_are_named(tmp_path: Path) -> None:
-    found = files(crm := watched({"modified": day(30.1), "by": TOM, "fields": {"Title": "Buyer", "Fax": "1"}}), tmp_path, Choice(case_of(crm)))
+    def edited() -> Crm:
+        return watched({"modified": day(30.1), "by": TOM, "fields": {"Title": "Buyer", "Fax": "1"}})
+
+    found = files(edited, tmp_path, Choice(case_of(edited)))
     remaining = {(row["name"], row["reason"]) for row in found[basket.LEFT_OUT] if row["what"] == "finding"}
     assert ("switch_happened", "not_chosen") in remaining
     assert not any(name in ("unsafe_duplicate", "switchable_duplicate", "latent_duplicate") for name, _ in remaining)
@@ -192,8 +214,7 @@ def test_checks_that_give_the_run_book_as_advice_are_ended_by_its_steps() -> Non
 
 
 def test_a_case_that_ended_is_counted(tmp_path: Path) -> None:
-    crm = duplicates()
-    assert reasons(files(crm, tmp_path, Choice("0123456789abcdef"))) == ["no_case"]
+    assert reasons(files(duplicates, tmp_path, Choice("0123456789abcdef"))) == ["no_case"]
 
 
 # ── carried out ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────

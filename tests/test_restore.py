@@ -55,10 +55,8 @@ def jumped(now: str = "Buyer", **rival: Any) -> Crm:
 
 def value(crm: Crm, since: datetime = day(0)) -> dict[str, Any]:  # noqa: B008
     """What a restore to the time before `since` takes for the title."""
-    crm.build().connection.execute("create schema if not exists published")
-    crm.connection.execute("create or replace view published.restorable_value as from core.restorable_value")
-    crm.connection.execute("create or replace temp view chosen as select * from (" + RESTORABLE.replace("$since", f"timestamp '{since}'") + ")")
-    (row,) = (row for row in crm.rows("chosen") if row["property"] == "jobtitle")
+    query = RESTORABLE.replace("published.", "core.").replace("$since", f"timestamp '{since}'")
+    (row,) = (row for row in crm.build().rows(f"select * from ({query})") if row["property"] == "jobtitle")
     return row
 
 

@@ -8,6 +8,7 @@ A reader that resolves the link once reads one run's tables, also while the next
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def open_folder(folder: Path, tables: Iterable[str] | None = None) -> duckdb.Duc
     """
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'")
-    connection.execute((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
+    for statement in _macros():
+        connection.execute(statement)
     connection.execute("create schema published")
     seen = _seen_since(folder)
     for path in folder.glob("*.parquet") if tables is None else (folder / f"{name}.parquet" for name in tables):
@@ -76,6 +78,12 @@ def open_folder(folder: Path, tables: Iterable[str] | None = None) -> duckdb.Duc
     if missing:
         raise WarehouseProblem(f"The snapshot in {folder} was published by an older version: {', '.join(missing)} is missing. Run `bindwatch run` once.")
     return connection
+
+
+@cache
+def _macros() -> list[duckdb.Statement]:
+    """Parsed once in a process: a third of what they take."""
+    return duckdb.extract_statements((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
 
 
 def _seen_since(folder: Path) -> dict[str, str]:

@@ -6,36 +6,45 @@ from pathlib import Path
 
 import pytest
 
-from assets.published.decisions import DecisionStore
-from tests.desk.portal import Visitor, publish, served, troubled
+from review.near import Near
+from tests.desk.portal import SharedNear, Visitor, Worlds, served, troubled
 
 
-@pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("desk") / "home"
-    publish(troubled(), home)
-    return home
-
-
-@pytest.fixture(scope="session")
-def shown(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of the desk that is shared."""
-    home = tmp_path_factory.mktemp("shown") / "home"
-    shutil.copytree(published, home, symlinks=True)
-    return home
-
-
-@pytest.fixture(scope="session")
-def shared_desk(shown: Path) -> Iterator[str]:
-    with served(shown) as address:
-        yield address
-    assert DecisionStore(shown).read() == []
+@pytest.fixture(scope="session", autouse=True)
+def near_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("review.desk.Near", SharedNear.of)
+        yield
 
 
 @pytest.fixture
-def reader(shared_desk: str) -> Visitor:
-    """Somebody who decides nothing and publishes nothing, at a desk that is there for all of them: to open one takes as long as twenty pages."""
-    return Visitor(shared_desk)
+def own_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of how it is made, or of files that are not what their manifest says."""
+    monkeypatch.setattr("review.desk.Near", Near)
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    with Worlds(tmp_path_factory.mktemp("worlds")).kept() as worlds:
+        yield worlds
+
+
+@pytest.fixture
+def published(worlds: Worlds) -> Path:
+    """What nobody changes. A file of tests may have another portal in its place."""
+    return worlds.home(troubled)
+
+
+@pytest.fixture
+def shown(worlds: Worlds, published: Path) -> Path:
+    """The home of the desk that is shared."""
+    return worlds.shown(published)
+
+
+@pytest.fixture
+def reader(worlds: Worlds, published: Path) -> Visitor:
+    """Somebody who decides nothing and publishes nothing, at a desk that is there for all of them."""
+    return worlds.reader(published)
 
 
 @pytest.fixture

@@ -1,24 +1,29 @@
 """A published home for the tests of the desk, the desk served on it over real HTTP, and a visitor who reads its pages."""
 
 import logging
+import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import duckdb
 import lxml.html
 import requests
 
 from assets.published.decisions import DecisionStore
-from assets.published.publish import publish_tables
+from assets.published.publish import publish_tables, publish_verdict
+from assets.published.snapshot import published_folder
 from assets.verdict import Verdict
 from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summarise_run
 from review.access import Entrance
 from review.app import create_app
+from review.near import Near, made_of
 from review.server import make_server
 from review.site import Settings
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
@@ -40,6 +45,54 @@ def publish(crm: Crm, home: Path, verdict: Verdict = "fail", **manifest: Any) ->
     publish_tables(connection, home, memory_with(record, checks), said | manifest)
 
 
+def publish_again(home: Path, **manifest: Any) -> None:
+    """Another run, which found the same; manifest: what else it says."""
+    with duckdb.connect() as connection:
+        publish_verdict(connection, home, {}, manifest)
+
+
+def publish_copy(of: Path, home: Path) -> None:
+    """Another run, which found what another home shows."""
+    folder = Path(shutil.copytree(published_folder(of), home / "published" / f"copy-{uuid.uuid4().hex[:6]}"))
+    link = folder.with_suffix(".link")
+    link.symlink_to(folder.name)
+    link.replace(home / "published" / "current")
+
+
+def fingerprint(home: Path, check: str, contact_id: str | None = None) -> str:
+    """Of the finding of a check, and of a contact where there are several. Read from the file: to open a snapshot takes as long as twenty pages."""
+    condition = "check_name = $check and ($contact_id is null or hubspot_contact_id = $contact_id)"
+    return str(_value(home, f"select fingerprint from read_parquet($path) where {condition}", "finding", check=check, contact_id=contact_id))
+
+
+def case_id(home: Path, contact_id: str = "101") -> str:
+    query = "select case_id from read_parquet($path) where list_contains(hubspot_contact_ids, $contact_id) order by rank limit 1"
+    return str(_value(home, query, "person_case", contact_id=contact_id))
+
+
+def _value(home: Path, query: str, table: str, **values: Any) -> object:
+    with duckdb.connect() as connection:
+        ((value,),) = connection.execute(query, {"path": str(published_folder(home) / f"{table}.parquet"), **values}).fetchall()
+    return value
+
+
+class SharedNear(Near):
+    """What desks of this process look up in copies of the same files: made by the first of them."""
+
+    _lock = threading.Lock()
+    _made: ClassVar[dict[object, Near]] = {}
+
+    @classmethod
+    def of(cls, manifest: dict[str, Any]) -> Near:
+        with cls._lock:
+            key = made_of(manifest)
+            return cls._made.get(key) or cls._made.setdefault(key, cls(manifest))
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        with self._lock:
+            super().attach(connection)
+
+
 def pull(name: str, **changes: Any) -> dict[str, Any]:
     """How far a pull reached, as a manifest says it."""
     return {
@@ -55,6 +108,20 @@ def troubled() -> Crm:
     crm.history("101", "jobtitle", (day(2), "CEO", "FORM"))
     crm.end_run()
     crm.contact("102", bound=lead_id(99), email="=bob@example.com", properties={"firstname": EVIL, "lastname": "Bo"})
+    return crm
+
+
+def calm() -> Crm:
+    crm = Crm()
+    crm.contact(bound=crm.lead(1))
+    return crm
+
+
+def sixty_unknown() -> Crm:
+    """More findings than a page holds."""
+    crm = Crm()
+    for number in range(60):
+        crm.contact(str(200 + number), bound=lead_id(500 + number), email=f"p{number}@example.com")
     return crm
 
 
@@ -144,4 +211,45 @@ class Visitor:
         return self.send("/decisions", {"action": action, "finding": fingerprint, "next": "/findings?status=all", "user": "Ann", **fields}, follow=follow)
 
 
-__all__ = ["BOUND", "EVIL", "RIVAL", "Page", "Visitor", "end_run", "publish", "pull", "served", "troubled"]
+class Worlds:
+    """Portals that tests look at: each is made once, and for those who only read one desk stands on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._homes: dict[object, Path] = {}
+        self._shown: dict[Path, tuple[Path, str]] = {}  # by home: its copy that is served, and where
+        self._open = ExitStack()
+
+    def home(self, world: Callable[[], Crm], verdict: Verdict = "fail") -> Path:
+        """Where it is published. A test that changes anything works on a copy."""
+        key = (world, verdict)
+        if key not in self._homes:
+            home = self._folder / f"{len(self._homes)}-{world.__name__}"
+            publish(world(), home, verdict)
+            self._homes[key] = home
+        return self._homes[key]
+
+    def shown(self, home: Path) -> Path:
+        return self._served(home)[0]
+
+    def reader(self, home: Path) -> Visitor:
+        return Visitor(self._served(home)[1])
+
+    def _served(self, home: Path) -> tuple[Path, str]:
+        if home not in self._shown:
+            copy = shutil.copytree(home, home.with_name(f"{home.name}-shown"), symlinks=True)
+            self._shown[home] = copy, self._open.enter_context(served(copy))
+        return self._shown[home]
+
+    @contextmanager
+    def kept(self) -> Iterator["Worlds"]:
+        with self._open:
+            yield self
+        for shown, _ in self._shown.values():
+            assert DecisionStore(shown).read() == [], f"somebody decided at the desk of readers: {shown.name}"
+
+
+__all__ = [
+    "BOUND", "EVIL", "RIVAL", "Page", "Visitor", "Worlds", "calm", "case_id", "end_run", "fingerprint", "planned", "publish", "publish_again", "publish_copy",
+    "pull", "served", "sixty_unknown", "troubled",
+]  # fmt: skip

@@ -21,7 +21,8 @@ from assets.published.decisions import DecisionStore
 from assets.published.worklist import STATUSES, Filter, Worklist
 from review.access import SECURITY_HEADERS, Entrance
 from tests.crm import BOUND, Crm, day, duplicates, lead_id
-from tests.desk.portal import EVIL, Visitor, publish, served
+from tests.desk.portal import EVIL, Visitor, Worlds, fingerprint, publish, served, troubled
+from tests.homes import copy_of
 
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-secret-of-some-length"
@@ -33,7 +34,7 @@ POST_PATHS = ("/findings", "/decisions", "/plans", "/plans/x/keep", "/plans/x/ag
 
 
 def first_fingerprint(home: Path) -> str:
-    return str(Worklist(home, DecisionStore(home)).find(Filter(statuses=STATUSES))[0]["fingerprint"])
+    return fingerprint(home, "unsafe_duplicate")
 
 
 # ── who may come in ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,8 +62,8 @@ def test_a_wrong_setting_is_named(wrong: dict[str, Any], named: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(shown: Path) -> Iterator[str]:
-    with served(shown, token=TOKEN) as address:
+def guarded(worlds: Worlds) -> Iterator[str]:
+    with served(worlds.shown(worlds.home(troubled)), token=TOKEN) as address:
         yield address
 
 
@@ -225,7 +226,6 @@ def test_what_comes_from_the_crms_is_shown_as_text(home: Path, ann: Visitor) -> 
 
 def test_no_link_of_the_desk_is_a_script(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.crm.INSTANCE", "javascript:alert(1)//")
-    publish(duplicates(rival_fields={"Title": "x"}), home)
     crm = duplicates(rival_fields={"Title": "x"})
     crm.contact(bound=BOUND, properties={"jobtitle": "y"}, synced=day(12))
     publish(crm, home)
@@ -291,8 +291,8 @@ def test_a_bug_reaches_no_log_in_the_words_of_a_library(home: Path, ann: Visitor
 
 
 @pytest.fixture(scope="module")
-def fuzzed(published: Path) -> Iterator[str]:
-    with served(published) as address:
+def fuzzed(worlds: Worlds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(copy_of(worlds.home(troubled), tmp_path_factory.mktemp("fuzzed") / "home")) as address:
         yield address
 
 

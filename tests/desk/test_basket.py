@@ -15,7 +15,7 @@ from assets.published.worklist import Filter, Worklist
 from review.choosing import with_owner_ids
 from review.desk import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
-from tests.desk.portal import Page, Visitor, publish, served
+from tests.desk.portal import Page, Visitor, Worlds, publish, served
 from tests.test_causes import INTEGRATION, TOM
 
 
@@ -41,17 +41,19 @@ def jumped(*sources: str) -> Crm:
     return crm
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_jumped() -> Crm:
+    return jumped("FORM", "CRM_UI", "SALESFORCE")
+
+
+@pytest.fixture
+def published(worlds: Worlds) -> Path:
     """Instead of the desk's usual portal."""
-    home = tmp_path_factory.mktemp("basket") / "home"
-    publish(jumped("FORM", "CRM_UI", "SALESFORCE"), home)
-    return home
+    return worlds.home(three_jumped)
 
 
 def case_page(visitor: Visitor, contact_id: str = "101") -> Page:
     ids = [address.rsplit("/", 1)[1].partition("?")[0] for address in visitor.open("/cases").values("//td[@class='main-cell']/a/@href")]
-    pages = [visitor.open(f"/cases/{one}") for one in ids]
+    pages = (visitor.open(f"/cases/{one}") for one in ids)
     return next(page for page in pages if page.values(f"//input[starts-with(@name, 'pick:{contact_id}:')]"))
 
 

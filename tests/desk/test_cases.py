@@ -18,8 +18,8 @@ from review.desk import Desk
 from review.finding import shown_as
 from review.site import labelled, now
 from review.words import VALUE_STATUS
-from tests.crm import BOUND, RIVAL, Crm, day, duplicates, jumped, lead_id
-from tests.desk.portal import Visitor, publish, served
+from tests.crm import BOUND, RIVAL, Crm, day, jumped, lead_id
+from tests.desk.portal import Visitor, Worlds, case_id, publish, publish_copy, served
 from tests.test_findings_follow import pulled
 from tests.test_sources import created, typed
 
@@ -36,12 +36,10 @@ def portal() -> Crm:
     return crm
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def published(worlds: Worlds) -> Path:
     """Instead of the desk's usual portal."""
-    home = tmp_path_factory.mktemp("cases") / "home"
-    publish(portal(), home)
-    return home
+    return worlds.home(portal)
 
 
 def cases_of(home: Path, wanted: CaseFilter | None = None) -> list[dict[str, object]]:
@@ -49,28 +47,24 @@ def cases_of(home: Path, wanted: CaseFilter | None = None) -> list[dict[str, obj
     return snapshot.cases.find(wanted or CaseFilter())
 
 
-def case_id(home: Path, contact_id: str = "101") -> str:
-    return next(str(case["case_id"]) for case in cases_of(home) if contact_id in case["hubspot_contact_ids"])  # type: ignore[operator]
-
-
 def names(page: object) -> list[str]:
     return page.texts("//td[@class='main-cell']/a")  # type: ignore[attr-defined, no-any-return]
 
 
-def test_the_list_is_of_people_in_the_order_that_was_published(home: Path, ann: Visitor) -> None:
-    desk = Desk(home, lambda: DecisionStore(home)).snapshot()
+def test_the_list_is_of_people_in_the_order_that_was_published(shown: Path, reader: Visitor) -> None:
+    desk = Desk(shown, lambda: DecisionStore(shown)).snapshot()
     order = [row["case_id"] for row in desk.query("select case_id from published.person_case order by rank")]
-    assert [address.rsplit("/", 1)[1] for address in ann.open("/cases").values("//td[@class='main-cell']/a/@href")] == order
+    assert [address.rsplit("/", 1)[1] for address in reader.open("/cases").values("//td[@class='main-cell']/a/@href")] == order
     assert len(order) == len(set(order)) > 3
     held = desk.query("select unnest(fingerprints) as fingerprint from main.open_case")
     findings = desk.query("select fingerprint from worklist where status <> 'resolved'")
     assert sorted(row["fingerprint"] for row in held) == sorted(row["fingerprint"] for row in findings), "each finding in exactly one case"
 
 
-def test_today_begins_with_whom_comes_first_and_says_why(home: Path, ann: Visitor) -> None:
-    first = ann.open("/").texts("//ol[@class='today-list']/li")[0]
+def test_today_begins_with_whom_comes_first_and_says_why(shown: Path, reader: Visitor) -> None:
+    first = reader.open("/").texts("//ol[@class='today-list']/li")[0]
     assert first.startswith("Ann Lee") and "may jump at any moment; values are lost" in first
-    german = ann.open("/", **{"Accept-Language": "de"}).texts("//ol[@class='today-list']/li")[0]
+    german = reader.open("/", **{"Accept-Language": "de"}).texts("//ol[@class='today-list']/li")[0]
     assert "kann jederzeit springen; Werte gehen verloren" in german
 
 
@@ -90,8 +84,8 @@ def test_the_clock_of_a_case_ages_with_the_time(minutes: int, check: str, said: 
     assert place_of(case, Language("en")) == said
 
 
-def test_a_case_shows_everything_open_about_somebody_with_one_list_of_steps(home: Path, ann: Visitor) -> None:
-    page = ann.open(f"/cases/{case_id(home)}")
+def test_a_case_shows_everything_open_about_somebody_with_one_list_of_steps(shown: Path, reader: Visitor) -> None:
+    page = reader.open(f"/cases/{case_id(shown)}")
     assert page.texts("//h1") == ["Ann Lee"]
     checks = page.texts("//ul[contains(@class, 'open-findings')]/li/a[1]")
     assert "A contact is about to jump to another Salesforce record" in checks and len(checks) > 1
@@ -101,22 +95,22 @@ def test_a_case_shows_everything_open_about_somebody_with_one_list_of_steps(home
     assert page.document.xpath("//ol[@class='timeline']/li")
 
 
-def test_a_finding_leads_to_its_case_and_keeps_its_address(home: Path, ann: Visitor) -> None:
-    found = next(case for case in cases_of(home) if "101" in case["hubspot_contact_ids"])  # type: ignore[operator]
+def test_a_finding_leads_to_its_case_and_keeps_its_address(shown: Path, reader: Visitor) -> None:
+    found = next(case for case in cases_of(shown) if "101" in case["hubspot_contact_ids"])  # type: ignore[operator]
     for fingerprint in found["fingerprints"]:  # type: ignore[attr-defined]
-        assert f"/cases/{found['case_id']}" in ann.open(f"/findings/{fingerprint}").values("//a/@href")
+        assert f"/cases/{found['case_id']}" in reader.open(f"/findings/{fingerprint}").values("//a/@href")
 
 
-def test_a_matter_of_the_whole_portal_is_a_case_of_its_own(ann: Visitor) -> None:
-    page = ann.open("/cases")
+def test_a_matter_of_the_whole_portal_is_a_case_of_its_own(reader: Visitor) -> None:
+    page = reader.open("/cases")
     assert "HubSpot deletes contacts together with their Salesforce records" in names(page)
     assert "1 matter of the whole portal" in page.text
 
 
-def test_what_does_not_exist_is_no_empty_list(ann: Visitor) -> None:
-    assert ann.open("/cases/nobody").status == 404
+def test_what_does_not_exist_is_no_empty_list(reader: Visitor) -> None:
+    assert reader.open("/cases/nobody").status == 404
     for query in ("?urgency=never", "?status=gone", "?age=old", "?sort=colour"):
-        assert ann.open(f"/cases{query}").status == 400
+        assert reader.open(f"/cases{query}").status == 400
 
 
 # ── decisions ──
@@ -136,13 +130,18 @@ def test_a_waiver_of_a_case_is_written_for_each_finding_that_it_holds_and_ends_w
     assert "Ann Lee" in names(ann.open("/cases?status=waived"))
 
 
-def test_whoever_takes_care_of_somebody_takes_care_of_what_comes_later(home: Path, ann: Visitor) -> None:
+def changed() -> Crm:
+    """What was open about Ann is gone, something else has come."""
+    crm = Crm(on_contact_deleted="delete")
+    crm.lead(1)
+    crm.contact(bound=BOUND, properties={"salesforcedeleted": "true"})
+    return crm
+
+
+def test_whoever_takes_care_of_somebody_takes_care_of_what_comes_later(home: Path, ann: Visitor, worlds: Worlds) -> None:
     decide(ann, case_id(home), "assign", owner="Bea")
     decide(ann, case_id(home), "acknowledge")
-    changed = Crm(on_contact_deleted="delete")
-    changed.lead(1)
-    changed.contact(bound=BOUND, properties={"salesforcedeleted": "true"})
-    publish(changed, home)
+    publish_copy(worlds.home(changed), home)
     case = next(case for case in cases_of(home) if "101" in case["hubspot_contact_ids"])  # type: ignore[operator]
     assert case["check_names"] == ["salesforce_deleted_flag"], "what was decided about is gone, something else has come"
     assert (case["owner"], case["status"]) == ("Bea", "acknowledged")
@@ -204,35 +203,35 @@ def test_the_second_steward_sees_what_the_first_decided_before_it_is_overwritten
 
 
 @pytest.mark.parametrize("text", ["Ann Lee", "lee ann", "ACME, inc.", "101", BOUND, RIVAL, "+49 89 1234567", "089/1234567"])
-def test_somebody_is_found_by_name_company_id_and_phone_number(ann: Visitor, text: str) -> None:
-    page = ann.send("/cases", {"text": text})
+def test_somebody_is_found_by_name_company_id_and_phone_number(reader: Visitor, text: str) -> None:
+    page = reader.send("/cases", {"text": text})
     assert names(page) == ["Ann Lee"] and page.status == 200
 
 
 @pytest.mark.parametrize("text", ["+49 89 7654321", "0049 (0)89/765-4321", "089 7654321"])
-def test_a_number_is_found_that_was_stored_without_its_country(ann: Visitor, text: str) -> None:
-    assert names(ann.send("/cases", {"text": text})) == ["Bob Krüger"]
+def test_a_number_is_found_that_was_stored_without_its_country(reader: Visitor, text: str) -> None:
+    assert names(reader.send("/cases", {"text": text})) == ["Bob Krüger"]
 
 
-def test_one_case_that_matches_is_one_case(ann: Visitor) -> None:
-    assert "about the one that matches, whether it is ticked or not" in ann.open("/cases?text=Krüger").text
+def test_one_case_that_matches_is_one_case(reader: Visitor) -> None:
+    assert "about the one that matches, whether it is ticked or not" in reader.open("/cases?text=Krüger").text
 
 
-def test_somebody_is_found_by_e_mail_that_stands_in_no_address(ann: Visitor, home: Path) -> None:
-    page = ann.send("/cases", {"text": " ANN@example.com"})
-    assert page.answer.url.endswith(f"/cases/{case_id(home)}")
-    assert "Nothing is open about anybody" in ann.send("/cases", {"text": "nobody@example.com"}).text
-    assert ann.open("/cases?text=ann@example.com").answer.url == page.answer.url, "not even when somebody types it there"
+def test_somebody_is_found_by_e_mail_that_stands_in_no_address(reader: Visitor, shown: Path) -> None:
+    page = reader.send("/cases", {"text": " ANN@example.com"})
+    assert page.answer.url.endswith(f"/cases/{case_id(shown)}")
+    assert "Nothing is open about anybody" in reader.send("/cases", {"text": "nobody@example.com"}).text
+    assert reader.open("/cases?text=ann@example.com").answer.url == page.answer.url, "not even when somebody types it there"
 
 
-def test_facets_count_what_they_would_show_and_take_several_values(ann: Visitor) -> None:
-    page = ann.open("/cases?urgency=now")
+def test_facets_count_what_they_would_show_and_take_several_values(reader: Visitor) -> None:
+    page = reader.open("/cases?urgency=now")
     counts = page.texts("//summary[text()='Urgency']/following-sibling::fieldset/label")
     assert len(counts) >= 2, "the other values can be added"
     for text in counts:
         label, number = text.rsplit(" ", 1)
-        assert len(names(ann.open(f"/cases?urgency={label}"))) == int(number)
-    assert len(names(ann.open("/cases?urgency=now&urgency=soon,later"))) == len(names(ann.open("/cases")))
+        assert len(names(reader.open(f"/cases?urgency={label}"))) == int(number)
+    assert len(names(reader.open("/cases?urgency=now&urgency=soon,later"))) == len(names(reader.open("/cases")))
 
 
 def test_a_facet_counts_people_also_where_two_findings_of_a_check_are_about_one(home: Path, ann: Visitor) -> None:
@@ -264,8 +263,8 @@ def test_how_long_something_is_open_is_not_what_it_was_hours_ago(home: Path) -> 
 
 
 @pytest.mark.parametrize("column", ["name", "deadline", "account", "salesforce_owner", "status", "owner", "since", "findings", "radius", "rank"])
-def test_the_list_is_sorted_by_every_column_both_ways(ann: Visitor, column: str) -> None:
-    up, down = names(ann.open(f"/cases?sort={column}")), names(ann.open(f"/cases?sort=-{column}"))
+def test_the_list_is_sorted_by_every_column_both_ways(reader: Visitor, column: str) -> None:
+    up, down = names(reader.open(f"/cases?sort={column}")), names(reader.open(f"/cases?sort=-{column}"))
     assert sorted(up) == sorted(down)
     if column in ("name", "rank"):
         assert [name for name in up if name != up[-1]] and up != down
@@ -276,13 +275,17 @@ def test_the_list_is_sorted_by_every_column_both_ways(ann: Visitor, column: str)
 FIGURES = ("people", "findings", "about_to_jump", "jumped")
 
 
-def test_every_page_says_the_same_number_of_people_and_of_jumps(home: Path, ann: Visitor) -> None:
+def with_a_jump() -> Crm:
     crm = Crm(on_contact_deleted="delete")
     crm.lead(1, fields={"Title": "CEO"})
     crm.lead(2, fields={"Title": "Buyer"})
     jumped(crm)
     crm.contact("102", bound=lead_id(99), email="bob@example.com")
-    publish(crm, home)
+    return crm
+
+
+def test_every_page_says_the_same_number_of_people_and_of_jumps(worlds: Worlds) -> None:
+    ann = worlds.reader(worlds.home(with_a_jump))
 
     def said(path: str) -> dict[str, str]:
         page = ann.open(path)
@@ -298,10 +301,10 @@ def test_every_page_says_the_same_number_of_people_and_of_jumps(home: Path, ann:
     assert f"{figures['jumped']} contact" in ann.open("/damage").texts("//div[@class='figure']")[0]
 
 
-def test_what_a_jump_took_is_said_once_and_value_by_value(home: Path, ann: Visitor) -> None:
-    for crm, said in ((typed(), "jobtitle leave it: Buyer typed"), (created(), "jobtitle Buyer → CEO nobody can say")):
-        publish(crm, home)
-        page = ann.open(f"/cases/{case_id(home)}")
+def test_what_a_jump_took_is_said_once_and_value_by_value(worlds: Worlds) -> None:
+    for world, said in ((typed, "jobtitle leave it: Buyer typed"), (created, "jobtitle Buyer → CEO nobody can say")):
+        home = worlds.home(world)
+        page = worlds.reader(home).open(f"/cases/{case_id(home)}")
         asked = page.values("//a[contains(@href, '/export/restore.zip')]/@href")
         assert [one.endswith("&with_unclear=1") for one in asked] == ([True] if "nobody" in said else []), "the plan holds what the step names"
         assert not any("(rule" in text for text in page.texts("//ol[@class='steps']/li")), "rules stand under Evidence"
@@ -341,10 +344,10 @@ def test_the_desk_has_words_for_whatever_becomes_of_a_value() -> None:
 # ── together ──
 
 
-def test_a_search_that_finds_nobody_says_so(ann: Visitor) -> None:
-    page = ann.send("/cases", {"text": "occurs nowhere"})
+def test_a_search_that_finds_nobody_says_so(reader: Visitor) -> None:
+    page = reader.send("/cases", {"text": "occurs nowhere"})
     assert page.status == 200 and "No case matches." in page.text
-    assert names(ann.send("/cases", {"text": "(000) 00-0"})) == [], "zeros are no phone number that everybody has"
+    assert names(reader.send("/cases", {"text": "(000) 00-0"})) == [], "zeros are no phone number that everybody has"
 
 
 def test_a_list_with_a_name_is_there_for_everybody_until_it_is_removed(home: Path, ann: Visitor) -> None:
@@ -413,11 +416,9 @@ def test_cases_belong_to_the_records_owner_where_the_policy_says_so(home: Path, 
 def test_what_was_decided_about_a_case_stands_in_what_is_published(home: Path, ann: Visitor) -> None:
     decide(ann, case_id(home), "assign", owner="Bea")
     decide(ann, case_id(home), "acknowledge")
-    changed = Crm(on_contact_deleted="delete")
-    changed.lead(1)
-    changed.contact(bound=BOUND, properties={"salesforcedeleted": "true"})
-    write_decisions(changed.connection, DecisionStore(home).read())
-    publish(changed, home)
+    crm = changed()
+    write_decisions(crm.connection, DecisionStore(home).read())
+    publish(crm, home)
     snapshot = Desk(home, lambda: DecisionStore(home)).snapshot()
     (case,) = snapshot.query("select owner, status, fingerprints from published.person_case where list_contains(hubspot_contact_ids, '101')")
     assert (case["owner"], case["status"]) == ("Bea", "acknowledged")
@@ -425,31 +426,34 @@ def test_what_was_decided_about_a_case_stands_in_what_is_published(home: Path, a
     assert (finding["owner"], finding["status"]) == ("Bea", "acknowledged"), "the list of findings and the terminal say the same"
 
 
-def test_fields_have_the_portals_own_labels_and_their_names_behind_them(home: Path, ann: Visitor) -> None:
+def labelled_portal() -> Crm:
+    """The title of one rival reads like a sentence that names a field."""
     crm = portal()
+    crm.lead(5, email="di@example.com", fields={"Title": "CEO"}, modified=day(5))
+    crm.lead(6, email="di@example.com", created=day(3), modified=day(4), fields={"Title": "jobtitle: none"})
+    crm.contact("105", bound=lead_id(5), email="di@example.com", properties={"jobtitle": "CEO"}, synced=day(12))
     crm.connection.execute("insert into raw.field_label values ('contact', 'jobtitle', 'Stellung'), ('Lead', 'Title', 'Position')")
-    publish(crm, home)
-    page = ann.open(f"/cases/{case_id(home)}")
+    return crm
+
+
+def test_fields_have_the_portals_own_labels_and_their_names_behind_them(worlds: Worlds) -> None:
+    home = worlds.home(labelled_portal)
+    page = worlds.reader(home).open(f"/cases/{case_id(home)}")
     assert any(text.startswith("Stellung jobtitle") for text in page.texts("//table[@class='compare']//th[@scope='row']"))
     assert "Position (Title)" in page.values("//table[@class='compare']//td/@title")
 
 
-def test_a_sentence_names_fields_as_people_see_them_and_leaves_values_alone(home: Path, ann: Visitor) -> None:
-    crm = duplicates(bound_fields={"Title": "CEO"}, rival_fields={"Title": "jobtitle: none"})
-    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
-    crm.connection.execute("insert into raw.field_label values ('contact', 'jobtitle', 'Stellung')")
-    publish(crm, home)
-    (said,) = ann.open(f"/cases/{case_id(home)}").texts("//ul//span[@class='quiet'][contains(., 'CEO')]")
+def test_a_sentence_names_fields_as_people_see_them_and_leaves_values_alone(worlds: Worlds) -> None:
+    home = worlds.home(labelled_portal)
+    (said,) = worlds.reader(home).open(f"/cases/{case_id(home, '105')}").texts("//ul//span[@class='quiet'][contains(., 'CEO')]")
     assert 'Stellung: "CEO" → "jobtitle: none"' in said
 
 
-def test_sentences_about_others_name_fields_as_people_see_them_too(home: Path, ann: Visitor) -> None:
-    crm = portal()
-    crm.connection.execute("insert into raw.field_label values ('contact', 'jobtitle', 'Stellung')")
-    publish(crm, home)
+def test_sentences_about_others_name_fields_as_people_see_them_too(worlds: Worlds) -> None:
+    home = worlds.home(labelled_portal)
     found = next(case for case in cases_of(home) if "101" in case["hubspot_contact_ids"])  # type: ignore[operator]
     for fingerprint in found["fingerprints"]:  # type: ignore[attr-defined]
-        text = ann.open(f"/findings/{fingerprint}").text
+        text = worlds.reader(home).open(f"/findings/{fingerprint}").text
         assert 'Stellung: "CEO"' in text and "jobtitle: " not in text
 
 
@@ -506,6 +510,7 @@ def test_the_desk_shows_generated_worlds_as_they_were_published(tmp_path: Path) 
     assert [case["case_id"] for case in after if case["case_id"] in others] == others, "a decision moves its own case alone"
 
 
+@pytest.mark.usefixtures("own_near")
 def test_a_snapshot_that_takes_more_memory_than_was_thought_is_opened_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [case["case_id"] for case in cases_of(home)]
     monkeypatch.setattr(near, "_MEMORY_TO_COPY", "1MB")

@@ -10,7 +10,7 @@ import pytest
 from assets.published.restore_plan import write_plan
 from assets.published.snapshot import open_snapshot
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
-from tests.desk.portal import Visitor, publish
+from tests.desk.portal import Visitor, Worlds, calm, publish
 from tests.test_backtest import run_command
 
 
@@ -31,9 +31,14 @@ def damaged(**knobs: Any) -> Crm:
     return crm
 
 
-def test_the_report_says_what_happened_when_by_whom_and_until_when(home: Path, ann: Visitor) -> None:
-    publish(damaged(), home)
-    page = ann.open("/damage")
+@pytest.fixture
+def published(worlds: Worlds) -> Path:
+    """Instead of the desk's usual portal."""
+    return worlds.home(damaged)
+
+
+def test_the_report_says_what_happened_when_by_whom_and_until_when(reader: Visitor) -> None:
+    page = reader.open("/damage")
     assert page.texts("//*[@class='figure']") == [
         "1 contact jumped", "1 value overwritten", "1 Salesforce record deleted or merged", "1 contact deleted with them", "1 value can be put back",
     ]  # fmt: skip
@@ -61,9 +66,8 @@ def test_the_integration_is_never_said_to_have_caused_a_jump(home: Path, ann: Vi
     assert ann.open("/damage").document.xpath("//td/a[starts-with(text(), '005')]/text()") == ["0055e000000Usr8AAC"]
 
 
-def test_the_plan_is_that_of_the_terminal_byte_by_byte_and_since_narrows_it_only_when_asked(home: Path, ann: Visitor) -> None:
-    publish(damaged(), home)
-    page = ann.open("/damage")
+def test_the_plan_is_that_of_the_terminal_byte_by_byte_and_since_narrows_it_only_when_asked(shown: Path, reader: Visitor, tmp_path: Path) -> None:
+    page = reader.open("/damage")
     (address,) = (link for link in page.document.xpath("//a/@href") if link.endswith("/export/restore.zip"))
     for query, options in (
         ("", ()),
@@ -71,46 +75,40 @@ def test_the_plan_is_that_of_the_terminal_byte_by_byte_and_since_narrows_it_only
         ("?with_unclear=1", ("--with-unclear",)),
         ("?since=2026-03-29", ("--since", "2026-03-29")),
     ):
-        folder = home / f"plan{len(query)}"
-        assert run_command(home, "restore-plan", "--out", str(folder), *options).returncode == 0
-        with zipfile.ZipFile(io.BytesIO(ann.open(address + query).answer.content)) as archive:
+        folder = tmp_path / f"plan{len(query)}"
+        assert run_command(shown, "restore-plan", "--out", str(folder), *options).returncode == 0
+        with zipfile.ZipFile(io.BytesIO(reader.open(address + query).answer.content)) as archive:
             assert {name: archive.read(name) for name in archive.namelist()} == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_report_begins_where_one_says(home: Path, ann: Visitor) -> None:
-    publish(damaged(), home)
-    assert ann.open("/damage?since=2026-03-29").texts("//*[@class='figure']")[0] == "0 contacts jumped"
-    assert ann.open("/damage?since=2026-03-01").texts("//*[@class='figure']")[2] == "2 Salesforce records deleted or merged"
+def test_the_report_begins_where_one_says(reader: Visitor) -> None:
+    assert reader.open("/damage?since=2026-03-29").texts("//*[@class='figure']")[0] == "0 contacts jumped"
+    assert reader.open("/damage?since=2026-03-01").texts("//*[@class='figure']")[2] == "2 Salesforce records deleted or merged"
 
 
-def test_the_report_is_a_file_that_needs_nothing_else(home: Path, ann: Visitor) -> None:
-    publish(damaged(), home)
-    page = ann.open("/damage.html", **{"Accept-Language": "de"})
+def test_the_report_is_a_file_that_needs_nothing_else(reader: Visitor) -> None:
+    page = reader.open("/damage.html", **{"Accept-Language": "de"})
     assert page.answer.headers["Content-Disposition"] == 'attachment; filename="bindwatch-damage-report.html"'
     assert page.texts("//h1") == ["Schadensbericht"]
     assert not page.document.xpath("//link | //script | //img | //form")
 
 
-def test_the_restore_plan_comes_as_one_file(home: Path, ann: Visitor) -> None:
-    publish(damaged(), home)
-    answer = ann.open("/export/restore.zip").answer
+def test_the_restore_plan_comes_as_one_file(reader: Visitor) -> None:
+    answer = reader.open("/export/restore.zip").answer
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert len(archive.namelist()) == 7
         assert archive.read("3-hubspot-contacts.csv").decode() == "Record ID,jobtitle\n101,CEO\n"
 
 
 @pytest.mark.parametrize(("query", "options"), [("", {}), ("?with_unclear=1", {"with_unclear": True}), ("?contact=101", {"contact": "101"})])
-def test_the_restore_plan_is_the_same_as_in_the_terminal(home: Path, ann: Visitor, tmp_path: Path, query: str, options: dict[str, Any]) -> None:
-    publish(damaged(), home)
-    write_plan(open_snapshot(home), tmp_path / "plan", **options)
-    content = ann.open(f"/export/restore.zip{query}", **{"Accept-Language": "de"}).answer.content
+def test_the_restore_plan_is_the_same_as_in_the_terminal(shown: Path, reader: Visitor, tmp_path: Path, query: str, options: dict[str, Any]) -> None:
+    write_plan(open_snapshot(shown), tmp_path / "plan", **options)
+    content = reader.open(f"/export/restore.zip{query}", **{"Accept-Language": "de"}).answer.content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {path.name: path.read_bytes() for path in (tmp_path / "plan").iterdir()}
 
 
-def test_a_portal_without_damage_says_so(home: Path, ann: Visitor) -> None:
-    crm = Crm()
-    crm.contact(bound=crm.lead(1))
-    publish(crm, home, "pass")
-    assert ann.open("/damage").texts("//*[@class='figure']")[0] == "0 contacts jumped"
-    assert lead_id(1) not in ann.open("/damage").text
+def test_a_portal_without_damage_says_so(worlds: Worlds) -> None:
+    reader = worlds.reader(worlds.home(calm, "pass"))
+    assert reader.open("/damage").texts("//*[@class='figure']")[0] == "0 contacts jumped"
+    assert lead_id(1) not in reader.open("/damage").text

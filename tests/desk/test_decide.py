@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 
 from assets.published.decisions import DecisionStore
-from assets.published.worklist import STATUSES, Filter, Worklist
+from assets.published.worklist import Filter, Worklist
 from review.site import mark_of
-from tests.crm import Crm, lead_id
-from tests.desk.portal import Visitor, publish, served
+from tests.crm import Crm
+from tests.desk.portal import Visitor, Worlds, fingerprint, publish, publish_copy, served, sixty_unknown
 
 TOMORROW = f"{datetime.now(UTC).date() + timedelta(days=2):%Y-%m-%d}"  # midnight may come while the tests run
 
 
 def fingerprints(home: Path) -> list[str]:
-    return [row["fingerprint"] for row in Worklist(home, DecisionStore(home)).find(Filter(statuses=STATUSES))]
+    """In the order of the list."""
+    return [fingerprint(home, check) for check in ("unsafe_duplicate", "bound_record_unknown")]
 
 
 def decided(home: Path) -> list[dict[str, Any]]:
@@ -46,11 +47,8 @@ def test_several_are_decided_at_once(home: Path, ann: Visitor) -> None:
     assert len(ann.open("/findings?status=waived").texts("//tbody/tr")) == 2
 
 
-def test_all_that_match_a_filter_are_decided_at_once_not_only_the_page(home: Path, ann: Visitor) -> None:
-    crm = Crm()
-    for number in range(60):
-        crm.contact(str(200 + number), bound=lead_id(500 + number), email=f"p{number}@example.com")
-    publish(crm, home)
+def test_all_that_match_a_filter_are_decided_at_once_not_only_the_page(home: Path, ann: Visitor, worlds: Worlds) -> None:
+    publish_copy(worlds.home(sixty_unknown), home)
     preview = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown")
     assert "60 findings" in preview.text and decided(home) == [], "nothing is decided before it is confirmed"
     other = ann.decide([], "assign", owner="Bob", all="1", filter="?check=bound_record_unknown", sure=mark_of(str(number) for number in range(60)))
@@ -108,7 +106,7 @@ def test_what_makes_a_run_unproven_cannot_be_waived(home: Path, ann: Visitor) ->
     crm = Crm()
     crm.pull("hubspot", "inclusion_list", complete=False, problem="rows are missing")
     publish(crm, home, "unproven")
-    page = ann.decide(fingerprints(home), "waive", reason="x", until=TOMORROW)
+    page = ann.decide(fingerprint(home, "pull_incomplete"), "waive", reason="x", until=TOMORROW)
     assert said(ann, page) == ["1 finding cannot be waived: with it the run proves nothing, and would look green."]
 
 

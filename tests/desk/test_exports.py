@@ -89,9 +89,9 @@ def test_what_no_sheet_holds_is_cut_or_goes_on_the_next_one(table: Any, monkeypa
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_each_list_opens_by_the_readers_language_and_as_a_workbook(ann: Visitor, name: str) -> None:
+def test_each_list_opens_by_the_readers_language_and_as_a_workbook(reader: Visitor, name: str) -> None:
     def get(path: str, language: str) -> bytes:
-        answer = ann.open(path, **{"Accept-Language": language}).answer
+        answer = reader.open(path, **{"Accept-Language": language}).answer
         assert answer.status_code == 200
         return answer.content
 
@@ -101,20 +101,20 @@ def test_each_list_opens_by_the_readers_language_and_as_a_workbook(ann: Visitor,
     assert english[0] == german[0] == workbook[0]
     assert len(english) == len(german) == max(1, len(workbook))
     assert get(f"/export/{name}.csv?as=semicolon", "en").startswith(b"\xef\xbb\xbf")
-    assert ann.open(f"/export/{name}.csv?as=tabs").status == 400
-    assert ann.open(f"/export/{name}.exe").status == 404
+    assert reader.open(f"/export/{name}.csv?as=tabs").status == 400
+    assert reader.open(f"/export/{name}.exe").status == 404
 
 
-def test_names_and_accounts_stand_beside_ids_in_the_order_of_the_screen(ann: Visitor) -> None:
-    cases = list(csv.DictReader(io.StringIO(ann.open("/export/cases.csv?sort=-name").answer.content.decode())))
-    shown = ann.open("/cases?sort=-name").values("//td[@class='main-cell']/a/@href")
+def test_names_and_accounts_stand_beside_ids_in_the_order_of_the_screen(reader: Visitor) -> None:
+    cases = list(csv.DictReader(io.StringIO(reader.open("/export/cases.csv?sort=-name").answer.content.decode())))
+    shown = reader.open("/cases?sort=-name").values("//td[@class='main-cell']/a/@href")
     assert [row["case_id"] for row in cases] == [re.split(r"[/?]", link)[2] for link in shown]
     assert {"hubspot_contact_ids", "display_name", "account_name"} <= cases[0].keys()
-    findings = list(csv.DictReader(io.StringIO(ann.open("/export/worklist.csv").answer.content.decode())))
+    findings = list(csv.DictReader(io.StringIO(reader.open("/export/worklist.csv").answer.content.decode())))
     names = list(findings[0])
     assert names[names.index("salesforce_id") + 1 :][:2] == ["display_name", "account_name"]
     assert {row["hubspot_contact_id"]: row["display_name"] for row in findings}["101"] == "Ann Lee"
-    (step,) = list(csv.DictReader(io.StringIO(ann.open("/export/run-book.csv").answer.content.decode())))
+    (step,) = list(csv.DictReader(io.StringIO(reader.open("/export/run-book.csv").answer.content.decode())))
     assert (step["master_id"], step["master_name"], step["loser_id"], step["loser_name"]) == (BOUND, "Ann Lee", RIVAL, "Ann Lee")
 
 

@@ -51,6 +51,13 @@ def until(holds: Callable[[], bool]) -> bool:
     return any(holds() for _ in range(500))
 
 
+def test_what_was_new_to_the_run_before_is_not_new_to_one_that_built_nothing(home: Path, ann: Visitor) -> None:
+    assert ann.open().texts("//*[@class='figure']")[0] == "1 new"
+    publish_verdict(duckdb.connect(), home, {}, {"run_id": "newer", "built": {"seen_until": "2026-03-31T00:00:00Z"}})
+    assert ann.open().texts("//*[@class='figure']")[0] == "0 new"
+    assert len(ann.open("/findings").texts("//tbody/tr")) == 2
+
+
 def test_until_it_is_open_people_see_the_run_before_and_are_told(home: Path, ann: Visitor, opening: Event) -> None:
     before = run_shown_to(ann)
     publish(home, "newer-run")

@@ -4,21 +4,88 @@ import csv
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from assets.published.decisions import Decision, DecisionStore
-from assets.published.publish import publish_verdict
-from assets.published.worklist import Filter, Worklist
-from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
-from tests.desk.portal import EVIL, Visitor, end_run, publish, pull, served, troubled
+from assets.published.worklist import Worklist
+from tests.crm import BOUND, RIVAL, Crm, day, lead_id
+from tests.desk.portal import (
+    EVIL,
+    Visitor,
+    Worlds,
+    calm,
+    fingerprint,
+    publish,
+    publish_again,
+    publish_copy,
+    pull,
+    served,
+    sixty_unknown,
+)
+from tests.homes import copy_of
 from tests.test_causes import EVA
 from tests.test_sources import BEFORE_JUMP, typed
 
 
-def fingerprint(home: Path, check: str = "unsafe_duplicate") -> str:
-    return str(Worklist(home, DecisionStore(home)).find(Filter(checks=(check,), statuses=()))[0]["fingerprint"])
+def people() -> Crm:
+    """Each with a story of their own; Ro's is over when the second run comes."""
+    crm = Crm(on_lead_deleted="delete")
+
+    def bound(contact: str, record: int, email: str, rival: int | None = None, **changes: Any) -> None:
+        crm.lead(record, email=email, modified=day(5))
+        if rival is not None:
+            crm.lead(rival, email=email, created=day(3), modified=day(4))
+        crm.contact(contact, bound=lead_id(record), email=email, synced=day(12), **changes)
+
+    # Tim's binding jumped, his title was overwritten, a record was merged into his
+    bound("110", 11, "tim@example.com", 12)
+    crm.history("110", "jobtitle", (day(2), "CEO", "FORM"), (day(3), "Buyer"))
+    crm.lead(13, email="tim@example.com", merged_into=lead_id(11), modified=day(6), created=day(1.5))
+    crm.history("110", "salesforceleadid", (day(1.5), lead_id(12)))
+
+    # Ona was two contacts, and what was written to one stands in both histories; a record that two others were bound to was merged into hers
+    bound("120", 21, "ona@example.com", 22, merged_ids="129")
+    crm.lead(23, email="ona@example.com", merged_into=lead_id(21), modified=day(6), created=day(1.5))
+    for contact in ("121", "122"):
+        crm.contact(contact, email=f"{contact}@example.com", bound=lead_id(23))
+    crm.history("120", "jobtitle", (day(2), "CEO", "FORM"), (day(3), "Buyer"))
+    crm.history("129", "jobtitle", (day(3), "Buyer"))
+    crm.contact("123", bound=lead_id(21), email="eve@example.com")
+
+    # Lou has a long story
+    bound("130", 31, "lou@example.com", 32)
+    crm.history("130", "jobtitle", *((day(2 + number / 10), f"title {number}") for number in range(30)))
+
+    # Gil has eleven records
+    bound("140", 41, "gil@example.com")
+    for number in range(42, 52):
+        crm.lead(number, email="gil@example.com")
+
+    # to Kim's rival somebody else is bound
+    crm.lead(61, email="kim@example.com", modified=day(5))
+    crm.lead(62, email="kim@example.com", created=day(3), modified=day(4), fields={"Title": "Buyer"})
+    crm.contact("160", bound=lead_id(61), email="kim@example.com", properties={"jobtitle": "CEO"}, synced=day(12))
+    crm.contact("161", bound=lead_id(62), email="someone@example.com")
+
+    # Dot's rival was edited between two pulls
+    bound("170", 71, "dot@example.com", 72)
+    crm.pull("salesforce", "Lead")
+    crm.lead(72, created=day(3), modified=day(12.5), fields={"Title": "Buyer"}, email="dot@example.com", by="0055e000000Usr9AAC")
+
+    crm.contact("180", bound=lead_id(99), email="ro@example.com")
+    crm.end_run(day(31))
+    crm.connection.execute("delete from raw.hubspot_contact where id = '180'")
+    return crm
+
+
+def followed() -> Crm:
+    """Of a jump, with Salesforce's field history."""
+    crm = typed()
+    crm.tracked(RIVAL, (BEFORE_JUMP, "Title", EVA, "Clerk", "Buyer"))
+    return crm
 
 
 # ── overview ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -41,9 +108,9 @@ def test_the_overview_says_what_the_verdict_does_not_know(reader: Visitor) -> No
 
 
 def test_the_overview_says_how_many_fields_are_compared_and_warns_where_none_is_consent(home: Path, ann: Visitor) -> None:
-    publish(troubled(), home, fields_compared=22, consent_fields=["hs_email_optout", "newsletter"])
+    publish_again(home, fields_compared=22, consent_fields=["hs_email_optout", "newsletter"])
     assert "22 fields are compared, hs_email_optout, newsletter as consent." in ann.open().text
-    publish(troubled(), home, fields_compared=21, consent_fields=[], never_compared=["email", "salesforceaccountid"])
+    publish_again(home, fields_compared=21, consent_fields=[], never_compared=["email", "salesforceaccountid"])
     page = ann.open()
     (warning,) = [text for text in page.texts("//section[@class='verdict fail']//*[@class='stale']") if "consent" in text]
     assert "21 fields are compared, and none of them is consent" in warning
@@ -54,13 +121,13 @@ def test_the_overview_says_how_many_fields_are_compared_and_warns_where_none_is_
 
 def test_a_run_that_could_not_be_completed_is_unmistakable_on_every_page(home: Path, ann: Visitor) -> None:
     coverage = {"salesforce": [pull("Lead", complete=False, problem="a bulk job brought 3 of 5 rows")], "hubspot": []}
-    publish(troubled(), home, "unproven", coverage=coverage, problem="HubSpot refused the token")
+    publish_again(home, verdict="unproven", coverage=coverage, problem="HubSpot refused the token")
     page = ann.open()
     assert page.texts("//h1") == ["Not proven"]
     assert page.document.xpath("//section[@class='verdict unproven']")
     assert "Salesforce Leads incomplete 30 Mar 2026, 00:00 UTC 2 a bulk job brought 3 of 5 rows" in page.text
     assert "HubSpot not pulled" in page.text
-    for path in ("/", "/findings", f"/findings/{fingerprint(home)}"):
+    for path in ("/", "/findings", f"/findings/{fingerprint(home, 'unsafe_duplicate')}"):
         (alert,) = ann.open(path).texts("//*[@role='alert']")
         assert "proves nothing" in alert and "HubSpot refused the token" in alert
     assert "Unsafe" not in page.texts("//h1")
@@ -72,25 +139,22 @@ def test_an_old_run_is_said_to_be_old(reader: Visitor) -> None:
 
 def test_tables_that_were_rebuilt_alone_are_said_to_be_newer_than_the_page(home: Path, ann: Visitor) -> None:
     assert "rebuilt in Dagster" not in ann.open().text
-    with duckdb.connect() as connection:
-        publish_verdict(connection, home, {}, {"rebuilt_since": {"at": "2026-03-30T11:22:00Z", "run_id": "alone"}})
+    publish_again(home, rebuilt_since={"at": "2026-03-30T11:22:00Z", "run_id": "alone"})
     assert "Tables were rebuilt in Dagster alone, 30 Mar 2026, 11:22" in ann.open().text
     assert "einzeln neu gebaut, 30" in ann.open(**{"Accept-Language": "de"}).text
 
 
-def test_a_green_run_is_green(home: Path, ann: Visitor) -> None:
-    crm = Crm()
-    crm.contact(bound=crm.lead(1))
-    publish(crm, home, "pass")
-    page = ann.open()
+def test_a_green_run_is_green(worlds: Worlds) -> None:
+    reader = worlds.reader(worlds.home(calm, "pass"))
+    page = reader.open()
     assert page.texts("//h1") == ["Safe"]
     assert "Nothing is open." in page.text
-    assert "No finding matches" in ann.open("/findings").text
+    assert "No finding matches" in reader.open("/findings").text
 
 
-def test_the_next_run_shows_without_a_restart(home: Path, ann: Visitor) -> None:
+def test_the_next_run_shows_without_a_restart(home: Path, ann: Visitor, worlds: Worlds) -> None:
     assert ann.open().texts("//h1") == ["Unsafe"]
-    publish(duplicates(), home, "pass")
+    publish_copy(worlds.home(calm, "pass"), home)
     assert ann.open().texts("//h1") == ["Safe"]
 
 
@@ -159,18 +223,15 @@ def test_the_form_of_the_worklist_leads_to_the_url_that_says_the_same(reader: Vi
 
 def test_an_e_mail_is_searched_for_and_never_stands_in_a_url(reader: Visitor, shown: Path) -> None:
     page = reader.send("/findings", {"text": " ANN@example.com"})
-    assert page.answer.url.endswith(f"/findings?status=all&person={fingerprint(shown)}")
+    assert page.answer.url.endswith(f"/findings?status=all&person={fingerprint(shown, 'unsafe_duplicate')}")
     assert page.texts("//td[@class='main-cell']/a") == [UNSAFE]
     assert reader.open("/findings?text=ann@example.com").answer.url == page.answer.url, "not even when somebody types it there"
     assert "No finding is about that e-mail" in reader.send("/findings", {"text": "nobody@example.com"}).text
 
 
-def test_a_long_list_comes_in_pages(home: Path, ann: Visitor) -> None:
-    crm = Crm()
-    for number in range(60):
-        crm.contact(str(200 + number), bound=lead_id(500 + number), email=f"p{number}@example.com")
-    publish(crm, home)
-    first, second = ann.open("/findings?check=bound_record_unknown"), ann.open("/findings?check=bound_record_unknown&page=2")
+def test_a_long_list_comes_in_pages(worlds: Worlds) -> None:
+    reader = worlds.reader(worlds.home(sixty_unknown))
+    first, second = reader.open("/findings?check=bound_record_unknown"), reader.open("/findings?check=bound_record_unknown&page=2")
     assert (len(first.texts("//tbody/tr")), len(second.texts("//tbody/tr"))) == (50, 10)
     assert not set(first.values("//input[@name='finding']/@value")) & set(second.values("//input[@name='finding']/@value"))
     assert first.values("//a[@rel='next']/@href") == ["/findings?check=bound_record_unknown&page=2"]
@@ -182,7 +243,7 @@ def test_a_long_list_comes_in_pages(home: Path, ann: Visitor) -> None:
 
 
 def test_a_finding_says_what_is_wrong_why_what_to_do_and_what_happens_otherwise(reader: Visitor, shown: Path) -> None:
-    page = reader.open(f"/findings/{fingerprint(shown)}")
+    page = reader.open(f"/findings/{fingerprint(shown, 'unsafe_duplicate')}")
     assert page.texts("//h1") == [UNSAFE]
     assert "An edit of 00Q5e0000000002EAA moves the binding there. HubSpot loses jobtitle:" in page.text
     assert "Any edit of a rival makes the binding jump to it." in page.text
@@ -195,7 +256,7 @@ def test_a_finding_says_what_is_wrong_why_what_to_do_and_what_happens_otherwise(
 
 
 def test_contact_bound_record_and_rivals_stand_side_by_side_and_say_who_would_win(reader: Visitor, shown: Path) -> None:
-    page = reader.open(f"/findings/{fingerprint(shown)}")
+    page = reader.open(f"/findings/{fingerprint(shown, 'unsafe_duplicate')}")
     assert page.texts("//table[@class='compare']/thead//th") == [
         "field", "HubSpot contact 101 live", f"Lead {BOUND} bound", f"Lead {RIVAL} rival"
     ]  # fmt: skip
@@ -211,74 +272,50 @@ def _cells(page: object) -> list[list[str]]:
     return [[" ".join(cell.text_content().split()) for cell in row] for row in document.xpath("//table[@class='compare']/tbody/tr")]
 
 
-def test_the_timeline_has_bindings_edits_merges_runs_and_decisions(home: Path, ann: Visitor) -> None:
-    crm = duplicates()
-    crm.contact(bound=BOUND, synced=day(12))
-    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(3), "Buyer"))
-    crm.lead(3, merged_into=BOUND, modified=day(6), created=day(1.5))
-    crm.history("101", "salesforceleadid", (day(1.5), RIVAL))
-    publish(crm, home)
-    found = fingerprint(home, "switchable_duplicate")
-    ann.decide(found, "acknowledge")
-    said = [text.split(" UTC ", 1)[1] for text in ann.open(f"/findings/{found}").texts("//ol[@class='timeline']/li")]
+def test_the_timeline_has_bindings_edits_merges_runs_and_decisions(worlds: Worlds, tmp_path: Path) -> None:
+    home = copy_of(worlds.home(people), tmp_path / "home")
+    found = fingerprint(home, "switchable_duplicate", "110")
+    with served(home) as address:
+        ann = Visitor(address)
+        ann.decide(found, "acknowledge")
+        said = [text.split(" UTC ", 1)[1] for text in ann.open(f"/findings/{found}").texts("//ol[@class='timeline']/li")]
     assert said[0] == "acknowledged · Ann"
     assert said[1] == "a run found this"
-    assert f"{lead_id(3)} was merged into {BOUND}" in said
+    assert f"{lead_id(13)} was merged into {lead_id(11)}" in said
     assert "jobtitle was changed in HubSpot, the sync from Salesforce CEO → Buyer" in said
-    assert f"binding jumped from {RIVAL} to {BOUND}" in said
-    assert f"bound for the first time to {RIVAL}" in said
+    assert f"binding jumped from {lead_id(12)} to {lead_id(11)}" in said
+    assert f"bound for the first time to {lead_id(12)}" in said
     assert "the HubSpot contact was created" in said
 
 
-def test_what_happened_once_is_told_once(home: Path, ann: Visitor) -> None:
+def test_what_happened_once_is_told_once(worlds: Worlds) -> None:
     """A record that two contacts were bound to was merged; a contact was merged in HubSpot, so what was written to one stands in both histories."""
-    crm = duplicates(rival_fields={"Title": "CEO"})
-    crm.contact(bound=BOUND, synced=day(12), merged_ids="100")
-    crm.lead(3, merged_into=BOUND, modified=day(6), created=day(1.5))
-    for contact in ("102", "103"):
-        crm.contact(contact, email=f"{contact}@example.com", bound=lead_id(3))
-    crm.history("101", "jobtitle", (day(2), "CEO", "FORM"), (day(3), "Buyer"))
-    crm.history("100", "jobtitle", (day(3), "Buyer"))
-    crm.contact("104", bound=BOUND, email="eve@example.com")
-    publish(crm, home)
-    found = Worklist(home, DecisionStore(home)).find(Filter(text="101"))[0]["fingerprint"]
-    case = ann.open(f"/findings/{found}").values("//main//a[contains(@href, '/cases/')]/@href")[0]
-    told = ann.open(case).texts("//ol[@class='timeline']/li")
-    assert sum(f"{lead_id(3)} was merged into {BOUND}" in text for text in told) == 1
+    reader = worlds.reader(worlds.home(people))
+    found = fingerprint(worlds.home(people), "switchable_duplicate", "120")
+    case = reader.open(f"/findings/{found}").values("//main//a[contains(@href, '/cases/')]/@href")[0]
+    told = reader.open(case).texts("//ol[@class='timeline']/li")
+    assert sum(f"{lead_id(23)} was merged into {lead_id(21)}" in text for text in told) == 1
     assert [text.partition("Salesforce ")[2] for text in told if "jobtitle was changed" in text and "Buyer" in text] == ["CEO → Buyer"]
     assert sorted(set(told)) == sorted(told), "no line says what another one says"
 
 
-def test_of_a_long_story_the_latest_is_in_sight_and_the_rest_behind_one_line(home: Path, ann: Visitor) -> None:
-    crm = duplicates()
-    crm.contact(bound=BOUND, synced=day(12))
-    crm.history("101", "jobtitle", *((day(2 + number / 10), f"title {number}") for number in range(30)))
-    publish(crm, home)
-    page = ann.open(f"/findings/{fingerprint(home, 'switchable_duplicate')}")
+def test_of_a_long_story_the_latest_is_in_sight_and_the_rest_behind_one_line(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(people)).open(f"/findings/{fingerprint(worlds.home(people), 'switchable_duplicate', '130')}")
     in_sight, older = (page.texts(f"//section/{where}ol[@class='timeline']/li") for where in ("", "details/"))
     assert len(in_sight) == 15 and f"{len(older)} more, before that" in page.text
     assert [f"title {number}" in " ".join(in_sight) for number in (29, 3)] == [True, False]
     assert all(any(f"→ title {number}" in text for text in [*in_sight, *older]) for number in range(30)), "nothing is left out"
 
 
-def test_an_edit_in_salesforce_shows_as_the_difference_between_two_pulls(home: Path, ann: Visitor) -> None:
-    crm = duplicates()
-    crm.contact(bound=BOUND, synced=day(12))
-    crm.pull("salesforce", "Lead")
-    crm.lead(2, created=day(3), modified=day(12.5), fields={"Title": "Buyer"}, email="ann@example.com", by="0055e000000Usr9AAC")
-    publish(crm, home)
-    page = ann.open(f"/findings/{fingerprint(home, 'switch_imminent')}")
-    assert f"between 4 Mar 2026, 00:00 UTC and 12 Mar 2026, 12:00 UTC Title was changed {RIVAL} – → Buyer" in page.text, (
+def test_an_edit_in_salesforce_shows_as_the_difference_between_two_pulls(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(people)).open(f"/findings/{fingerprint(worlds.home(people), 'switch_imminent', '170')}")
+    assert f"between 4 Mar 2026, 00:00 UTC and 12 Mar 2026, 12:00 UTC Title was changed {lead_id(72)} – → Buyer" in page.text, (
         "whoever came last need not have done it"
     )
 
 
-def test_a_jump_says_what_stood_there_before_who_wrote_what_came_and_how_to_put_it_back(home: Path, ann: Visitor) -> None:
-    crm = typed()
-    crm.tracked(RIVAL, (BEFORE_JUMP, "Title", EVA, "Clerk", "Buyer"))
-    publish(crm, home)
-    found = fingerprint(home, "switch_happened")
-    page = ann.open(f"/findings/{found}")
+def test_a_jump_says_what_stood_there_before_who_wrote_what_came_and_how_to_put_it_back(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(followed)).open(f"/findings/{fingerprint(worlds.home(followed), 'switch_happened')}")
     assert "before the jump" in page.texts("//table[@class='compare']//th")
     assert "Title was changed" in page.text
     assert "CEO the sync from Salesforce" in page.text
@@ -287,65 +324,51 @@ def test_a_jump_says_what_stood_there_before_who_wrote_what_came_and_how_to_put_
     assert page.document.xpath("//input[@name='property']/@value") == ["jobtitle"]
 
 
-def test_what_happened_is_accepted_on_the_desk_all_of_it_or_single_values(home: Path, ann: Visitor) -> None:
-    publish(typed(), home)
+def test_what_happened_is_accepted_on_the_desk_all_of_it_or_single_values(worlds: Worlds, tmp_path: Path) -> None:
+    home = copy_of(worlds.home(followed), tmp_path / "home")
     found = fingerprint(home, "switch_happened")
-    assert "needs a reason" in ann.decide(found, "accept").text
-    ann.decide(found, "accept", accept_reason="promoted", property="jobtitle")
-    assert DecisionStore(home).read()[-1]["properties"] == "jobtitle"
-    ann.decide(found, "accept", accept_reason="promoted")
-    assert "resolved: accepted" in ann.open(f"/findings/{found}").text
+    with served(home) as address:
+        ann = Visitor(address)
+        assert "needs a reason" in ann.decide(found, "accept").text
+        ann.decide(found, "accept", accept_reason="promoted", property="jobtitle")
+        assert DecisionStore(home).read()[-1]["properties"] == "jobtitle"
+        ann.decide(found, "accept", accept_reason="promoted")
+        assert "resolved: accepted" in ann.open(f"/findings/{found}").text
 
 
-def test_all_findings_on_the_same_person_are_named(home: Path, ann: Visitor) -> None:
-    crm = duplicates(rival_fields={"Title": "Buyer"})
-    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"}, synced=day(12))
-    crm.contact("102", bound=RIVAL, email="someone@example.com")
-    publish(crm, home)
-    page = ann.open(f"/findings/{fingerprint(home)}")
+def test_all_findings_on_the_same_person_are_named(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(people)).open(f"/findings/{fingerprint(worlds.home(people), 'unsafe_duplicate', '160')}")
     others = page.texts("//ul[@class='others']/li/a")
     assert others == ["A contact is bound to a live record that has somebody else's e-mail"]
-    assert "Other HubSpot contacts here: Ann Lee 102" in page.text
+    assert "Other HubSpot contacts here: Ann Lee 161" in page.text
 
 
-def test_a_finding_about_the_run_as_a_whole_has_a_page(home: Path, ann: Visitor) -> None:
-    publish(Crm(on_lead_deleted="delete"), home)
-    page = ann.open(f"/findings/{fingerprint(home, 'deletion_setting_dangerous')}")
+def test_a_finding_about_the_run_as_a_whole_has_a_page(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(people)).open(f"/findings/{fingerprint(worlds.home(people), 'deletion_setting_dangerous')}")
     assert page.status == 200
     assert "This finding is about no single person." in page.text
 
 
-def test_a_resolved_finding_keeps_its_page(home: Path, ann: Visitor) -> None:
-    crm = troubled()
-    crm.build()
-    end_run(crm)
-    crm.run_no += 1
-    crm._begin_run(day(31))
-    crm.connection.execute("delete from raw.hubspot_contact where id = '102'")
-    publish(crm, home)
-    page = ann.open(f"/findings/{fingerprint(home, 'bound_record_unknown')}")
+def test_a_resolved_finding_keeps_its_page(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(people)).open(f"/findings/{fingerprint(worlds.home(people), 'bound_record_unknown', '180')}")
     assert page.status == 200
     assert "It is resolved: there is nothing to decide." in page.text
 
 
-def test_more_rivals_than_fit_are_counted(home: Path, ann: Visitor) -> None:
-    crm = Crm()
-    for number in range(1, 12):
-        crm.lead(number)
-    crm.contact(bound=BOUND, synced=day(12))
-    publish(crm, home)
-    assert "5 more records are not shown." in ann.open(f"/findings/{fingerprint(home, 'switchable_duplicate')}").text
+def test_more_rivals_than_fit_are_counted(worlds: Worlds) -> None:
+    page = worlds.reader(worlds.home(people)).open(f"/findings/{fingerprint(worlds.home(people), 'switchable_duplicate', '140')}")
+    assert "5 more records are not shown." in page.text
 
 
 def test_a_finding_leads_to_the_next_one_of_the_list_it_was_opened_from(shown: Path, reader: Visitor) -> None:
-    unsafe, unknown = fingerprint(shown), fingerprint(shown, "bound_record_unknown")
+    unsafe, unknown = fingerprint(shown, "unsafe_duplicate"), fingerprint(shown, "bound_record_unknown")
     assert reader.open(f"/findings/{unsafe}").values("//nav[@class='walk']/a[@rel]/@href") == [f"/findings/{unknown}"]
     assert reader.open(f"/findings/{unknown}?severity=block").values("//nav[@class='walk']/a[@rel]/@href") == [f"/findings/{unsafe}?severity=block"]
     assert reader.open(f"/findings/{unsafe}?check=unsafe_duplicate").values("//nav[@class='walk']/a[@rel]/@href") == []
 
 
 def test_the_first_characters_of_a_fingerprint_are_enough(shown: Path, reader: Visitor) -> None:
-    assert reader.open(f"/findings/{fingerprint(shown)[:8]}").texts("//h1") == [UNSAFE]
+    assert reader.open(f"/findings/{fingerprint(shown, 'unsafe_duplicate')[:8]}").texts("//h1") == [UNSAFE]
     assert reader.open("/findings/zzzzzzzz").status == 404
 
 
@@ -356,7 +379,7 @@ def test_the_browser_says_the_language_until_somebody_picks_one(reader: Visitor,
     german = reader.open("/", **{"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"})
     assert german.texts("//h1") == ["Handlungsbedarf"]
     assert german.values("/html/@lang") == ["de"]
-    page = reader.send("/language", {"language": "de", "next": f"/findings/{fingerprint(shown)}"})
+    page = reader.send("/language", {"language": "de", "next": f"/findings/{fingerprint(shown, 'unsafe_duplicate')}"})
     assert page.texts("//h1") == ["Ein Duplikat könnte die Verknüpfung eines Kontakts übernehmen und seine Werte ändern oder weitertragen"]
     assert "Wird 00Q5e0000000002EAA bearbeitet, springt die Verknüpfung dorthin. HubSpot verliert jobtitle:" in page.text
     assert page.texts("//ol[@class='steps']/li")[0].endswith("dem Masterdatensatz, der verknüpft bleibt.")
@@ -365,8 +388,7 @@ def test_the_browser_says_the_language_until_somebody_picks_one(reader: Visitor,
 
 
 def test_dates_and_numbers_are_written_as_the_language_does(home: Path, ann: Visitor) -> None:
-    crm = troubled()
-    publish(crm, home, coverage={"salesforce": [pull("Lead", rows=1234567)], "hubspot": []})
+    publish_again(home, coverage={"salesforce": [pull("Lead", rows=1234567)], "hubspot": []})
     assert "1,234,567" in ann.open().text and "30 Mar 2026, 00:00 UTC" in ann.open().text
     german = ann.open("/", **{"Accept-Language": "de"}).text
     assert "1.234.567" in german and "30.03.2026, 00:00 UTC" in german
@@ -428,7 +450,7 @@ def test_a_home_that_is_copied_while_it_is_read_stays_readable(home: Path, ann: 
     """Runs publish and clean up while the desk has an older folder open."""
     assert ann.open().status == 200
     for _ in range(4):
-        publish(troubled(), home)
+        publish_again(home)
     assert ann.open("/findings").status == 200
     shutil.rmtree(home / "published")
     assert ann.open("/findings").status == 503
@@ -437,11 +459,12 @@ def test_a_home_that_is_copied_while_it_is_read_stays_readable(home: Path, ann: 
 def test_a_decision_made_elsewhere_shows_at_once(home: Path, ann: Visitor) -> None:
     assert titles(ann, "") == [UNSAFE, UNKNOWN]
     store = DecisionStore(home)
-    found = Worklist(home, store).find_one(fingerprint(home))
+    found = Worklist(home, store).find_one(fingerprint(home, "unsafe_duplicate"))
     store.record([Decision("assign", "Bob", found, owner="Carla")])
     assert "Carla" in ann.open("/findings").texts("//td[@data-label='owner']")
 
 
+@pytest.mark.usefixtures("own_near")
 def test_a_snapshot_of_an_older_version_is_no_bug_of_the_desk(home: Path) -> None:
     path = home / "published" / "current" / "hubspot_owner.parquet"
     duckdb.execute(f"copy (select * exclude (name) from read_parquet('{path}')) to '{path}.older' (format parquet)")

@@ -99,14 +99,14 @@ def test_forms_redirects_and_the_session_stay_under_the_path(home: Path, entranc
     assert [row["action"] for row in DecisionStore(home).read()] == ["acknowledge"]
 
 
-def test_a_slash_too_many_is_put_right_without_leaving_https(ann: Visitor) -> None:
-    answer = ann.session.get(f"{ann.address}/findings/", timeout=20, allow_redirects=False)
+def test_a_slash_too_many_is_put_right_without_leaving_https(reader: Visitor) -> None:
+    answer = reader.session.get(f"{reader.address}/findings/", timeout=20, allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (307, "/findings")
 
 
 @pytest.mark.parametrize("told", ["//evil.example", "/a/../b", "/x y", "/<script>", "https://evil.example", "/findings", "/bindwatch, /x", "/" + "x" * 300])
-def test_a_path_that_is_none_changes_nothing(ann: Visitor, told: str) -> None:
-    page = ann.open("/findings", **{"X-Forwarded-Prefix": told})
+def test_a_path_that_is_none_changes_nothing(reader: Visitor, told: str) -> None:
+    page = reader.open("/findings", **{"X-Forwarded-Prefix": told})
     assert page.status == 200 and "/static/desk.css" in page.values("//link/@href")
 
 
