@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
+from assets.warehouse.file import Warehouse
 from sandbox.server import SandboxServer
 from tests.command import SIGNALS, Ended, Signalled, call, environment_of, fork, hear_signals, manifest, start
+from tests.homes import Portal
 from tests.live import ROOT, served, snapshot, story_of
 
 INT, TERM, HUP = SIGNALS
@@ -340,3 +344,27 @@ run_command(command)
         answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60, preexec_fn=hear_signals)
         assert (answer.returncode, answer.stdout) == (3, "went on\n"), (name, answer.stderr)
         assert "Interrupted by SIGTERM" in answer.stderr
+
+
+@pytest.mark.parametrize("opens_again", [True, False], ids=["opens again", "stays closed"])
+def test_when_duckdb_gives_up_what_was_proven_before_is_not_shown_as_proven(
+    portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens_again: bool
+) -> None:
+    home = shutil.copytree(portal.home, tmp_path / "home", symlinks=True)
+    open_warehouse = Warehouse.connect
+
+    def give_up(connection: duckdb.DuckDBPyConnection, *_: Any, **__: Any) -> None:
+        if not opens_again:
+            monkeypatch.setattr(Warehouse, "connect", lambda _: duckdb.connect(str(tmp_path)))
+        connection.close()  # as after an error of DuckDB's own: nothing can be done with it any more
+        raise duckdb.InternalException("INTERNAL Error: narrowed column 0 received a non-dictionary chunk")
+
+    monkeypatch.setattr("assets.dagster.modelled.stand", give_up)
+    result = portal.run(monkeypatch, home)
+    told = manifest(home) or {}
+    assert (result.exit_code, told["run_id"], told["verdict"]) == (3, result.run_id, "unproven")
+    assert "INTERNAL Error" in told["problem"]
+    monkeypatch.setattr(Warehouse, "connect", open_warehouse)
+    with Warehouse(home).connect() as connection:
+        runs = connection.execute("select verdict from main.run where run_id = ?", [result.run_id]).fetchall()
+    assert runs == ([("unproven",)] if opens_again else [])

@@ -123,7 +123,7 @@ class Session:
         checks are no errors and pass through untouched. retries_left: how often Dagster may begin the step again when a CRM does not answer for
         the moment; nothing else gets better by waiting. A signal is told as it is, and nothing begins again.
         """
-        run_id, guarded = context.run.run_id, is_guarded(context)
+        run_id, guarded, is_recorded = context.run.run_id, is_guarded(context), True
         try:
             with self.warehouse.connect() as connection:
                 begin_run(connection, run_id, datetime.now(UTC))
@@ -134,12 +134,15 @@ class Session:
                 except BaseException as error:
                     if guarded and not _may_be_tried_again(error, retries_left) and not is_damage(error, self.warehouse.path):
                         with undisturbed():
-                            self._record(connection, str(in_our_words(error, self.warehouse.home)))
+                            is_recorded = self._record(connection, str(in_our_words(error, self.warehouse.home)))
                     raise
         except (dg.Failure, GeneratorExit):
             raise
         except BaseException as error:
             problem = in_our_words(error, self.warehouse.home)
+            if not is_recorded:
+                with undisturbed():
+                    self._record_anew(run_id, str(problem))
             if isinstance(problem, Interrupted):
                 raise problem from None
             if guarded and isinstance(problem, DamagedWarehouse):
@@ -152,15 +155,27 @@ class Session:
             failure.__suppress_context__ = True
             raise dg.RetryRequested(max_retries=retries_left, seconds_to_wait=RETRY_SECONDS) from failure
 
-    def _record(self, connection: duckdb.DuckDBPyConnection, problem: str) -> None:
-        """Records why a step failed, as far as that can be done: what keeps a step from its work may keep this from its, too."""
+    def _record(self, connection: duckdb.DuckDBPyConnection, problem: str) -> bool:
+        """Records why a step failed. False where what keeps the step from its work keeps this from its, too."""
         try:
             self.record_failure(connection, problem)
         except Exception as error:
+            log.debug("The failure could not be recorded: %s", presentable(error))
+            return False
+        return True
+
+    def _record_anew(self, run_id: str, problem: str) -> None:
+        """Records it over a connection of its own: DuckDB gives up on one after an error that it had not foreseen."""
+        try:
+            with self.warehouse.connect() as connection:
+                begin_run(connection, run_id, datetime.now(UTC))
+                self.record_failure(connection, problem)
+        except Exception as error:
             log.error("That this run failed could not be recorded: %s", in_words(error, self.warehouse.home) or presentable(error))
+            self._take_back_verdict(run_id, problem)
 
     def _take_back_verdict(self, run_id: str, problem: str) -> None:
-        """A run on a damaged warehouse cannot record how it ended there. The verdict that is published is taken back all the same."""
+        """A run that cannot record how it ended in the warehouse: the verdict that is published is taken back all the same."""
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         changes: dict[str, object] = {
             "run_id": run_id, "verdict": "unproven", "started_at": now, "finished_at": now, "problem": problem, "checks": [],
