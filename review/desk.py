@@ -8,6 +8,8 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
+import duckdb
+
 from assets.published.decisions import DecisionStore
 from assets.published.snapshot import current_folder, open_folder, published_folder, read_manifest
 from assets.published.worklist import Worklist
@@ -36,6 +38,15 @@ class Snapshot:
     near: Near
     effects: Effects
 
+    @property
+    def is_alive(self) -> bool:
+        """Does DuckDB still answer? After an error that it had not foreseen it gives up on all that is open."""
+        try:
+            self.worklist.connection.cursor().execute("select 1")
+        except duckdb.Error:
+            return False
+        return True
+
     def query(self, query: str, values: object = None) -> list[dict[str, Any]]:
         return self.worklist.query(query, values)
 
@@ -48,6 +59,7 @@ class Desk:
         self._open_store = open_store
         self._store: DecisionStore | None = None
         self._snapshot: Snapshot | None = None
+        self._near: Near | None = None  # of the last one that was opened
         self._opening: Future[Snapshot] | None = None
         self._opened_at = 0.0  # when that began
         self._lock = Lock()
@@ -56,6 +68,8 @@ class Desk:
         """Raises WarehouseProblem when nothing was published yet. When the decisions store does not answer, its worklist says so."""
         with self._lock:
             snapshot, opening = self._snapshot, self._opening
+            if snapshot is not None and not snapshot.is_alive:
+                self._snapshot = snapshot = None
             if opening is None and (snapshot is None or snapshot.folder != current_folder(self.home)):
                 opening = Future()
                 Thread(target=self._open, args=(opening,), daemon=True).start()
@@ -98,7 +112,7 @@ class Desk:
         self._store = self._store or self._open_store()
         manifest = read_manifest(folder)
         connection = open_folder(folder)
-        near = self._snapshot.near if self._snapshot and self._snapshot.near.made_of == made_of(manifest) else Near(manifest)
+        near = self._near = self._near if self._near and self._near.made_of == made_of(manifest) else Near(manifest)
         near.attach(connection)
         worklist = Worklist(self.home, self._store, connection=connection)
         worklist.events, worklist.people, worklist.left_out = "near.finding_event", "near", ("facts",)

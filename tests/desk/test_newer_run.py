@@ -117,6 +117,21 @@ def test_a_run_that_cannot_be_opened_is_told_however_long_that_took(home: Path, 
     assert until(lambda: "The snapshot is damaged." in ann.open().text)
 
 
+def test_when_duckdb_gives_up_the_next_page_opens_the_run_anew(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[duckdb.DuckDBPyConnection] = []
+
+    def open_noting(folder: Path) -> duckdb.DuckDBPyConnection:
+        opened.append(open_folder(folder))
+        return opened[-1]
+
+    monkeypatch.setattr(desk, "open_folder", open_noting)
+    before = run_shown_to(ann)
+    opened[0].close()  # as after an error of DuckDB's own: nothing can be done with it any more
+    assert run_shown_to(ann) == before
+    assert len(ann.open("/findings").texts("//tbody/tr")) == 2
+    assert len(opened) == 2
+
+
 def test_nobody_is_shown_a_run_that_was_removed(home: Path, ann: Visitor, opening: Event) -> None:
     run_shown_to(ann)
     opening.set()
