@@ -14,7 +14,7 @@ from assets.pull.landing import LandedPull, Landing
 from assets.pull.salvage import write_csv
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare, with_all_memory
 from assets.warehouse.ledger import begin_run
-from assets.warehouse.load_hubspot import load_hubspot_contacts
+from assets.warehouse.load_hubspot import load_hubspot_contacts, load_list_members
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
 from assets.warehouse.watermark import loaded_pulls, watermark
 from tests.crm import lead_id
@@ -217,6 +217,15 @@ def test_many_records_of_a_page_that_cannot_be_used_are_set_aside_at_once(
     assert reasons == [("columns", 1), ("modified_stamp", 200)]
     assert connection.execute("select count(*) from raw.set_aside as aside join raw.salesforce_lead as lead on aside.id = lead.record_id").fetchone() == (0,)
     assert files == [300, 100, 200]  # and not one file for each, which takes minutes where thousands are bad
+
+
+@pytest.mark.parametrize("member", [["1"], "1", None, {}])
+def test_a_member_of_the_list_that_is_none_costs_no_other(landing: Landing, connection: duckdb.DuckDBPyConnection, member: Any) -> None:
+    pull = landing.open("hubspot", "inclusion_list", "full", {"asked": "7"}, set())
+    pull.write_page(json.dumps({"results": [{"recordId": "101"}, member]}).encode(), ".json", 2, {})
+    pull.finish(2)
+    load_list_members(connection, pull)
+    assert connection.execute("select contact_id from raw.hubspot_list_member").fetchall() == [("101",)]
 
 
 def test_what_takes_more_memory_than_it_may_have_begins_again_with_all_of_the_machine(
