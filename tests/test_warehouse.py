@@ -12,7 +12,7 @@ from assets.problems import WarehouseProblem
 from assets.pull.described import Described
 from assets.pull.landing import LandedPull, Landing
 from assets.pull.salvage import write_csv
-from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare, with_all_memory
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse, limit_memory, prepare, with_all_memory
 from assets.warehouse.ledger import begin_run
 from assets.warehouse.load_hubspot import load_hubspot_contacts, load_list_members
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
@@ -246,6 +246,20 @@ def test_what_takes_more_memory_than_it_may_have_begins_again_with_all_of_the_ma
     assert with_all_memory(connection, work) == "done"
     assert limits[1] > limits[0] > limit()  # and then so much no longer
     assert limit() <= 200 * 10**6
+
+
+def test_what_had_all_memory_of_a_small_machine_does_not_begin_again(connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.warehouse.file.MEMORY", 10**15)
+    limit_memory(connection)
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        raise duckdb.OutOfMemoryException("failed to pin block")
+
+    with pytest.raises(duckdb.OutOfMemoryException):
+        with_all_memory(connection, work)
+    assert len(attempts) == 1
 
 
 def test_a_warehouse_of_a_newer_version_is_refused(tmp_path: Path) -> None:
