@@ -355,6 +355,25 @@ def test_what_no_database_holds_becomes_a_replacement_character_and_nothing_else
     assert record == {"a": re.sub("[\ud800\x00]", "\ufffd", value), "b": r"stays \u0000 and \ud800"}
 
 
+@pytest.mark.parametrize("is_beside_a_bad_record", [False, True])
+def test_half_a_surrogate_pair_from_salesforce_costs_no_record(portal: Portal, is_beside_a_bad_record: bool) -> None:
+    """A title that was cut within an emoji."""
+    other = next(record for record in portal.story.world.records if record != portal.lead)
+
+    def spoil(portal: Portal, line: str, body: bytes) -> bytes:
+        body = re.sub(rb'("Id":"%s",[^}]*"Title":)"Chief"' % other.encode(), rb'\1"Chief \\ud83d"', body)
+        return record_no_json(portal, line, body) if is_beside_a_bad_record else body
+
+    portal.pull()
+    portal.touch()
+    portal.spoil(spoil)
+    problem = portal.pull()
+    assert (problem or "").count("arrived and cannot be read") == is_beside_a_bad_record
+    titles = dict(portal.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
+    assert titles[other] == "Chief \ufffd"
+    assert titles[portal.lead] == ("Clerk" if is_beside_a_bad_record else "Chief")
+
+
 def test_odd_titles_arrive_through_every_interface(portal: Portal) -> None:
     world = portal.story.world
     portal.pull()

@@ -336,3 +336,11 @@ def test_links_are_published_in_the_order_of_the_records(tmp_path: Path) -> None
     folder = publish_tables(connection, tmp_path, {}, {"run_id": "r"})
     rows = duckdb.execute("select record_id from read_parquet(?)", [str(folder / "link.parquet")]).fetchall()
     assert rows == sorted(rows)
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It is begun again with more memory, and half a snapshot of a large portal is gigabytes."""
+    connection = duckdb.connect()
+    with pytest.raises(duckdb.Error):  # the tables are not there
+        publish_tables(connection, tmp_path, {}, {})
+    assert list((tmp_path / "published").iterdir()) == []

@@ -12,9 +12,9 @@ from assets.problems import WarehouseProblem
 from assets.pull.described import Described
 from assets.pull.landing import LandedPull, Landing
 from assets.pull.salvage import write_csv
-from assets.warehouse.file import SCHEMA_VERSION, Warehouse, prepare, with_all_memory
+from assets.warehouse.file import SCHEMA_VERSION, Warehouse, limit_memory, prepare, with_all_memory
 from assets.warehouse.ledger import begin_run
-from assets.warehouse.load_hubspot import load_hubspot_contacts
+from assets.warehouse.load_hubspot import load_hubspot_contacts, load_list_members
 from assets.warehouse.load_salesforce import compare_salesforce_ids, load_salesforce
 from assets.warehouse.watermark import loaded_pulls, watermark
 from tests.crm import lead_id
@@ -219,6 +219,15 @@ def test_many_records_of_a_page_that_cannot_be_used_are_set_aside_at_once(
     assert files == [300, 100, 200]  # and not one file for each, which takes minutes where thousands are bad
 
 
+@pytest.mark.parametrize("member", [["1"], "1", None, {}])
+def test_a_member_of_the_list_that_is_none_costs_no_other(landing: Landing, connection: duckdb.DuckDBPyConnection, member: Any) -> None:
+    pull = landing.open("hubspot", "inclusion_list", "full", {"asked": "7"}, set())
+    pull.write_page(json.dumps({"results": [{"recordId": "101"}, member]}).encode(), ".json", 2, {})
+    pull.finish(2)
+    load_list_members(connection, pull)
+    assert connection.execute("select contact_id from raw.hubspot_list_member").fetchall() == [("101",)]
+
+
 def test_what_takes_more_memory_than_it_may_have_begins_again_with_all_of_the_machine(
     connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +246,20 @@ def test_what_takes_more_memory_than_it_may_have_begins_again_with_all_of_the_ma
     assert with_all_memory(connection, work) == "done"
     assert limits[1] > limits[0] > limit()  # and then so much no longer
     assert limit() <= 200 * 10**6
+
+
+def test_what_had_all_memory_of_a_small_machine_does_not_begin_again(connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.warehouse.file.MEMORY", 10**15)
+    limit_memory(connection)
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        raise duckdb.OutOfMemoryException("failed to pin block")
+
+    with pytest.raises(duckdb.OutOfMemoryException):
+        with_all_memory(connection, work)
+    assert len(attempts) == 1
 
 
 def test_a_warehouse_of_a_newer_version_is_refused(tmp_path: Path) -> None:

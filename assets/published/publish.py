@@ -36,15 +36,19 @@ def publish_tables(
     current = current_folder(home) if unchanged else None
     former = parse_manifest(current) if current else None
     known: dict[str, dict[str, Any]] = {}
-    for name, table in TABLES.items():
-        file = f"{name}.parquet"
-        if current and former and table in unchanged and file in former["files"] and (current / file).exists():
-            os.link(current / file, folder / file)
-            known[file] = former["files"][file]
-            continue
-        order = f"order by {ORDER[name]}" if name in ORDER else ""
-        _write(connection, f"select {COLUMNS} from {table} {order}", folder / f"{name}.parquet", ROWS_OF_A_GROUP.get(name))
-    _write_all(connection, memory, folder)
+    try:
+        for name, table in TABLES.items():
+            file = f"{name}.parquet"
+            if current and former and table in unchanged and file in former["files"] and (current / file).exists():
+                os.link(current / file, folder / file)
+                known[file] = former["files"][file]
+                continue
+            order = f"order by {ORDER[name]}" if name in ORDER else ""
+            _write(connection, f"select {COLUMNS} from {table} {order}", folder / f"{name}.parquet", ROWS_OF_A_GROUP.get(name))
+        _write_all(connection, memory, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return _switch(connection, home, folder, manifest, known)
 
 

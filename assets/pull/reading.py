@@ -157,7 +157,7 @@ def _read_records(connection: duckdb.DuckDBPyConnection, page: Page, reader: Rea
 
 
 def _aside_of(record: Any, reader: Reader, why: str) -> Aside:
-    if isinstance(record, list):
+    if isinstance(record, list) and reader.columns:  # else a list stands where an object should
         place = reader.columns.index(reader.id_name)
         record_id = record[place] if place < len(record) else ""
     else:

@@ -21,6 +21,7 @@ from simple_salesforce.api import Salesforce
 from urllib3.exceptions import NewConnectionError
 
 from assets.problems import PullProblem
+from assets.pull.landing import as_loadable
 from assets.pull.proxies import ProxyRefusal, fault_of_proxy, proxy_for
 from assets.pull.refusals import Refusal, without_quotes
 from assets.pull.retries import Again, Clock, Redirected, Unreadable, clock_of, elsewhere, retry_after, with_patience
@@ -186,7 +187,8 @@ class Org:
         """Raises NoAnswer when it is no page of records."""
         try:
             answer = self._session.get(url, params=parameters, headers=self._client.headers)
-            body, page = _with_long_numbers_as_text(answer.content), answer.json()
+            body = _with_long_numbers_as_text(as_loadable(answer.content))
+            page = json.loads(body)
         except Unreadable as error:
             split = split_page(error.body, "records")
             if split is None:

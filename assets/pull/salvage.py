@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.pull.landing import Aside
+from assets.pull.landing import Aside, as_loadable
 from assets.record_ids import RECORD_ID
 
 # Where a row begins in a page whose quotes do not match: at an id of a Lead or Contact in the first column.
@@ -39,7 +39,7 @@ class SortedPage:
     def with_records(self, records: list[Any], asides: Sequence[Aside]) -> "SortedPage":
         """The same page with these records instead, and with these set aside."""
         page = {**self.page, self.name: records}
-        return SortedPage(json.dumps(page, ensure_ascii=False).encode("utf-8"), page, self.name, asides)
+        return SortedPage(as_loadable(json.dumps(page).encode()), page, self.name, asides)
 
 
 def sort_out(body: bytes, page: dict[str, Any], name: str, objection: Callable[[Any], Aside | None]) -> SortedPage:
@@ -150,4 +150,4 @@ def write_csv(path: Path, columns: list[str], rows: list[list[str]]) -> None:
 
 def write_json(path: Path, name: str, records: list[Any]) -> None:
     """A page of these records, as an API sends it."""
-    path.write_text(json.dumps({name: records}, ensure_ascii=False), "utf-8")
+    path.write_text(json.dumps({name: records}), "utf-8")

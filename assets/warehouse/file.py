@@ -20,7 +20,7 @@ from assets.files import set_aside, sync_file, sync_folder
 from assets.policy import Policy
 from assets.problems import DamagedWarehouse, HomeInUse, WarehouseProblem, said
 from assets.pull.landing import Landing
-from assets.sql import SQL_FOLDER, after_each_commit, transaction
+from assets.sql import SQL_FOLDER, after_each_commit, count, transaction
 from assets.warehouse.backup import LOCK, REQUESTS, answer_requests
 from assets.warehouse.damage import damage_of, damaged, forget_checksum, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
 from assets.warehouse.restore_home import RESTORING, finish_restore
@@ -194,15 +194,18 @@ def in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, load: Cal
 
 
 def with_all_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
-    """What `work` returns. Where that takes more memory than it may have, it begins again with all there is.
+    """What `work` returns. Where that takes more memory than it may have, it begins again with all there is, unless it had that.
 
     work: leaves nothing behind when it fails.
     """
+    given = _limit_of(connection)
     try:
         return work()
     except duckdb.OutOfMemoryException:
-        log.info("This takes more memory than it was given, and begins again with more")
         connection.execute(f"set memory_limit = '{MOST_MEMORY}'")
+        if _limit_of(connection) <= given:
+            raise
+        log.info("This takes more memory than it was given, and begins again with more")
         try:
             return work()
         finally:
@@ -212,6 +215,9 @@ def with_all_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]
 def limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
     """Gives a connection MEMORY, or less on a small machine (docs/decisions/0083)."""
     connection.execute(f"set memory_limit = '{MOST_MEMORY}'")
-    (most,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone() or (MEMORY,)
-    if most > MEMORY:
+    if _limit_of(connection) > MEMORY:
         connection.execute(f"set memory_limit = '{MEMORY} bytes'")
+
+
+def _limit_of(connection: duckdb.DuckDBPyConnection) -> int:
+    return count(connection, "select parse_formatted_bytes(current_setting('memory_limit'))")
