@@ -22,10 +22,14 @@ from expectations.gate import checks
 
 RECORDS = 8000
 MOST, FEW = 50, 100_000  # times its input; rows that are few enough to be no explosion
+MANY = 1000  # rows of a join; to go through them one at a time takes a second
 
 
 def explosions(profile: dict[str, Any]) -> list[str]:
-    """The operators of a plan that made more than MOST times the rows they were given."""
+    """The operators of a plan that made more than MOST times the rows they were given.
+
+    And joins that compare by a lambda on their way, where a few rows ask for many of one key: DuckDB goes through these row by row, a millisecond each.
+    """
     found = []
     waiting = list(profile["operator"])
     while waiting:
@@ -35,6 +39,10 @@ def explosions(profile: dict[str, Any]) -> list[str]:
         made, given = node["intermediate_rows"], sum(child["intermediate_rows"] for child in below)
         if below and made > FEW and made > MOST * given:
             found.append(f"{node['type']} makes {made:,} rows of {given:,}")
+        if node["type"] == "HASH_JOIN" and "lambda" in str(node["extra_info"].get("Conditions")):
+            asking, kept = (child["intermediate_rows"] for child in below)
+            if kept > MANY and kept > MOST * asking:
+                found.append(f"{node['type']} compares {kept:,} rows with {asking:,}, one at a time")
     return found
 
 
