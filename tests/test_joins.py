@@ -75,6 +75,30 @@ def test_no_operator_makes_far_more_rows_than_it_is_given(file: SqlFile, dense: 
     assert explosions(json.loads(profile.read_text("utf-8"))) == []
 
 
+def test_what_a_plan_cost_is_not_compared_a_value_at_a_time(dense: Any, tmp_path: Path) -> None:
+    """Of a plan that was carried out: a merge for each contact whose values a jump replaced."""
+    connection = dense.cursor()
+    connection.execute(
+        """begin;
+        create temp table carried_out as
+        select row_number() over () as row_no, hubspot_contact_id, bound_id as master_id, max(switched_at) - interval 1 minute as merged_at
+        from core.replaced_value inner join core.binding using (hubspot_contact_id) where bound_id is not null group by hubspot_contact_id, bound_id;
+        create temp table lost as
+        select row_number() over () as row_no, record_id as loser_id from core.salesforce_person where record_id not in (select master_id from carried_out);
+        update core.salesforce_person set state = 'merged' where record_id in (select loser_id from lost);
+        insert into core.merge_plan_row by name select 'plan.csv' as plan, row_no, master_id, loser_id from carried_out inner join lost using (row_no);
+        insert into core.merge_event by name select loser_id, merged_at from carried_out inner join lost using (row_no)"""
+    )
+    (file,) = (file for file in QUERIES if file.table == "core.merge_plan_loss")
+    profile = tmp_path / "profile.json"
+    connection.execute(f"set enable_profiling = 'json'; set profiling_output = '{profile}'")
+    connection.execute(file.text)
+    connection.execute("set enable_profiling = 'no_output'")
+    assert connection.execute("select count(*) > 1000 from core.merge_plan_loss").fetchone() == (True,)
+    connection.execute("rollback")
+    assert explosions(json.loads(profile.read_text("utf-8"))) == []
+
+
 def test_a_join_on_times_alone_would_be_found(dense: Any, tmp_path: Path) -> None:
     connection = dense.cursor()
     profile = tmp_path / "profile.json"
