@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import dagster as dg
+import duckdb
 
 from assets.dagster.certified_binding import red
 from assets.dagster.failure import Failed
@@ -15,6 +16,7 @@ from assets.progress import doing
 from assets.published.publish import publish_verdict
 from assets.verdict import Verdict
 from assets.warehouse.damage import note_end_of_run
+from assets.warehouse.file import with_all_memory
 from assets.warehouse.ledger import (
     CheckRecord,
     built_models_in,
@@ -54,7 +56,7 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
     with session.step(context) as connection:
         policy = session.connections.policy
         doing("the gate was judging")
-        outcomes = evaluate(connection, policy)
+        outcomes = with_all_memory(connection, lambda: _evaluate(connection, policy))
         doing("the verdict was being published")
         verdict = judge(outcomes)
         violated = [outcome.name for outcome in outcomes if outcome.blocks]
@@ -90,13 +92,22 @@ def gate(context: dg.AssetCheckExecutionContext, session: dg.ResourceParam[Sessi
                 "baseline": read_baseline(connection),
             },
         )  # fmt: skip
-        close_run(connection, record, judged)
+        with_all_memory(connection, lambda: close_run(connection, record, judged))
         note_end_of_run(session.warehouse.home)
     context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: verdict})
     if not_evaluated:
         raise Failed(f"{len(not_evaluated)} checks could not be evaluated, so this run proves nothing: {_problem(outcomes)}")
     if verdict != "pass":
         raise red(verdict, violated, session.warehouse.home)
+
+
+def _evaluate(connection: duckdb.DuckDBPyConnection, policy: Policy) -> list[Outcome]:
+    """Raises duckdb.OutOfMemoryException where that kept a check from being evaluated: Great Expectations tells it as it tells any other error."""
+    outcomes = evaluate(connection, policy)
+    for outcome in outcomes:
+        if "Out of Memory" in (outcome.problem or ""):
+            raise duckdb.OutOfMemoryException(outcome.problem)
+    return outcomes
 
 
 def judge(outcomes: list[Outcome]) -> Verdict:

@@ -19,7 +19,7 @@ from sandbox.people import Person, make_people
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.story import Story
 from sandbox.users import INTEGRATION_USER, OWNERS, PERSON
-from sandbox.world import HubSpotContact, ObjectType, SalesforceRecord, Tracking, Version, _iso, field_value, id18, normalise
+from sandbox.world import HubSpotContact, ObjectType, SalesforceRecord, Tracking, Version, field_value, id18, iso_text, normalise
 
 PORTALS = Path(__file__).parent / "portals"
 Kind = Literal["native", "middleware", "none"]
@@ -451,7 +451,7 @@ class GrownStory(Story):
             case "date":
                 return f"{self.world.now - timedelta(days=values.randrange(900)):%Y-%m-%d}"
             case "datetime":
-                return _iso(self.world.now - timedelta(days=values.randrange(900)))
+                return iso_text(self.world.now - timedelta(days=values.randrange(900)))
         return f"{values.choice(('alpha', 'beta', 'gamma', 'delta'))} {values.randrange(150)}"
 
     def _show_who_works_here(self) -> None:
@@ -460,7 +460,7 @@ class GrownStory(Story):
         self.world.shown_ids = {INTEGRATION_USER: self.integration_user}
         if self.setup.shared_login:
             self.world.shown_ids[PERSON] = self.integration_user
-        user, used = id18(self.integration_user), _iso(self.world.now)
+        user, used = id18(self.integration_user), iso_text(self.world.now)
         self.world.tables = {
             "OauthToken": [{"Id": id18("0CQ5e0000000Tk1"), "AppName": "HubSpot", "UserId": user, "LastUsedDate": used, "UseCount": "81234"}],
             "PermissionSetAssignment": [

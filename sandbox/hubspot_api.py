@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.answer import JsonAnswer
-from sandbox.world import HubSpotContact, World, _iso
+from sandbox.world import HubSpotContact, World, iso_text
 
 TOKEN = "pat-sandbox"
 VERSIONS = ("v3", "2026-03", "2026-09")
@@ -157,7 +157,7 @@ class HubSpotApi:
                 missing.append(entry["id"])
             elif contact not in found:
                 found.append(contact)
-        now = _iso(self.world.now)
+        now = iso_text(self.world.now)
         answer: dict[str, Any] = {
             "status": "COMPLETE", "startedAt": now, "completedAt": now,
             "results": [self._object(contact, body.get("properties") or [], history) for contact in found],
@@ -184,7 +184,7 @@ class HubSpotApi:
             return _error(404, "OBJECT_NOT_FOUND", "resource not found")
         for contact, properties in updated:
             self.world.write(contact, {name: value or "" for name, value in properties.items()}, "API")
-        now = _iso(self.world.now)
+        now = iso_text(self.world.now)
         results = [self._object(contact, list(properties), []) for contact, properties in updated]
         return JsonAnswer({"status": "COMPLETE", "startedAt": now, "completedAt": now, "results": results})
 
@@ -210,7 +210,7 @@ class HubSpotApi:
         return JsonAnswer({"portalId": int(self.world.portal_id), "accountType": "STANDARD", "timeZone": "Europe/Berlin", "companyCurrency": "EUR"})
 
     async def property_list(self, request: Request) -> Response:
-        moment = _iso(self.world.now)
+        moment = iso_text(self.world.now)
         return JsonAnswer({"results": [
             {"name": name, "label": name, "type": "string", "fieldType": "text", "options": [], "groupName": "contactinformation", "description": "",
              "createdAt": moment, "updatedAt": moment, "hidden": False, "hubspotDefined": True, **self.world.fields.properties.get(name, {})}
@@ -236,7 +236,7 @@ class HubSpotApi:
         return JsonAnswer({"list": self._list(list_id)})
 
     def _list(self, list_id: str) -> dict[str, Any]:
-        moment = _iso(datetime(2024, 1, 1, tzinfo=UTC))
+        moment = iso_text(datetime(2024, 1, 1, tzinfo=UTC))
         return {
             "listId": list_id, "listVersion": 1, "name": self.world.list_names.get(list_id, f"List {list_id}"), "objectTypeId": "0-1",
             "processingType": "DYNAMIC", "processingStatus": "COMPLETE", "createdAt": moment, "updatedAt": moment,
@@ -244,7 +244,7 @@ class HubSpotApi:
         }  # fmt: skip
 
     async def owners(self, request: Request) -> Response:
-        query, moment = request.query_params, _iso(datetime(2024, 1, 1, tzinfo=UTC))
+        query, moment = request.query_params, iso_text(datetime(2024, 1, 1, tzinfo=UTC))
         limit, after = int(query.get("limit", "100")), int(query.get("after") or 0)
         if limit > _OWNERS_PAGE:
             return _error(400, "VALIDATION_ERROR", "limit is too high")
@@ -263,14 +263,14 @@ class HubSpotApi:
         if members is None:
             return _error(404, "OBJECT_NOT_FOUND", "List does not exist")
         limit, after = int(request.query_params.get("limit", "100")), int(request.query_params.get("after") or 0)
-        moment = _iso(self.world.now)
+        moment = iso_text(self.world.now)
         answer: dict[str, Any] = {"results": [{"recordId": member, "membershipTimestamp": moment} for member in members[after : after + limit]]}
         if after + limit < len(members):
             answer["paging"] = {"next": {"after": str(after + limit)}}
         return JsonAnswer(answer)
 
     async def lists_of_contact(self, request: Request) -> Response:
-        contact_id, moment = request.path_params["contact_id"], _iso(self.world.now)
+        contact_id, moment = request.path_params["contact_id"], iso_text(self.world.now)
         listed = [list_id for list_id in sorted(self.world.lists, key=int) if contact_id in self.world.lists[list_id]]
         return JsonAnswer({"results": [{"listId": one, "listVersion": 1, "firstAddedTimestamp": moment, "lastAddedTimestamp": moment} for one in listed]})
 
@@ -288,9 +288,9 @@ class HubSpotApi:
             case "hs_object_id":
                 return contact.id
             case "lastmodifieddate" | "hs_lastmodifieddate":
-                return _iso(contact.modified_at)
+                return iso_text(contact.modified_at)
             case "createdate":
-                return _iso(contact.created_at)
+                return iso_text(contact.created_at)
             case "hs_merged_object_ids":
                 return ";".join(contact.merged_ids) or None
         return contact.value(name) or None
@@ -300,16 +300,16 @@ class HubSpotApi:
         answer: dict[str, Any] = {
             "id": contact.id,
             "properties": {name: self._value(contact, name) for name in names if name in self.properties},
-            "createdAt": _iso(contact.created_at),
-            "updatedAt": _iso(contact.modified_at),
+            "createdAt": iso_text(contact.created_at),
+            "updatedAt": iso_text(contact.modified_at),
             "archived": contact.archived_at is not None,
         }
         if contact.archived_at is not None:
-            answer["archivedAt"] = _iso(contact.archived_at)
+            answer["archivedAt"] = iso_text(contact.archived_at)
         if history:
             answer["propertiesWithHistory"] = {
                 name: [
-                    {"value": v.value, "timestamp": _iso(v.at), "sourceType": v.source, "sourceId": None, **self.world.sources.get(v.source, {})}
+                    {"value": v.value, "timestamp": iso_text(v.at), "sourceType": v.source, "sourceId": None, **self.world.sources.get(v.source, {})}
                     for v in reversed(contact.history.get(name, []))
                 ]
                 for name in history if name in self.properties

@@ -13,7 +13,7 @@ from sandbox.fields import said, trim_text
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.rulebook import rule
 from sandbox.users import INTEGRATION_USER
-from sandbox.world import Happening, HubSpotContact, ObjectType, SalesforceRecord, Stamps, Switch, World, _iso, field_value, normalise
+from sandbox.world import Happening, HubSpotContact, ObjectType, SalesforceRecord, Stamps, Switch, World, field_value, iso_text, normalise
 
 POLL = timedelta(minutes=15)
 PROMPT = timedelta(minutes=1)
@@ -622,7 +622,7 @@ def apply(world: World, settings: PortalSettings, contact: HubSpotContact, recor
         world.heard.setdefault(record.id, record.stamps)
         world.edit_record(record, to_salesforce, by=INTEGRATION_USER)
     synced_at = world.now + timedelta(seconds=1)
-    world.write(contact, {"salesforcelastsynctime": _iso(synced_at)}, "SALESFORCE", synced_at)
+    world.write(contact, {"salesforcelastsynctime": iso_text(synced_at)}, "SALESFORCE", synced_at)
 
 
 @rule(16)

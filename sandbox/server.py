@@ -19,7 +19,7 @@ from sandbox.faults import KINDS, Crm, Fault, Faults, FaultyApp
 from sandbox.hubspot_api import TOKEN, HubSpotApi
 from sandbox.salesforce_api import CLIENT_ID, CLIENT_SECRET, SalesforceApi
 from sandbox.story import Story
-from sandbox.world import _iso
+from sandbox.world import iso_text
 
 TEAM_SETTINGS = ("BINDWATCH_DECISIONS_URL", "BINDWATCH_DAGSTER_POSTGRES_URL", "BINDWATCH_ALERT_URLS", "DAGSTER_HOME")  # empty counts as not set
 
@@ -109,7 +109,7 @@ class SandboxServer:
         return await self._clock(request)
 
     async def _clock(self, _request: Request) -> Response:
-        return JSONResponse({"now": _iso(self.story.world.now)})
+        return JSONResponse({"now": iso_text(self.story.world.now)})
 
 
 def _listen(port: int) -> socket.socket:

@@ -383,7 +383,7 @@ class World:
     def create_contact(self, properties: dict[str, str], source: str) -> HubSpotContact:
         contact = HubSpotContact(str(100 + self._next() * 7), self.now, self.now)
         self.contacts[contact.id] = contact
-        self.write(contact, {**properties, "createdate": _iso(self.now)}, source)
+        self.write(contact, {**properties, "createdate": iso_text(self.now)}, source)
         return contact
 
     def write(self, contact: HubSpotContact, properties: dict[str, str], source: str, at: datetime | None = None) -> None:
@@ -575,7 +575,7 @@ class World:
             self._contacts_by_bound[contact.bound_id].discard(contact.id)
 
 
-def _iso(moment: datetime) -> str:
+def iso_text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 

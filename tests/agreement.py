@@ -26,7 +26,7 @@ from sandbox.integration import poll
 from sandbox.portal import OPT_OUT, OWNER, FieldRule, PortalSettings
 from sandbox.rules import InvalidState
 from sandbox.users import IMPORTER, INTEGRATION_USER, OWNERS, PERSON
-from sandbox.world import HubSpotContact, SalesforceRecord, Switch, Tracking, World, _iso, field_value, id18, normalise
+from sandbox.world import HubSpotContact, SalesforceRecord, Switch, Tracking, World, field_value, id18, iso_text, normalise
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -482,7 +482,7 @@ def _settled_at(contact: HubSpotContact, at: datetime) -> datetime | None:
 
 def _change_rows(record: SalesforceRecord) -> list[dict[str, Any]]:
     return [
-        {"history_id": change.id, "record_id": record.id, "object_type": record.type, "field": change.field, "changed_at": _iso(change.at),
+        {"history_id": change.id, "record_id": record.id, "object_type": record.type, "field": change.field, "changed_at": iso_text(change.at),
          "changed_by_id": id18(change.by), "old_value": change.old, "new_value": change.new, "pull": "pull"}
         for change in record.history
     ]  # fmt: skip
@@ -506,8 +506,8 @@ def _described_properties() -> list[list[Any]]:
 def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:
     names = [names[0 if record.type == "Lead" else 1] for names in MAPPING.values()]
     return {
-        "record_id": record.id, "id": record.id, "system_modstamp": _iso(record.modified_at), "created_date": _iso(record.created_at),
-        "last_modified_date": _iso(record.last_modified_at), "last_modified_by_id": record.modified_by, "created_by_id": record.created_by,
+        "record_id": record.id, "id": record.id, "system_modstamp": iso_text(record.modified_at), "created_date": iso_text(record.created_at),
+        "last_modified_date": iso_text(record.last_modified_at), "last_modified_by_id": record.modified_by, "created_by_id": record.created_by,
         "owner_id": record.owner_id,
         "email": record.fields.get("Email"), "is_deleted": str(record.is_deleted).lower(), "master_record_id": record.master_id,
         "is_converted": str(record.converted_contact_id is not None).lower(), "converted_contact_id": record.converted_contact_id,
@@ -517,15 +517,15 @@ def _record_row(world: World, record: SalesforceRecord) -> dict[str, Any]:
 
 def _contact_row(contact: HubSpotContact) -> dict[str, Any]:
     return {
-        "id": contact.id, "created_at": _iso(contact.created_at), "updated_at": _iso(contact.modified_at), "archived": contact.archived_at is not None,
-        "archived_at": _iso(contact.archived_at) if contact.archived_at else None,
-        "properties": {**_values(contact), "hs_merged_object_ids": ";".join(contact.merged_ids), "lastmodifieddate": _iso(contact.modified_at)},
+        "id": contact.id, "created_at": iso_text(contact.created_at), "updated_at": iso_text(contact.modified_at), "archived": contact.archived_at is not None,
+        "archived_at": iso_text(contact.archived_at) if contact.archived_at else None,
+        "properties": {**_values(contact), "hs_merged_object_ids": ";".join(contact.merged_ids), "lastmodifieddate": iso_text(contact.modified_at)},
     }  # fmt: skip
 
 
 def _history_rows(contact: HubSpotContact) -> list[dict[str, Any]]:
     return [
-        {"contact_id": contact.id, "property": name, "value": v.value, "changed_at": _iso(v.at), "source_type": v.source, "source_id": None}
+        {"contact_id": contact.id, "property": name, "value": v.value, "changed_at": iso_text(v.at), "source_type": v.source, "source_id": None}
         for name, versions in contact.history.items() for v in versions
     ]  # fmt: skip
 

@@ -23,19 +23,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settle()  # as the command does, so that what a test makes does not depend on which of them imported the code location before
 
+LONG = pytest.StashKey[set[str]]()  # the names of the tests that take long
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--note-long", action="store_true", help="write down which tests take more than a second (tests/long.json)")
+    parser.addoption("--note-long", action="store_true", help="write down which of the tests that run take more than a second (tests/long.json)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--note-long") and not hasattr(config, "workerinput"):
+    is_noting = config.getoption("--note-long")  # then nothing is left out, and a file that cannot be read is written anew
+    config.stash[LONG] = set() if is_noting else lengths.known_long()
+    if is_noting and not hasattr(config, "workerinput"):
         config.pluginmanager.register(lengths.Lengths())
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    lengths.mark_long(items)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lengths.mark_long(items, config.stash[LONG])
 
 
 def pytest_collection_finish() -> None:

@@ -144,11 +144,14 @@ def test_the_assets_and_the_columns_that_come_from_none_are_known() -> None:
     assert json.loads(KNOWN.read_text("utf-8")) == describe_house(), "if this was meant: make docs"
 
 
-def test_every_asset_has_a_description_and_every_check_is_on_an_asset() -> None:
+def test_every_asset_has_a_description_a_layer_and_somebody_who_owns_it_and_every_check_is_on_an_asset() -> None:
     from pipelines.definitions import defs
 
     graph = defs.resolve_asset_graph()
-    assert not [key for key in graph.get_all_asset_keys() if not graph.get(key).description]
+    assets = [graph.get(key) for key in graph.get_all_asset_keys()]
+    assert not [asset.key for asset in assets if not asset.description]
+    assert {asset.tags.get("layer") for asset in assets} == {"crm", "raw", "staging", "core", "review", "published"}
+    assert {asset.tags["layer"] for asset in assets if not asset.owners} == {"crm"}, "who owns a CRM is not for Bindwatch to say"
     assert {check.asset_key for check in graph.asset_check_keys} <= graph.get_all_asset_keys()
     assert {check.name for check in CHECKS} <= {check.name for check in graph.asset_check_keys}
 

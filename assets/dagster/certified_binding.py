@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 
 from assets.dagster.failure import Failed
-from assets.dagster.keys import JOB, key, named
+from assets.dagster.keys import JOB, OWNERS, key, named
 from assets.dagster.session import Session
 from assets.files import sealed, share_like_parent, sync_file, write_whole
 from assets.moments import utc_text
@@ -24,6 +24,8 @@ from assets.verdict import Verdict
     deps=[key("core.binding")],  # and by its checks on the gate, which is one step: where it is red, this is not begun
     group_name=named("6_published"),
     kinds={"parquet"},
+    owners=OWNERS,
+    tags={"layer": "published"},
     # so long the gate may be red before others work with bindings that nobody vouches for
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=74)),
 )

@@ -21,6 +21,8 @@ def dagster_section() -> Dagster:
 
 PREFIX = dagster_section().prefix  # of this process: Dagster reads definitions once
 
+OWNERS = ["team:data-quality"]  # of every asset but those in the CRMs
+
 # What a run says of itself. Of an instance that serves others, Bindwatch touches the runs alone that say its own home (pipelines/dagster_runs.py).
 HOME_TAG = "bindwatch/home"
 PREFIX_TAG = "bindwatch/prefix"

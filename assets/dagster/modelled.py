@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 
 from assets.dagster.certified_binding import certify, red
-from assets.dagster.keys import VERDICT_TAG, key, named
+from assets.dagster.keys import OWNERS, VERDICT_TAG, key, named
 from assets.dagster.session import Session, is_guarded
 from assets.files import is_sealed, read_json, sealed, set_aside, write_whole
 from assets.models.build import BuiltTable, build_models, describe_tables
@@ -59,7 +59,6 @@ PULLED = [
     "raw.salesforce_lead", "raw.salesforce_contact", "raw.salesforce_user", "raw.salesforce_field_history", "raw.hubspot_contact", "raw.hubspot_owner",
     "raw.hubspot_property_version", "raw.hubspot_history_read", "raw.portal_setting",
 ]  # fmt: skip
-OWNERS = ["team:data-quality"]
 SNAPSHOT = key("published.snapshot")
 
 
@@ -68,7 +67,7 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
     files = model_files(SQL_FOLDER, checks)
     known = {file.table for file in files} | set(PULLED)
     specs = [
-        dg.AssetSpec(key("raw.pull"), deps=[key(table) for table in PULLED], group_name=named("2_raw"), kinds={"duckdb"},
+        dg.AssetSpec(key("raw.pull"), deps=[key(table) for table in PULLED], group_name=named("2_raw"), kinds={"duckdb"}, owners=OWNERS, tags={"layer": "raw"},
                      description="One row: a pull. From which stamp to which, how many rows, complete or not.", skippable=True),
         *(_spec(file, _reads(file, checks) & known) for file in files),
         dg.AssetSpec(
@@ -76,6 +75,8 @@ def model_assets(checks: list[CheckFile]) -> dg.AssetsDefinition:
             deps=[key(file.table) for file in files if file.table.startswith(("core.", "review."))],
             group_name=named("6_published"),
             kinds={"parquet"},
+            owners=OWNERS,
+            tags={"layer": "published"},
             skippable=True,  # only a guarded run publishes
             description="The tables that stewards and other tools read: $BINDWATCH_HOME/published/current, switched as a whole. "
             "Published before the gate has spoken, because a red run is when it is needed.",

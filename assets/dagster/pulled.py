@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 
 from assets.connect.look import take_look
-from assets.dagster.keys import key, named
+from assets.dagster.keys import OWNERS, key, named
 from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
 from assets.ingest.hubspot import ingest_contacts, ingest_histories, ingest_owners
@@ -23,11 +23,14 @@ from assets.warehouse.coverage import read_coverage
 from assets.warehouse.portal_look import is_look_due, note_look, note_no_look
 
 SOURCES = [
-    dg.AssetSpec(key("salesforce.Lead"), group_name=named("1_crm"), kinds={"salesforce"}, description="Leads in Salesforce, read through Bulk API 2.0."),
-    dg.AssetSpec(key("salesforce.Contact"), group_name=named("1_crm"), kinds={"salesforce"}, description="Contacts in Salesforce, read through Bulk API 2.0."),
-    dg.AssetSpec(key("salesforce.User"), group_name=named("1_crm"), kinds={"salesforce"}, description="Users of Salesforce: who created or changed records."),
-    dg.AssetSpec(key("hubspot.owner"), group_name=named("1_crm"), kinds={"hubspot"}, description="Owners of records in HubSpot, with those who have left."),
-    dg.AssetSpec(key("hubspot.contact"), group_name=named("1_crm"), kinds={"hubspot"}, description="Contacts in HubSpot with their property history."),
+    dg.AssetSpec(key(f"{crm}.{name}"), group_name=named("1_crm"), kinds={crm}, tags={"layer": "crm"}, description=description)
+    for crm, name, description in (
+        ("salesforce", "Lead", "Leads in Salesforce, read through Bulk API 2.0."),
+        ("salesforce", "Contact", "Contacts in Salesforce, read through Bulk API 2.0."),
+        ("salesforce", "User", "Users of Salesforce: who created or changed records."),
+        ("hubspot", "owner", "Owners of records in HubSpot, with those who have left."),
+        ("hubspot", "contact", "Contacts in HubSpot with their property history."),
+    )
 ]
 
 
@@ -55,6 +58,8 @@ def _spec(name: str, sources: str, description: str, is_extra: bool = False) -> 
         deps=[key(source) for source in sources.split()],
         group_name=named("2_raw"),
         kinds={"duckdb"},
+        owners=OWNERS,
+        tags={"layer": "raw"},
         skippable=True,
         description=description,
         freshness_policy=None if is_extra else _FRESH,
@@ -113,7 +118,7 @@ def hubspot_contacts(context: dg.AssetExecutionContext, config: PullOptions, ses
         dg.AssetSpec(
             key("raw.hubspot_history_read"),
             deps=[key("raw.hubspot_contact"), key("raw.salesforce_lead"), key("raw.salesforce_contact")],
-            group_name=named("2_raw"), kinds={"duckdb"}, skippable=True,
+            group_name=named("2_raw"), kinds={"duckdb"}, owners=OWNERS, tags={"layer": "raw"}, skippable=True,
             description="One row: a contact whose history of mapped properties was read, because its binding changed or its e-mail has several records in "
             "Salesforce. Read when both CRMs were pulled; the entries are in raw/hubspot_property_version.",
         ),

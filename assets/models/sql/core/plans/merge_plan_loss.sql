@@ -28,18 +28,19 @@ brought as (
         carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property,
         first(version.value_before order by version.changed_at, version.value_before) as value_before,
         last(version.value order by version.changed_at, version.value) as value,
-        bool_or(version.is_latest) as is_latest
+        bool_or(version.is_latest) as is_latest,
+        -- what the property is: as conditions of a join, DuckDB would compare the values one at a time
+        any_value(mapped.kind) as kind,
+        any_value(mapped.hubspot_labels) as labels
     from carried_out
     inner join property_version as version
         on version.hubspot_contact_id = carried_out.contact_id
         and version.source_type = 'SALESFORCE'
         and version.changed_at between carried_out.merged_at and carried_out.merged_at + interval 2 hour
+    inner join core.mapped_property as mapped on mapped.property = version.property
     group by carried_out.plan, carried_out.row_no, carried_out.loser_id, version.property
 )
-select brought.plan, brought.row_no, brought.loser_id, list(brought.property order by brought.property) as properties
+select plan, row_no, loser_id, list(property order by property) as properties
 from brought
-inner join core.mapped_property as mapped on mapped.property = brought.property
-where brought.is_latest
-  and not main.is_blank(brought.value_before)
-  and not main.same_value(brought.value_before, brought.value, mapped.kind, mapped.hubspot_labels, mapped.hubspot_labels)
-group by brought.plan, brought.row_no, brought.loser_id;
+where is_latest and not main.is_blank(value_before) and not main.same_value(value_before, value, kind, labels, labels)
+group by plan, row_no, loser_id;

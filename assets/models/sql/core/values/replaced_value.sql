@@ -62,27 +62,27 @@ found as (
     from (select *, lag(after) over (partition by hubspot_contact_id order by changed_at) as earlier from pulled) as pulled
     cross join core.mapped_property as mapped
     where pulled.after is not null and pulled.before[mapped.property] is distinct from pulled.after[mapped.property]
+),
+told as (
+    -- what the property is, beside each value; as conditions of the join, DuckDB would compare the values one at a time
+    select
+        found.hubspot_contact_id, found.changed_at, found.was_cleared, found.to_id, found.property, found.value_before, found.value_after, found.source_before,
+        found.evidence,
+        coalesce(found.before_came_with_switch, bool_or(found.source_before = 'SALESFORCE'
+            and main.is_one_write(earlier.changed_at, found.before_at)), false) as before_came_with_switch,
+        any_value(mapped.kind) as kind,
+        any_value(mapped.hubspot_labels) as labels
+    from found
+    inner join core.mapped_property as mapped on mapped.property = found.property
+    left join change as earlier on earlier.hubspot_contact_id = found.hubspot_contact_id and earlier.changed_at < found.changed_at
+    where not main.is_blank(found.value_before)
+    group by
+        found.hubspot_contact_id, found.changed_at, found.was_cleared, found.to_id, found.property, found.value_before, found.value_after, found.source_before,
+        found.before_came_with_switch, found.evidence
 )
 select
-    found.hubspot_contact_id,
-    found.changed_at as switched_at,
-    found.to_id,
-    found.was_cleared,
-    found.property,
-    found.value_before,
-    found.value_after,
-    found.source_before,
-    coalesce(found.before_came_with_switch, bool_or(found.source_before = 'SALESFORCE'
-        and main.is_one_write(earlier.changed_at, found.before_at)), false) as before_came_with_switch,
-    found.evidence
-from found
-inner join core.mapped_property as mapped on mapped.property = found.property
-left join change as earlier on earlier.hubspot_contact_id = found.hubspot_contact_id and earlier.changed_at < found.changed_at
-where not main.is_blank(found.value_before)
-  and not main.same_value(found.value_before, found.value_after, mapped.kind, mapped.hubspot_labels, mapped.hubspot_labels)
-group by
-    found.hubspot_contact_id, found.changed_at, found.to_id, found.was_cleared, found.property, found.value_before, found.value_after, found.source_before,
-    found.before_came_with_switch, found.evidence
+    hubspot_contact_id, changed_at as switched_at, to_id, was_cleared, property, value_before, value_after, source_before, before_came_with_switch, evidence
+from told
+where not main.same_value(value_before, value_after, kind, labels, labels)
 -- two histories that became one may tell the same change twice
-qualify row_number() over (partition by found.hubspot_contact_id, found.changed_at, found.was_cleared, found.property
-    order by found.to_id, found.value_before) = 1;
+qualify row_number() over (partition by hubspot_contact_id, changed_at, was_cleared, property order by to_id, value_before) = 1;
