@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from assets.dagster.certified_binding import red
 from assets.policy import Policy
-from expectations import gate
+from assets.warehouse.file import limit_memory, with_all_memory
+from expectations import asset_checks, gate
 from expectations.asset_checks import judge
 from expectations.gate import Outcome, State
 from tests.crm import Crm, lead_id
@@ -44,6 +46,16 @@ def test_dagster_shows_a_red_gate_as_one_sentence(tmp_path: Path) -> None:
         assert failure.allow_retries is False
         assert serializable_error_info_from_exc_info(sys.exc_info()).to_string().strip() == str(failure)
         assert str(failure) == "The gate is red: unsafe_duplicate. No bindings were ever certified."
+
+
+def test_a_check_that_lacked_memory_is_judged_again_with_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Outcome("suite", "check", ("core", "binding"), "not_evaluated", "unproven", problem="(_duckdb.OutOfMemoryException) Out of Memory Error: failed")
+    attempts = [[outcome("holds"), lacking], [outcome("holds")]]
+    monkeypatch.setattr(asset_checks, "evaluate", lambda *_: attempts.pop(0))
+    monkeypatch.setattr("assets.warehouse.file.MEMORY", 10**8)
+    connection = duckdb.connect()
+    limit_memory(connection)
+    assert with_all_memory(connection, lambda: asset_checks._evaluate(connection, Policy())) == [outcome("holds")]
 
 
 def evaluated(crm: Crm, check: str, policy: Policy | None = None) -> Outcome:
