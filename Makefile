@@ -32,7 +32,7 @@ review: setup  ## The steward's desk at http://127.0.0.1:8000
 	@$(BIN)/bindwatch review
 test: tools  ## The tests
 	$(BIN)/pytest
-quick: tools  ## Those of them that take less than a second each: three of four
+quick: tools  ## Those of them that take less than a second each: three of four, in four minutes
 	$(BIN)/pytest -m "not slow and not long"
 test-slow: tools  ## The tests that take long, too
 	$(BIN)/pytest -m ""
