@@ -68,7 +68,7 @@ def with_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) ->
         return work()
     except duckdb.OutOfMemoryException:
         with _more_memory:
-            usual = limit = _bytes_of(str(connection.execute("select current_setting('memory_limit')").fetchall()[0][0]))
+            usual = limit = memory_limit(connection)
             try:
                 while True:
                     limit *= 2
@@ -83,9 +83,10 @@ def with_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) ->
                     connection.execute(f"set memory_limit = '{usual} bytes'")
 
 
-def _bytes_of(text: str) -> int:
-    number, unit = text.split()
-    # half a digit more: what is shown was rounded down, and would shrink each time it is set again
+def memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
+    """DuckDB's, in bytes. Half a digit more than it says: what is shown was rounded down, and would shrink each time it is set again."""
+    ((text,),) = connection.execute("select current_setting('memory_limit')").fetchall()
+    number, unit = str(text).split()
     return int((float(number) + 0.05) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
 
 

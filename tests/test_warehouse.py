@@ -248,6 +248,14 @@ def test_what_takes_more_memory_than_it_may_have_begins_again_with_all_of_the_ma
     assert limit() <= 200 * 10**6
 
 
+def test_memory_that_is_in_use_when_the_limit_comes_back_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.warehouse.file.MEMORY", 10**6)
+    connection = duckdb.connect()
+    connection.execute("set temp_directory = ''; create table built as from range(500_000)")
+    limit_memory(connection)
+    assert connection.execute("select count(*) from built").fetchone() == (500_000,)
+
+
 def test_what_had_all_memory_of_a_small_machine_does_not_begin_again(connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assets.warehouse.file.MEMORY", 10**15)
     limit_memory(connection)

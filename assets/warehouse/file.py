@@ -20,7 +20,7 @@ from assets.files import set_aside, sync_file, sync_folder
 from assets.policy import Policy
 from assets.problems import DamagedWarehouse, HomeInUse, WarehouseProblem, said
 from assets.pull.landing import Landing
-from assets.sql import SQL_FOLDER, after_each_commit, count, transaction
+from assets.sql import SQL_FOLDER, after_each_commit, memory_limit, transaction
 from assets.warehouse.backup import LOCK, REQUESTS, answer_requests
 from assets.warehouse.damage import damage_of, damaged, forget_checksum, is_damage, log_of, missing, note_checksum, open_file, sign_of_runs
 from assets.warehouse.restore_home import RESTORING, finish_restore
@@ -184,9 +184,8 @@ def in_little_memory(connection: duckdb.DuckDBPyConnection, rows: int, load: Cal
 
     rows: that are looked at. load: leaves nothing behind when it fails.
     """
-    if rows > LOAD_ROWS:
-        return with_all_memory(connection, load)
-    connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
+    if rows <= LOAD_ROWS:
+        connection.execute(f"set memory_limit = '{LOAD_MEMORY}'")
     try:
         return with_all_memory(connection, load)
     finally:
@@ -198,12 +197,12 @@ def with_all_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]
 
     work: leaves nothing behind when it fails.
     """
-    given = _limit_of(connection)
+    given = memory_limit(connection)
     try:
         return work()
     except duckdb.OutOfMemoryException:
         connection.execute(f"set memory_limit = '{MOST_MEMORY}'")
-        if _limit_of(connection) <= given:
+        if memory_limit(connection) <= given:
             raise
         log.info("This takes more memory than it was given, and begins again with more")
         try:
@@ -215,9 +214,6 @@ def with_all_memory(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]
 def limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
     """Gives a connection MEMORY, or less on a small machine (docs/decisions/0083)."""
     connection.execute(f"set memory_limit = '{MOST_MEMORY}'")
-    if _limit_of(connection) > MEMORY:
-        connection.execute(f"set memory_limit = '{MEMORY} bytes'")
-
-
-def _limit_of(connection: duckdb.DuckDBPyConnection) -> int:
-    return count(connection, "select parse_formatted_bytes(current_setting('memory_limit'))")
+    if memory_limit(connection) > MEMORY:
+        with suppress(duckdb.OutOfMemoryException):  # so much is in use at this moment
+            connection.execute(f"set memory_limit = '{MEMORY} bytes'")
