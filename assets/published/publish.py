@@ -5,7 +5,8 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -32,11 +33,10 @@ def publish_tables(
     memory: queries for `run` and `check_run`; manifest: what else the manifest says (run id, times, verdict, coverage); unchanged: tables of the warehouse
     that are in the current snapshot as they are now: their files stay, as hard links.
     """
-    folder = _new_folder(home)
     current = current_folder(home) if unchanged else None
     former = parse_manifest(current) if current else None
     known: dict[str, dict[str, Any]] = {}
-    try:
+    with _new_folder(home) as folder:
         for name, table in TABLES.items():
             file = f"{name}.parquet"
             if current and former and table in unchanged and file in former["files"] and (current / file).exists():
@@ -46,10 +46,7 @@ def publish_tables(
             order = f"order by {ORDER[name]}" if name in ORDER else ""
             _write(connection, f"select {COLUMNS} from {table} {order}", folder / f"{name}.parquet", ROWS_OF_A_GROUP.get(name))
         _write_all(connection, memory, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return _switch(connection, home, folder, manifest, known)
+        return _switch(connection, home, folder, manifest, known)
 
 
 def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: dict[str, str], changes: dict[str, Any]) -> Path | None:
@@ -64,13 +61,13 @@ def publish_verdict(connection: duckdb.DuckDBPyConnection, home: Path, memory: d
     if (manifest := parse_manifest(current)) is None:
         set_aside(current, "has a manifest that cannot be read")
         return None
-    folder = _new_folder(home)
-    for path in current.glob("*.parquet"):
-        if path.stem not in memory:
-            os.link(path, folder / path.name)
-    _write_all(connection, memory, folder)
-    known = {name: file for name, file in manifest["files"].items() if Path(name).stem not in memory}
-    return _switch(connection, home, folder, {**manifest, **changes}, known)
+    with _new_folder(home) as folder:
+        for path in current.glob("*.parquet"):
+            if path.stem not in memory:
+                os.link(path, folder / path.name)
+        _write_all(connection, memory, folder)
+        known = {name: file for name, file in manifest["files"].items() if Path(name).stem not in memory}
+        return _switch(connection, home, folder, {**manifest, **changes}, known)
 
 
 def read_certificate(home: Path) -> dict[str, Any] | None:
@@ -86,10 +83,17 @@ def read_certificate(home: Path) -> dict[str, Any] | None:
     return None
 
 
-def _new_folder(home: Path) -> Path:
+@contextmanager
+def _new_folder(home: Path) -> Iterator[Path]:
+    """What does not become current is not left lying: half a snapshot of a large portal is gigabytes."""
     folder = home / "published" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     folder.mkdir(parents=True)
-    return folder
+    try:
+        yield folder
+    except BaseException:
+        if current_folder(home) != folder.resolve():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _write_all(connection: duckdb.DuckDBPyConnection, queries: dict[str, str], folder: Path) -> None:
@@ -116,7 +120,8 @@ def _switch(
     published = home / "published"
     sync_folder(published)
     if replaced := current_folder(home):
-        os.utime(replaced)  # its time from now on is when another took its place
+        with suppress(OSError):  # another user's, who alone can remove it, too
+            os.utime(replaced)  # its time from now on is when another took its place
     link = published / f".current-{uuid.uuid4().hex[:6]}"
     link.symlink_to(folder.name)
     link.replace(published / "current")

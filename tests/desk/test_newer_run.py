@@ -168,6 +168,30 @@ def test_a_run_is_read_to_its_end_also_when_the_clock_went_back(home: Path) -> N
     assert ahead.stat().st_mtime <= time.time()  # it stays two minutes, and not an hour
 
 
+@pytest.mark.parametrize("fails_at, is_published", [("write_whole", False), ("_remove_old", True)], ids=["before the switch", "after it"])
+def test_a_snapshot_that_did_not_become_current_is_not_left_lying(home: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str, is_published: bool) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = published_folder(home)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"assets.published.publish.{fails_at}", fail)
+        with pytest.raises(OSError, match="No space"):
+            publish(home, "newer-run")
+    assert (published_folder(home) != before) == is_published
+    assert {path for path in before.parent.iterdir() if not path.is_symlink()} == {before, published_folder(home)}
+
+
+def test_a_snapshot_of_another_user_is_replaced_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    before = published_folder(home)
+    monkeypatch.setattr(os, "utime", refuse)
+    publish(home, "newer-run")
+    assert published_folder(home) != before
+
+
 def test_only_snapshots_are_removed_and_one_that_cannot_be_removed_ends_no_run(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
