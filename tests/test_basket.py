@@ -130,13 +130,17 @@ def test_the_steps_of_a_case_are_merges_into_the_bound_record(tmp_path: Path) ->
     assert found["6-salesforce-merges.csv"] == [{"object_type": "Lead", "master_id": BOUND, "loser_id_1": RIVAL, "loser_id_2": ""}]
 
 
-def converting() -> Crm:
-    """The contact is bound to a Lead, and a Contact with the same e-mail has another title."""
+def lead_and_contact(of_lead: dict[str, str], of_contact: dict[str, str], of_hubspot: dict[str, str]) -> Crm:
+    """The contact is bound to a Lead, and a Contact with the same e-mail has another value."""
     crm = Crm()
-    crm.lead(1, fields={"Title": "CEO"}, modified=day(5))
-    crm.salesforce_contact(7, fields={"Title": "Clerk"}, account="0015e000000Acc1", modified=day(3))
-    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    crm.lead(1, fields=of_lead, modified=day(5))
+    crm.salesforce_contact(7, fields=of_contact, account="0015e000000Acc1", modified=day(3))
+    crm.contact(bound=BOUND, properties=of_hubspot)
     return crm
+
+
+def converting() -> Crm:
+    return lead_and_contact({"Title": "CEO"}, {"Title": "Clerk"}, {"jobtitle": "CEO"})
 
 
 def test_a_bound_lead_is_converted_and_the_right_values_follow(tmp_path: Path) -> None:
@@ -158,11 +162,7 @@ def test_where_something_is_entered_beside_the_bound_record_that_one_is_saved_ag
     """Consent is entered before a conversion, in a file of its own, and makes the Contact the newest record."""
 
     def opted_out() -> Crm:
-        crm = Crm()
-        crm.lead(1, fields={"HasOptedOutOfEmail": "true"}, modified=day(5))
-        crm.salesforce_contact(7, fields={"HasOptedOutOfEmail": "false"}, account="0015e000000Acc1", modified=day(3))
-        crm.contact(bound=BOUND, properties={"hs_email_optout": "true"})
-        return crm
+        return lead_and_contact({"HasOptedOutOfEmail": "true"}, {"HasOptedOutOfEmail": "false"}, {"hs_email_optout": "true"})
 
     found = files(opted_out, tmp_path, Choice(case_of(opted_out)))
     if "1-salesforce-contacts-consent.csv" in found:
