@@ -184,7 +184,7 @@ class _Maker:
         numbers: dict[str, Callable[[random.Random], str]] = {
             "Lead.AnnualRevenue": lambda dice: f"{dice.randrange(1, 90)}00000", "Lead.NumberOfEmployees": lambda dice: str(dice.randrange(1, 3000)),
         }  # fmt: skip
-        texts = {"Street", "City", "State", "PostalCode", "Country", "Title", "Phone", "MobilePhone", "Fax", "Website", "Company"}
+        texts = ("Street", "City", "State", "PostalCode", "Country", "Title", "Phone", "MobilePhone", "Fax", "Website", "Company")
         for object_type, prefix in (("Lead", ""), ("Contact", "Mailing")):
             for text in texts:
                 field = f"{prefix}{text}" if f"{prefix}{text}" in self.types[object_type] else text

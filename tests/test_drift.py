@@ -1,9 +1,11 @@
 """Full runs look at how the portal is set up, over real HTTP: what they may ask for, what they find, and what they must never change."""
 
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from assets.connect.sample import Sample, Sampler
 from assets.policy import Policy
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.salesforce_org import Org
+from assets.record_ids import object_type_of
 from sandbox.faults import Fault
 from sandbox.grown import GrownStory, open_portal
 from sandbox.server import SandboxServer
@@ -107,16 +110,30 @@ def test_where_the_org_shows_no_records_nothing_is_held_against_a_mapping() -> N
         assert not is_refuted(seen(**changes), "fax"), changes
 
 
-def test_two_looks_of_different_days_do_not_see_the_same_contacts(lying: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def chosen(lying: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], set[str]]:
+    """The forty contacts that a look of a day takes."""
     e = lying.server.environment
     org, portal = Org(access_to(lying.server)), Portal(HubSpotAccess(e["HUBSPOT_ACCESS_TOKEN"], e["HUBSPOT_BASE_URL"]), Policy().pull)
 
-    def chosen(day: int) -> set[str]:
+    def choose(day: int) -> set[str]:
         monkeypatch.setattr(Sampler, "_now", lambda sampler: datetime(2026, 11, day, tzinfo=UTC))
         return set(Sampler(org, portal, Sample(tmp_path, {}, portal.properties()), 40, CALLS, (org.calls, portal.calls))._choose())
 
-    assert chosen(1) == chosen(1) and len(chosen(1)) == len(chosen(2)) == 40
-    assert 5 <= len(chosen(1) - chosen(2)) <= 20
+    return choose
+
+
+def test_two_looks_of_different_days_do_not_see_the_same_contacts(chosen: Callable[[int], set[str]]) -> None:
+    looks = [chosen(day) for day in range(1, 8)]
+    assert chosen(1) == looks[0] and {len(look) for look in looks} == {40}
+    for look, following in pairwise(looks):
+        assert 5 <= len(look - following) <= 20
+    assert len(set().union(*looks)) >= 60
+
+
+def test_half_of_a_look_are_bound_to_leads_and_half_to_contacts(lying: Served, chosen: Callable[[int], set[str]]) -> None:
+    bound = Counter(object_type_of(lying.story.world.contacts[contact_id].bound_id or "") for contact_id in chosen(1))
+    assert bound["Lead"] >= 18 and bound["Contact"] >= 18, bound
 
 
 @pytest.mark.slow

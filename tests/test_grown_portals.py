@@ -1,5 +1,8 @@
 """Portals that have grown over years: everything that could tell how they are set up is told over HTTP, and nothing else; the truth stays with the tests."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from pipelines.demo import running_sandbox
 from sandbox.grown import GrownStory, Truth, names_of_portals, open_portal
 from sandbox.integration import poll
 from sandbox.server import SandboxServer
-from tests.live import served, some_days_ago
+from tests.live import ROOT, served, some_days_ago
 
 UNTIL = some_days_ago(3)
 
@@ -384,6 +387,21 @@ def test_the_same_seed_makes_the_same_portal_and_another_one_another() -> None:
 
     assert told(1) == told(1)
     assert told(1)[0] != told(2)[0]
+
+
+def test_the_same_seed_makes_the_same_portal_in_every_process() -> None:
+    """Python orders a set of texts anew in each process: nothing that is drawn may depend on it."""
+    code = f"""
+from datetime import datetime
+from sandbox.grown import open_portal
+world = open_portal("sparse", 1, datetime.fromisoformat({UNTIL.isoformat()!r}), contacts=20).world
+print([(contact.id, contact.history) for contact in world.contacts.values()], [(record.id, record.fields) for record in world.records.values()])
+"""
+    told = [
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout
+        for seed in ("1", "2")
+    ]
+    assert told[0] == told[1] and len(told[0]) > 1_000
 
 
 def test_every_portal_has_a_name_and_what_it_does_not_know_is_refused() -> None:

@@ -289,6 +289,10 @@ def test_every_link_of_a_page_leads_somewhere_and_every_path_in_it_is_there() ->
     assert astray == []
 
 
+def test_no_page_holds_what_git_leaves_where_two_branches_differ() -> None:
+    assert [page.name for page in PAGES if re.search(r"^(<{7} |={7}$|>{7} )", page.read_text("utf-8"), re.MULTILINE)] == []
+
+
 def anchors_of(page: Path) -> set[str]:
     """What GitHub calls the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)

@@ -124,18 +124,19 @@ class Sampler:
                 for key in keys:
                     self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": "email", "operator": "IN", "values": lot})
         can_sort_by_sync = SYNC_TIME in self.sample.properties
-        for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.75, "createdate", False), (1.0, "createdate", True)):
-            for number, key in enumerate(keys, 1):
-                goal = round(self.wanted * share * number / len(keys)) if share < 1 or number < len(keys) else self.wanted
-                start = 0 if by != "createdate" or descending or self._most >= CALLS else self._start(key, goal - len(chosen))
-                self._search(key, by, descending, goal, chosen, start=start)
+        room = self.wanted - len(chosen)
+        for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.25, "createdate", False), (0.25, "createdate", True)):
+            for key in keys:
+                number = round(room * share / len(keys))
+                start = 0 if by != "createdate" or descending or self._most >= CALLS else self._start(key, number)
+                self._search(key, by, descending, min(len(chosen) + number, self.wanted), chosen, start=start)
         for key in keys:  # an object may have fewer than its share
             self._search(key, "hs_object_id", True, self.wanted, chosen)
         return list(chosen)[: self.wanted]
 
     def _start(self, key: str, number: int) -> int:
-        """Where a small sample begins among the old contacts: every day at others, so that two looks do not see the same."""
-        possible = max(1, min(self.sample.bound.get(key, 0), _FOUND) - number + 1)
+        """Where a small sample begins among the old contacts: every day at others, so that two looks do not see the same. The newest are taken besides."""
+        possible = max(1, min(self.sample.bound.get(key, 0), _FOUND) - 2 * number + 1)
         return int(self._now().toordinal() * _GOLDEN % 1 * possible)
 
     def _now(self) -> datetime:
