@@ -105,7 +105,6 @@ def measure_gate(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[st
 
 def measure_floor(connection: duckdb.DuckDBPyConnection, rows: int) -> float:
     """The least that any program would do: read the raw tables, group by e-mail once, join once, and write as many rows as the models do."""
-    connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")  # as the models do
     started = time.perf_counter()
     connection.execute("create schema if not exists floor")
     connection.execute(

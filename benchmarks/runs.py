@@ -1,8 +1,8 @@
 """Times whole runs, as somebody waits for them: `python -m benchmarks.runs 4000 1000000`.
 
 A home of that size that has had its first run (filled by DuckDB, `benchmarks/crm.py`), and then `bindwatch run` in a process of its own against two
-servers that answer at once: nothing has changed, then 10,000 Leads and 5,000 contacts have, then 133,000 and 67,000. The processor time of the servers is
-not counted.
+servers that answer at once: nothing has changed, then 10,000 Leads and 5,000 contacts have, then 133,000 and 67,000; then nothing has, and all tables are
+built anew, as after an upgrade. The processor time of the servers is not counted.
 """
 
 import json
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 
+from assets.models.stale import forget
 from assets.policy import Policy
 from assets.pull.hubspot import read_property_list
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
@@ -162,7 +163,7 @@ def make_home(home: Path, records: int, environment: dict[str, str], policy: Pol
 
 
 def time_run(home: Path, environment: dict[str, str]) -> dict[str, float]:
-    """Seconds until it ended, of a clock and of the processor, and the peak of its memory in bytes."""
+    """Seconds until it ended, of a clock and of the processor, the peak of its memory, and what the warehouse takes of the disk after it, in bytes."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys; from pipelines.main import main; sys.exit(main())", "run"],
@@ -174,7 +175,10 @@ def time_run(home: Path, environment: dict[str, str]) -> dict[str, float]:
     _, status, used = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) not in (0, 1):  # proven
         raise RuntimeError(output[:4000])
-    return {"seconds": time.perf_counter() - started, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024.0}
+    return {
+        "seconds": time.perf_counter() - started, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024.0,
+        "disk": float(Warehouse(home).path.stat().st_size),
+    }  # fmt: skip
 
 
 def measure(records: int) -> dict[str, Any]:
@@ -192,19 +196,24 @@ def measure(records: int) -> dict[str, Any]:
             Changes.title, Changes.stamp = f"Changed {number}", f"{CHANGED + number * HOUR:%Y-%m-%dT%H:%M:%S.000Z}"
             if not number or (leads, contacts) == (Changes.leads, Changes.contacts):  # of a small home all change at once
                 runs.append((f"{Changes.leads:,} + {Changes.contacts:,}", time_run(home, environment)))
+        Changes.leads = Changes.contacts = 0
+        with Warehouse(home).connect() as connection:
+            forget(connection)
+        runs.append(("nothing; all tables anew", time_run(home, environment)))
     return {"records": records, "runs": runs}
 
 
 def render(results: list[dict[str, Any]]) -> str:
     """The measurements as Markdown."""
     lines = [
-        "| Salesforce records | HubSpot contacts | changed since the last run | a run takes | of the processor | peak memory |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| Salesforce records | HubSpot contacts | changed since the last run | a run takes | of the processor | peak memory | warehouse, of each of both |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:
         for changes, run in r["runs"]:
             lines.append(
-                f"| {r['records']:,} | {r['records'] // 2:,} | {changes} | **{run['seconds']:.1f} s** | {run['cpu']:.1f} s | {run['memory'] / 2**30:.1f} GiB |"
+                f"| {r['records']:,} | {r['records'] // 2:,} | {changes} | **{run['seconds']:.1f} s** | {run['cpu']:.1f} s | {run['memory'] / 2**30:.1f} GiB | "
+                f"{run['disk'] / 1.5 / r['records'] / 1000:.1f} kB |"
             )
     return "\n".join(lines)
 

@@ -49,9 +49,6 @@ def build_models(
     Returns the tables in build order, and how many seconds each took. An error in a file rolls everything back and is raised with the file's name.
     """
     with transaction(connection):
-        # What is built anew on every run is not worth the search for the best compression of its texts: a fifth of the time
-        # (docs/decisions/0009).
-        connection.execute("set disabled_compression_methods = 'fsst,zstd,dict_fsst'")
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
         models = model_files(sql_folder, checks, until)
         _drop_former_views(connection, models)
@@ -76,7 +73,6 @@ def build_models(
         if standing:
             standing.note(connection, seconds.keys())
     log.info("%s tables built in %.1f s", f"{len(files):,}", sum(seconds.values()))
-    connection.execute("reset disabled_compression_methods")
     return seconds
 
 
