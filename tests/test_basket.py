@@ -161,12 +161,12 @@ def test_a_value_chosen_for_a_contact_whose_lead_is_converted_goes_into_the_cont
 def test_where_something_is_entered_beside_the_bound_record_that_one_is_saved_again(tmp_path: Path) -> None:
     """Consent is entered before a conversion, in a file of its own, and makes the Contact the newest record."""
 
-    def opted_out() -> Crm:
-        return lead_and_contact({"HasOptedOutOfEmail": "true"}, {"HasOptedOutOfEmail": "false"}, {"hs_email_optout": "true"})
+    def opted_in() -> Crm:
+        return lead_and_contact({"HasOptedOutOfEmail": "false"}, {"HasOptedOutOfEmail": "true"}, {"hs_email_optout": "false"})
 
-    found = files(opted_out, tmp_path, Choice(case_of(opted_out)))
-    if "1-salesforce-contacts-consent.csv" in found:
-        assert found["2-salesforce-save-again-leads.csv"] == [{"Id": BOUND, "LastName": "Lee"}]
+    found = files(opted_in, tmp_path, Choice(case_of(opted_in)))
+    assert found["1-salesforce-contacts-consent.csv"] == [{"Id": contact_id(7), "HasOptedOutOfEmail": "false"}]
+    assert found["2-salesforce-save-again-leads.csv"] == [{"Id": BOUND, "LastName": "Lee"}]
 
 
 def test_consent_stands_in_no_file_with_other_values(tmp_path: Path) -> None:
