@@ -336,14 +336,18 @@ typed as (
     -- of each property what somebody typed last, into the contact or into a record of the run-book
     select book, map(list(property), list(value)) as newest
     from (
-        select said.book, typed.property, arg_max(typed.value, (typed.typed_at, typed.value)) as value
+        select book, property, arg_max(value, (typed_at, value)) as value
         from (
-            select book, record_id, null as hubspot_contact_id from core.run_book_record
+            -- one after the other: with or between the two, a join compares each with each
+            select record.book, typed.property, typed.value, typed.typed_at
+            from core.run_book_record as record
+            inner join core.typed_value as typed on typed.record_id = record.record_id
             union all
-            select book, null, hubspot_contact_id from plan where hubspot_contact_id is not null
-        ) as said
-        inner join core.typed_value as typed on typed.record_id = said.record_id or typed.hubspot_contact_id = said.hubspot_contact_id
-        group by said.book, typed.property
+            select plan.book, typed.property, typed.value, typed.typed_at
+            from plan
+            inner join core.typed_value as typed on typed.hubspot_contact_id = plan.hubspot_contact_id
+        )
+        group by book, property
     )
     group by book
 ),
