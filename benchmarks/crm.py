@@ -151,7 +151,8 @@ insert into raw.salesforce_user
 select distinct on (user_id) unnest([last_modified_by_id, owner_id]) as user_id, 'User ' || right(user_id, 5), right(user_id, 5) || '@company.example', true,
        'Standard', 'pull 1'
 from raw.salesforce_lead;
-insert into raw.hubspot_owner select 'owner ' || i, 'owner' || i || '@company.example', 'Ann', 'Owner ' || i, 'user ' || i, false, 'pull 3' from range(7) as t(i);
+insert into raw.hubspot_owner
+select 'owner ' || i, 'owner' || i || '@company.example', 'Ann', 'Owner ' || i, 'user ' || i, false, 'pull 3' from range(7) as t(i);
 update raw.salesforce_lead set created_by_id = last_modified_by_id;
 update raw.salesforce_contact set created_by_id = last_modified_by_id;
 
@@ -196,8 +197,10 @@ select
         case when number % 150 = 5 then '2026-05-30T00:00:00.000Z' end as archived_at,
         map_concat(properties, map {{
             'lastmodifieddate': '2026-05-20T00:00:00.000Z', 'hs_email_optout': (number % 8 = 3)::varchar, 'jobtitle': 'Title ' || (number % 40),
+            'salesforceleadid': case when number % 10 = 7 then left(properties['salesforceleadid'], 14) else properties['salesforceleadid'] end,
             'salesforcelastsynctime': case when properties['salesforcelastsynctime'] = '' then '' else '2026-05-20T00:00:00.000Z' end,
-            'hs_additional_emails': case when number % 10 = 3 then 'person' || (2 * number + 1) || '@company' || ((2 * number + 1) % 5000) || '.example' else '' end,
+            'hs_additional_emails': case
+                when number % 10 = 3 then 'person' || (2 * number + 1) || '@company' || ((2 * number + 1) % 5000) || '.example' else '' end,
             'hs_merged_object_ids': case when number % 60 = 11 then (number + 1000000000)::varchar else '' end}}) as properties,
         content_hash + 1 as content_hash,
         pull_no + 3 as pull_no)
@@ -210,7 +213,11 @@ select id, property, properties[property], '2026-03-01T00:00:00.000Z', case when
 from (select *, unnest(['phone', 'company', 'city']) as property from contact_work) where number % 5 in (0, 1);
 insert into raw.hubspot_history_read select distinct contact_id, 6 from raw.hubspot_property_version where property = 'jobtitle';
 
-insert into raw.set_aside select 'contact', 'unnamed-' || i, 'version', 'without_id', 6 from range(20) as t(i);
+-- what cannot be read, and what somebody accepted of that; ids that an import cut
+insert into raw.set_aside
+select object_type, record_id, 'version', 'values', pull_no from worked where number % 7 = 0
+union all select 'contact', id, 'version', 'values', 6 from contact_work where number % 50 = 1;
+insert into main.accepted_record select object, id, version, timestamp '2026-05-31', 'ann' from raw.set_aside;
 insert into raw.portal_look values ('bench', timestamp '2026-06-01', 'native', {contacts});
 insert into raw.portal_setting values ('bench', 1, 'policy.recency', 'last_modified', 'system_modstamp', true, 90, 10, true);
 
