@@ -242,3 +242,20 @@ drop table contact_work;
 def _fill_work(connection: duckdb.DuckDBPyConnection, leads: int) -> None:
     (contacts,) = connection.execute("select count(*) from raw.hubspot_contact").fetchone() or (0,)
     connection.execute(_WORK.format(leads=leads, contacts=contacts))
+
+
+def edit(connection: duckdb.DuckDBPyConnection, of: int) -> None:
+    """One more pull of each object: of so many Leads and contacts one was edited since, a day before NOW."""
+    (last,) = connection.execute("select max(pull_no) from raw.pull").fetchone() or (0,)
+    connection.execute(
+        f"""insert into raw.pull by name
+            select * replace (pull_no + 3 as pull_no, 'pull ' || (pull_no + 3) as pull_id) from raw.pull where pull_no > {last - 3};
+            insert into raw.salesforce_lead by name
+            select * replace (
+                '2026-05-31T00:00:00.000Z' as system_modstamp, map_concat(fields, map {{'Title': 'New title'}}) as fields,
+                content_hash + 2 as content_hash, {last + 1} as pull_no)
+            from raw.salesforce_lead where pull_no = 1 and hash(record_id) % {of} = 0;
+            insert into raw.hubspot_contact by name
+            select * replace ('2026-05-31T00:00:00.000Z' as updated_at, content_hash + 2 as content_hash, {last + 3} as pull_no)
+            from raw.hubspot_contact where pull_no = 3 and hash(id) % {of} = 0"""
+    )

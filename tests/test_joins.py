@@ -7,20 +7,23 @@ import json
 import re
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
 
 from assets.models.build import build_models
+from assets.models.slice import Slice
 from assets.models.sqlfile import CheckFile, SqlFile, model_files
+from assets.models.stale import stand
 from assets.policy import Policy
 from assets.published.contract import TABLES
 from assets.sql import SQL_FOLDER
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import begin_run, close_run, summarise_run
 from assets.warehouse.policy_tables import write_policy
-from benchmarks.crm import NOW, describe, fill
+from benchmarks.crm import NOW, describe, edit, fill
 from expectations.gate import checks
 
 RECORDS = 8000
@@ -65,20 +68,47 @@ def explosions(profile: dict[str, Any]) -> list[str]:
     return found
 
 
+class Watched:
+    """A connection that looks at the plan of every statement."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
+        self._connection, self._profile = connection, profile
+        self.found: dict[str, list[str]] = {}  # by statement
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str | duckdb.Statement, *parameters: Any) -> Any:
+        self._profile.unlink(missing_ok=True)
+        result = self._connection.execute(statement, *parameters)
+        if self._profile.exists():
+            written = statement if isinstance(statement, str) else statement.query
+            self.found[written.strip()] = explosions(json.loads(self._profile.read_text("utf-8")))
+        return result
+
+
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A dense portal after a run, in a second one: so there are stored predictions, and what was said of merge plans, too."""
-    with Warehouse(tmp_path_factory.mktemp("dense")).connect() as connection:
+    """A dense portal after two runs, so that there are stored predictions, and what was said of merge plans; and after a third one, which built a slice."""
+    folder = tmp_path_factory.mktemp("dense")
+    with Warehouse(folder).connect() as connection:
         connection.execute("set threads = 1")
         fill(connection, RECORDS, is_dense=True)
         describe(connection, Policy())
         files = checks()
-        for run in ("bench", "second"):
+        watched = Watched(connection, folder / "profile.json")
+        for run in ("bench", "second", "third"):
             begin_run(connection, run, NOW)
             write_policy(connection, Policy(), "https://org.example", [file.as_row for file in files])
-            build_models(connection, files)
+            if run == "third":
+                edit(connection, 100)
+                connection.execute(f"set enable_profiling = 'json'; set profiling_output = '{folder / 'profile.json'}'")
+            standing = stand(connection, files)
+            part = Slice(standing)
+            build_models(watched, files, standing=standing, part=part)  # type: ignore[arg-type]
+            connection.execute("set enable_profiling = 'no_output'")
             close_run(connection, summarise_run(connection, "fail", [], []))
-        yield connection
+        yield SimpleNamespace(cursor=connection.cursor, execute=connection.execute, slice=part, found_in_slice=watched.found)
 
 
 # review.violation is a table that the checks fill: no query of its own
@@ -93,6 +123,13 @@ def test_no_operator_makes_far_more_rows_than_it_is_given(file: SqlFile, dense: 
     connection.execute(f"select count(columns(*)) from {file.table}" if file.is_view else file.text).fetchall()
     connection.execute("set enable_profiling = 'no_output'")
     assert explosions(json.loads(profile.read_text("utf-8"))) == []
+
+
+def test_no_operator_of_a_slice_makes_far_more_rows_than_it_is_given(dense: Any) -> None:
+    assert dense.slice.because is None, "it was to build a slice"
+    built = {file.table for file in QUERIES if any(f"table slice_{file.table} as" in statement for statement in dense.found_in_slice)}
+    assert len(built) > 40
+    assert {statement: found for statement, found in dense.found_in_slice.items() if found} == {}
 
 
 # Models that hold nothing there, and why that is no loss to the test above.
