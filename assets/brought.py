@@ -3,7 +3,7 @@
 Text as spreadsheets, CRMs and merge tools write it: UTF-8, UTF-16, Windows-1252 or Mac Roman; commas, semicolons, tabs, pipes, carets or tildes; any line
 end, also inside a cell and returns alone; a line `sep=` in front; a row in one cell; the lines at the end of a Salesforce report. And workbooks, a table for
 each visible sheet; and pages (HTML, the XML of old spreadsheets), which often call themselves .xls.
-What the columns mean is the reader's business: assets/published/merge_plan.py, assets/published/what_if.py.
+What the columns mean is the reader's business: assets/published/merge_plan.py, assets/published/forecast.py.
 """
 
 import codecs

@@ -2,13 +2,16 @@
 
 Of n Salesforce records, half as many HubSpot contacts: 60 % Leads, 40 % Contacts; about 8 % of the records share an e-mail with another one,
 some with two others; 2 % are converted, 1 % deleted, 0.5 % merged; 1 % of the contacts have switched before, 5 % are not bound.
-A dense portal has four times as many duplicates, and half of its contacts have switched.
+A dense portal has four times as many duplicates, half of its contacts have switched, and people work in it: they type values, edit, convert, merge and delete
+records, fill in merge plans and merge contacts, so that no model stands empty (`_fill_work`).
 Everything follows from the number of a record by a hash, so two benchmarks of one size see the same data.
 """
 
 from datetime import datetime
 
 import duckdb
+
+from assets.policy import Policy
 
 NOW = datetime(2026, 6, 1)
 _ID = "main.salesforce_id18('{prefix}5e0' || lpad(({number})::varchar, 9, '0'))"
@@ -28,6 +31,13 @@ def further_fields(number: int) -> list[tuple[str, str, str]]:
     return [(f"extra_{place}__c", f"Extra_{place}__c", KINDS[place % len(KINDS)]) for place in range(number)]
 
 
+def describe(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    """Tells the kinds of the mapped fields, as Salesforce would."""
+    kinds = {"HasOptedOutOfEmail": "boolean", **{field: kind for _, field, kind in further_fields(len(policy.mapped))}}
+    rows = [[name, field, kinds.get(field, "string"), None] for name in ("Lead", "Contact") for m in policy.mapped if (field := m.field_of(name))]
+    connection.executemany("insert into raw.salesforce_field values (?, ?, ?, ?, null)", rows)
+
+
 def fill(connection: duckdb.DuckDBPyConnection, records: int, is_dense: bool = False, further: int = 0) -> None:
     """Fills the raw tables with `records` Salesforce records and half as many contacts. further: so many mapped fields more, of several kinds."""
     leads = records * 6 // 10
@@ -43,6 +53,8 @@ def fill(connection: duckdb.DuckDBPyConnection, records: int, is_dense: bool = F
             "insert into raw.pull values ($no, $id, 'bench', $source, $name, 'full', 'x', $at, $at, null, $at, $rows, $rows, $rows, true, null, null, [])",
             {"no": number + 1, "id": f"pull {number + 1}", "source": source, "name": name, "at": NOW, "rows": rows},
         )
+    if is_dense:
+        _fill_work(connection, leads)
 
 
 def _fill_salesforce(connection: duckdb.DuckDBPyConnection, table: str, prefix: str, first: int, last: int, duplicate: int, further: int) -> None:
@@ -125,4 +137,125 @@ def _fill_hubspot(connection: duckdb.DuckDBPyConnection, contacts: int, leads: i
             union all
             select i::varchar, 'jobtitle', 'Title ' || (i % 40), {moment}, 'SALESFORCE', null, 3
             from range({contacts}) as t(i) where i % {switched} = 1"""
+    )
+
+
+# What people did in a dense portal, as its next pulls brought it. Contact i is bound to record 2 i; number is that of a record or of a contact, among all.
+_WORK = """
+insert into raw.pull
+select pull_no + 3, 'pull ' || (pull_no + 3), 'bench', source, object, 'incremental', 'x', finished_at, finished_at, watermark_to, finished_at,
+       null, landed_rows, landed_rows, true, null, null, []
+from raw.pull;
+
+insert into raw.salesforce_user
+select distinct on (user_id) unnest([last_modified_by_id, owner_id]) as user_id, 'User ' || right(user_id, 5), right(user_id, 5) || '@company.example', true,
+       'Standard', 'pull 1'
+from raw.salesforce_lead;
+insert into raw.hubspot_owner
+select 'owner ' || i, 'owner' || i || '@company.example', 'Ann', 'Owner ' || i, 'user ' || i, false, 'pull 3' from range(7) as t(i);
+update raw.salesforce_lead set created_by_id = last_modified_by_id;
+update raw.salesforce_contact set created_by_id = last_modified_by_id;
+
+-- records: edited after their contact jumped to them (every fourth; a blank title is filled by the one that it came from), merged, deleted, converted
+create temp table work as
+select *, substr(record_id, 7, 9)::bigint as number, 'Lead' as object_type from raw.salesforce_lead
+union all select *, substr(record_id, 7, 9)::bigint, 'Contact' from raw.salesforce_contact;
+create temp table worked as
+select
+    * replace (
+        strftime(timestamp '2026-05-01' + to_minutes((number * 7 % 40000)::integer), '%Y-%m-%dT%H:%M:%S.000Z') as system_modstamp,
+        strftime(timestamp '2026-05-01' + to_minutes((number * 7 % 40000)::integer), '%Y-%m-%dT%H:%M:%S.000Z') as last_modified_date,
+        case when number % 150 in (8, 10, 40) then 'true' else is_deleted end as is_deleted,
+        case when number % 150 in (8, 40) then (select any_value(record_id) from work as other where other.number = work.number + 3) end as master_record_id,
+        case when object_type = 'Lead' and number % 90 = 20 then 'true' else is_converted end as is_converted,
+        case when object_type = 'Lead' and number % 90 = 20
+            then (select any_value(record_id) from work as other where other.object_type = 'Contact' and other.number = {leads} + work.number % 500)
+        end as converted_contact_id,
+        map_concat(fields, map {{
+            'Title': coalesce(fields['Title'], 'Title ' || ((number + 6) % 40)), 'HasOptedOutOfEmail': (number % 30 = 6)::varchar,
+            'Phone': '+49 30 ' || number}}) as fields,
+        content_hash + 1 as content_hash,
+        pull_no + 3 as pull_no)
+from work
+where number % 4 = 2 or number % 150 in (8, 10, 40) or number % 90 = 20 or number % 30 = 6;
+insert into raw.salesforce_lead by name select * exclude (number, object_type) from worked where object_type = 'Lead';
+insert into raw.salesforce_contact by name select * exclude (number, object_type) from worked where object_type = 'Contact';
+insert into raw.salesforce_field_history
+select 'history ' || number || ' ' || field, record_id, object_type, field, timestamp '2026-05-01' + to_minutes((number * 7 % 40000)::integer),
+       last_modified_by_id, 'Old', fields[field], 'pull 4'
+from (select *, unnest(['Title', 'Phone']) as field from worked) where number % 3 > 0;
+insert into raw.salesforce_history_read select record_id, object_type, pull_no from worked;
+
+-- contacts: values typed and still there, others merged into them, archived with their record, opted out, with further addresses
+create temp table contact_work as
+select *, id::bigint as number from raw.hubspot_contact;
+insert into raw.hubspot_contact by name
+select
+    * exclude (number) replace (
+        '2026-05-20T00:00:00.000Z' as updated_at,
+        number % 150 = 5 as archived,
+        case when number % 150 = 5 then '2026-05-30T00:00:00.000Z' end as archived_at,
+        map_concat(properties, map {{
+            'lastmodifieddate': '2026-05-20T00:00:00.000Z', 'hs_email_optout': (number % 8 = 3)::varchar, 'jobtitle': 'Title ' || (number % 40),
+            'salesforceleadid': case when number % 10 = 7 then left(properties['salesforceleadid'], 14) else properties['salesforceleadid'] end,
+            'salesforcelastsynctime': case when properties['salesforcelastsynctime'] = '' then '' else '2026-05-20T00:00:00.000Z' end,
+            'hs_additional_emails': case
+                when number % 10 = 3 then 'person' || (2 * number + 1) || '@company' || ((2 * number + 1) % 5000) || '.example' else '' end,
+            'hs_merged_object_ids': case when number % 60 = 11 then (number + 1000000000)::varchar else '' end}}) as properties,
+        content_hash + 1 as content_hash,
+        pull_no + 3 as pull_no)
+from contact_work
+where number % 150 = 5 or number % 8 = 3 or number % 10 = 3 or number % 60 = 11 or number % 10 = 7;
+-- of every tenth only the versions tell what a jump replaced
+delete from raw.hubspot_property_version where contact_id::bigint % 10 = 7 and property = 'jobtitle';
+insert into raw.hubspot_property_version
+select id, property, properties[property], '2026-03-01T00:00:00.000Z', case when property = 'city' then 'SALESFORCE' else 'CRM_UI' end, null, 6
+from (select *, unnest(['phone', 'company', 'city']) as property from contact_work) where number % 5 in (0, 1);
+insert into raw.hubspot_history_read select distinct contact_id, 6 from raw.hubspot_property_version where property = 'jobtitle';
+
+-- what cannot be read, and what somebody accepted of that; ids that an import cut
+insert into raw.set_aside
+select object_type, record_id, 'version', 'values', pull_no from worked where number % 7 = 0
+union all select 'contact', id, 'version', 'values', 6 from contact_work where number % 50 = 1;
+insert into main.accepted_record select object, id, version, timestamp '2026-05-31', 'ann' from raw.set_aside;
+insert into raw.portal_look values ('bench', timestamp '2026-06-01', 'native', {contacts});
+insert into raw.portal_setting values ('bench', 1, 'policy.recency', 'last_modified', 'system_modstamp', true, 90, 10, true);
+
+-- a plan for every other person with several records, and one that was carried out
+insert into main.merge_plan by name
+select
+    'plan.csv' as plan, row_number() over (order by loser.record_id) as row_no, master.record_id as master_id, loser.record_id as loser_id,
+    master.record_id as group_id, false as is_circular
+from (select email, min(record_id) as record_id from work where email is not null group by email, object_type) as master
+inner join work as loser on loser.email = master.email and left(loser.record_id, 3) = left(master.record_id, 3) and loser.record_id <> master.record_id
+where loser.number % 2 = 1;
+insert into main.merge_plan by name
+select 'done.csv' as plan, row_number() over (order by record_id) as row_no, master_record_id as master_id, record_id as loser_id,
+       master_record_id as group_id, false as is_circular
+from worked where master_record_id is not null;
+drop table work;
+drop table worked;
+drop table contact_work;
+"""
+
+
+def _fill_work(connection: duckdb.DuckDBPyConnection, leads: int) -> None:
+    (contacts,) = connection.execute("select count(*) from raw.hubspot_contact").fetchone() or (0,)
+    connection.execute(_WORK.format(leads=leads, contacts=contacts))
+
+
+def edit(connection: duckdb.DuckDBPyConnection, of: int) -> None:
+    """One more pull of each object: of so many Leads and contacts one was edited since, a day before NOW."""
+    (last,) = connection.execute("select max(pull_no) from raw.pull").fetchone() or (0,)
+    connection.execute(
+        f"""insert into raw.pull by name
+            select * replace (pull_no + 3 as pull_no, 'pull ' || (pull_no + 3) as pull_id) from raw.pull where pull_no > {last - 3};
+            insert into raw.salesforce_lead by name
+            select * replace (
+                '2026-05-31T00:00:00.000Z' as system_modstamp, map_concat(fields, map {{'Title': 'New title'}}) as fields,
+                content_hash + 2 as content_hash, {last + 1} as pull_no)
+            from raw.salesforce_lead where pull_no = 1 and hash(record_id) % {of} = 0;
+            insert into raw.hubspot_contact by name
+            select * replace ('2026-05-31T00:00:00.000Z' as updated_at, content_hash + 2 as content_hash, {last + 3} as pull_no)
+            from raw.hubspot_contact where pull_no = 3 and hash(id) % {of} = 0"""
     )

@@ -25,7 +25,7 @@ from assets.published.publish import publish_tables, publish_verdict
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import begin_run, close_run, memory_with, summarise_run
 from assets.warehouse.policy_tables import write_policy
-from benchmarks.crm import NOW, fill, further_fields
+from benchmarks.crm import NOW, describe, fill, further_fields
 from expectations.gate import checks, evaluate, import_great_expectations
 
 MEMORY_LIMIT = "5GB"
@@ -42,13 +42,6 @@ def policy_of(fields: int) -> Policy:
     return Policy.model_validate({"policy": {"mapping_defaults": False}, "mapping": [*(mapping.model_dump() for mapping in ordinary), *written]})
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
-    """Tells the kinds of the mapped fields, as describe would."""
-    kinds = {field: kind for _, field, kind in further_fields(len(policy.mapped))}
-    rows = [[name, field, kinds.get(field, "string"), None] for name in ("Lead", "Contact") for m in policy.mapped if (field := m.field_of(name))]
-    connection.executemany("insert into raw.salesforce_field values (?, ?, ?, ?, null)", rows)
-
-
 def measure(records: int, folder: Path, is_dense: bool = False, memory_limit: str = MEMORY_LIMIT, fields: int | None = None) -> dict[str, Any]:
     """Fills a warehouse with `records` Salesforce records and half as many contacts; builds all models and checks on it, publishes, and does the floor.
 
@@ -58,8 +51,8 @@ def measure(records: int, folder: Path, is_dense: bool = False, memory_limit: st
     with Warehouse(folder).connect() as connection:
         connection.execute(f"set memory_limit = '{memory_limit}'; set temp_directory = '{folder}/spill'")
         fill(connection, records, is_dense, 0 if fields is None else fields - len(DEFAULT_MAPPING) + len(NOT_FILLED))
-        if fields is not None:
-            _describe(connection, policy)
+        if is_dense or fields is not None:
+            describe(connection, policy)
         connection.execute("checkpoint")
         begin_run(connection, "bench", NOW)
         files = checks()

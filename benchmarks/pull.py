@@ -20,8 +20,8 @@ from typing import Any
 from urllib.request import urlopen
 
 from assets.ingest.bring import Ingest
-from assets.ingest.hubspot import ingest_contacts, ingest_histories
-from assets.ingest.salesforce import ingest_object
+from assets.ingest.hubspot_pulls import ingest_contacts, ingest_histories
+from assets.ingest.salesforce_pulls import ingest_object
 from assets.policy import Policy
 from assets.pull.described import Described
 from assets.pull.hubspot import read_property_list

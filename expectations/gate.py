@@ -206,7 +206,7 @@ class _Batches:
         gx = import_great_expectations()
         import duckdb_engine
 
-        from expectations.reading import URL
+        from expectations.dialect import URL
 
         _buffer_rows()
         context = gx.get_context(mode="ephemeral")

@@ -1,11 +1,11 @@
-"""`bindwatch backtest`: which policy says best what this portal's integration did? (assets/published/backtest.py)"""
+"""`bindwatch backtest`: which policy says best what this portal's integration did? (assets/published/policy_scores.py)"""
 
 import duckdb
 from rich.table import Table
 
-from assets.published.backtest import SIGNIFICANT, Score, compare_scores, read_scores
+from assets.published.policy_scores import SIGNIFICANT, Score, compare_scores, read_scores
 from assets.shares import percent
-from pipelines.report import print_whole, stdout
+from pipelines.terminal import print_whole, stdout
 
 
 def compare_policies(snapshot: duckdb.DuckDBPyConnection) -> None:

@@ -105,7 +105,7 @@ def connect(
     """
     progress.doing("both CRMs were being asked", "Nothing was changed: run it again.")
     from pipelines.connect import connect as connect_both
-    from pipelines.report import moving_line
+    from pipelines.terminal import moving_line
 
     with moving_line("Connect"):
         return connect_both(mappings or [], contacts, json, write)
@@ -141,8 +141,8 @@ def run(
     with imported_for_good():
         from pipelines import ending
         from pipelines.guarded_run import execute
-        from pipelines.report import moving_line, print_verdict, show_progress
         from pipelines.settings import reader_language
+        from pipelines.terminal import moving_line, print_verdict, show_progress
 
     language = reader_language()  # a setting that is wrong is told before the run
     show_progress()
@@ -267,9 +267,9 @@ def merge_check(
     Exit code 0: every row is safe. 1: at least one is not. 2: the plan cannot be read. 3: no usable snapshot.
     """
     from assets.published.merge_check import Judgement, judge
-    from pipelines.answer import write_answer
-    from pipelines.report import print_judgement
+    from pipelines.out_file import write_answer
     from pipelines.settings import home, policy_for_reading, reader_language
+    from pipelines.terminal import print_judgement
 
     oldest, language = policy_for_reading().merges.oldest_snapshot_hours, reader_language()
     found: list[Judgement] = []
@@ -298,9 +298,9 @@ def restore_plan(
     """
     from assets.published.restore_plan import RestorePlan, find_contact, write_plan, write_values
     from assets.published.snapshot import open_snapshot
-    from pipelines.answer import write_answer
-    from pipelines.report import print_restore_plan
+    from pipelines.out_file import write_answer
     from pipelines.settings import home
+    from pipelines.terminal import print_restore_plan
 
     snapshot = open_snapshot(home())
     of_contact = find_contact(snapshot, contact) if contact is not None else None
@@ -362,11 +362,11 @@ def what_if(
 
     Exit code 0: no contact would jump. 1: at least one would, or might. 2: the list cannot be read. 3: no usable snapshot.
     """
+    from assets.published.forecast import Forecast, forecast
     from assets.published.snapshot import open_snapshot
-    from assets.published.what_if import Forecast, forecast
-    from pipelines.answer import write_answer
-    from pipelines.report import print_forecast
+    from pipelines.out_file import write_answer
     from pipelines.settings import home, reader_language
+    from pipelines.terminal import print_forecast
 
     snapshot, language = open_snapshot(home()), reader_language()
     found: list[Forecast] = []

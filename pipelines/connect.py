@@ -16,9 +16,9 @@ from assets.files import replaced, write_whole
 from assets.policy import DEFAULT_MAPPING, NEVER_COMPARED, OBJECTS, Mapping, MappingRule, Policy, policy_text, read_policy
 from assets.problems import ConfigurationProblem, PullProblem
 from assets.record_ids import ID_PROPERTIES, long_id
-from pipelines.access import OrgView, PortalView, age_of_version, first_pull, look_at_org, look_at_portal, or_problem
-from pipelines.report import print_whole, stdout
+from pipelines.reach import OrgView, PortalView, age_of_version, first_pull, look_at_org, look_at_portal, or_problem
 from pipelines.settings import read_connections, read_environment
+from pipelines.terminal import print_whole, stdout
 
 TEMPLATE = Path(__file__).parent.parent / "bindwatch.toml"
 

@@ -74,8 +74,8 @@ def _all_of(check: str, before: datetime | None, properties: list[str], yes: boo
     """
     from assets.published.decisions import ACCEPTABLE
     from assets.published.worklist import Filter, Worklist
-    from pipelines.report import amount, stdout
     from pipelines.settings import home, open_decisions
+    from pipelines.terminal import amount, stdout
 
     if check not in ACCEPTABLE:
         raise ConfigurationProblem(f"Findings of {check!r} cannot be accepted. Those of {', '.join(ACCEPTABLE)} can.")
@@ -106,8 +106,8 @@ def _record(
 ) -> int:  # fmt: skip
     from assets.published.decisions import Decision, has_decision, objection
     from assets.published.worklist import Worklist
-    from pipelines.report import stdout
     from pipelines.settings import home, open_decisions, who_acts
+    from pipelines.terminal import stdout
 
     who = (by or who_acts()).strip()
     worklist = Worklist(home(), open_decisions())

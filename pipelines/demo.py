@@ -22,8 +22,8 @@ from assets.warehouse.file import Warehouse
 from pipelines.demo_summary import print_summary, told_of_changes, told_of_crms
 from pipelines.ending import decide
 from pipelines.guarded_run import execute
-from pipelines.report import moving_line, print_verdict, show_progress, stdout
 from pipelines.settings import DEMO_MARK, home, is_default_home
+from pipelines.terminal import moving_line, print_verdict, show_progress, stdout
 
 _ROOT = Path(__file__).parent.parent
 _DAYS = 4

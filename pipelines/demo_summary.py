@@ -12,8 +12,8 @@ from assets.published.snapshot import current_folder, read_manifest
 from assets.published.worklist import Worklist
 from expectations.gate import checks
 from pipelines.guarded_run import RunResult
-from pipelines.report import amount, called, stdout, told_of_comparison
 from pipelines.settings import open_decisions
+from pipelines.terminal import amount, called, stdout, told_of_comparison
 
 # What each story is about, and the checks that tell of it, the best one first.
 _STORIES = (

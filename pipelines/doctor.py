@@ -29,9 +29,8 @@ from assets.warehouse.backup import DECISIONS, MANIFEST, describe, in_words
 from assets.warehouse.damage import CHECKSUM, checksum_of, damage_of, log_of, missing, noted_checksum, read_last_backup, sign_of_runs, way_back
 from assets.warehouse.file import SCHEMA_VERSION, Warehouse, limit_memory
 from assets.warehouse.restore_home import REPLACED, RESTORING, STAGED, read_tables
-from pipelines.access import age_of_version, open_org, open_portal
 from pipelines.dagster_home import check_postgres
-from pipelines.report import span
+from pipelines.reach import age_of_version, open_org, open_portal
 from pipelines.settings import (
     dagster_home,
     home,
@@ -43,6 +42,7 @@ from pipelines.settings import (
     wrong_checks,
     wrong_settings,
 )
+from pipelines.terminal import span
 
 State = Literal["ok", "mend", "not_checked"]
 

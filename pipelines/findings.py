@@ -11,9 +11,9 @@ from assets.problems import ConfigurationProblem
 from assets.published.worklist import FORMATS, Filter, Worklist, check_values
 from assets.sentences import said_in
 from expectations.gate import checks
-from pipelines.answer import write_answer
-from pipelines.report import print_whole, stderr, stdout, width_of
+from pipelines.out_file import write_answer
 from pipelines.settings import home, open_decisions, policy_for_reading, reader_language
+from pipelines.terminal import print_whole, stderr, stdout, width_of
 
 _URGENT = {"now": "[bold]now[/]", "soon": "soon"}
 # what a finding does to people, in the words of finding.harm

@@ -9,7 +9,7 @@ from pipelines.ending import serve
 from pipelines.settings import home, open_decisions, policy_for_reading, read_environment
 from review.access import Entrance, tidy_name
 from review.app import create_app
-from review.server import make_server
+from review.patient_server import make_server
 from review.site import Settings
 
 

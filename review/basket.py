@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from assets.problems import WarehouseProblem
-from assets.published import basket
-from assets.published.basket import BEFORE, CONSENT, STAGES, Choice, consent_file
+from assets.published import basket_files
+from assets.published.basket_files import BEFORE, CONSENT, STAGES, Choice, consent_file
 from assets.published.decisions import Decision, DecisionStore
 from assets.published.worklist import Filter
 from review import words
@@ -24,7 +24,7 @@ from review.access import tidy_name
 from review.cases import CaseFilter
 from review.casework import read_case, subject_of
 from review.choosing import Field, choose, fields_of, proposals, safe_cases, with_owner_ids
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 from review.exports import BY_LANGUAGE, as_archive, as_file
 from review.finding import compare, label_of, read_contact
 from review.site import Site, as_moment, flash, language_of, local_path, mark_of, now, text_of
@@ -134,8 +134,8 @@ class Baskets:
         cases = snapshot.cases.find(CaseFilter(ids=tuple(case_ids))) if case_ids else []
         connection = filled(snapshot, proposals(snapshot, case_ids, with_steps))
         return self.site.page(
-            request, "safe.html", snapshot=snapshot, cases=cases, figures=basket.count(connection),
-            values=basket.rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
+            request, "safe.html", snapshot=snapshot, cases=cases, figures=basket_files.count(connection),
+            values=basket_files.rows(connection, f"{_VALUES} where source = 'chosen' and stage = 'hubspot' order by display_name, property"), shown=SHOWN,
             with_steps=with_steps, seen=mark_of(case_ids),
         )  # fmt: skip
 
@@ -170,7 +170,7 @@ class Baskets:
         items = basket_of(snapshot.worklist.store, user)
         connection = filled(snapshot, choices_of(items))
         return self.site.page(
-            request, "basket.html", snapshot=snapshot, figures=basket.count(connection), shown=SHOWN, **contents(connection),
+            request, "basket.html", snapshot=snapshot, figures=basket_files.count(connection), shown=SHOWN, **contents(connection),
             items=told(snapshot, connection, items), label=lambda name: label_of(snapshot, name), is_taken=any(item["taken_at"] for item in items),
         )  # fmt: skip
 
@@ -212,10 +212,10 @@ class Baskets:
             return self._say(request, words.BASKET_EMPTY, "/basket")
         connection = filled(snapshot, choices_of(items))
         wanted = text_of(form, "file")
-        accepted = [row["fingerprint"] for row in basket.rows(connection, "select fingerprint from basket_accepted")]
+        accepted = [row["fingerprint"] for row in basket_files.rows(connection, "select fingerprint from basket_accepted")]
         with tempfile.TemporaryDirectory() as name:
             sentences = {reason: language.text(text) for reason, text in words.BASKET_REASON.items()}
-            basket.write(connection, folder := Path(name), sentences, BY_LANGUAGE[language.code])
+            basket_files.write(connection, folder := Path(name), sentences, BY_LANGUAGE[language.code])
             if wanted and wanted not in (str(path.relative_to(folder)) for path in folder.rglob("*.csv")):
                 raise HTTPException(404)
             answer = as_file(folder / wanted, f"bindwatch-{wanted.replace('/', '-')}") if wanted else as_archive(folder, "bindwatch-basket.zip")
@@ -258,7 +258,7 @@ def case_fields(snapshot: Snapshot, case: dict[str, Any], language: Any, chosen:
 def filled(snapshot: Snapshot, choices: Sequence[Choice]) -> duckdb.DuckDBPyConnection:
     """A connection that knows what the files would hold."""
     connection = snapshot.worklist.connection.cursor()
-    basket.fill(connection, choices)
+    basket_files.fill(connection, choices)
     return connection
 
 
@@ -273,22 +273,22 @@ def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     left_out and remaining, by reason, with whom they are about.
     """
     files: dict[str, list[dict[str, Any]]] = {name: [] for name in ORDER}
-    for row in basket.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
+    for row in basket_files.rows(connection, f"{_VALUES} order by display_name, into_id, property"):
         name = STAGES[row["stage"]].format(object=row["object"])
         files[consent_file(name) if row["is_consent"] else name].append(row)
-    for row in basket.rows(connection, "select *, lower(main.type_of_record(record_id)) as object from basket_saved order by record_id"):
+    for row in basket_files.rows(connection, "select *, lower(main.type_of_record(record_id)) as object from basket_saved order by record_id"):
         files[STAGES["save"].format(object=row["object"])].append({**row, "into_id": row["record_id"]})
-    for row in basket.rows(
+    for row in basket_files.rows(
         connection,
         "select *, case when action = 'merge' then concat(book, merge_no) else loser_id end as into_id from basket_step order by case_rank, book, step",
     ):
         files[STAGES[row["action"]]].append(row)
     reasons: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in basket.rows(connection, "from basket_left_out order by case_rank, case_id, step, what, name"):
+    for row in basket_files.rows(connection, "from basket_left_out order by case_rank, case_id, step, what, name"):
         reasons.setdefault(("left_out", row["reason"], row["what"]), []).append(row)
-    for row in basket.rows(connection, "from basket_remaining order by case_rank, case_id, name"):
+    for row in basket_files.rows(connection, "from basket_remaining order by case_rank, case_id, name"):
         reasons.setdefault(("remaining", row["reason"], row["name"]), []).append(row)
-    consents = basket.rows(
+    consents = basket_files.rows(
         connection,
         f"select distinct on (case_id, property) * from basket_value where {CONSENT} order by case_rank, case_id, property",
     )
@@ -304,10 +304,10 @@ def told(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection, items: Seque
     """The items, first those that somebody must look at, what is done last. Each with whom it is about (display_name), what became of it (is_done: it is so in
     the last run; is_late: its files were taken before that run, and it is not), and why no file holds it (reason).
     """
-    done = {(row["hubspot_contact_id"], row["property"]) for row in basket.rows(connection, "from basket_done")}
-    left = {(row["hubspot_contact_id"], row["name"]): row["reason"] for row in basket.rows(connection, "from basket_left_out where what = 'value'")}
-    named = {row["case_id"]: row for row in basket.rows(connection, "from basket_case")}
-    busy = {row["case_id"] for row in basket.rows(connection, "from basket_case_book")}
+    done = {(row["hubspot_contact_id"], row["property"]) for row in basket_files.rows(connection, "from basket_done")}
+    left = {(row["hubspot_contact_id"], row["name"]): row["reason"] for row in basket_files.rows(connection, "from basket_left_out where what = 'value'")}
+    named = {row["case_id"]: row for row in basket_files.rows(connection, "from basket_case")}
+    busy = {row["case_id"] for row in basket_files.rows(connection, "from basket_case_book")}
     contacts = [item["hubspot_contact_id"] for item in items if item["hubspot_contact_id"]]
     query = "select contact_id, display_name from published.hubspot_contact where list_contains($ids, contact_id)"
     names = {row["contact_id"]: row["display_name"] for row in snapshot.query(query, {"ids": contacts})} if contacts else {}

@@ -10,7 +10,7 @@ from assets.sql import among
 from review import words
 from review.cases import CaseFilter
 from review.choosing import MISSING
-from review.desk import Snapshot, with_names
+from review.desk_data import Snapshot, with_names
 from review.finding import sentences
 from review.language import Language
 from review.run_book import read_steps

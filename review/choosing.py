@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from assets.published.basket import Choice
+from assets.published.basket_files import Choice
 from assets.sql import among
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 from review.finding import Comparison, label_of
 
 MOST_FIELDS = 60  # of one case on one page

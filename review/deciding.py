@@ -22,7 +22,7 @@ from assets.published.worklist import Filter
 from review import words
 from review.access import tidy_line, tidy_name
 from review.cases import CaseFilter
-from review.desk import Snapshot, known_owners, with_names
+from review.desk_data import Snapshot, known_owners, with_names
 from review.filters import read_case_filter, read_filter
 from review.language import Language
 from review.site import PAGE_SIZE, Site, flash, language_of, local_path, mark_of, now, number_of, parameters, shown_part, text_of

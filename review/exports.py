@@ -18,7 +18,7 @@ from assets.published.restore_plan import find_contact, write_plan
 from assets.published.spreadsheets import CSV, WORKBOOK, write_table
 from assets.sentences import languages
 from assets.sql import literal, with_memory
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 from review.filters import read_case_filter, read_filter
 from review.plans import CARRIED_OUT
 from review.run_book import run_book_rows, write_merges

@@ -8,7 +8,7 @@ from typing import Any
 from assets.published.worklist import Filter
 from assets.record_ids import object_type_of
 from assets.sql import among
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 
 RECORDS_AT_ONCE = 6  # side by side; a page with more is no comparison
 CHANGES_AT_ONCE = 100

@@ -19,15 +19,15 @@ from review.cases import SORTS, CaseFilter
 from review.casework import IN_AN_HOUR, changed_since, place_of, read_case, subject_of
 from review.chart import draw_runs
 from review.choosing import MISSING, fields_of
-from review.damage import CONTACTS_AT_ONCE, figures, report
+from review.damage_report import CONTACTS_AT_ONCE, figures, report
 from review.deciding import MOST_AT_ONCE
-from review.desk import known_owners, overview, scores, with_names
+from review.desk_data import known_owners, overview, scores, with_names
 from review.filters import chosen, read_case_filter, read_filter, write_case_filter, write_filter
 from review.finding import compare, contacts_beside, read_contact, read_jump, same_person, sentences, timeline
 from review.health import Health
 from review.language import Language
+from review.numbered_rules import group_rules, named_rules, read_rules
 from review.portal_settings import summary
-from review.rules import group_rules, named_rules, read_rules
 from review.run_book import read_steps
 from review.site import FOLDER, PAGE_SIZE, Site, flash, language_of, number_of, parameters, text_of
 from review.visitors import last_visit

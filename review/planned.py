@@ -19,7 +19,7 @@ from assets.published.merge_plan import keep_plan
 from assets.sql import literal
 from review import words
 from review.access import tidy_line
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 from review.exports import as_file, masked_in, may_be_whole, said_of, send_table, shape_of
 from review.held import Answer, Held
 from review.plans import SHOWN, read_plans

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 
 SHOWN = 100
 

@@ -5,8 +5,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from assets.published.backtest import Comparison, Score, compare_scores, read_scores
-from review.desk import Snapshot
+from assets.published.policy_scores import Comparison, Score, compare_scores, read_scores
+from review.desk_data import Snapshot
 from review.site import Site
 
 _GROUPS = ("otherwise", "agrees", "untold")

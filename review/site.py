@@ -26,7 +26,7 @@ from assets.record_ids import RECORD_ID
 from review import words
 from review.access import Entrance, check_form_token, form_token
 from review.cases import CaseFilter, check_case_filter
-from review.desk import Desk, Snapshot
+from review.desk_data import Desk, Snapshot
 from review.ended import EndedSessions
 from review.filters import write_case_filter, write_filter
 from review.finding import label_of, labels_of, shown_as, users_of

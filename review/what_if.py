@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from assets.brought import FileProblem
-from assets.published.what_if import Forecast, NoIds, ask, read_list
+from assets.published.forecast import Forecast, NoIds, ask, read_list
 from assets.sentences import column_in
 from assets.sql import literal
 from review import words

@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.catalogue import COMPUTED, Catalogue, Decoy, Mapped, make_catalogue
 from sandbox.fields import trim_text
+from sandbox.grown_fields import COMPUTED, Catalogue, Decoy, Mapped, make_catalogue
 from sandbox.people import Person, make_people
 from sandbox.portal import OPT_OUT, OWNER, PortalSettings
 from sandbox.story import Story

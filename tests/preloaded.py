@@ -9,9 +9,9 @@ import fsspec  # type: ignore[import-untyped]  # noqa: F401
 import upath  # noqa: F401
 
 from assets.models import lineage  # noqa: F401
-from assets.published import what_if  # noqa: F401
+from assets.published import forecast  # noqa: F401
 from expectations.gate import import_great_expectations
-from pipelines import cli, definitions, ending, guarded_run, report  # noqa: F401
+from pipelines import cli, definitions, ending, guarded_run, terminal  # noqa: F401
 from tests import memory_instance  # noqa: F401
 
 import_great_expectations()

@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 
 from assets.ingest.bring import Ingest
-from assets.ingest.hubspot import ingest_contacts, ingest_histories, ingest_owners
-from assets.ingest.salesforce import ingest_field_history, ingest_object, ingest_users
+from assets.ingest.hubspot_pulls import ingest_contacts, ingest_histories, ingest_owners
+from assets.ingest.salesforce_pulls import ingest_field_history, ingest_object, ingest_users
 from assets.models.build import build_models
 from assets.models.sqlfile import CheckFile
 from assets.policy import Policy

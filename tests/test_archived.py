@@ -75,7 +75,7 @@ def test_who_is_restored_between_the_list_and_the_reading_is_read_as_live(tmp_pa
             new.modified_at = some_days_ago(900)
             land_archived_by_id(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr("assets.ingest.hubspot.land_archived_by_id", restored_meanwhile)
+        monkeypatch.setattr("assets.ingest.hubspot_pulls.land_archived_by_id", restored_meanwhile)
         assert pull_only(home, server) is None
     with Warehouse(home).connect() as connection:
         assert connection.execute("select archived from raw.hubspot_contact where properties['email'] = 'new@example.com'").fetchall() == [(False,)]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assets.policy import KNOB_VALUES
-from assets.published.backtest import chance_of_difference, read_scores
+from assets.published.policy_scores import chance_of_difference, read_scores
 from assets.published.publish import publish_tables
 from assets.published.snapshot import open_snapshot
 from pipelines.backtest import conclusions

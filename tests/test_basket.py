@@ -14,8 +14,8 @@ from hubspot import HubSpot
 from hubspot.crm.contacts import BatchInputSimplePublicObjectBatchInput
 from simple_salesforce.api import Salesforce
 
-from assets.published import basket
-from assets.published.basket import Choice
+from assets.published import basket_files
+from assets.published.basket_files import Choice
 from assets.published.contract import TABLES
 from assets.published.decisions import Decision, DecisionStore
 from assets.published.snapshot import open_snapshot
@@ -53,8 +53,8 @@ def built(world: Callable[[], Crm]) -> duckdb.DuckDBPyConnection:
 
 def files(world: Callable[[], Crm], folder: Path, *choices: Choice) -> dict[str, list[dict[str, str]]]:
     snapshot = built(world).cursor()  # what is filled in is the test's own
-    basket.fill(snapshot, choices)
-    basket.write(snapshot, folder)
+    basket_files.fill(snapshot, choices)
+    basket_files.write(snapshot, folder)
     return rows_of(folder)
 
 
@@ -68,7 +68,7 @@ def back(value: str = "CEO", seen: str | None = "Buyer") -> Choice:
 
 
 def reasons(found: dict[str, list[dict[str, str]]]) -> list[str]:
-    return [row["reason"] for row in found[basket.LEFT_OUT] if row["what"] != "finding"]
+    return [row["reason"] for row in found[basket_files.LEFT_OUT] if row["what"] != "finding"]
 
 
 # ── one thing at a time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -89,14 +89,14 @@ def test_what_stands_there_now_is_kept_to_roll_back(tmp_path: Path) -> None:
 
 def test_a_value_that_changed_since_it_was_chosen_is_said_and_not_written_over(tmp_path: Path) -> None:
     found = files(jumped, tmp_path, back(seen="Clerk"))
-    assert list(found) == [basket.EVIDENCE, basket.LEFT_OUT]
+    assert list(found) == [basket_files.EVIDENCE, basket_files.LEFT_OUT]
     assert reasons(found) == ["changed_since"]
 
 
 def test_what_is_there_by_now_is_done(tmp_path: Path) -> None:
     snapshot = built(jumped).cursor()
-    basket.fill(snapshot, [back(value="Buyer")])
-    figures = basket.count(snapshot)
+    basket_files.fill(snapshot, [back(value="Buyer")])
+    figures = basket_files.count(snapshot)
     assert (figures["values"], figures["done"], figures["left_out"]) == (0, 1, {})
 
 
@@ -161,12 +161,12 @@ def test_a_value_chosen_for_a_contact_whose_lead_is_converted_goes_into_the_cont
 def test_where_something_is_entered_beside_the_bound_record_that_one_is_saved_again(tmp_path: Path) -> None:
     """Consent is entered before a conversion, in a file of its own, and makes the Contact the newest record."""
 
-    def opted_out() -> Crm:
-        return lead_and_contact({"HasOptedOutOfEmail": "true"}, {"HasOptedOutOfEmail": "false"}, {"hs_email_optout": "true"})
+    def opted_in() -> Crm:
+        return lead_and_contact({"HasOptedOutOfEmail": "false"}, {"HasOptedOutOfEmail": "true"}, {"hs_email_optout": "false"})
 
-    found = files(opted_out, tmp_path, Choice(case_of(opted_out)))
-    if "1-salesforce-contacts-consent.csv" in found:
-        assert found["2-salesforce-save-again-leads.csv"] == [{"Id": BOUND, "LastName": "Lee"}]
+    found = files(opted_in, tmp_path, Choice(case_of(opted_in)))
+    assert found["1-salesforce-contacts-consent.csv"] == [{"Id": contact_id(7), "HasOptedOutOfEmail": "false"}]
+    assert found["2-salesforce-save-again-leads.csv"] == [{"Id": BOUND, "LastName": "Lee"}]
 
 
 def test_consent_stands_in_no_file_with_other_values(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_steps_that_people_must_decide_are_left_out_with_what_waits_for_them(tmp
         return crm
 
     found = files(shared_address, tmp_path, Choice(case_of(shared_address)))
-    assert list(found) == [basket.EVIDENCE, basket.LEFT_OUT]
+    assert list(found) == [basket_files.EVIDENCE, basket_files.LEFT_OUT]
     assert set(reasons(found)) <= {"decision", "waits"}
     assert "decision" in reasons(found)
 
@@ -200,7 +200,7 @@ def test_findings_that_stay_open_all_the_same_are_named(tmp_path: Path) -> None:
         return watched({"modified": day(30.1), "by": TOM, "fields": {"Title": "Buyer", "Fax": "1"}})
 
     found = files(edited, tmp_path, Choice(case_of(edited)))
-    remaining = {(row["name"], row["reason"]) for row in found[basket.LEFT_OUT] if row["what"] == "finding"}
+    remaining = {(row["name"], row["reason"]) for row in found[basket_files.LEFT_OUT] if row["what"] == "finding"}
     assert ("switch_happened", "not_chosen") in remaining
     assert not any(name in ("unsafe_duplicate", "switchable_duplicate", "latent_duplicate") for name, _ in remaining)
 
@@ -208,7 +208,7 @@ def test_findings_that_stay_open_all_the_same_are_named(tmp_path: Path) -> None:
 def test_checks_that_give_the_run_book_as_advice_are_ended_by_its_steps() -> None:
     """The list in basket.sql is the one of checks that ask for core.first_step; of these, three are about more than duplicates."""
     asking = {file.name for file in checks() if "core.first_step" in file.text}
-    sql = (Path(basket.__file__).parent / "basket.sql").read_text("utf-8")
+    sql = (Path(basket_files.__file__).parent / "basket.sql").read_text("utf-8")
     listed = {name for name in asking if f"'{name}'" in sql.partition("answered as (")[2].partition(")")[0]}
     assert asking - listed == {"switch_happened", "mislinked_email"}
 
@@ -298,11 +298,11 @@ def check_basket(policy: int, number: int, folder: Path) -> Counter[str]:
     pulled.pull([portal.world for portal in portals], max(portal.world.now for portal in portals))
     snapshot = published(pulled.connection)
     chosen = everything(snapshot)
-    basket.fill(snapshot, chosen)
-    figures = basket.write(snapshot, folder)
+    basket_files.fill(snapshot, chosen)
+    figures = basket_files.write(snapshot, folder)
     check_nothing_is_dropped(snapshot)
     found = rows_of(folder)
-    left_out = {row["case_id"] for row in found[basket.LEFT_OUT]}  # or something of it stays open, as is said beforehand
+    left_out = {row["case_id"] for row in found[basket_files.LEFT_OUT]}  # or something of it stays open, as is said beforehand
     seen = Counter({f"left out: {reason}": times for reason, times in figures["left_out"].items()})
     seen.update({name: figures[name] for name in ("values", "conversions", "merges", "done", "accepted", "remaining")})
     taken = {choice.case_id for choice in chosen} - left_out
@@ -429,8 +429,8 @@ def test_a_basket_carried_out_over_http_leaves_nothing_of_its_cases_open(tmp_pat
         run(server)
         snapshot = open_snapshot(home)
         chosen = everything(snapshot)
-        basket.fill(snapshot, chosen)
-        figures = basket.write(snapshot, tmp_path / "basket")
+        basket_files.fill(snapshot, chosen)
+        figures = basket_files.write(snapshot, tmp_path / "basket")
         assert figures["left_out"] == {}
         assert (figures["values"], figures["conversions"] > 0, figures["merges"] > 0) == (24, True, True)
         found = rows_of(tmp_path / "basket")

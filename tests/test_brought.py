@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from assets.brought import Limits, open_tables
 from assets.problems import ConfigurationProblem
+from assets.published.forecast import forecast
 from assets.published.merge_check import judge, judge_dropped_plans
 from assets.published.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
 from assets.published.snapshot import open_snapshot
-from assets.published.what_if import forecast
 from assets.record_ids import ids_in, tidy_id
 from tests.crm import BOUND, RIVAL, contact_id, duplicates, lead_id
 from tests.desk.portal import publish

@@ -7,7 +7,7 @@ import pytest
 from assets.policy import Policy
 from assets.pull.salesforce import describe_fields
 from assets.pull.salesforce_org import Org
-from pipelines.report import print_verdict
+from pipelines.terminal import print_verdict
 from sandbox.fields import SALESFORCE_TYPES as FIELDS
 from tests.live import runner, served, story_of
 from tests.pulls import access_to

@@ -17,9 +17,9 @@ from assets.problems import HomeInUse
 from assets.published.worklist import Worklist
 from assets.sql import SQL_FOLDER
 from assets.warehouse.file import Warehouse
-from pipelines import demo, demo_summary, install, report
+from pipelines import demo, demo_summary, install, terminal
 from pipelines.demo_summary import print_summary
-from pipelines.report import stdout
+from pipelines.terminal import stdout
 from tests.command import call, environment_of
 from tests.crm import Crm, day, duplicates, jumped, lead_id
 from tests.desk.portal import publish
@@ -120,9 +120,9 @@ def test_numbers_stay_whole_beside_a_title_that_is_longer_than_the_terminal(monk
 
 def test_in_a_file_a_report_of_a_run_is_one_line_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
     log_of_cron = io.StringIO()
-    monkeypatch.setattr(report, "stderr", Console(file=log_of_cron, width=80))
+    monkeypatch.setattr(terminal, "stderr", Console(file=log_of_cron, width=80))
     message = "HubSpot contact_archived_changed: 3 rows pulled (incremental), 3 new or changed, and more"
-    report._Progress().emit(logging.makeLogRecord({"msg": message, "levelno": logging.INFO}))
+    terminal._Progress().emit(logging.makeLogRecord({"msg": message, "levelno": logging.INFO}))
     assert log_of_cron.getvalue() == f"  {message}\n"
 
 

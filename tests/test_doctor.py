@@ -24,7 +24,7 @@ from assets.warehouse.damage import CHECKSUM, FORMER_CHECKSUM, checksum_line
 from assets.warehouse.file import Warehouse
 from pipelines import doctor
 from pipelines.doctor import Finding, examine, print_findings
-from pipelines.report import span
+from pipelines.terminal import span
 from tests.homes import Portal, contents, copy_of, damage, in_child, interrupted_run, small_disk
 from tests.live import ROOT, served, story_of
 from tests.postgres import Server

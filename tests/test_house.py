@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -51,8 +52,9 @@ LIBRARIES = {
     "hubspot": "assets.pull assets.connect assets.ingest assets.dagster expectations pipelines",
     "great_expectations": "",
 }
-# Imported where they are used, because they take long: the sandbox by its command, the desk by the one that serves it.
-LATE = {"cli.py": "sandbox", "review.py": "review"}
+# Imported by one module alone, where it is used: these take long, or are no part of a run.
+ALONE = {"sandbox": "pipelines/cli.py", "review": "pipelines/review.py", "great_expectations": "expectations/gate.py"}
+OUTSIDE = ("benchmarks", "tests")  # imported by nothing that is delivered
 
 # The names and columns of the contract, which other tools rely on.
 CONTRACT = {
@@ -80,20 +82,25 @@ CONTRACT_GROWN = {"finding": "facts harm deadline_at urgency reason_de action_de
 
 
 def imports_of(path: Path) -> set[str]:
+    """The names that a module imports, wherever that stands: at its top, in a function, under an if."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            names |= {".".join([*above, *filter(None, [node.module]), alias.name]) for alias in node.names}
     return names
 
 
-def modules_of(package: str) -> list[str]:
+def files_of(package: str) -> list[Path]:
     """All modules of a package; of one with packages below, those directly in it."""
     folder = ROOT / Path(*package.split("."))
-    below = folder.glob("*.py") if package == "assets" else folder.rglob("*.py")
-    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in below)
+    return sorted(folder.glob("*.py") if package == "assets" else folder.rglob("*.py"))
+
+
+def modules_of(package: str) -> list[str]:
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files_of(package)]
 
 
 def package_of(module: str) -> str | None:
@@ -101,7 +108,12 @@ def package_of(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] == "assets":
         return ".".join(parts[:2]) if ".".join(parts[:2]) in MAY_LOAD else "assets"
-    return parts[0] if parts[0] in MAY_LOAD or parts[0] in LIBRARIES else None
+    return parts[0] if parts[0] in {*MAY_LOAD, *LIBRARIES, *OUTSIDE} else None
+
+
+def allowed(package: str) -> set[str]:
+    libraries = {name for name, users in LIBRARIES.items() if package in users.split()}
+    return {package, *MAY_LOAD[package].split(), *libraries} | ({"assets"} if package.startswith("assets") else set())
 
 
 @pytest.mark.parametrize("package", MAY_LOAD)
@@ -109,29 +121,26 @@ def test_imports_go_one_way(package: str) -> None:
     code = f"import importlib, sys; [importlib.import_module(name) for name in {modules_of(package)}]; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    loaded = {package_of(module) for module in answer.stdout.split()} - {None, package}
-    allowed = {*MAY_LOAD[package].split(), *(name for name, users in LIBRARIES.items() if package in users.split())}
-    assert loaded <= allowed | ({"assets"} if package.startswith("assets") else set())
+    assert {package_of(module) for module in answer.stdout.split()} - {None} <= allowed(package)
 
 
-def test_what_is_imported_late_is_imported_by_its_command_alone() -> None:
-    for path in (path for package in MAY_LOAD if "." not in package for path in (ROOT / package).rglob("*.py")):
-        mine = path.relative_to(ROOT).parts[0]
-        late = imports_of(path) & set(LATE.values()) - {mine}
-        assert late <= ({LATE[path.name]} if mine == "pipelines" and path.name in LATE else set()), path
+@pytest.mark.parametrize("package", MAY_LOAD)
+def test_an_import_in_a_function_goes_the_same_way(package: str) -> None:
+    for path in files_of(package):
+        found = {package_of(name) for name in imports_of(path)} - {None, package}
+        late = {name for name, module in ALONE.items() if path == ROOT / module}
+        assert found <= allowed(package) - ALONE.keys() | late, path
+
+
+def test_no_two_modules_share_a_name() -> None:
+    """A name says what a module is, so it is that of one thing."""
+    names = Counter(path.stem for package in (*MAY_LOAD, "benchmarks") for path in files_of(package) if path.stem != "__init__")
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_the_desk_never_names_the_warehouse() -> None:
     for path in (ROOT / "review").rglob("*.py"):
         assert "warehouse.duckdb" not in path.read_text("utf-8"), path
-
-
-def test_great_expectations_is_imported_by_the_gate_alone_and_never_at_the_top_of_a_module() -> None:
-    for path in (path for package in MAY_LOAD if "." not in package for path in (ROOT / package).rglob("*.py")):
-        users = "great_expectations" in imports_of(path)
-        assert not users or path == ROOT / "expectations" / "gate.py", path
-        top_level = {alias.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import) for alias in node.names}
-        assert "great_expectations" not in top_level
 
 
 def test_the_definitions_load_in_a_fresh_interpreter_without_any_setting_and_without_great_expectations() -> None:

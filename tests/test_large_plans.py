@@ -10,10 +10,10 @@ import pytest
 
 from assets.problems import ConfigurationProblem
 from assets.published import merge_plan
+from assets.published.forecast import forecast
 from assets.published.merge_check import judge, judge_dropped_plans
 from assets.published.merge_plan import PlanProblem, load_merge_plans, read_merge_plan
 from assets.published.snapshot import open_snapshot
-from assets.published.what_if import forecast
 from tests.crm import BOUND, RIVAL, Crm, duplicates, lead_id
 from tests.desk.portal import publish
 from tests.live import ROOT

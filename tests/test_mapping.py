@@ -14,8 +14,8 @@ from assets.problems import ConfigurationProblem
 from assets.warehouse.file import Warehouse
 from assets.warehouse.ledger import describe_comparison
 from expectations.gate import checks
-from pipelines.report import print_verdict
 from pipelines.settings import open_decisions, read_connections
+from pipelines.terminal import print_verdict
 from sandbox.integration import poll
 from sandbox.portal import read_portal
 from sandbox.server import SandboxServer

@@ -13,7 +13,7 @@ from assets.policy import Policy
 from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.merge_check import Judgement, judge, judge_dropped_plans
 from assets.published.merge_plan import load_merge_plans
-from pipelines.report import print_judgement
+from pipelines.terminal import print_judgement
 from tests.crm import BOUND, RIVAL, Crm, contact_id, lead_id
 from tests.desk.portal import publish
 from tests.test_backtest import run_command

@@ -128,6 +128,12 @@ def test_what_a_jump_took_comes_back_and_nothing_else_moves(policy: int) -> None
     assert seen["restore"] > 10
 
 
+def test_a_contact_that_was_deleted_with_its_record_is_in_the_list_of_deleted_ones() -> None:
+    """Under a policy by which a contact goes along with a Lead or Contact."""
+    (policy, *_) = (number for number, knobs in enumerate(policies()) if (knobs["on_lead_deleted"], knobs["on_contact_deleted"]) == ("delete", "delete"))
+    assert check_restores(policy, 30)["deleted"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", range(len(policies())))
 def test_what_a_jump_took_comes_back_under_any_policy(policy: int) -> None:

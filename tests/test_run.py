@@ -20,7 +20,7 @@ from assets.dagster.keys import REFUSED_TAG, key
 from assets.warehouse.file import Warehouse
 from pipelines import guarded_run
 from pipelines.dagster_runs import home_id, tags_of
-from pipelines.report import print_verdict
+from pipelines.terminal import print_verdict
 from sandbox import salesforce_api
 from sandbox.hubspot_api import HubSpotApi
 from sandbox.integration import poll

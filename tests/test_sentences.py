@@ -14,14 +14,14 @@ from assets import sentences
 from assets.models.build import build_models
 from assets.models.sqlfile import SqlFile, check_files, model_files
 from assets.problems import UnexpectedProblem
-from assets.published import what_if
+from assets.published import forecast
 from assets.sentences import column_in, facts_of, languages, read_sentences, said_in, take_apart, write_sentences
 from assets.sql import SQL_FOLDER
 from expectations.gate import checks
 from tests.crm import BOUND, RIVAL, Crm, duplicates, lead_id, one
 
 # A sentence may stand in the header of each of these. What a query selects for people to read is none of these columns.
-SPEAKING: list[SqlFile] = [*checks(), *(file for file in model_files(SQL_FOLDER, checks()) if read_sentences(file.text)), SqlFile(what_if.QUERY)]
+SPEAKING: list[SqlFile] = [*checks(), *(file for file in model_files(SQL_FOLDER, checks()) if read_sentences(file.text)), SqlFile(forecast.QUERY)]
 NAMES_AN_EVENT = {"identity", "event"}  # fingerprints are made of them
 
 

@@ -10,7 +10,7 @@ from assets.published.decisions import Decision, DecisionStore, write_decisions
 from assets.published.restore_plan import LEFT_ALONE, UNCLEAR, write_plan
 from assets.published.snapshot import open_snapshot
 from assets.warehouse.ledger import count_old_jumps
-from pipelines import report
+from pipelines import terminal
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import publish
 from tests.test_backtest import run_command
@@ -396,11 +396,11 @@ def test_an_old_jump_that_counts_as_open_after_an_upgrade_is_not_new() -> None:
 
 def test_the_run_after_an_upgrade_says_once_how_many_old_jumps_are_open_again_and_how_to_accept_them(capsys: pytest.CaptureFixture[str]) -> None:
     manifest = {"verdict": "pass", "as_of": "2026-03-30T12:00:00Z", "certified": {"rows": 1, "certified_at": "2026-03-30T12:00:00Z"}}
-    report._print_standing({**manifest, "old_jumps": 16})
+    terminal._print_standing({**manifest, "old_jumps": 16})
     said = capsys.readouterr().out
     assert "16 jumps from before this run count as open again" in said
     assert "bindwatch decide accept --check switch_happened --before 2026-03-30T12:00:00 --reason" in said
-    report._print_standing({**manifest, "old_jumps": 0})
+    terminal._print_standing({**manifest, "old_jumps": 0})
     assert capsys.readouterr().out == ""
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from assets.problems import ConfigurationProblem, WarehouseProblem
+from assets.published.forecast import Forecast, forecast
 from assets.published.publish import publish_tables
 from assets.published.snapshot import open_snapshot
-from assets.published.what_if import Forecast, forecast
 from tests.crm import ANN, Crm, contact_id, lead_id
 from tests.test_backtest import run_command
 

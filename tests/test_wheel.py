@@ -68,7 +68,7 @@ def test_its_sql_its_checks_its_rules_and_its_texts_are_found(installed: Path, t
             from assets.sql import SQL_FOLDER
             from expectations.gate import checks
             from review.language import LANGUAGES
-            from review.rules import read_rules
+            from review.numbered_rules import read_rules
             from review.site import FOLDER
             print(len(model_files(SQL_FOLDER, checks())) > 40, len(checks()) > 30, len(read_rules("de")) > 40, (FOLDER / "templates").is_dir())
         """,

@@ -22,7 +22,7 @@ from assets.published.decisions import Decision, DecisionStore
 from assets.published.publish import publish_tables
 from assets.published.worklist import STATUSES, Filter, Worklist
 from assets.warehouse.ledger import memory_with, summarise_run
-from pipelines import report
+from pipelines import terminal
 from pipelines.decide import decide
 from pipelines.findings import show_findings
 from tests.crm import ANN, BOUND, RIVAL, Crm, day, duplicates, lead_id
@@ -212,7 +212,7 @@ def test_in_a_terminal_a_finding_speaks_the_readers_language(commands: Path, mon
 def shown_at(width: int, is_terminal: bool, show: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a command prints in a terminal of that width, line by line, without colours."""
     console = Console(width=width, force_terminal=is_terminal, highlight=False, color_system=None, file=io.StringIO())
-    for module in ("report", "findings", "backtest"):
+    for module in ("terminal", "findings", "backtest"):
         monkeypatch.setattr(f"pipelines.{module}.stdout", console)
     show()
     assert isinstance(console.file, io.StringIO)
@@ -235,10 +235,10 @@ def test_what_people_copy_is_never_cut_however_narrow_the_terminal(commands: Pat
 
 def test_names_of_checks_and_policies_are_never_broken_either(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = [{"check": "stale_lead_after_conversion", "suite": "bindings", "severity": "block", "state": "violated", "findings": 12345, "findings_new": 1}]
-    assert any("stale_lead_after_conversion" in line.split() for line in shown_at(30, True, lambda: report._print_checks(checks), monkeypatch))
+    assert any("stale_lead_after_conversion" in line.split() for line in shown_at(30, True, lambda: terminal._print_checks(checks), monkeypatch))
     table = Table("first_sync", "follow_up", box=None)
     table.add_row("oldest_created", "most_recent")
-    assert "oldest_created most_recent" in " ".join(shown_at(12, True, lambda: report.print_whole(table), monkeypatch)[1].split())
+    assert "oldest_created most_recent" in " ".join(shown_at(12, True, lambda: terminal.print_whole(table), monkeypatch)[1].split())
 
 
 @pytest.mark.parametrize(

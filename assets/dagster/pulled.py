@@ -13,8 +13,8 @@ from assets.connect.look import take_look
 from assets.dagster.keys import OWNERS, key, named
 from assets.dagster.session import Crms, Session
 from assets.ingest.bring import Ingest
-from assets.ingest.hubspot import ingest_contacts, ingest_histories, ingest_owners
-from assets.ingest.salesforce import ingest_field_history, ingest_object, ingest_users
+from assets.ingest.hubspot_pulls import ingest_contacts, ingest_histories, ingest_owners
+from assets.ingest.salesforce_pulls import ingest_field_history, ingest_object, ingest_users
 from assets.policy import OBJECTS
 from assets.progress import doing
 from assets.pull.landing import LandedPull

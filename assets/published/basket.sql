@@ -1,4 +1,4 @@
--- What the files of a basket hold (basket.py), from basket_choice (case_id, hubspot_contact_id, property, value, seen) and the published snapshot.
+-- What the files of a basket hold (basket_files.py), from basket_choice (case_id, hubspot_contact_id, property, value, seen) and the published snapshot.
 -- As temporary tables of the reader's connection:
 --
 -- basket_case_book, one row: a case and a run-book that says what to do about it. case_id, case_rank, book

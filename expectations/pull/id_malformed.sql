@@ -52,13 +52,24 @@ with stored as (
     from core.salesforce_person
     where converted_contact_id is not null
 ),
+cut as (
+    select distinct raw_id, prefix from stored where id is null and regexp_full_match(raw_id, '[A-Za-z0-9]{10,18}')
+),
+beginning as (
+    -- of each length that was cut to, where only one record begins so: an import may cut all ids, and no record is to be compared with each of them
+    select cut_to.length, left(person.record_id, cut_to.length) as start, min(person.record_id) as record_id
+    from (select distinct least(length(raw_id), 15) as length from cut) as cut_to
+    cross join core.salesforce_person as person
+    group by cut_to.length, left(person.record_id, cut_to.length)
+    having count(*) = 1
+),
 meant as (
     -- an id that was cut: its first 15 characters say which record, and fewer do where only one begins so
-    select stored.raw_id, min(person.record_id) as record_id
-    from (select distinct raw_id, prefix from stored where id is null and regexp_full_match(raw_id, '[A-Za-z0-9]{10,18}')) as stored
-    inner join core.salesforce_person as person on starts_with(person.record_id, left(stored.raw_id, 15)) and starts_with(person.record_id, stored.prefix)
-    group by stored.raw_id
-    having count(*) = 1
+    select cut.raw_id, min(beginning.record_id) as record_id
+    from cut
+    inner join beginning
+        on beginning.length = least(length(cut.raw_id), 15) and beginning.start = left(cut.raw_id, 15) and starts_with(beginning.record_id, cut.prefix)
+    group by cut.raw_id
 )
 select
     hubspot_contact_id,

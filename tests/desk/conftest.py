@@ -13,14 +13,14 @@ from tests.desk.portal import SharedNear, Visitor, Worlds, served, troubled
 @pytest.fixture(scope="session", autouse=True)
 def near_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("review.desk.Near", SharedNear.of)
+        patch.setattr("review.desk_data.Near", SharedNear.of)
         yield
 
 
 @pytest.fixture
 def own_near(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of how it is made, or of files that are not what their manifest says."""
-    monkeypatch.setattr("review.desk.Near", Near)
+    monkeypatch.setattr("review.desk_data.Near", Near)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from assets.warehouse.ledger import CheckRecord, close_run, memory_with, summari
 from review.access import Entrance
 from review.app import create_app
 from review.near import Near, made_of
-from review.server import make_server
+from review.patient_server import make_server
 from review.site import Settings
 from tests.crm import BOUND, RIVAL, Crm, day, duplicates, lead_id
 

@@ -13,7 +13,7 @@ from assets.problems import WarehouseProblem
 from assets.published.decisions import DecisionStore
 from assets.published.worklist import Filter, Worklist
 from review.choosing import with_owner_ids
-from review.desk import Desk
+from review.desk_data import Desk
 from tests.crm import BOUND, RIVAL, Crm, day, lead_id
 from tests.desk.portal import Page, Visitor, Worlds, publish, served
 from tests.test_causes import INTEGRATION, TOM

@@ -14,7 +14,7 @@ from assets.published.decisions import Decision, DecisionStore, write_decisions
 from assets.published.worklist import Filter
 from review import near
 from review.cases import CaseFilter
-from review.desk import Desk
+from review.desk_data import Desk
 from review.finding import shown_as
 from review.site import labelled, now
 from review.words import VALUE_STATUS

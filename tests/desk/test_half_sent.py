@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from review import server
+from review import patient_server
 from tests.crm import BOUND, RIVAL
 from tests.desk.portal import Page, Visitor, served
 
@@ -36,7 +36,7 @@ HALF_SENT = {
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("HEAD_SECONDS", 1.0), ("BODY_SECONDS", 1.0), ("REST_SECONDS", 0.5), ("READ_SECONDS", 1.0), ("_LOOK_SECONDS", 0.1)):
-        monkeypatch.setattr(server, name, seconds)
+        monkeypatch.setattr(patient_server, name, seconds)
 
 
 def connect(address: str) -> socket.socket:
@@ -110,9 +110,9 @@ def crowd(address: str, begin: bytes, number: int) -> Iterator[list[socket.socke
 
 @pytest.mark.parametrize("name", ["nothing", "a head in lines", "a body that never comes", "a form that never comes"])
 def test_however_many_send_half_a_request_others_are_served(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 20)
-    monkeypatch.setattr(server, "HEAD_SECONDS", 60.0)
-    monkeypatch.setattr(server, "BODY_SECONDS", 60.0)
+    monkeypatch.setattr(patient_server, "MOST_CONNECTIONS", 20)
+    monkeypatch.setattr(patient_server, "HEAD_SECONDS", 60.0)
+    monkeypatch.setattr(patient_server, "BODY_SECONDS", 60.0)
     with served(home) as address:
         ann = Visitor(address)
         ann.open("/rules")
@@ -136,7 +136,7 @@ def test_however_many_send_half_a_request_others_are_served(home: Path, name: st
 
 def test_an_honest_upload_over_a_slow_line_arrives(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than any of the limits, but steadily."""
-    monkeypatch.setattr(server, "SLOWEST", 8 * 1024)
+    monkeypatch.setattr(patient_server, "SLOWEST", 8 * 1024)
     plan = b"master_id,loser_id,note\n" + f"{BOUND},{RIVAL},{'x' * 80}\n".encode() * 600
     with served(home) as address:
         ann = Visitor(address)
@@ -158,7 +158,7 @@ def test_an_honest_upload_over_a_slow_line_arrives(home: Path, monkeypatch: pyte
 
 
 def test_a_page_that_takes_long_is_not_cut_off(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from review.desk import overview
+    from review.desk_data import overview
 
     def slow(*arguments: object) -> object:
         time.sleep(3)
@@ -182,7 +182,7 @@ def test_who_is_cut_off_when_the_desk_ends_leaves_no_traceback(caplog: pytest.Lo
         asked.set()
         await asyncio.sleep(60)
 
-    desk = server.make_server(never_answers, timeout_graceful_shutdown=1)
+    desk = patient_server.make_server(never_answers, timeout_graceful_shutdown=1)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=desk.run, args=([listener],), daemon=True)
     thread.start()

@@ -9,7 +9,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from review.language import choose_language
-from review.rules import named_rules, read_rules
+from review.numbered_rules import named_rules, read_rules
 
 REVIEW = Path(__file__).parent.parent.parent / "review"
 KEYWORDS = {"N_": None, "P_": (1, 2), "_": None, "gettext": None, "ngettext": (1, 2)}

@@ -18,8 +18,8 @@ from assets.files import set_aside
 from assets.problems import WarehouseProblem
 from assets.published.publish import publish_verdict
 from assets.published.snapshot import open_folder, published_folder
-from review import desk, near
-from review.desk import Desk, Snapshot
+from review import desk_data, near
+from review.desk_data import Desk, Snapshot
 from tests.desk.portal import Visitor
 
 NOTICE = "A newer run is being opened. Until then you see the one before."
@@ -34,8 +34,8 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> Event:
         assert self._snapshot is None or go_on.wait(30)
         return read(self)
 
-    monkeypatch.setattr(desk, "LARGE", 0)
-    monkeypatch.setattr(desk, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(desk_data, "LARGE", 0)
+    monkeypatch.setattr(desk_data, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(Desk, "_read", slow)
     return go_on
 
@@ -101,8 +101,8 @@ def test_people_wait_for_a_run_once_and_not_on_every_page(home: Path, ann: Visit
 
     run_shown_to(ann)
     publish(home, "newer-run")
-    monkeypatch.setattr(desk, "wait", noting)
-    monkeypatch.setattr(desk, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(desk_data, "wait", noting)
+    monkeypatch.setattr(desk_data, "PATIENCE_SECONDS", 0.2)
     for path in ("/", "/cases", "/findings"):
         assert NOTICE in ann.open(path).text
     assert waited[0] and waited[1:] == [0, 0]
@@ -112,7 +112,7 @@ def test_people_wait_for_a_run_once_and_not_on_every_page(home: Path, ann: Visit
 def test_a_small_portal_is_waited_for_however_busy_the_machine_is(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     run_shown_to(ann)
     publish(home, "newer-run")
-    monkeypatch.setattr(desk, "LARGE", 20_000)
+    monkeypatch.setattr(desk_data, "LARGE", 20_000)
     Timer(0.3, opening.set).start()
     assert "newer-ru" in run_shown_to(ann)
 
@@ -132,7 +132,7 @@ def test_a_run_that_cannot_be_opened_is_told_however_long_that_took(home: Path, 
     def fail(folder: Path) -> Any:
         raise WarehouseProblem("The snapshot is damaged.")
 
-    monkeypatch.setattr(desk, "read_manifest", fail)
+    monkeypatch.setattr(desk_data, "read_manifest", fail)
     assert NOTICE in ann.open("/cases").text
 
     opening.set()
@@ -146,7 +146,7 @@ def test_when_duckdb_gives_up_the_next_page_opens_the_run_anew(home: Path, ann: 
         opened.append(open_folder(folder))
         return opened[-1]
 
-    monkeypatch.setattr(desk, "open_folder", open_noting)
+    monkeypatch.setattr(desk_data, "open_folder", open_noting)
     before = run_shown_to(ann)
     opened[0].close()  # as after an error of DuckDB's own: nothing can be done with it any more
     assert run_shown_to(ann) == before

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from assets.connect.compare import Setting
-from assets.published.backtest import read_scores
+from assets.published.policy_scores import read_scores
 from assets.published.snapshot import open_snapshot
 from assets.warehouse.portal_look import note_look
 from pipelines.backtest import conclusions

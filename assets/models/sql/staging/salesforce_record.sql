@@ -26,9 +26,7 @@
 create or replace table staging.salesforce_record as
 with renewed as (
     -- most records have one version: only the others need looking for their latest, and so little is joined
-    select record_id, max(pull_no) as pull_no from raw.salesforce_lead group by record_id having count(*) > 1
-    union all
-    select record_id, max(pull_no) as pull_no from raw.salesforce_contact group by record_id having count(*) > 1
+    select object_type, record_id, max(pull_no) as pull_no from staging.salesforce_version group by object_type, record_id having count(*) > 1
 ),
 presence as (
     select id, max_by(present, pull_no) as is_present from raw.presence where object in ('Lead', 'Contact') group by id
@@ -39,7 +37,7 @@ select
     coalesce(presence.is_present, true) as is_present,
     version.pull_no
 from staging.salesforce_version as version
-left join renewed on renewed.record_id = version.record_id
+left join renewed on renewed.object_type = version.object_type and renewed.record_id = version.record_id
 left join presence on presence.id = version.record_id
 cross join main.policy as policy
 where renewed.pull_no is null or renewed.pull_no = version.pull_no;

@@ -21,9 +21,9 @@ with accepted as (
 set_aside as (
     select candidate.hubspot_contact_id from core.candidate as candidate inner join accepted on accepted.record_id = candidate.record_id
     union
-    select contact.contact_id
-    from core.hubspot_contact as contact
-    inner join accepted on accepted.record_id in (contact.bound_id, contact.contact_id)
+    select contact_id from core.hubspot_contact where contact_id in (select record_id from accepted)
+    union
+    select contact_id from core.hubspot_contact where bound_id in (select record_id from accepted)
 ),
 sole as (
     -- most contacts have one candidate

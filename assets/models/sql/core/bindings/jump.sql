@@ -123,12 +123,14 @@ traced as (
 ),
 batch as (
     -- by one user, within 10 minutes of each other: an import, a job
-    select settled.to_id, count(distinct other.record_id) >= 5 as is_import
-    from (select distinct to_id, created_at, created_by_id from settled where created_at > settled_at) as settled
-    inner join core.salesforce_person as other
-        on other.created_by_id = settled.created_by_id
-        and other.created_at between settled.created_at - interval 10 minute and settled.created_at + interval 10 minute
-    group by settled.to_id
+    select record_id as to_id, neighbours >= 5 as is_import
+    from (
+        select record_id, count(*) over (
+            partition by created_by_id order by created_at range between interval 10 minute preceding and interval 10 minute following) as neighbours
+        from core.salesforce_person
+        where created_by_id in (select created_by_id from settled where created_at > settled_at)
+    )
+    where record_id in (select to_id from settled where created_at > settled_at)
 ),
 judged as (
     select

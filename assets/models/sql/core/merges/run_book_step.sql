@@ -285,33 +285,42 @@ numbered as (
         case when action = 'merge' then (row_number() over (partition by book, action order by phase, place, loser_id) + 1) // 2 end as merge_no
     from step
 ),
+fillable as (
+    -- of each pair of objects, what a loser could fill in a master; beside the values, because as a condition of a join DuckDB would compare them one at a time
+    select
+        field.object_type as kept_type, of_loser.object_type as loser_type,
+        list({
+            'property': field.property, 'consent': field.consent, 'kind': field.kind, 'labels': field.hubspot_labels, 'place': field.place,
+            'loser_kind': of_loser.kind, 'loser_labels': of_loser.salesforce_labels, 'loser_place': of_loser.place}) as fields
+    from core.mapped_field as field
+    inner join core.mapped_field as of_loser on of_loser.property = field.property
+    where field.is_writable and (not struct_extract(main.mapping_rule(field.rule), 'fills_blank') or field.consent)
+    group by field.object_type, of_loser.object_type
+),
 filled as (
     -- the master is blank where HubSpot's contact is not, and the loser would fill it with something else. Of consent a blank is a value: it says no
-    select
-        pair.book, pair.step,
-        list({
-            'property': field.property,
-            'value': case when main.is_blank(pair.property_values[field.place]) then 'false' else pair.property_values[field.place] end,
-            'consent': field.consent} order by field.property) as to_enter
+    select book, step, list({'property': field.property, 'value': value, 'consent': field.consent} order by field.property) as to_enter
     from (
-        select numbered.book, numbered.step, numbered.kept_type, contact.property_values, kept.field_values as kept_values, loser.object_type,
-            loser.field_values
-        from numbered
-        inner join core.contact_value as contact on contact.contact_id = numbered.hubspot_contact_id and contact.object_type = numbered.kept_type
-        inner join core.record_value as kept on kept.record_id = numbered.kept_id
-        inner join core.record_value as loser on loser.record_id = numbered.loser_id
-        where numbered.action in ('merge', 'convert') and numbered.master_is_bound and numbered.loser_id <> numbered.master_id
-    ) as pair
-    inner join core.mapped_field as field
-        on field.object_type = pair.kept_type and field.is_writable and (not struct_extract(main.mapping_rule(field.rule), 'fills_blank') or field.consent)
-    inner join core.mapped_field as of_loser on of_loser.object_type = pair.object_type and of_loser.property = field.property
-    where main.is_blank(pair.kept_values[field.place])
-      and (not main.is_blank(pair.property_values[field.place]) or (field.consent and field.kind = 'boolean'))
-      and not main.is_blank(pair.field_values[of_loser.place])
-      and not main.same_value(
-          case when main.is_blank(pair.property_values[field.place]) then 'false' else pair.property_values[field.place] end,
-          pair.field_values[of_loser.place], of_loser.kind, field.hubspot_labels, of_loser.salesforce_labels)
-    group by pair.book, pair.step
+        select
+            *,
+            case when main.is_blank(property_values[field.place]) then 'false' else property_values[field.place] end as value
+        from (
+            select
+                numbered.book, numbered.step, contact.property_values, kept.field_values as kept_values, loser.field_values as loser_values,
+                unnest(fillable.fields) as field
+            from numbered
+            inner join core.contact_value as contact on contact.contact_id = numbered.hubspot_contact_id and contact.object_type = numbered.kept_type
+            inner join core.record_value as kept on kept.record_id = numbered.kept_id
+            inner join core.record_value as loser on loser.record_id = numbered.loser_id
+            inner join fillable on fillable.kept_type = numbered.kept_type and fillable.loser_type = loser.object_type
+            where numbered.action in ('merge', 'convert') and numbered.master_is_bound and numbered.loser_id <> numbered.master_id
+        )
+    )
+    where main.is_blank(kept_values[field.place])
+      and (not main.is_blank(property_values[field.place]) or (field.consent and field.kind = 'boolean'))
+      and not main.is_blank(loser_values[field.loser_place])
+      and not main.same_value(value, loser_values[field.loser_place], field.loser_kind, field.labels, field.loser_labels)
+    group by book, step
 ),
 moved as (
     -- the step in which the bound Lead becomes the Contact that is kept. That Contact's values win, so the right ones follow; consent is never left for later
@@ -327,14 +336,18 @@ typed as (
     -- of each property what somebody typed last, into the contact or into a record of the run-book
     select book, map(list(property), list(value)) as newest
     from (
-        select said.book, typed.property, arg_max(typed.value, (typed.typed_at, typed.value)) as value
+        select book, property, arg_max(value, (typed_at, value)) as value
         from (
-            select book, record_id, null as hubspot_contact_id from core.run_book_record
+            -- one after the other: with or between the two, a join compares each with each
+            select record.book, typed.property, typed.value, typed.typed_at
+            from core.run_book_record as record
+            inner join core.typed_value as typed on typed.record_id = record.record_id
             union all
-            select book, null, hubspot_contact_id from plan where hubspot_contact_id is not null
-        ) as said
-        inner join core.typed_value as typed on typed.record_id = said.record_id or typed.hubspot_contact_id = said.hubspot_contact_id
-        group by said.book, typed.property
+            select plan.book, typed.property, typed.value, typed.typed_at
+            from plan
+            inner join core.typed_value as typed on typed.hubspot_contact_id = plan.hubspot_contact_id
+        )
+        group by book, property
     )
     group by book
 ),

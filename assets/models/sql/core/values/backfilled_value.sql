@@ -37,21 +37,27 @@ pair as (
     inner join version as origin on origin.record_id = switch.from_id
     inner join version as target on target.record_id = switch.to_id
     group by switch.hubspot_contact_id, switch.from_id, switch.to_id, switch.switched_at
+),
+field as (
+    -- of each pair of objects, what carries a value from one to the other; beside each value, because as a condition of a join DuckDB would compare the
+    -- values one at a time
+    select
+        origin.object_type as from_type, target.object_type as to_type,
+        list({
+            'property': target.property, 'from_field': origin.salesforce_field, 'to_field': target.salesforce_field, 'kind': target.kind,
+            'from_labels': origin.salesforce_labels, 'to_labels': target.salesforce_labels}) as fields
+    from core.mapped_field as target
+    inner join core.mapped_field as origin on origin.property = target.property
+    where struct_extract(main.mapping_rule(target.rule), 'reaches_salesforce') and target.is_writable
+    group by origin.object_type, target.object_type
 )
-select
-    pair.hubspot_contact_id,
-    pair.from_id,
-    pair.to_id,
-    pair.switched_at,
-    target.property,
-    target.salesforce_field,
-    pair.fields_now[target.salesforce_field] as value
-from pair
-inner join core.mapped_field as target
-    on target.object_type = pair.to_type and struct_extract(main.mapping_rule(target.rule), 'reaches_salesforce') and target.is_writable
-inner join core.mapped_field as origin on origin.object_type = pair.from_type and origin.property = target.property
-where pair.fields_before is not null
-  and main.is_blank(pair.fields_before[target.salesforce_field])
-  and not main.is_blank(pair.fields_now[target.salesforce_field])
-  and main.same_value(
-      pair.fields_now[target.salesforce_field], pair.from_fields[origin.salesforce_field], target.kind, target.salesforce_labels, origin.salesforce_labels);
+select hubspot_contact_id, from_id, to_id, switched_at, field.property, field.to_field as salesforce_field, fields_now[field.to_field] as value
+from (
+    select pair.*, unnest(field.fields) as field
+    from pair
+    inner join field on field.from_type = pair.from_type and field.to_type = pair.to_type
+    where pair.fields_before is not null
+)
+where main.is_blank(fields_before[field.to_field])
+  and not main.is_blank(fields_now[field.to_field])
+  and main.same_value(fields_now[field.to_field], from_fields[field.from_field], field.kind, field.to_labels, field.from_labels);

@@ -19,10 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from assets import progress
+from assets.published.forecast import Forecast
 from assets.published.merge_check import Judgement
 from assets.published.restore_plan import UNCLEAR, RestorePlan
 from assets.published.snapshot import current_folder
-from assets.published.what_if import Forecast
 from assets.sentences import languages, said_in
 from pipelines.guarded_run import RunResult, read_worst_findings
 from pipelines.settings import home

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from assets.published.restore_plan import RESTORABLE
-from review.desk import Snapshot
+from review.desk_data import Snapshot
 
 DEFAULT_DAYS = 7
 CONTACTS_AT_ONCE = 200
