@@ -6,10 +6,9 @@ Records go straight into the raw tables, as a pull would have loaded them; the m
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import count
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import duckdb
@@ -19,12 +18,12 @@ from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
 from assets.published.merge_plan import load_merge_plan
 from assets.verdict import Verdict
-from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.shrinkage import note_count
 from expectations.gate import checks
 from sandbox.world import id18
+from tests.plain import empty_warehouse
 
 ANN = "ann@example.com"
 INSTANCE = "https://org.example"
@@ -53,20 +52,10 @@ _TABLE = re.compile(r"\b(?:staging|core|review)\.[a-z_]+")
 _REMEMBERED = ("review.finding", "review.finding_event", "review.planned_merge_event", "core.policy_prediction", "core.choice", "core.binding", "staging.clock")
 
 
-@cache
-def _prepared() -> bytes:
-    """The file of an empty warehouse: preparing one takes four times as long as opening a copy."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "warehouse.duckdb"
-        with duckdb.connect(str(path)) as connection:
-            prepare(connection)
-        return path.read_bytes()
-
-
 def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     """What the models say does not depend on the optimizer, which takes a third of the time on tables of three rows; all real runs have it."""
     with NamedTemporaryFile(suffix=".duckdb", dir=_QUICK) as file:
-        file.write(_prepared())
+        file.write(empty_warehouse())
         file.flush()
         connection = duckdb.connect(file.name, config={"threads": 1})
     connection.execute("set timezone = 'UTC'; pragma disable_optimizer; pragma disable_checkpoint_on_shutdown; set checkpoint_threshold = '1TB'")
