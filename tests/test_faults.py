@@ -52,7 +52,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("faults")
-    story = story_of(300)
+    story = story_of(200)
     with served(story, folder / "sandbox") as server:
         assert pull(folder / "before", server) is None
         story.advance(3)
