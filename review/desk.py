@@ -1,5 +1,6 @@
 """What the desk reads: the last published snapshot, opened once for many requests, and the decisions store."""
 
+import gc
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ class Desk:
         with self._lock:
             self._snapshot, self._opening = snapshot, None
         opening.set_result(snapshot)
+        # A page that was made leaves a circle of references (a template's macros and its context), which holds the snapshot that it showed. Python looks for
+        # old ones when there are many, and a snapshot is one: a desk that stayed open held all of a day's.
+        gc.collect()
 
     def _read(self) -> Snapshot:
         if self._snapshot is not None:

@@ -25,7 +25,7 @@ _SOURCES = (
     "record_detail", "hubspot_owner",
 )  # fmt: skip
 # Of DuckDB, while tables are copied, and later for all that look at once. An export of a hundred thousand findings takes twice as much, as long as it lasts.
-_MEMORY_TO_COPY, _MEMORY = "160MB", "128MB"
+_MEMORY_TO_COPY, _MEMORY = "160MB", "96MB"
 
 
 class Near:

@@ -9,6 +9,7 @@ from concurrent.futures import wait
 from pathlib import Path
 from threading import Event, Timer
 from typing import Any
+from weakref import ReferenceType, ref
 
 import duckdb
 import pytest
@@ -18,7 +19,7 @@ from assets.problems import WarehouseProblem
 from assets.published.publish import publish_verdict
 from assets.published.snapshot import open_folder, published_folder
 from review import desk, near
-from review.desk import Desk
+from review.desk import Desk, Snapshot
 from tests.desk.portal import Visitor
 
 NOTICE = "A newer run is being opened. Until then you see the one before."
@@ -48,7 +49,11 @@ def publish(home: Path, run_id: str) -> None:
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    return any(holds() for _ in range(500))
+    for _ in range(500):
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_what_was_new_to_the_run_before_is_not_new_to_one_that_built_nothing(home: Path, ann: Visitor) -> None:
@@ -68,6 +73,23 @@ def test_until_it_is_open_people_see_the_run_before_and_are_told(home: Path, ann
     opening.set()
     assert until(lambda: "newer-ru" in run_shown_to(ann))
     assert NOTICE not in ann.open("/cases").text
+
+
+def test_a_snapshot_that_nobody_looks_at_any_more_is_not_kept(home: Path, ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[ReferenceType[Snapshot]] = []
+    read = Desk._read
+
+    def noting(self: Desk) -> Snapshot:
+        snapshot = read(self)
+        opened.append(ref(snapshot))
+        return snapshot
+
+    monkeypatch.setattr(Desk, "_read", noting)
+    for number in range(5):
+        publish(home, f"run-{number}")
+        ann.open("/cases")
+    assert len(opened) == 5
+    assert until(lambda: sum(one() is not None for one in opened) <= 2)
 
 
 def test_people_wait_for_a_run_once_and_not_on_every_page(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:
