@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from tests.live import ROOT
-from tests.plain import connect_plainly
+from tests.plain import connect_plainly, empty_warehouse, pace_of_the_sandbox
 
 # Imports take longer than a small run, and most of what is asked here happens after them.
 FORKED = multiprocessing.get_context("forkserver")
@@ -85,7 +85,7 @@ def fork(arguments: list[str], environment: dict[str, str], folder: Path, hook: 
     dagster_on_disk: with Dagster's storage as it is shipped, and with DuckDB's optimizer (tests/plain.py).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    process = FORKED.Process(target=_forked, args=(arguments, environment, folder, hook, cwd, dagster_on_disk))
+    process = FORKED.Process(target=_forked, args=(arguments, environment, folder, hook, cwd, None if dagster_on_disk else empty_warehouse()))
     process.start()
     process.join(240)
     assert not process.is_alive(), "the command did not end"
@@ -97,14 +97,15 @@ def fork(arguments: list[str], environment: dict[str, str], folder: Path, hook: 
 
 def kill_after(seconds: float, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
     """Starts a command in a forked process and kills it, as a power cut does."""
-    process = FORKED.Process(target=_forked, args=(arguments, environment, folder, None, ROOT, True))
+    process = FORKED.Process(target=_forked, args=(arguments, environment, folder, None, ROOT, None))
     process.start()
     process.join(seconds)
     process.kill()
     process.join()
 
 
-def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hook: Hook | None, cwd: Path, dagster_on_disk: bool) -> None:
+def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hook: Hook | None, cwd: Path, new_warehouse: bytes | None) -> None:
+    """new_warehouse: the file that a new home begins with, in a command that goes plainly (tests/plain.py); None for one as it is shipped."""
     for number, name in ((1, "out"), (2, "err")):
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, number)
@@ -114,18 +115,26 @@ def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hoo
     os.environ.update(environment)
     os.chdir(cwd)
     hear_signals()
+    from assets.pull import hubspot_portal
+    from assets.warehouse import file
     from pipelines import guarded_run
     from pipelines.main import main
     from tests.memory_instance import memory_instance
 
-    if not dagster_on_disk:
+    if new_warehouse is not None:
         duckdb.connect = connect_plainly
+        file.make_empty = lambda path: _write(path, new_warehouse)
+        hubspot_portal.Pace = pace_of_the_sandbox  # type: ignore[assignment, attr-defined]
         instance = memory_instance()
         guarded_run.prepare_instance = lambda: nullcontext(instance)  # type: ignore[assignment, return-value]
     if hook is not None:
         hook()
     sys.argv = ["bindwatch", *arguments]
     main()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from assets.process import settle
+from assets.warehouse import file
 from tests import lengths
 from tests.homes import Portal, lived_in
 from tests.hook import Hook
+from tests.plain import copy_empty
 from tests.postgres import Server, running_postgres
 
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -48,6 +50,13 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # or DuckDB's binding lists at the end what is left
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_warehouses_are_copies() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "make_empty", copy_empty)
+        yield
 
 
 @pytest.fixture(scope="session")

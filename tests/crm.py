@@ -4,13 +4,14 @@ Records go straight into the raw tables, as a pull would have loaded them; the m
 """
 
 import re
+import zlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import cache
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, cast
 
 import duckdb
 
@@ -19,12 +20,12 @@ from assets.models.sqlfile import CheckFile
 from assets.policy import Policy
 from assets.published.merge_plan import load_merge_plan
 from assets.verdict import Verdict
-from assets.warehouse.file import prepare
 from assets.warehouse.ledger import begin_run, close_run, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from assets.warehouse.shrinkage import note_count
 from expectations.gate import checks
 from sandbox.world import id18
+from tests.plain import empty_warehouse
 
 ANN = "ann@example.com"
 INSTANCE = "https://org.example"
@@ -53,31 +54,53 @@ _TABLE = re.compile(r"\b(?:staging|core|review)\.[a-z_]+")
 _REMEMBERED = ("review.finding", "review.finding_event", "review.planned_merge_event", "core.policy_prediction", "core.choice", "core.binding", "staging.clock")
 
 
-@cache
-def _prepared() -> bytes:
-    """The file of an empty warehouse: preparing one takes four times as long as opening a copy."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "warehouse.duckdb"
-        with duckdb.connect(str(path)) as connection:
-            prepare(connection)
-        return path.read_bytes()
+# The warehouse after a run, by all that led to it: many tests begin with the same one, which takes a second of planning.
+# With the tables that are in it.
+_after_runs: dict[str, tuple[bytes, set[str]]] = {}
 
 
-def _empty_warehouse() -> duckdb.DuckDBPyConnection:
-    """What the models say does not depend on the optimizer, which takes a third of the time on tables of three rows; all real runs have it."""
+class _Journal:
+    """A connection that notes what is done with it. is_whole: nothing was done that it cannot tell."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        self.is_whole = True
+        self._entries = sha256()
+
+    def note(self, *what: object) -> None:
+        self._entries.update(repr(what).encode())
+
+    def name(self) -> str:
+        return self._entries.hexdigest()
+
+    def execute(self, statement: str, parameters: Any = None) -> duckdb.DuckDBPyConnection:
+        self.note(statement, parameters)
+        return self.connection.execute(statement, parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        self.is_whole = False
+        return getattr(self.connection, name)
+
+
+def _open(content: bytes) -> tuple[duckdb.DuckDBPyConnection, IO[bytes]]:
+    """A warehouse in memory, and its file, which has no name any more.
+
+    What the models say does not depend on the optimizer, which takes a third of the time on tables of three rows; all real runs have it."""
     with NamedTemporaryFile(suffix=".duckdb", dir=_QUICK) as file:
-        file.write(_prepared())
+        file.write(content)
         file.flush()
         connection = duckdb.connect(file.name, config={"threads": 1})
+        itself = Path(file.name).open("rb")  # noqa: SIM115  (as long as the connection)
     connection.execute("set timezone = 'UTC'; pragma disable_optimizer; pragma disable_checkpoint_on_shutdown; set checkpoint_threshold = '1TB'")
-    return connection
+    return connection, itself
 
 
 class Crm:
     """Salesforce and HubSpot as pulled, on an in-memory warehouse."""
 
     def __init__(self, **knobs: Any) -> None:
-        self._connection = _empty_warehouse()
+        self._connection, self._file = _open(empty_warehouse())
+        self._journal = _Journal(self._connection)
         self._checks: list[CheckFile] | None = None  # of the build that was asked for; None when what is here may have changed since
         self._built: set[str] = set()
         self.policy = Policy.model_validate({"policy": knobs})
@@ -225,9 +248,22 @@ class Crm:
 
     def end_run(self, next_run: datetime = day(30.5), verdict: Verdict = "fail") -> None:  # noqa: B008
         """This run is over, and proven unless a test says otherwise; what is added from now on is new to the next one."""
-        self.build()
-        self._make(_REMEMBERED)
-        close_run(self._connection, summarise_run(self._connection, verdict, [], []))
+        self._journal.note("end_run", verdict, self.policy, [file.text for file in checks()])
+        name = self._journal.name() if self._journal.is_whole else None
+        if name is not None and name in _after_runs:
+            self._connection.close()
+            content, built = _after_runs[name]
+            self._connection, self._file = _open(zlib.decompress(content))
+            self._built = set(built)
+            self._journal.connection = self._connection
+        else:
+            self.build()
+            self._make(_REMEMBERED)
+            close_run(self._connection, summarise_run(self._connection, verdict, [], []))
+            if name:
+                self._connection.execute("checkpoint")
+                self._file.seek(0)
+                _after_runs[name] = zlib.compress(self._file.read(), 1), set(self._built)
         self.next_run(next_run)
 
     def next_run(self, moment: datetime = day(30.5)) -> None:  # noqa: B008
@@ -240,6 +276,7 @@ class Crm:
         of them takes most of a second.
         """
         files = [file for file in checks() if check in (None, file.name)]
+        self._journal.note("build", check, self.policy)
         write_policy(self._connection, self.policy, INSTANCE, [file.as_row for file in files])
         set_baseline(self._connection, self.policy.gate.fail_on)
         self._checks, self._built = files, set()
@@ -250,24 +287,27 @@ class Crm:
         if self._checks is None:
             assert tables is None or set(tables) <= self._built, "what is here changed since: build() first"
             return
+        self._journal.note("make", tables and sorted(tables))
         self._built |= build_models(self._connection, self._checks, until=tables, without=self._built).keys()
 
     def _changing(self) -> duckdb.DuckDBPyConnection:
         """For a change of what was pulled: from now on nothing can be made of the state before."""
         self._checks = None
-        return self._connection
+        return cast(duckdb.DuckDBPyConnection, self._journal)
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The warehouse, with all tables of the last build."""
         self._make(None)
-        return self._changing()
+        self._checks, self._journal.is_whole = None, False
+        return self._connection
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Rows of a table, or of a query."""
         self._make(set(_TABLE.findall(query)))
+        self._journal.note(query)
         relation = self._connection.execute(query if " " in query else f"from {query}")
         names = [column[0] for column in relation.description or []]
         return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]

@@ -13,13 +13,14 @@ import duckdb
 import pytest
 
 from assets.published.contract import TABLES
+from assets.pull import hubspot_portal
 from pipelines import guarded_run
 from pipelines.guarded_run import RunResult, execute
 from sandbox.people import make_people
 from sandbox.server import SandboxServer
 from sandbox.story import Story
 from tests.memory_instance import memory_instance
-from tests.plain import connect_plainly
+from tests.plain import connect_plainly, pace_of_the_sandbox
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,6 +59,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, home: Path, policy: Path = ROOT / "s
     optimized: by DuckDB, which is worth it from some hundred people on.
     """
     instance = memory_instance()
+    monkeypatch.setattr(hubspot_portal, "Pace", pace_of_the_sandbox)
     if not optimized:
         monkeypatch.setattr(duckdb, "connect", connect_plainly)
     monkeypatch.setattr(guarded_run, "prepare_instance", lambda: nullcontext(instance))

@@ -1,7 +1,7 @@
 """The steps `salesforce`, `hubspot` and `models` of a run, without Dagster and Great Expectations around them: a second instead of four."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,12 +105,15 @@ def _judge(connection: duckdb.DuckDBPyConnection, policy: Policy, server: Sandbo
     return "; ".join(row[0] for row in unproven) or None
 
 
+def _can_be_unproven() -> list[CheckFile]:
+    return [file for file in checks() if any("unproven" in entry for entry in file.entries["severity"])]
+
+
 def pull(home: Path, server: SandboxServer, **options: Any) -> str | None:
     """Pulls both CRMs. Returns why the run is unproven, or None. options: as in _pulled."""
     try:
         with _pulled(home, server, **options) as (connection, policy):
-            can_be_unproven = [file for file in checks() if any("unproven" in entry for entry in file.entries["severity"])]
-            return _judge(connection, policy, server, can_be_unproven, ["review.finding"])
+            return _judge(connection, policy, server, _can_be_unproven(), ["review.finding"])
     except (PullProblem, ConfigurationProblem) as problem:
         return str(problem)
 
@@ -125,10 +128,18 @@ def pull_only(home: Path, server: SandboxServer, **options: Any) -> str | None:
         return str(problem)
 
 
-def pull_and_build(home: Path, server: SandboxServer, full: bool = False, publishes: bool = False, **options: Any) -> Outcome:
-    """Pulls both CRMs and builds all tables. publishes: them, and remembers the run. options: as in _pulled."""
+def pull_and_build(
+    home: Path, server: SandboxServer, full: bool = False, publishes: bool = False, only: tuple[str, ...] = (), **options: Any
+) -> Outcome:  # fmt: skip
+    """Pulls both CRMs and builds all tables. publishes: them, and remembers the run. only: these published tables, and the findings that make a run unproven.
+    options: as in _pulled.
+    """
     try:
         with _pulled(home, server, full, **options) as (connection, policy):
+            if only:
+                assert "finding" not in only and not publishes, "that takes all tables"
+                problem = _judge(connection, policy, server, _can_be_unproven(), ["review.finding", *(TABLES[name] for name in only)])
+                return Outcome({} if problem else _tables(connection, only), problem)
             problem = _judge(connection, policy, server, checks(), None)
             if publishes:
                 _publish(connection, home, "unproven" if problem else "fail")
@@ -162,9 +173,10 @@ def raw_versions(home: Path) -> list[tuple[object, ...]]:
         return sorted(connection.execute(query).fetchall())
 
 
-def _tables(connection: Any) -> dict[str, list[str]]:
+def _tables(connection: Any, names: Iterable[str] = TABLES) -> dict[str, list[str]]:
     tables = {}
-    for name, table in TABLES.items():
+    for name in names:
+        table = TABLES[name]
         columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in NO_CHANGE_OF_THE_CRM]
         rows = connection.execute(f"select cast(to_json(t) as varchar) from (select {', '.join(map(quoted, columns))} from {table}) as t").fetchall()
         tables[name] = sorted(row[0] for row in rows)

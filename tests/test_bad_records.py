@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +72,58 @@ class Portal:
             return connection.execute(query).fetchall()
 
 
-@pytest.fixture
-def portal(tmp_path: Path) -> Iterator[Portal]:
+@contextmanager
+def living(folder: Path) -> Iterator[Portal]:
     story = Story([], 1, some_days_ago(3))
     for number in range(PEOPLE):
         story.world.create_record("Lead", {"LastName": f"Lee{number}", "Email": f"p{number}@example.com", "Company": "Example", "Title": "Clerk"})
     poll(story.world, story.settings)
     (lead, contact) = next((c.bound_id, c.id) for c in story.world.contacts.values() if c.value("email").startswith("p3@"))
     assert lead is not None
-    with served(story, tmp_path / "sandbox") as server:
-        yield Portal(story, server, tmp_path / "home", lead, contact)
+    with served(story, folder / "sandbox") as server:
+        yield Portal(story, server, folder / "home", lead, contact)
+
+
+@pytest.fixture
+def portal(tmp_path: Path) -> Iterator[Portal]:
+    with living(tmp_path) as portal:
+        yield portal
+
+
+@dataclass
+class Shared:
+    """A portal of several tests, none of which changes a record. good: what a run on an empty home brings when nothing is spoiled."""
+
+    portal: Portal
+    good: Outcome
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    with living(tmp_path_factory.mktemp("untouched")) as portal:
+        yield Shared(portal, portal.run())
+
+
+@pytest.fixture(scope="module")
+def touched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    with living(tmp_path_factory.mktemp("touched")) as portal:
+        assert portal.pull() is None
+        portal.touch()
+        yield Shared(portal, portal.run(portal.home.parent / "other"))
+
+
+@pytest.fixture
+def new(untouched: Shared, tmp_path: Path) -> Iterator[Portal]:
+    """Nothing has been pulled yet."""
+    yield replace(untouched.portal, home=tmp_path / "home")
+    untouched.portal.server.faults.on_answer = None
+
+
+@pytest.fixture
+def edited(touched: Shared, tmp_path: Path) -> Iterator[Portal]:
+    """Everything was pulled, and edited since."""
+    yield replace(touched.portal, home=shutil.copytree(touched.portal.home, tmp_path / "home", symlinks=True))
+    touched.portal.server.faults.on_answer = None
 
 
 # ── ways to be bad ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,122 +229,111 @@ def raw_ids(portal: Portal) -> set[str]:
 
 
 @pytest.mark.parametrize("way", BAD_CONTACTS)
-def test_a_contact_that_cannot_be_read_is_named_and_all_others_arrive(portal: Portal, way: str) -> None:
-    portal.spoil(BAD_CONTACTS[way])
-    outcome = portal.run()
-    assert outcome.problem is not None
-    assert f"HubSpot contact {portal.contact} arrived and cannot be read" in outcome.problem
-    assert "Lee" not in outcome.problem
-    everybody = {*portal.story.world.records, *portal.story.world.contacts}
-    assert raw_ids(portal) == everybody - {portal.contact}
+def test_a_contact_that_cannot_be_read_is_named_and_all_others_arrive(new: Portal, way: str) -> None:
+    new.spoil(BAD_CONTACTS[way])
+    problem = new.pull()
+    assert problem is not None
+    assert f"HubSpot contact {new.contact} arrived and cannot be read" in problem
+    assert "Lee" not in problem
+    everybody = {*new.story.world.records, *new.story.world.contacts}
+    assert raw_ids(new) == everybody - {new.contact}
 
 
 @pytest.mark.parametrize("way", [*BAD_CONTACTS, "left out"])
-def test_a_contact_that_goes_bad_keeps_its_last_good_version_until_a_good_one_comes(portal: Portal, way: str) -> None:
-    assert portal.pull() is None
-    portal.touch()
-    portal.spoil({**BAD_CONTACTS, "left out": contact_left_out}[way])
-    problem = portal.pull()
+def test_a_contact_that_goes_bad_keeps_its_last_good_version_until_a_good_one_comes(edited: Portal, touched: Shared, way: str) -> None:
+    edited.spoil({**BAD_CONTACTS, "left out": contact_left_out}[way])
+    problem = edited.pull()
     assert problem is not None
     assert problem.count("arrived and cannot be read") == 1
-    titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
-    assert titles.pop(portal.contact) == "Clerk"
+    titles = dict(edited.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
+    assert titles.pop(edited.contact) == "Clerk"
     assert set(titles.values()) == {"Chief"}
-    portal.server.faults.on_answer = None
-    mended = portal.run()
+    edited.server.faults.on_answer = None
+    mended = edited.run()
     assert mended.problem is None
-    assert mended.tables == portal.run(portal.home.parent / "other").tables
+    assert mended.tables == touched.good.tables
 
 
-def test_a_search_result_without_an_id_costs_no_other_contact(portal: Portal) -> None:
-    portal.pull()
-    portal.touch()
+def test_a_search_result_without_an_id_costs_no_other_contact(edited: Portal) -> None:
 
     def spoil(_: Portal, line: str, body: bytes) -> bytes:
         if "/search" not in line:
             return body
         answer = json.loads(body)
         for result in answer["results"]:
-            if result["id"] == portal.contact:
+            if result["id"] == edited.contact:
                 result["id"] = None
         return json.dumps(answer).encode()
 
-    portal.spoil(spoil)
-    assert "unnamed-" in (portal.pull() or "")
-    titles = dict(portal.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
-    assert titles.pop(portal.contact) == "Clerk"
+    edited.spoil(spoil)
+    assert "unnamed-" in (edited.pull() or "")
+    titles = dict(edited.query("select id, max_by(properties['jobtitle'], pull_no) from raw.hubspot_contact group by id"))
+    assert titles.pop(edited.contact) == "Clerk"
     assert set(titles.values()) == {"Chief"}
-    portal.server.faults.on_answer = None
-    assert portal.pull(full=True) is None
+    edited.server.faults.on_answer = None
+    assert edited.pull(full=True) is None
 
 
 # ── records of Salesforce ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("way", BAD_ROWS)
-def test_a_bulk_row_that_cannot_be_read_is_read_by_rest_instead(portal: Portal, way: str) -> None:
-    portal.spoil(BAD_ROWS[way])
-    outcome = portal.run()
+def test_a_bulk_row_that_cannot_be_read_is_read_by_rest_instead(new: Portal, untouched: Shared, way: str) -> None:
+    new.spoil(BAD_ROWS[way])
+    outcome = new.run()
     assert outcome.problem is None
-    portal.server.faults.on_answer = None
-    assert outcome.tables == portal.run(portal.home.parent / "other").tables
+    assert outcome.tables == untouched.good.tables
 
 
 @pytest.mark.parametrize("way", BAD_RECORDS)
-def test_a_record_that_cannot_be_read_either_way_is_named_and_all_others_arrive(portal: Portal, way: str) -> None:
-    spoils(portal, BAD_ROWS["too few columns"], BAD_RECORDS[way])
-    outcome = portal.run()
-    assert outcome.problem is not None
-    assert f"Lead {portal.lead} arrived and cannot be read" in outcome.problem
-    everybody = {*portal.story.world.records, *portal.story.world.contacts}
-    assert raw_ids(portal) == everybody - {portal.lead}
-    assert f"bound to {portal.lead}, which is in no complete pull" not in outcome.problem
+def test_a_record_that_cannot_be_read_either_way_is_named_and_all_others_arrive(new: Portal, way: str) -> None:
+    spoils(new, BAD_ROWS["too few columns"], BAD_RECORDS[way])
+    problem = new.pull()
+    assert problem is not None
+    assert f"Lead {new.lead} arrived and cannot be read" in problem
+    everybody = {*new.story.world.records, *new.story.world.contacts}
+    assert raw_ids(new) == everybody - {new.lead}
+    assert f"bound to {new.lead}, which is in no complete pull" not in problem
 
 
 @pytest.mark.parametrize("way", BAD_RECORDS)
-def test_a_record_that_goes_bad_keeps_its_last_good_version_until_a_good_one_comes(portal: Portal, way: str) -> None:
-    assert portal.pull() is None
-    portal.touch()
-    portal.spoil(BAD_RECORDS[way])
-    problem = portal.pull()
+def test_a_record_that_goes_bad_keeps_its_last_good_version_until_a_good_one_comes(edited: Portal, touched: Shared, way: str) -> None:
+    edited.spoil(BAD_RECORDS[way])
+    problem = edited.pull()
     assert problem is not None
     assert problem.count("arrived and cannot be read") == 1
-    titles = dict(portal.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
-    assert titles.pop(portal.lead) == "Clerk"
+    titles = dict(edited.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
+    assert titles.pop(edited.lead) == "Clerk"
     assert set(titles.values()) == {"Chief"}
-    portal.server.faults.on_answer = None
-    mended = portal.run()
+    edited.server.faults.on_answer = None
+    mended = edited.run()
     assert mended.problem is None
-    assert mended.tables == portal.run(portal.home.parent / "other").tables
+    assert mended.tables == touched.good.tables
 
 
-def test_a_full_comparison_does_not_take_a_record_for_vanished_that_cannot_be_read(portal: Portal) -> None:
-    portal.pull()
-    portal.touch()
-    spoils(portal, BAD_RECORDS["no JSON"], BAD_CONTACTS["no JSON"])
-    assert portal.pull(full=True) is not None
-    assert portal.query("select * from raw.presence") == []
+def test_a_full_comparison_does_not_take_a_record_for_vanished_that_cannot_be_read(edited: Portal) -> None:
+    spoils(edited, BAD_RECORDS["no JSON"], BAD_CONTACTS["no JSON"])
+    assert edited.pull(full=True) is not None
+    assert edited.query("select * from raw.presence") == []
 
 
 # ── accepted ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_runs_go_on_without_a_record_that_a_person_accepted_and_predict_nothing_about_it(portal: Portal) -> None:
-    portal.pull()
-    portal.touch()
-    portal.spoil(BAD_RECORDS["no JSON"])
-    assert portal.pull() is not None
-    portal.accept(portal.lead[:15])
+def test_runs_go_on_without_a_record_that_a_person_accepted_and_predict_nothing_about_it(edited: Portal) -> None:
+    edited.spoil(BAD_RECORDS["no JSON"])
+    assert edited.pull() is not None
+    edited.accept(edited.lead[:15])
     for _ in range(2):
-        outcome = portal.run()
+        outcome = edited.run()
         assert outcome.problem is None
         (finding,) = (row for row in outcome.rows("finding") if row["check_name"] == "record_set_aside")
-        assert (finding["salesforce_id"], finding["severity"]) == (portal.lead, "warn")
+        assert (finding["salesforce_id"], finding["severity"]) == (edited.lead, "warn")
         assert "ann accepted that" in finding["reason"]
         bindings = {row["hubspot_contact_id"]: row for row in outcome.rows("binding")}
-        about = bindings.pop(portal.contact)
+        about = bindings.pop(edited.contact)
         assert (about["prediction"], about["rule"], about["basis"], about["confidence"], about["predicted_id"]) == ("ambiguous", 17, "inferred", "low", None)
-        assert about["candidate_ids"] == [portal.lead]
+        assert about["candidate_ids"] == [edited.lead]
         assert {row["prediction"] for row in bindings.values()} == {"keep"}
 
 
@@ -315,22 +348,21 @@ def test_what_was_accepted_ends_when_the_record_changes(portal: Portal) -> None:
     assert f"Lead {portal.lead} arrived and cannot be read" in (portal.pull() or "")
 
 
-def test_an_id_that_is_not_in_question_cannot_be_accepted(portal: Portal) -> None:
-    portal.pull()
-    with pytest.raises(ConfigurationProblem, match=f"--accept-record {portal.lead}: no record of that id is set aside"):
-        portal.accept(portal.lead)
-    assert portal.query("from main.accepted_record") == []
+def test_an_id_that_is_not_in_question_cannot_be_accepted(edited: Portal) -> None:
+    with pytest.raises(ConfigurationProblem, match=f"--accept-record {edited.lead}: no record of that id is set aside"):
+        edited.accept(edited.lead)
+    assert edited.query("from main.accepted_record") == []
 
 
-def test_a_contact_without_an_id_gets_a_name_that_can_be_accepted_and_its_id_once_that_is_known(portal: Portal) -> None:
-    portal.spoil(contact_with(lambda contact: contact.update(id=None)))
-    (name,) = set(re.findall("unnamed-[0-9a-f]{16}", portal.pull() or ""))
-    portal.accept(name)
-    problem = portal.pull() or ""  # the search of an increment names it
+def test_a_contact_without_an_id_gets_a_name_that_can_be_accepted_and_its_id_once_that_is_known(new: Portal) -> None:
+    new.spoil(contact_with(lambda contact: contact.update(id=None)))
+    (name,) = set(re.findall("unnamed-[0-9a-f]{16}", new.pull() or ""))
+    new.accept(name)
+    problem = new.pull() or ""  # the search of an increment names it
     assert problem.count("arrived and cannot be read") == 1
-    assert f"HubSpot contact {portal.contact} arrived" in problem
-    portal.accept(portal.contact)
-    assert portal.pull() is None
+    assert f"HubSpot contact {new.contact} arrived" in problem
+    new.accept(new.contact)
+    assert new.pull() is None
 
 
 # ── merely odd ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -356,22 +388,20 @@ def test_what_no_database_holds_becomes_a_replacement_character_and_nothing_else
 
 
 @pytest.mark.parametrize("is_beside_a_bad_record", [False, True])
-def test_half_a_surrogate_pair_from_salesforce_costs_no_record(portal: Portal, is_beside_a_bad_record: bool) -> None:
+def test_half_a_surrogate_pair_from_salesforce_costs_no_record(edited: Portal, is_beside_a_bad_record: bool) -> None:
     """A title that was cut within an emoji."""
-    other = next(record for record in portal.story.world.records if record != portal.lead)
+    other = next(record for record in edited.story.world.records if record != edited.lead)
 
     def spoil(portal: Portal, line: str, body: bytes) -> bytes:
         body = re.sub(rb'("Id":"%s",[^}]*"Title":)"Chief"' % other.encode(), rb'\1"Chief \\ud83d"', body)
         return record_no_json(portal, line, body) if is_beside_a_bad_record else body
 
-    portal.pull()
-    portal.touch()
-    portal.spoil(spoil)
-    problem = portal.pull()
+    edited.spoil(spoil)
+    problem = edited.pull()
     assert (problem or "").count("arrived and cannot be read") == is_beside_a_bad_record
-    titles = dict(portal.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
+    titles = dict(edited.query("select record_id, max_by(fields['Title'], pull_no) from raw.salesforce_lead group by record_id"))
     assert titles[other] == "Chief \ufffd"
-    assert titles[portal.lead] == ("Clerk" if is_beside_a_bad_record else "Chief")
+    assert titles[edited.lead] == ("Clerk" if is_beside_a_bad_record else "Chief")
 
 
 def test_odd_titles_arrive_through_every_interface(portal: Portal) -> None:

@@ -84,7 +84,7 @@ class Live:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("machine")
-    story = story_of(400)
+    story = story_of(60)
     with served(story, folder / "sandbox") as server:
         assert fork(["run"], environment_of(folder / "before", server.environment), folder / "first").code in (0, 1)
         yield Live(server, folder / "before")

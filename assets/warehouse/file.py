@@ -134,8 +134,7 @@ class Warehouse:
         temporary = self.path.with_name(f"{self.path.name}.new")
         for left_over in (temporary, log_of(temporary)):
             left_over.unlink(missing_ok=True)
-        with duckdb.connect(str(temporary)) as connection:
-            prepare(connection)
+        make_empty(temporary)
         sync_file(temporary)
         temporary.replace(self.path)
         sync_folder(self.home)
@@ -151,6 +150,12 @@ def _take(lock: IO[str], attempts: int) -> bool:
         else:
             return True
     return False
+
+
+def make_empty(path: Path) -> None:
+    """Makes the file of a warehouse in which nothing has been pulled yet."""
+    with duckdb.connect(str(path)) as connection:
+        prepare(connection)
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
