@@ -89,8 +89,8 @@ HUBSPOT_READ, SALESFORCE_READ = "raw.hubspot_history_read", "raw.salesforce_hist
 _VERSIONS = {"hubspot_contact": "id", "salesforce_lead": "record_id", "salesforce_contact": "record_id", "hubspot_property_version": "contact_id"}
 _READ = {"hubspot_history_read": "contact_id", "salesforce_history_read": "record_id"}
 _ASSETS = Path(__file__).parent.parent
-_CODE = [*(f"warehouse/{name}.py" for name in ("history", "authors")),
-         *(f"models/sql/{name}.sql" for name in ("raw/macros", "staging/hubspot_contact", "staging/salesforce_record"))]  # fmt: skip
+_SQL = ("raw/macros", "staging/hubspot_contact", "staging/salesforce_version", "staging/salesforce_record")
+_CODE = [*(f"warehouse/{name}.py" for name in ("history", "authors")), *(f"models/sql/{name}.sql" for name in _SQL)]
 
 
 def all_read_until(connection: duckdb.DuckDBPyConnection, read: str, secondary_email_matches: bool) -> int | None:
