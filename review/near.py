@@ -46,7 +46,8 @@ class Near:
                 -- each thread holds memory of its own; and who reads small things waits for no second one
                 set threads = 1"""
         )
-        if not self._is_made:
+        if not (self._is_made and path.exists()):
+            path.parent.mkdir(0o700, exist_ok=True)  # many a system clears away what has lain in its temporary folder for days
             try:
                 with_memory(connection, lambda: _copy(connection, path))
             except (duckdb.BinderException, duckdb.CatalogException) as error:

@@ -17,7 +17,7 @@ import pytest
 from assets.files import set_aside
 from assets.problems import WarehouseProblem
 from assets.published.publish import publish_verdict
-from assets.published.snapshot import open_folder, published_folder
+from assets.published.snapshot import open_folder, published_folder, read_manifest
 from review import desk_data, near
 from review.desk_data import Desk, Snapshot
 from tests.desk.portal import Visitor
@@ -90,6 +90,15 @@ def test_a_snapshot_that_nobody_looks_at_any_more_is_not_kept(home: Path, ann: V
         ann.open("/cases")
     assert len(opened) == 5
     assert until(lambda: sum(one() is not None for one in opened) <= 2)
+
+
+def test_what_a_cleaner_of_temporary_folders_took_is_made_again(home: Path) -> None:
+    folder = published_folder(home)
+    looked_up = near.Near(read_manifest(folder))
+    looked_up.attach(open_folder(folder))
+    shutil.rmtree(looked_up.folder.name)
+    looked_up.attach(connection := open_folder(folder))
+    assert connection.execute("select count(*) from near.found").fetchone() == (2,)
 
 
 def test_people_wait_for_a_run_once_and_not_on_every_page(home: Path, ann: Visitor, opening: Event, monkeypatch: pytest.MonkeyPatch) -> None:
