@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, cast
+from weakref import finalize
 
 import duckdb
 
@@ -91,6 +92,7 @@ def _open(content: bytes) -> tuple[duckdb.DuckDBPyConnection, IO[bytes]]:
         file.flush()
         connection = duckdb.connect(file.name, config={"threads": 1})
         itself = Path(file.name).open("rb")  # noqa: SIM115  (as long as the connection)
+    finalize(connection, Path(f"{file.name}.wal").unlink, missing_ok=True)
     connection.execute("set timezone = 'UTC'; pragma disable_optimizer; pragma disable_checkpoint_on_shutdown; set checkpoint_threshold = '1TB'")
     return connection, itself
 
