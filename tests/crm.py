@@ -56,7 +56,7 @@ _REMEMBERED = ("review.finding", "review.finding_event", "review.planned_merge_e
 
 
 # The warehouse after a run, by all that led to it: many tests begin with the same one, which takes a second of planning.
-# With the tables that are in it.
+# With the tables that are in it. Code that a test has in the place of the real one is no part of the name: such a test reads `connection` first.
 _after_runs: dict[str, tuple[bytes, set[str]]] = {}
 
 
