@@ -219,7 +219,7 @@ select object_type, record_id, 'version', 'values', pull_no from worked where nu
 union all select 'contact', id, 'version', 'values', 6 from contact_work where number % 50 = 1;
 insert into main.accepted_record select object, id, version, timestamp '2026-05-31', 'ann' from raw.set_aside;
 insert into raw.portal_look values ('bench', timestamp '2026-06-01', 'native', {contacts});
-insert into raw.portal_setting values ('bench', 1, 'policy.recency', 'last_modified', 'system_modstamp', true, 90, 10, true);
+insert into raw.portal_setting values ('bench', 1, 'policy.recency', 'last_modified_date', 'system_modstamp', true, 90, 10, true);
 
 -- a plan for every other person with several records, and one that was carried out
 insert into main.merge_plan by name

@@ -206,7 +206,7 @@ def measure(records: int) -> dict[str, Any]:
 def render(results: list[dict[str, Any]]) -> str:
     """The measurements as Markdown."""
     lines = [
-        "| Salesforce records | HubSpot contacts | changed since the last run | a run takes | of the processor | peak memory | warehouse, of each of both |",
+        "| Salesforce records | HubSpot contacts | changed since the last run | a run takes | of the processor | peak memory | disk per record and contact |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:

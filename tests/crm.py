@@ -56,7 +56,7 @@ _REMEMBERED = ("review.finding", "review.finding_event", "review.planned_merge_e
 
 
 # The warehouse after a run, by all that led to it: many tests begin with the same one, which takes a second of planning.
-# With the tables that are in it.
+# With the tables that are in it. Code that a test has in the place of the real one is no part of the name: such a test reads `connection` first.
 _after_runs: dict[str, tuple[bytes, set[str]]] = {}
 
 
@@ -92,7 +92,7 @@ def _open(content: bytes) -> tuple[duckdb.DuckDBPyConnection, IO[bytes]]:
         file.flush()
         connection = duckdb.connect(file.name, config={"threads": 1})
         itself = Path(file.name).open("rb")  # noqa: SIM115  (as long as the connection)
-    finalize(itself, Path(f"{file.name}.wal").unlink, missing_ok=True)  # else it stays in memory until the machine is started anew
+    finalize(connection, Path(f"{file.name}.wal").unlink, missing_ok=True)  # else it stays in memory until the machine is started anew
     connection.execute("set timezone = 'UTC'; pragma disable_optimizer; pragma disable_checkpoint_on_shutdown; set checkpoint_threshold = '1TB'")
     return connection, itself
 

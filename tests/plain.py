@@ -35,7 +35,7 @@ def empty_warehouse() -> bytes:
 
 
 def copy_empty(path: Path) -> None:
-    """`make_empty`, for whom has it in its place."""
+    """`make_empty`, for whom has it in its place. To DuckDB all that are copied so are one file: it replays the log of one into another."""
     path.write_bytes(empty_warehouse())
 
 

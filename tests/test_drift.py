@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from assets.connect.discover import Discovery
 from assets.connect.look import CALLS, Look, take_look
 from assets.connect.sample import Sample, Sampler
 from assets.policy import Policy
+from assets.pull.hubspot import SYNC_TIME
 from assets.pull.hubspot_portal import HubSpotAccess, Portal
 from assets.pull.salesforce_org import Org
 from assets.record_ids import object_type_of
@@ -134,6 +135,35 @@ def test_two_looks_of_different_days_do_not_see_the_same_contacts(chosen: Callab
 def test_half_of_a_look_are_bound_to_leads_and_half_to_contacts(lying: Served, chosen: Callable[[int], set[str]]) -> None:
     bound = Counter(object_type_of(lying.story.world.contacts[contact_id].bound_id or "") for contact_id in chosen(1))
     assert bound["Lead"] >= 18 and bound["Contact"] >= 18, bound
+
+
+@dataclass
+class Searched:
+    """A portal of which nothing is known but its bound contacts. Each of them synced at another moment than it was made."""
+
+    bound: dict[str, int]  # how many, by the property that holds their record's id
+    calls: int = 0
+    clock: None = None
+
+    def search_in_order(self, filters: list[dict[str, Any]], by: str, descending: bool, after: int, most: int) -> tuple[bytes, dict[str, Any]]:
+        self.calls += 1
+        key = filters[0]["propertyName"]
+        there = range(self.bound[key])
+        order = sorted(there, key=lambda number: number * 7 % len(there) if by == SYNC_TIME else number, reverse=descending)
+        results = [{"id": f"{key} {number}", "properties": {}} for number in order[after : after + most]]
+        return b"", {"total": len(order), "results": results}
+
+
+@pytest.mark.parametrize("few", [0, 4])
+@pytest.mark.parametrize("key", ["salesforceleadid", "salesforcecontactid"])
+def test_where_nearly_all_are_bound_to_one_object_half_of_a_look_are_those_that_synced_last(key: str, few: int, tmp_path: Path) -> None:
+    portal = Searched({"salesforceleadid": few, "salesforcecontactid": few} | {key: 1_000})
+    sample = Sample(tmp_path, {}, {name: {} for name in (*portal.bound, SYNC_TIME)})
+    chosen = Sampler(cast(Org, None), cast(Portal, portal), sample, 100, CALLS)._choose()
+    numbers = [int(contact.split()[1]) for contact in chosen if contact.startswith(key)]
+    assert len(chosen) == 100 and len(numbers) == 100 - few
+    assert sum(number * 7 % 1_000 >= 950 for number in numbers) >= 45
+    assert portal.calls <= 10
 
 
 @pytest.mark.slow

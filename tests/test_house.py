@@ -256,17 +256,6 @@ def test_every_published_table_has_a_question_whose_query_runs() -> None:
         connection.execute(table.query)
 
 
-def test_the_warehouse_of_a_test_goes_with_it() -> None:
-    """It lies in memory where there is a folder for that: what stays takes memory from the machine until it is started anew."""
-    crm = Crm()
-    crm.lead(1)
-    ((_, _, file),) = crm._connection.execute("pragma database_list").fetchall()
-    log = Path(f"{file}.wal")
-    assert log.exists() and not Path(file).exists()
-    del crm
-    assert not log.exists()
-
-
 def test_sql_is_no_wider_than_python() -> None:
     most = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["line-length"]
     files = [path for folder in ("assets", "expectations") for path in (ROOT / folder).rglob("*.sql")]

@@ -123,15 +123,17 @@ class Sampler:
             for lot in _lots(self._shared_emails(self.wanted // 2), PAGE):
                 for key in keys:
                     self._search(key, "hs_object_id", True, goal, chosen, {"propertyName": "email", "operator": "IN", "values": lot})
-        can_sort_by_sync = SYNC_TIME in self.sample.properties
         room = self.wanted - len(chosen)
-        for share, by, descending in ((0.5, SYNC_TIME if can_sort_by_sync else "hs_object_id", True), (0.25, "createdate", False), (0.25, "createdate", True)):
-            for key in keys:
-                number = round(room * share / len(keys))
+        last_synced = SYNC_TIME if SYNC_TIME in self.sample.properties else "hs_object_id"
+        for share, by, descending in ((0.5, last_synced, True), (0.25, "createdate", False), (0.25, "createdate", True)):
+            goal = min(len(chosen) + round(room * share), self.wanted)
+            # an object may have fewer than its half, which the other one fills up: the smaller first, as soon as it is known
+            for done, key in enumerate(sorted(keys, key=lambda key: self.sample.bound.get(key, 0))):
+                number = (goal - len(chosen)) // (len(keys) - done)
                 start = 0 if by != "createdate" or descending or self._most >= CALLS else self._start(key, number)
-                self._search(key, by, descending, min(len(chosen) + number, self.wanted), chosen, start=start)
-        for key in keys:  # an object may have fewer than its share
-            self._search(key, "hs_object_id", True, self.wanted, chosen)
+                self._search(key, by, descending, len(chosen) + number, chosen, start=start)
+        for key in keys:  # what is missing still
+            self._search(key, last_synced, True, self.wanted, chosen)
         return list(chosen)[: self.wanted]
 
     def _start(self, key: str, number: int) -> int:
