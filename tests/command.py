@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hoo
 
     if new_warehouse is not None:
         duckdb.connect = connect_plainly
-        file.make_empty = lambda path: _write(path, new_warehouse)
+        file.make_empty = partial(Path.write_bytes, data=new_warehouse)  # type: ignore[assignment]
         hubspot_portal.Pace = pace_of_the_sandbox  # type: ignore[assignment, attr-defined]
         instance = memory_instance()
         guarded_run.prepare_instance = lambda: nullcontext(instance)  # type: ignore[assignment, return-value]
@@ -131,10 +132,6 @@ def _forked(arguments: list[str], environment: dict[str, str], folder: Path, hoo
         hook()
     sys.argv = ["bindwatch", *arguments]
     main()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 @dataclass(frozen=True)
