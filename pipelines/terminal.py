@@ -137,15 +137,15 @@ def print_verdict(result: RunResult, language: str = "en") -> None:
 
 def print_forecast(found: Forecast) -> None:
     """What a list of edits would set off, on standard error: standard output holds the answer itself."""
-    colour = "green" if found.is_safe else "red"
+    colour = "red" if found.jumps else "green" if found.is_safe else "yellow"
     lines = [f"[bold {colour}]{amount(found.contacts_that_switch, 'contact')} would jump to another record[/], {found.contacts_that_may_switch:,} more may."]
-    if not found.is_safe:
+    if found.jumps:
         lines.append(
-            f"{amount(found.values_lost, 'value')} would be overwritten in HubSpot ({found.consents:,} of them consents), "
+            f"{amount(found.values_lost, 'value')} would be overwritten in HubSpot ({found.consents:,} of consent), "
             f"{found.values_spread:,} written into other records."
         )
         lines.append("That is by the values in the last snapshot; what the edit itself writes comes on top.")
-    lines.append(f"{amount(found.listed, 'line')} read" + (f", {found.unusable:,} of them unusable: see the column outcome." if found.unusable else "."))
+    lines.append(f"{amount(found.listed, 'line')} read" + (f", {found.unusable:,} that nobody can judge: see the column outcome." if found.unusable else "."))
     stderr.print(Panel("\n".join(lines), border_style=colour, expand=False))
 
 
