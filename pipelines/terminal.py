@@ -175,13 +175,21 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None, language: st
 
 def print_restore_plan(found: RestorePlan, folder: Path | None, with_unclear: bool) -> None:
     """What can be put back, on standard error: standard output holds the values themselves."""
-    lines = [
-        f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
-        "Salesforce first.",
-        f"Deleted contacts that can be restored: {found.deleted:,}. Salesforce fields that hold a value of another record: {found.backfilled:,}.",
-        f"Values left alone: {found.edited:,} that somebody wrote later, {found.typed:,} that somebody typed or accepted, {found.back:,} that are back "
-        f"already, {found.impossible:,} that cannot be put back now.",
-    ]
+    corrected = f"; {found.corrections:,} must be corrected in Salesforce first" if found.corrections else ""
+    put_back = f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]{corrected}."
+    lines = [put_back if found.values else "[bold]There is no value to put back.[/]"]
+    if found.deleted:
+        lines.append(f"Deleted contacts that can be restored: {found.deleted:,}.")
+    if found.backfilled:
+        lines.append(f"Salesforce fields that hold a value of another record: {found.backfilled:,}.")
+    left_alone = (
+        (found.edited, "that somebody wrote later"),
+        (found.typed, "that somebody typed or accepted"),
+        (found.back, "back already"),
+        (found.impossible, "that cannot be put back now"),
+    )
+    if any(count for count, _ in left_alone):
+        lines.append(f"Values left alone: {', '.join(f'{count:,} {why}' for count, why in left_alone if count)}.")
     if found.unclear:
         where = "--with-unclear has them." if not with_unclear else f"They are in {UNCLEAR}." if folder else "They are among these, as unclear."
         lines.append(f"{amount(found.unclear, 'value')} may have been typed or not: nobody can say. [dim]{where}[/]")
