@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from assets.published.merge_plan import load_merge_plans
-from tests.crm import BOUND, RIVAL, Crm, contact_id, day, id18, lead_id
+from sandbox.world import id18
+from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
 from tests.shapes import write_workbook
 

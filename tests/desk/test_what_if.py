@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from tests.crm import BOUND, RIVAL, Crm, id18, lead_id
+from sandbox.world import id18
+from tests.crm import BOUND, RIVAL, Crm, lead_id
 from tests.desk.portal import Page, Visitor, publish
 
 
