@@ -181,7 +181,7 @@ def check_that_a_quiet_run_is_as_good_as_a_full_one(
                 waived = [(name, now.replace(tzinfo=None) + random.choice(STEPS)) for name in random.sample(names, min(3, len(names)))]
             if quiet_no == 3 and random.random() < 0.2:
                 settle = random.choice([5, 20, 60])
-            is_proven = day == 0 or random.random() < 0.7
+            is_proven = day == 0 or random.random() < 0.85
             for home in homes:
                 home.run([play.world for play in plays] if quiet_no == 0 else [], now, waived, settle, is_proven)
             for name in TABLES:
