@@ -133,7 +133,7 @@ def run(
         ),
     ] = False,
 ) -> int:
-    """Pull both CRMs, build every table, publish, and let the gate judge.
+    """Pull both CRMs, build what reads what changed, publish, and let the gate judge.
 
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
     """
