@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from assets.problems import WarehouseProblem
-from assets.published.worklist import FOUND, NAMED
+from assets.published.worklist import FOUND, NAMED, PEOPLE
 from assets.sql import literal, with_memory
 from review.cases import ABOUT, BASE, TEXTS
 
@@ -61,19 +61,23 @@ class Near:
 
 # A page looks into a dozen tables: with DuckDB's usual blocks of 256 kB it read 16 MB from them.
 _BLOCK = 65536
+ROWS_OF_A_GROUP = 16_384  # who reads the findings in their order reads one group after the other
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if path.exists():  # it was begun with too little memory
         connection.execute("detach database if exists near")
         path.unlink()
-    connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384, block_size {_BLOCK})")
-    for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} {_VIEW} detach near".split(";"):
+    connection.execute(f"attach {literal(str(path))} as near (row_group_size {ROWS_OF_A_GROUP}, block_size {_BLOCK})")
+    for statement in f"create table near.found as {FOUND} order by place; {_NEAR} {ABOUT} {BASE} {TEXTS} {_LISTED} detach near".split(";"):
         connection.execute(statement)
 
 
-# for lists, beside the other tables of people
-_VIEW = "create view near.person_case as from near.case_about;"
+# For lists of all findings: joined to each part of one, the tables of people would be read as often.
+_LISTED = f"""
+create view near.person_case as from near.case_about;
+create table near.people as {PEOPLE.replace("main.found", "near.found").replace("published.", "near.")} order by place;
+"""
 
 
 def let_go(connection: duckdb.DuckDBPyConnection) -> None:
