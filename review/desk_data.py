@@ -117,7 +117,7 @@ class Desk:
         manifest = read_manifest(folder)
         connection = open_folder(folder)
         near = self._near = self._near if self._near and self._near.made_of == made_of(manifest) else Near(manifest)
-        near.attach(connection)
+        near.attach(connection, folder)
         worklist = Worklist(self.home, self._store, connection=connection)
         worklist.events, worklist.people, worklist.left_out = "near.finding_event", "near.people", ("facts",)
         checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}

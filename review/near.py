@@ -2,7 +2,8 @@
 with indexes.
 
 A snapshot is files that are read as a whole; a page wants a dozen rows of a dozen tables. The database lies on the disk, so that a large portal does not
-lie in the desk's memory. It is made anew when one of its tables was published anew, and goes with the desk.
+lie in the desk's memory. It is made anew when one of its tables was published anew, and goes with the desk. A run that built nothing published the same files:
+what it says of them stands in views.
 """
 
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 import duckdb
 
 from assets.problems import WarehouseProblem
+from assets.published.snapshot import finding_columns, seen_until
 from assets.published.worklist import FOUND, NAMED, PEOPLE
 from assets.sql import literal, with_memory
 from review.cases import ABOUT, BASE, TEXTS
@@ -36,8 +38,8 @@ class Near:
         self.made_of = made_of(manifest)
         self._is_made = False
 
-    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Makes near.<table> and main.found known to a snapshot that is open. The first time it copies."""
+    def attach(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        """Makes near.<table>, main.found, main.named and main.case_base known to a snapshot that is open. The first time it copies. folder: the snapshot's."""
         path = Path(self.folder.name) / "near.duckdb"
         # files of a snapshot never change
         connection.execute(
@@ -49,13 +51,15 @@ class Near:
         if not (self._is_made and path.exists()):
             path.parent.mkdir(0o700, exist_ok=True)  # many a system clears away what has lain in its temporary folder for days
             try:
-                with_memory(connection, lambda: _copy(connection, path))
+                with_memory(connection, lambda: _copy(connection, path, folder))
             except (duckdb.BinderException, duckdb.CatalogException) as error:
                 raise WarehouseProblem("The last snapshot was published by an older version: a column is missing. Run `bindwatch run` once.") from error
             self._is_made = True
+        until = seen_until(folder)
         connection.execute(
             f"""set memory_limit = '{_MEMORY}'; attach {literal(str(path))} as near (read_only);
-                create view main.found as from near.found; create view main.named as from near.named"""
+                create view main.found as select {finding_columns(until)} from near.found; create view main.named as from near.named;
+                create view main.case_base as select * replace (is_new and {until is None} as is_new) from near.case_base"""
         )
 
 
@@ -64,12 +68,14 @@ _BLOCK = 65536
 ROWS_OF_A_GROUP = 16_384  # who reads the findings in their order reads one group after the other
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> None:
     if path.exists():  # it was begun with too little memory
         connection.execute("detach database if exists near")
         path.unlink()
     connection.execute(f"attach {literal(str(path))} as near (row_group_size {ROWS_OF_A_GROUP}, block_size {_BLOCK})")
-    for statement in f"create table near.found as {FOUND} order by place; {_NEAR} {ABOUT} {BASE} {TEXTS} {_LISTED} detach near".split(";"):
+    as_written = f"read_parquet({literal(str(folder / 'finding.parquet'))})"
+    connection.execute(f"create table near.found as {FOUND.replace('published.finding', as_written)} order by place")
+    for statement in f"{_NEAR} {ABOUT} {BASE} {TEXTS} {_LISTED} detach near".split(";"):
         connection.execute(statement)
 
 
@@ -89,9 +95,7 @@ def let_go(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
-    """What was new is so no longer when a run came that built nothing: then the files are the same, and say something else."""
-    seen_until = (manifest.get("built") or {}).get("seen_until")
-    return seen_until, *(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
+    return tuple(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
 
 
 _NEAR = f"""
