@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -64,6 +65,15 @@ class Desk:
         self._opening: Future[Snapshot] | None = None
         self._opened_at = 0.0  # when that began
         self._lock = Lock()
+
+    def open_ahead(self) -> None:
+        """Opens what is published, for the first who comes: of a large portal that takes seconds. What goes wrong, they are told, when they ask for it."""
+
+        def ask() -> None:
+            with suppress(Exception):
+                self.snapshot()
+
+        Thread(target=ask, daemon=True).start()
 
     def snapshot(self) -> Snapshot:
         """Raises WarehouseProblem when nothing was published yet. When the decisions store does not answer, its worklist says so."""

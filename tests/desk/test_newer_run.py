@@ -17,6 +17,7 @@ import pytest
 
 from assets.files import set_aside
 from assets.problems import WarehouseProblem
+from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_verdict
 from assets.published.snapshot import open_folder, published_folder, read_manifest
 from review import desk_data, near
@@ -55,6 +56,18 @@ def until(holds: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def test_a_desk_that_starts_opens_the_last_run_before_somebody_comes(home: Path, tmp_path: Path) -> None:
+    def desk(of: Path) -> Desk:
+        desk = Desk(of, lambda: DecisionStore(home))
+        desk.open_ahead()
+        return desk
+
+    started = desk(home)
+    assert until(lambda: started._snapshot is not None)
+    with pytest.raises(WarehouseProblem, match="no published snapshot yet"):
+        desk(tmp_path / "nothing-yet").snapshot()
 
 
 def test_what_was_new_to_the_run_before_is_not_new_to_one_that_built_nothing(home: Path, ann: Visitor) -> None:
