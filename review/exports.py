@@ -62,8 +62,7 @@ class Exports:
         if name == "worklist":
             return snapshot.worklist.listed(wanted, mask_emails, ROWS_OF_A_GROUP)
         if name == "run-book":
-            query, values = run_book_rows(snapshot.worklist, wanted, language_of(request).code, mask_emails)
-            return query, [values]
+            return run_book_rows(snapshot.worklist, wanted, language_of(request).code, mask_emails, ROWS_OF_A_GROUP)
         raise HTTPException(404)
 
     def merges(self, request: Request) -> Response:

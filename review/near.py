@@ -105,6 +105,7 @@ select distinct id
 from (
     select hubspot_contact_id as id from near.found union all select salesforce_id from near.found union all select unnest(rival_ids) from near.found
     union all select unnest(hubspot_contact_ids) from published.person_case
+    union all select unnest([hubspot_contact_id, master_id, loser_id]) from published.merge_advice
 )
 where id is not null;
 create table near.hubspot_contact as

@@ -330,8 +330,6 @@ class Worklist:
         (display_name, account_name). at_once: how many places of the list; then there are values for each part of it in turn.
         """
         where, values = self.where(wanted)
-        (last,) = self.column("select coalesce(max(place), 1) from main.found")
-        at_once = at_once or last
         email = "main.masked_email(found.email)" if mask_emails else "found.email"
         names = [row["column_name"] for row in self.query("describe worklist") if row["column_name"] not in ("place", "case_id", "record_owner")]
         columns = [f"{email} as email" if name == "email" else f"found.{quoted(name)}" for name in names]
@@ -343,8 +341,14 @@ class Worklist:
             inner join {self.people} as people on people.place = found.place
             where found.place between $first and $last
             order by found.place""",
-            [{**values, "first": first, "last": first + at_once - 1} for first in range(1, last + 1, at_once)],
+            self.parts(values, at_once),
         )
+
+    def parts(self, values: dict[str, Any], at_once: int | None = None) -> list[dict[str, Any]]:
+        """The values of a query for what stands between the places `first` and `last` of the list: for each part of it in turn, or for all of it."""
+        (most,) = self.column("select coalesce(max(place), 1) from main.found")
+        at_once = at_once or most
+        return [{**values, "first": first, "last": first + at_once - 1} for first in range(1, most + 1, at_once)]
 
     def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
         """The condition on the view worklist that says this filter, and its values."""

@@ -95,11 +95,12 @@ def test_a_long_list_that_is_written_in_parts_is_the_same_file(table: Any, shape
     assert parts == table(numbered, shape) if shape in CSV else sheet(parts) == sheet(table(numbered, shape))
 
 
-def test_the_worklist_is_read_in_parts_and_keeps_its_order(reader: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reader.open("/export/worklist.csv?status=all").answer.content
+@pytest.mark.parametrize(("name", "rows"), [("worklist", 2), ("run-book", 1)])
+def test_a_list_of_findings_is_read_in_parts_and_keeps_its_order(reader: Visitor, name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reader.open(f"/export/{name}.csv?status=all").answer.content
     monkeypatch.setattr("review.exports.ROWS_OF_A_GROUP", 1)
-    assert reader.open("/export/worklist.csv?status=all").answer.content == whole
-    assert len(list(csv.reader(io.StringIO(whole.decode(), newline="")))) == 3
+    assert reader.open(f"/export/{name}.csv?status=all").answer.content == whole
+    assert len(list(csv.reader(io.StringIO(whole.decode(), newline="")))) == 1 + rows
 
 
 @pytest.mark.parametrize("name", LISTS)
