@@ -37,6 +37,7 @@ def serve_desk(host: str, port: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     print(f"The steward's desk: http://{shown}:{listener.getsockname()[1]}   (snapshot in {home()}; Ctrl-C ends it)", flush=True)
+    app.state.desk.open_ahead()
     with suppress(KeyboardInterrupt):  # it was told to end, and has
         make_server(app).run(sockets=[listener])
 

@@ -36,7 +36,9 @@ log = logging.getLogger("bindwatch.desk")
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The desk as an ASGI application. Raises ConfigurationProblem when it would be open to a network, or cannot be reached where it is said to be."""
+    """The desk as an ASGI application; its Desk is state.desk. Raises ConfigurationProblem when it would be open to a network, or cannot be reached where it
+    is said to be.
+    """
     site = Site(settings)
     pages, plans, deciding, exports, visitors, faults = Pages(site), Plans(site), Deciding(site), Exports(site), Visitors(site), _Faults(site)
     baskets, what_if = Baskets(site), WhatIf(site)
@@ -98,7 +100,9 @@ def create_app(settings: Settings) -> Starlette:
         HTTPException: faults.handle_http_error,
         WarehouseProblem: faults.handle_no_snapshot,
     }
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.state.desk = site.desk
+    return app
 
 
 class _RequestLog:

@@ -65,7 +65,7 @@ class Cases:
     """The cases of one snapshot. Several threads may use it at once."""
 
     def __init__(self, worklist: Worklist) -> None:
-        """worklist: of a connection that knows near.<table>."""
+        """worklist: of a connection that knows near.<table> and main.case_base."""
         self.worklist = worklist
         self._lock = Lock()
         self._work = RLock()
@@ -397,7 +397,7 @@ _OPEN_CASE = """
 create table main.decided_case (case_id varchar);
 create table main.moved_case as from near.case_base limit 0;
 create view main.open_case as
-from near.case_base as base where not exists (select 1 from main.decided_case as decided where decided.case_id = base.case_id)
+from main.case_base as base where not exists (select 1 from main.decided_case as decided where decided.case_id = base.case_id)
 union all
 from main.moved_case;
 """

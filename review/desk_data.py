@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -65,6 +66,15 @@ class Desk:
         self._opened_at = 0.0  # when that began
         self._lock = Lock()
 
+    def open_ahead(self) -> None:
+        """Opens what is published, for the first who comes: of a large portal that takes seconds. What goes wrong, they are told, when they ask for it."""
+
+        def ask() -> None:
+            with suppress(Exception):
+                self.snapshot()
+
+        Thread(target=ask, daemon=True).start()
+
     def snapshot(self) -> Snapshot:
         """Raises WarehouseProblem when nothing was published yet. When the decisions store does not answer, its worklist says so."""
         with self._lock:
@@ -117,9 +127,9 @@ class Desk:
         manifest = read_manifest(folder)
         connection = open_folder(folder)
         near = self._near = self._near if self._near and self._near.made_of == made_of(manifest) else Near(manifest)
-        near.attach(connection)
+        near.attach(connection, folder)
         worklist = Worklist(self.home, self._store, connection=connection)
-        worklist.events, worklist.people, worklist.left_out = "near.finding_event", "near", ("facts",)
+        worklist.events, worklist.people, worklist.left_out = "near.finding_event", "near.people", ("facts",)
         checks = {row["check_name"]: row for row in worklist.query("from published.check_policy order by suite, check_name")}
         (policy,) = worklist.query("from published.policy")
         effects = Effects(connection, worklist.query("from near.mapped_field"), policy)

@@ -4,7 +4,7 @@ import io
 import logging
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from assets.policy import masked_email
 from assets.published.restore_plan import find_contact, write_plan
 from assets.published.spreadsheets import CSV, WORKBOOK, write_table
 from assets.sentences import languages
-from assets.sql import literal, with_memory
+from assets.sql import literal, transaction, with_memory
 from review.desk_data import Snapshot
 from review.filters import read_case_filter, read_filter
+from review.near import ROWS_OF_A_GROUP
 from review.plans import CARRIED_OUT
 from review.run_book import run_book_rows, write_merges
 from review.site import EMAIL, Site, language_of
@@ -44,22 +45,24 @@ class Exports:
         has_whole = name in _WITH_EMAILS and may_be_whole(request, self.site)
         if name != "planned-merges":
             snapshot.worklist.insist()
-        query, values = self._rows(request, snapshot, name, not has_whole)
-        return send_table(request, snapshot, query, values, name, shape, has_whole)
+        query, parts = self._rows(request, snapshot, name, not has_whole)
+        return send_table(request, snapshot, query, parts, name, shape, has_whole)
 
-    def _rows(self, request: Request, snapshot: Snapshot, name: str, mask_emails: bool) -> tuple[str, dict[str, Any]]:
+    def _rows(self, request: Request, snapshot: Snapshot, name: str, mask_emails: bool) -> tuple[str, list[dict[str, Any]]]:
+        """A query, and its values for each part of its rows."""
         if name == "planned-merges":
-            return CARRIED_OUT, {}
+            return CARRIED_OUT, [{}]
         if name == "cases":
             wanted_cases = read_case_filter(request.query_params)
             self.site.check_cases(wanted_cases)
-            return snapshot.cases.listed(wanted_cases, mask_emails)
+            query, values = snapshot.cases.listed(wanted_cases, mask_emails)
+            return query, [values]
         wanted = read_filter(request.query_params)
         self.site.check(wanted, snapshot)
         if name == "worklist":
-            return snapshot.worklist.listed(wanted, mask_emails)
+            return snapshot.worklist.listed(wanted, mask_emails, ROWS_OF_A_GROUP)
         if name == "run-book":
-            return run_book_rows(snapshot.worklist, wanted, language_of(request).code, mask_emails)
+            return run_book_rows(snapshot.worklist, wanted, language_of(request).code, mask_emails, ROWS_OF_A_GROUP)
         raise HTTPException(404)
 
     def merges(self, request: Request) -> Response:
@@ -114,14 +117,19 @@ def said_of(column: str, sentences: Mapping[str, str]) -> str:
     return f"map({literal(list(sentences))}, {literal(list(sentences.values()))})[{column}]"
 
 
-def send_table(request: Request, snapshot: Snapshot, query: str, values: dict[str, Any], name: str, shape: str, has_emails: bool = False) -> Response:
+def send_table(request: Request, snapshot: Snapshot, query: str, parts: Sequence[dict[str, Any]], name: str, shape: str, has_emails: bool = False) -> Response:
     """A table for people, written to a file that goes when it was sent. has_emails: whole addresses are in it, and that is logged; they are not."""
     ending, kind = ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet") if shape == WORKBOOK else ("csv", "text/csv; charset=utf-8")
     with tempfile.NamedTemporaryFile(suffix=f".{ending}", delete=False) as file:
         path = Path(file.name)
     try:
-        connection = snapshot.worklist.connection
-        with_memory(connection, lambda: write_table(connection.cursor(), query, path, shape, values))
+
+        def write() -> None:
+            cursor = snapshot.worklist.connection.cursor()
+            with transaction(cursor):  # all parts with what was decided up to now
+                write_table(cursor, query, path, shape, parts)
+
+        with_memory(snapshot.worklist.connection, write)
     except BaseException:
         path.unlink()
         raise

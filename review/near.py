@@ -2,7 +2,8 @@
 with indexes.
 
 A snapshot is files that are read as a whole; a page wants a dozen rows of a dozen tables. The database lies on the disk, so that a large portal does not
-lie in the desk's memory. It is made anew when one of its tables was published anew, and goes with the desk.
+lie in the desk's memory. It is made anew when one of its tables was published anew, and goes with the desk. A run that built nothing published the same files:
+what it says of them stands in views.
 """
 
 import tempfile
@@ -13,7 +14,8 @@ from typing import Any
 import duckdb
 
 from assets.problems import WarehouseProblem
-from assets.published.worklist import FOUND, NAMED
+from assets.published.snapshot import finding_columns, seen_until
+from assets.published.worklist import FOUND, NAMED, PEOPLE
 from assets.sql import literal, with_memory
 from review.cases import ABOUT, BASE, TEXTS
 
@@ -36,8 +38,8 @@ class Near:
         self.made_of = made_of(manifest)
         self._is_made = False
 
-    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Makes near.<table> and main.found known to a snapshot that is open. The first time it copies."""
+    def attach(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        """Makes near.<table>, main.found, main.named and main.case_base known to a snapshot that is open. The first time it copies. folder: the snapshot's."""
         path = Path(self.folder.name) / "near.duckdb"
         # files of a snapshot never change
         connection.execute(
@@ -49,31 +51,39 @@ class Near:
         if not (self._is_made and path.exists()):
             path.parent.mkdir(0o700, exist_ok=True)  # many a system clears away what has lain in its temporary folder for days
             try:
-                with_memory(connection, lambda: _copy(connection, path))
+                with_memory(connection, lambda: _copy(connection, path, folder))
             except (duckdb.BinderException, duckdb.CatalogException) as error:
                 raise WarehouseProblem("The last snapshot was published by an older version: a column is missing. Run `bindwatch run` once.") from error
             self._is_made = True
+        until = seen_until(folder)
         connection.execute(
             f"""set memory_limit = '{_MEMORY}'; attach {literal(str(path))} as near (read_only);
-                create view main.found as from near.found; create view main.named as from near.named"""
+                create view main.found as select {finding_columns(until)} from near.found; create view main.named as from near.named;
+                create view main.case_base as select * replace (is_new and {until is None} as is_new) from near.case_base"""
         )
 
 
 # A page looks into a dozen tables: with DuckDB's usual blocks of 256 kB it read 16 MB from them.
 _BLOCK = 65536
+ROWS_OF_A_GROUP = 16_384  # who reads the findings in their order reads one group after the other
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> None:
     if path.exists():  # it was begun with too little memory
         connection.execute("detach database if exists near")
         path.unlink()
-    connection.execute(f"attach {literal(str(path))} as near (row_group_size 16384, block_size {_BLOCK})")
-    for statement in f"create table near.found as {FOUND}; {_NEAR} {ABOUT} {BASE} {TEXTS} {_VIEW} detach near".split(";"):
+    connection.execute(f"attach {literal(str(path))} as near (row_group_size {ROWS_OF_A_GROUP}, block_size {_BLOCK})")
+    as_written = f"read_parquet({literal(str(folder / 'finding.parquet'))})"
+    connection.execute(f"create table near.found as {FOUND.replace('published.finding', as_written)} order by place")
+    for statement in f"{_NEAR} {ABOUT} {BASE} {TEXTS} {_LISTED} detach near".split(";"):
         connection.execute(statement)
 
 
-# for lists, beside the other tables of people
-_VIEW = "create view near.person_case as from near.case_about;"
+# For lists of all findings: joined to each part of one, the tables of people would be read as often.
+_LISTED = f"""
+create view near.person_case as from near.case_about;
+create table near.people as {PEOPLE.replace("main.found", "near.found").replace("published.", "near.")} order by place;
+"""
 
 
 def let_go(connection: duckdb.DuckDBPyConnection) -> None:
@@ -85,9 +95,7 @@ def let_go(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def made_of(manifest: dict[str, Any]) -> tuple[object, ...]:
-    """What was new is so no longer when a run came that built nothing: then the files are the same, and say something else."""
-    seen_until = (manifest.get("built") or {}).get("seen_until")
-    return seen_until, *(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
+    return tuple(manifest["files"].get(f"{name}.parquet", {}).get("sha256") for name in _SOURCES)
 
 
 _NEAR = f"""
@@ -97,6 +105,7 @@ select distinct id
 from (
     select hubspot_contact_id as id from near.found union all select salesforce_id from near.found union all select unnest(rival_ids) from near.found
     union all select unnest(hubspot_contact_ids) from published.person_case
+    union all select unnest([hubspot_contact_id, master_id, loser_id]) from published.merge_advice
 )
 where id is not null;
 create table near.hubspot_contact as

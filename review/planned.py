@@ -114,9 +114,9 @@ class Plans:
         snapshot, language = self.site.desk.snapshot(), language_of(request)
         if what.rpartition(".")[0] == "left-out":
             query = f"select *, {said_of('reason', language.left_out)} as why from {literal(str(answer.folder / LEFT_OUT))} order by row_no, loser_id"
-            return send_table(request, snapshot, query, {}, "left-out", shape_of(request))
+            return send_table(request, snapshot, query, [{}], "left-out", shape_of(request))
         is_whole = may_be_whole(request, self.site)
-        return send_table(request, snapshot, _judged(answer.folder, language.code, is_whole), {}, "judged-plan", shape_of(request), is_whole)
+        return send_table(request, snapshot, _judged(answer.folder, language.code, is_whole), [{}], "judged-plan", shape_of(request), is_whole)
 
     # ── keeping it ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

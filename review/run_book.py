@@ -12,8 +12,10 @@ def read_steps(worklist: Worklist, email: str | None) -> list[dict[str, Any]]:
     return worklist.query("from near.merge_advice where email = ? order by step", [email]) if email else []
 
 
-def run_book_rows(worklist: Worklist, wanted: Filter, language: str, mask_emails: bool) -> tuple[str, dict[str, Any]]:
-    """A query for every step for the clusters that matching findings are about, one row a step, clusters in the order of the list; and its values."""
+def run_book_rows(worklist: Worklist, wanted: Filter, language: str, mask_emails: bool, at_once: int) -> tuple[str, list[dict[str, Any]]]:
+    """A query for every step for the clusters that matching findings are about, one row a step, clusters in the order of the list; and its values, for each
+    part of it in turn. at_once: how many places of the list.
+    """
     where, values = worklist.where(wanted)
     reason = column_in(language, "advice", "reason")
     email = "main.masked_email(advice.email)" if mask_emails else "advice.email"
@@ -21,20 +23,21 @@ def run_book_rows(worklist: Worklist, wanted: Filter, language: str, mask_emails
         f"""
         select {email} as email, advice.hubspot_contact_id, contact.display_name, chosen.account_name, advice.step, advice.action,
                advice.master_id, master.display_name as master_name, advice.loser_id, loser.display_name as loser_name, advice.merge_no, {reason} as reason
-        from published.merge_advice as advice
+        from near.merge_advice as advice
         inner join ({_chosen(where)}) as chosen on chosen.email = advice.email
-        left join published.hubspot_contact as contact on contact.contact_id = advice.hubspot_contact_id
-        left join published.salesforce_person as master on master.record_id = advice.master_id
-        left join published.salesforce_person as loser on loser.record_id = advice.loser_id
+        left join near.hubspot_contact as contact on contact.contact_id = advice.hubspot_contact_id
+        left join near.salesforce_person as master on master.record_id = advice.master_id
+        left join near.salesforce_person as loser on loser.record_id = advice.loser_id
+        where chosen.place between $first and $last
         order by chosen.place, advice.email, advice.step""",
-        values,
+        worklist.parts(values, at_once),
     )
 
 
 def _chosen(where: str) -> str:
     """The e-mails that the findings of a list are about, each with its first place in it."""
     return f"""select found.email, min(found.place) as place, arg_min(person.account_name, found.place) as account_name
-               from (from worklist {where}) as found left join published.person_case as person on person.case_id = found.case_id
+               from (from worklist {where}) as found left join near.person_case as person on person.case_id = found.case_id
                where found.email is not null group by found.email"""
 
 

@@ -138,7 +138,7 @@ class WhatIf:
         query = f"""select line, salesforce_id, record_id, record_name, object_type, outcome, hubspot_contact_id, contact_name, bound_id, bound_name, property,
                         effect, {of_hubspot}, {of_salesforce}, consent, {column_in(language.code, "told", "reason")} as reason
                     from {literal(str(answer.folder / ROWS))} as told order by line, hubspot_contact_id, property"""
-        return send_table(request, self.site.desk.snapshot(), query, {}, "what-if", shape_of(request), is_whole)
+        return send_table(request, self.site.desk.snapshot(), query, [{}], "what-if", shape_of(request), is_whole)
 
     def _say(self, request: Request, text: str) -> Response:
         flash(request, text, is_problem=True)

@@ -66,10 +66,10 @@ def open_folder(folder: Path, tables: Iterable[str] | None = None) -> duckdb.Duc
     for statement in _macros():
         connection.execute(statement)
     connection.execute("create schema published")
-    seen = _seen_since(folder)
+    columns = {"finding": finding_columns(seen_until(folder))}
     for path in folder.glob("*.parquet") if tables is None else (folder / f"{name}.parquet" for name in tables):
         try:
-            connection.execute(f"create view published.{path.stem} as {seen.get(path.stem, 'from')} read_parquet({literal(str(path))})")
+            connection.execute(f"create view published.{path.stem} as select {columns.get(path.stem, '*')} from read_parquet({literal(str(path))})")
         except duckdb.InvalidInputException as error:
             raise WarehouseProblem(f"The snapshot in {folder} is damaged: {path.name} cannot be read. `bindwatch run` publishes a new one.") from error
     missing = [name for name in TABLES if not (folder / f"{name}.parquet").exists()]
@@ -86,10 +86,15 @@ def _macros() -> list[duckdb.Statement]:
     return duckdb.extract_statements((SQL_FOLDER / "raw" / "macros.sql").read_text("utf-8"))
 
 
-def _seen_since(folder: Path) -> dict[str, str]:
-    """How a table is read whose file a later run found to be as it is: that one saw its findings, too, and nothing of them was new to it."""
+def seen_until(folder: Path) -> str | None:
+    """When a run found the findings' file of an earlier one to be as it is, the latest that did; None where the run of the snapshot wrote it."""
     built = (parse_manifest(folder) or {}).get("built") or {}
-    if not built.get("seen_until"):
-        return {}
-    last_seen = f"case when resolved_at is null then cast({literal(built['seen_until'])} as timestamp) else last_seen_at end"
-    return {"finding": f"select * replace ({last_seen} as last_seen_at, cast(null as varchar) as change) from"}
+    return built.get("seen_until") or None
+
+
+def finding_columns(until: str | None) -> str:
+    """SQL: the columns of the findings in that file: who found it to be as it is saw them, too, and nothing of them was new to it. until: as seen_until."""
+    if until is None:
+        return "*"
+    last_seen = f"case when resolved_at is null then cast({literal(until)} as timestamp) else last_seen_at end"
+    return f"* replace ({last_seen} as last_seen_at, cast(null as varchar) as change)"

@@ -3,9 +3,12 @@
 Files that a CRM or a merge tool imports are not made here: they are CSV with commas, and hold values exactly as they are.
 """
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -31,34 +34,44 @@ _CUT_MEANS = (
 )
 
 
-def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path, shape: str = "comma", values: Any = None) -> None:
-    """Writes the rows of a query, in their order. shape: one of SHAPES; values: of the query. Raises ConfigurationProblem when the file cannot be written."""
+def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path, shape: str = "comma", parts: Sequence[Mapping[str, Any]] = ({},)) -> None:
+    """Writes the rows of a query, in their order. shape: one of SHAPES; parts: the values of the query, for each part of the rows in turn: of a long list no
+    more than a part is in memory. Raises ConfigurationProblem when the file cannot be written.
+    """
     if shape == WORKBOOK:
-        return _write_workbook(connection, query, path, values)
+        return _write_workbook(connection, query, path, parts)
     separator, has_mark = CSV[shape]
-    cells = safe_cells(connection, query, values)
-    first = connection.execute(f"describe {query}", values).fetchall()
+    cells = safe_cells(connection, query, parts[0])
+    first = connection.execute(f"describe {query}", parts[0]).fetchall()
     decimals = [name for name, kind, *_ in first if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL")] if separator == ";" else []
     columns = [f"replace(cast({quoted(name)} as varchar), '.', ',') as {quoted(name)}" if name in decimals else quoted(name) for name, *_ in first]
     if has_mark:
         columns[0] = f"{columns[0].rpartition(' as ')[0] or columns[0]} as {quoted(_MARK + first[0][0])}"
-    given = {**values, "path": str(path)} if isinstance(values, dict) else [*(values or []), str(path)]
-    target = "$path" if isinstance(values, dict) else "?"
+
+    def copy(part: Mapping[str, Any], to: Path, header: str) -> None:
+        connection.execute(
+            f"copy (select {', '.join(columns)} from ({cells})) to $path (format csv, header {header}, delimiter '{separator}')", {**part, "path": str(to)}
+        )
+
     try:
-        connection.execute(f"copy (select {', '.join(columns)} from ({cells})) to {target} (format csv, header, delimiter '{separator}')", given)
+        copy(parts[0], path, "true")
+        with path.open("ab") as whole, TemporaryDirectory(prefix="bindwatch-table-") as folder:
+            for part in parts[1:]:
+                copy(part, piece := Path(folder) / "piece", "false")
+                with piece.open("rb") as more:
+                    shutil.copyfileobj(more, whole)
     except duckdb.IOException as error:
         raise ConfigurationProblem(f"{path} cannot be written.") from error
     return None
 
 
-def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Path, values: Any) -> None:
+def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Path, parts: Sequence[Mapping[str, Any]]) -> None:
     """Row by row, whatever their number: what does not fit on a sheet goes on the next one. Texts are texts, so ids keep their digits, and nothing that
     looks like a formula is one, not even after somebody edits the cell. Moments are UTC. What no cell can hold is cut, and a last sheet says which.
     """
     import xlsxwriter  # commands that write none do not wait for it
 
-    found = connection.execute(query, values)
-    names = [column[0] for column in found.description or []]
+    names = [name for name, *_ in connection.execute(f"describe {query}", parts[0]).fetchall()]
     workbook = xlsxwriter.Workbook(str(path), {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False})
     formats = {
         "head": workbook.add_format({"bold": True, "bottom": 1}),
@@ -67,7 +80,7 @@ def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Pat
         "day": workbook.add_format({"num_format": "yyyy-mm-dd"}),
     }
     cut: list[tuple[str, int, str, int]] = []
-    for rows in _sheets(found):
+    for rows in _sheets(_rows(connection, query, parts)):
         sheet = workbook.add_worksheet()
         sheet.freeze_panes(1, 0)
         for place, name in enumerate(names):
@@ -90,22 +103,18 @@ def _write_workbook(connection: duckdb.DuckDBPyConnection, query: str, path: Pat
         raise ConfigurationProblem(f"{path} cannot be written.") from error
 
 
-def _sheets(found: duckdb.DuckDBPyConnection) -> Iterator[Iterator[tuple[Any, ...]]]:
-    """The rows of each sheet; one without rows where there are none. Each must be read to its end before the next."""
-    waiting: list[tuple[Any, ...]] = found.fetchmany(_AT_ONCE)
-
-    def of_one() -> Iterator[tuple[Any, ...]]:
-        nonlocal waiting
-        room = MOST_ROWS
-        while waiting and room:
-            some, waiting = waiting[:room], waiting[room:]
-            room -= len(some)
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    for part in parts:
+        found = connection.execute(query, part)
+        while some := found.fetchmany(_AT_ONCE):
             yield from some
-            waiting = waiting or found.fetchmany(_AT_ONCE)
 
-    yield of_one()
-    while waiting:
-        yield of_one()
+
+def _sheets(rows: Iterator[tuple[Any, ...]]) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """The rows of each sheet; one without rows where there are none. Each must be read to its end before the next."""
+    yield islice(rows, MOST_ROWS)
+    for row in rows:
+        yield chain([row], islice(rows, MOST_ROWS - 1))
 
 
 def _write_cell(sheet: Any, row: int, place: int, value: Any, formats: dict[str, Any]) -> int:

@@ -57,6 +57,14 @@ union all select hubspot_contact_id, place from main.found where hubspot_contact
 union all select salesforce_id, place from main.found where salesforce_id is not null
 union all select unnest(rival_ids), place from main.found"""
 
+# Whom findings are about, beside their ids: the names that stand in a list.
+PEOPLE = """
+select found.place, coalesce(contact.display_name, person.display_name) as display_name, listed.account_name
+from main.found as found
+left join published.hubspot_contact as contact on contact.contact_id = found.hubspot_contact_id
+left join published.salesforce_person as person on person.record_id = found.salesforce_id
+left join published.person_case as listed on listed.case_id = found.case_id"""
+
 # What decisions change, for the findings that any is about; the others are as they were found, and most are others.
 # What was decided about a case as a whole holds for what came later, too: who takes care, and that it was seen.
 _DECIDE = """
@@ -121,7 +129,7 @@ class Worklist:
         self.store = store
         self.connection = connection or open_snapshot(home)
         self.events = "published.finding_event"  # or a table that is faster to look up in
-        self.people = "published"  # or a schema with a copy of hubspot_contact, salesforce_person and person_case that is smaller
+        self.people = f"({PEOPLE})"  # or a table of it
         self.left_out: tuple[str, ...] = ()  # columns that nobody reads who finds: of a hundred rows the maps cost more than all else
         if connection is None:
             self.connection.execute(f"create table main.found as {FOUND}; create view main.named as {NAMED}")
@@ -310,32 +318,37 @@ class Worklist:
         Raises WarehouseProblem when the decisions could not be read.
         """
         self.insist()
-        query, values = self.listed(wanted, mask_emails)
+        query, (values,) = self.listed(wanted, mask_emails)
         if kind == "csv":
-            return write_table(self.connection.cursor(), query, path, values=values)
+            return write_table(self.connection.cursor(), query, path, parts=[values])
         options = {"json": "format json, array true", "parquet": "format parquet, compression zstd"}[kind]
         self.query(f"copy ({query}) to $path ({options})", {**values, "path": str(path)})
         return None
 
-    def listed(self, wanted: Filter, mask_emails: bool) -> tuple[str, dict[str, Any]]:
+    def listed(self, wanted: Filter, mask_emails: bool, at_once: int | None = None) -> tuple[str, list[dict[str, Any]]]:
         """A query for the findings that match, in their order, and its values: the columns of `finding`, and beside the ids whom they are about
-        (display_name, account_name).
+        (display_name, account_name). at_once: how many places of the list; then there are values for each part of it in turn.
         """
         where, values = self.where(wanted)
         email = "main.masked_email(found.email)" if mask_emails else "found.email"
         names = [row["column_name"] for row in self.query("describe worklist") if row["column_name"] not in ("place", "case_id", "record_owner")]
         columns = [f"{email} as email" if name == "email" else f"found.{quoted(name)}" for name in names]
         beside = names.index("salesforce_id") + 1
-        columns[beside:beside] = ["coalesce(contact.display_name, person.display_name) as display_name", "listed.account_name as account_name"]
+        columns[beside:beside] = ["people.display_name", "people.account_name"]
         return (
             f"""select {", ".join(columns)}
             from (from worklist {where}) as found
-            left join {self.people}.hubspot_contact as contact on contact.contact_id = found.hubspot_contact_id
-            left join {self.people}.salesforce_person as person on person.record_id = found.salesforce_id
-            left join {self.people}.person_case as listed on listed.case_id = found.case_id
+            inner join {self.people} as people on people.place = found.place
+            where found.place between $first and $last
             order by found.place""",
-            values,
+            self.parts(values, at_once),
         )
+
+    def parts(self, values: dict[str, Any], at_once: int | None = None) -> list[dict[str, Any]]:
+        """The values of a query for what stands between the places `first` and `last` of the list: for each part of it in turn, or for all of it."""
+        (most,) = self.column("select coalesce(max(place), 1) from main.found")
+        at_once = at_once or most
+        return [{**values, "first": first, "last": first + at_once - 1} for first in range(1, most + 1, at_once)]
 
     def where(self, wanted: Filter) -> tuple[str, dict[str, Any]]:
         """The condition on the view worklist that says this filter, and its values."""

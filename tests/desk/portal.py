@@ -88,9 +88,9 @@ class SharedNear(Near):
             key = made_of(manifest)
             return cls._made.get(key) or cls._made.setdefault(key, cls(manifest))
 
-    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def attach(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         with self._lock:
-            super().attach(connection)
+            super().attach(connection, folder)
 
 
 def pull(name: str, **changes: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from lxml import etree
 from python_calamine import load_workbook
 
-from assets.published.spreadsheets import MOST_CHARACTERS, WORKBOOK, write_table
+from assets.published.spreadsheets import CSV, MOST_CHARACTERS, SHAPES, WORKBOOK, write_table
 from tests.crm import BOUND, RIVAL
 from tests.desk.portal import Visitor, served
 
@@ -39,8 +39,8 @@ def table(tmp_path: Path) -> Iterator[Any]:
         for text in (Path("assets/models/sql/raw/macros.sql").read_text("utf-8"),):
             connection.execute(text)
 
-        def write(query: str, shape: str) -> bytes:
-            write_table(connection, query, tmp_path / "table", shape)
+        def write(query: str, shape: str, parts: Sequence[dict[str, Any]] = ({},)) -> bytes:
+            write_table(connection, query, tmp_path / "table", shape, parts)
             return (tmp_path / "table").read_bytes()
 
         yield write
@@ -86,6 +86,21 @@ def test_what_no_sheet_holds_is_cut_or_goes_on_the_next_one(table: Any, monkeypa
     assert len(sheet(content)[1][1]) == MOST_CHARACTERS and str(sheet(content)[1][1]).endswith("…")
     assert str(cut[0][0]).startswith("5 cut: ") and cut[2] == ["Sheet1", 2, "text", MOST_CHARACTERS + 1], "nothing is cut without a word"
     assert load_workbook(io.BytesIO(table("select 'x' as text", WORKBOOK))).sheet_names == ["Sheet1"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_long_list_that_is_written_in_parts_is_the_same_file(table: Any, shape: str) -> None:
+    numbered = "select range as number, '=' || range as text, range / 2 as share from range(5)"
+    parts = table(f"{numbered} where range between $first and $last", shape, [{"first": 0, "last": 1}, {"first": 2, "last": 3}, {"first": 4, "last": 9}])
+    assert parts == table(numbered, shape) if shape in CSV else sheet(parts) == sheet(table(numbered, shape))
+
+
+@pytest.mark.parametrize(("name", "rows"), [("worklist", 2), ("run-book", 1)])
+def test_a_list_of_findings_is_read_in_parts_and_keeps_its_order(reader: Visitor, name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reader.open(f"/export/{name}.csv?status=all").answer.content
+    monkeypatch.setattr("review.exports.ROWS_OF_A_GROUP", 1)
+    assert reader.open(f"/export/{name}.csv?status=all").answer.content == whole
+    assert len(list(csv.reader(io.StringIO(whole.decode(), newline="")))) == 1 + rows
 
 
 @pytest.mark.parametrize("name", LISTS)

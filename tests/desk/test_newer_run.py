@@ -1,5 +1,6 @@
 """A run is published while people work at the desk."""
 
+import csv
 import errno
 import os
 import shutil
@@ -16,11 +17,12 @@ import pytest
 
 from assets.files import set_aside
 from assets.problems import WarehouseProblem
+from assets.published.decisions import DecisionStore
 from assets.published.publish import publish_verdict
 from assets.published.snapshot import open_folder, published_folder, read_manifest
 from review import desk_data, near
 from review.desk_data import Desk, Snapshot
-from tests.desk.portal import Visitor
+from tests.desk.portal import Visitor, served
 
 NOTICE = "A newer run is being opened. Until then you see the one before."
 
@@ -56,11 +58,44 @@ def until(holds: Callable[[], bool]) -> bool:
     return False
 
 
+def test_a_desk_that_starts_opens_the_last_run_before_somebody_comes(home: Path, tmp_path: Path) -> None:
+    def desk(of: Path) -> Desk:
+        desk = Desk(of, lambda: DecisionStore(home))
+        desk.open_ahead()
+        return desk
+
+    started = desk(home)
+    assert until(lambda: started._snapshot is not None)
+    with pytest.raises(WarehouseProblem, match="no published snapshot yet"):
+        desk(tmp_path / "nothing-yet").snapshot()
+
+
 def test_what_was_new_to_the_run_before_is_not_new_to_one_that_built_nothing(home: Path, ann: Visitor) -> None:
     assert ann.open().texts("//*[@class='figure']")[0] == "1 new"
     publish_verdict(duckdb.connect(), home, {}, {"run_id": "newer", "built": {"seen_until": "2026-03-31T00:00:00Z"}})
     assert ann.open().texts("//*[@class='figure']")[0] == "0 new"
     assert len(ann.open("/findings").texts("//tbody/tr")) == 2
+
+
+def test_after_a_run_that_built_nothing_all_is_looked_up_where_it_was_and_says_what_is_so_now(
+    home: Path, own_near: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    copy = near._copy
+
+    def noting(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> None:
+        made.append(path)
+        copy(connection, path, folder)
+
+    monkeypatch.setattr(near, "_copy", noting)
+    with served(home) as address:
+        ann = Visitor(address)
+        assert len(ann.open("/cases?new=1").texts("//tbody/tr")) == 1
+        for day in ("2026-03-31", "2026-04-01"):
+            publish_verdict(duckdb.connect(), home, {}, {"run_id": day, "built": {"seen_until": f"{day}T00:00:00Z"}})
+            assert ann.open("/cases?new=1").texts("//tbody/tr") == []
+            assert {row["last_seen_at"][:10] for row in csv.DictReader(ann.open("/export/worklist.csv").answer.text.splitlines())} == {day}
+    assert len(made) == 1
 
 
 def test_until_it_is_open_people_see_the_run_before_and_are_told(home: Path, ann: Visitor, opening: Event) -> None:
@@ -95,9 +130,9 @@ def test_a_snapshot_that_nobody_looks_at_any_more_is_not_kept(home: Path, ann: V
 def test_what_a_cleaner_of_temporary_folders_took_is_made_again(home: Path) -> None:
     folder = published_folder(home)
     looked_up = near.Near(read_manifest(folder))
-    looked_up.attach(open_folder(folder))
+    looked_up.attach(open_folder(folder), folder)
     shutil.rmtree(looked_up.folder.name)
-    looked_up.attach(connection := open_folder(folder))
+    looked_up.attach(connection := open_folder(folder), folder)
     assert connection.execute("select count(*) from near.found").fetchone() == (2,)
 
 

@@ -234,11 +234,12 @@ create or replace macro main.canonical_number(text_value) as
         end)[1];
 
 -- A moment: with or without milliseconds, Z or an offset (without one, UTC), or milliseconds since 1970. Null: no moment.
+-- `at time zone` would say the same; a prepared statement with it is planned anew each time (review/effects.py).
 create or replace macro main.canonical_moment(text_value) as
     case
         when regexp_full_match(text_value, '-?[0-9]{1,14}') then epoch_ms(cast(text_value as bigint))
         when regexp_full_match(text_value, '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ].*([Zz]|[+-][0-9]{2}:?[0-9]{2})')
-        then try_cast(regexp_replace(text_value, '([+-][0-9]{2})([0-9]{2})$', '\1:\2') as timestamptz) at time zone 'UTC'
+        then make_timestamp(epoch_us(try_cast(regexp_replace(text_value, '([+-][0-9]{2})([0-9]{2})$', '\1:\2') as timestamptz)))
         when regexp_full_match(text_value, '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?') then try_cast(text_value as timestamp)
     end;
 
