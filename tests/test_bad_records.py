@@ -14,6 +14,7 @@ import pytest
 from tenacity.wait import wait_fixed
 
 from assets.problems import ConfigurationProblem
+from assets.published.snapshot import read_manifest
 from assets.pull import retries
 from assets.pull.landing import as_loadable
 from assets.pull.salvage import id_in, split_page
@@ -443,6 +444,7 @@ def test_the_command_names_the_record_takes_the_acceptance_and_certifies_everybo
     assert f"--accept-record {portal.lead}" in unproven.out
     accepted = run("--accept-record", portal.lead)
     assert (accepted.code, "record_set_aside" in accepted.out) == (0, True)
+    assert read_manifest(portal.home / "published" / "current")["built"]["because"].endswith("the run before was not proven")
     with duckdb.connect() as connection:
         certified = connection.execute("select hubspot_contact_id from read_parquet(?)", [f"{portal.home}/certified/binding.parquet"]).fetchall()
     assert {row[0] for row in certified} == portal.story.world.contacts.keys() - {portal.contact}

@@ -1,7 +1,7 @@
 """A run that builds less publishes what a run that builds everything would: nothing that time or memory changes is left as it was."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -14,7 +14,8 @@ from assets.models.sqlfile import SqlFile, model_files
 from assets.models.stale import OF_RUNS, queries, stand
 from assets.published.contract import TABLES
 from assets.sql import SQL_FOLDER
-from assets.warehouse.ledger import close_run, note_unchanged, set_baseline, summarise_run
+from assets.verdict import Verdict
+from assets.warehouse.ledger import CheckRecord, close_run, note_unchanged, set_baseline, summarise_run
 from assets.warehouse.policy_tables import write_policy
 from expectations.gate import checks
 from sandbox.events import Event, Play
@@ -67,6 +68,28 @@ def test_each_moment_can_be_asked_for() -> None:
         assert connection.execute(f"select min(moment) from ({query}) as due(moment)").fetchone() == (None,), query
 
 
+def test_a_run_that_every_check_was_asked_of_is_built_upon_though_it_proved_nothing() -> None:
+    """A record that nobody can read stays for days, and these runs cost what changed, too. None of them proves anything by looking at nothing."""
+
+    def run(verdict: Verdict, not_evaluated: Sequence[str] = (), said: Sequence[CheckRecord] = SAID) -> str | None:
+        connection = home.pulled.connection
+        home.pulled.load([], START)
+        write_policy(connection, home.pulled.policy, "https://org.example", [check.as_row for check in checks()])
+        standing = stand(connection, checks())
+        if standing.because:
+            build_models(connection, checks(), standing=standing)
+        close_run(connection, summarise_run(connection, verdict, [], list(not_evaluated)), said, is_unchanged=standing.because is None)
+        return "all of it" if standing.stale and not standing.fresh else standing.because
+
+    home = Home(policies()[0], "what is stale")
+    assert run("unproven") == "all of it"
+    assert str(run("unproven")).endswith("the run before was not proven")
+    assert str(run("unproven", not_evaluated=["findings"])).endswith("the run before was not proven")
+    assert run("unproven", said=[]) == "all of it"  # of the one before not every check was asked, and of this one none
+    assert run("pass") == "all of it"
+    assert run("pass") is None
+
+
 # ── and is it true? ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -80,8 +103,11 @@ class Home:
         self.seen_until: datetime | None = None
         self.built: set[str] = set()
 
-    def run(self, played: list[World], at: datetime, waived: list[tuple[str, datetime]], settle_minutes: int) -> None:
+    def run(self, played: list[World], at: datetime, waived: list[tuple[str, datetime]], settle_minutes: int, is_proven: bool = True) -> None:
+        """is_proven: the pull brought everything."""
         self.pulled.load(played, at)
+        if not is_proven:
+            miss_a_page(self.connection)
         policy = self.pulled.policy
         policy = policy.model_copy(update={"policy": policy.policy.model_copy(update={"settle_minutes": settle_minutes})})
         write_policy(self.connection, policy, "https://org.example", [check.as_row for check in checks()])
@@ -96,7 +122,7 @@ class Home:
             self.seen_until, self.built = at.replace(tzinfo=None), set()
         else:
             self.built = set(build_models(self.connection, checks(), standing=standing))
-        close_run(self.connection, summarise_run(self.connection, "fail", [], []), is_unchanged=standing.because is None)
+        close_run(self.connection, summarise_run(self.connection, "fail" if is_proven else "unproven", [], []), SAID, is_unchanged=standing.because is None)
 
     def published(self, name: str) -> str:
         table = TABLES[name]
@@ -112,11 +138,17 @@ class Home:
             yield moment
 
 
+def miss_a_page(connection: duckdb.DuckDBPyConnection) -> None:
+    """The run that is going on proves nothing."""
+    connection.execute("update raw.pull set complete = false, problem = 'a page was missing' where pull_no = (select max(pull_no) from raw.pull)")
+
+
 def _sorted(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any] | None = None) -> str:
     rows = connection.execute(query, values or []).fetchall()
     return "\n".join(sorted(map(repr, rows)))
 
 
+SAID = [CheckRecord("pull", "pull_incomplete", "violated", "unproven", 1, 0)]  # what the gate said of it says nobody who reads tables
 STEPS = [timedelta(seconds=1), timedelta(minutes=5), timedelta(minutes=21), timedelta(hours=5), timedelta(hours=25), timedelta(days=9), timedelta(days=31)]
 
 
@@ -149,8 +181,9 @@ def check_that_a_quiet_run_is_as_good_as_a_full_one(
                 waived = [(name, now.replace(tzinfo=None) + random.choice(STEPS)) for name in random.sample(names, min(3, len(names)))]
             if quiet_no == 3 and random.random() < 0.2:
                 settle = random.choice([5, 20, 60])
+            is_proven = day == 0 or random.random() < 0.85
             for home in homes:
-                home.run([play.world for play in plays] if quiet_no == 0 else [], now, waived, settle)
+                home.run([play.world for play in plays] if quiet_no == 0 else [], now, waived, settle, is_proven)
             for name in TABLES:
                 assert homes[0].published(name) == homes[1].published(name), f"{name} after {quiet_no} quiet runs on day {day}, built {sorted(homes[0].built)}"
             nothing += not homes[0].built

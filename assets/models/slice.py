@@ -104,7 +104,7 @@ class Slice:
         connection.execute("create temp table slice_edge (one ubigint, other ubigint)")
         self.touched = self.reached = self._count_reached()
         self.known = count(connection, "select (select count(*) from core.salesforce_person) + (select count(*) from core.hubspot_contact)")
-        if self.touched > MOST * self.known or not self._reach():
+        if self.touched > MOST * self.known or (self.touched and not self._reach()):
             self.end()
             self.because = "many were touched"
             return False

@@ -25,6 +25,7 @@ OF_RUNS = frozenset({
     "main.run", "main.current_run", "main.run_clock", "main.crm_clock", "main.clock_went_back", "main.object_count", "main.shrink_in_force", "main.ledger",
     "main.finding_event", "main.planned_merge_event", "main.prediction", "main.prediction_tally", "raw.pull",
 })  # fmt: skip
+_REMEMBERED = OF_RUNS - {"raw.pull"}  # by runs that were proven
 _GROWING = {
     "raw.salesforce_lead", "raw.salesforce_contact", "raw.hubspot_contact", "raw.hubspot_property_version", "raw.presence", "raw.hubspot_history_read",
     "raw.salesforce_history_read",
@@ -32,6 +33,7 @@ _GROWING = {
 # columns that say which pull told it last, not what it told
 _NOT_TOLD = {"raw.salesforce_user": "pull", "raw.hubspot_owner": "pull", "raw.hubspot_list_member": "pull_no", "raw.set_aside": "pull_no"}
 _ALL = ""
+_NOT_PROVEN = "the run before was not proven"
 _ASSETS = Path(__file__).parent.parent
 _CODE = (_ASSETS / "models", _ASSETS / "published", _ASSETS.parent / "expectations")
 _SPOKEN = (_ASSETS / "sentences.py", _ASSETS / "languages.toml")
@@ -96,10 +98,10 @@ def forget(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def last_build(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """The run that built last, when it was proven: what it left behind in the memory is what its tables say."""
-    row = connection.execute(
-        "select run_id from main.built inner join main.run using (run_id) where name = ? and verdict in ('pass', 'fail')", [_ALL]
-    ).fetchone()
+    """The run that built last, when it came to its end: the next one may build upon its tables. One of which not every check was asked has forgotten what it
+    built (close_run).
+    """
+    row = connection.execute("select run_id from main.built inner join main.run using (run_id) where name = ?", [_ALL]).fetchone()
     return row[0] if row else None
 
 
@@ -117,35 +119,40 @@ def _stale(connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile], chec
     known = {name: (digest, due_at) for name, digest, due_at in connection.execute("select name, digest, due_at from main.built").fetchall()}
     built_by = last_build(connection)
     if built_by is None:
-        return all_because("no proven run has built before")
+        return all_because("no run that came to its end has built before")
     if known[_ALL][0] != digests[_ALL]:
         return all_because("another version of Bindwatch built before")
     row = connection.execute(
-        "select clock.as_of, built.as_of, built.last_pull_no from main.run_clock as clock cross join main.run as built where built.run_id = ?", [built_by]
+        "select clock.as_of, built.as_of, last_pull_no, verdict <> 'unproven' from main.run_clock as clock cross join main.run as built where built.run_id = ?",
+        [built_by],
     ).fetchone()
-    assert row is not None  # a run is going on, and that one was proven
-    if row[0] < row[1]:
+    assert row is not None  # a run is going on, and that one came to its end
+    as_of, built_as_of, since, is_proven = row
+    if as_of < built_as_of:
         return all_because("the clocks went back")
     changed = {name for name, digest in digests.items() if known.get(name, ("", None))[0] != digest}
-    due = {name for name, (_, due_at) in known.items() if due_at is not None and due_at <= row[0]}
+    due = {name for name, (_, due_at) in known.items() if due_at is not None and due_at <= as_of}
     reads = {file.table: all_reads(file, checks) for file in files}
     # what is made in every run tells nobody by that alone that it is another
     always = {file.table for file in files if "always" in file.due}
     asked = {check.name for check in checks if "always" in check.due and _finds(connection, check, [file for file in files if file.table in always])}
+    anew = {VIOLATION} if asked or not is_proven else set()
+    if not is_proven:  # what that run said of itself it did not remember, so the next one says it: there is always something to judge
+        anew |= {file.table for file in files if file.due and file.reads & _REMEMBERED and not queries(file)}
 
     def with_readers(stale: set[str]) -> set[str]:
         while more := {table for table in every - stale if reads[table] & (stale - always)}:
             stale |= more
         return stale
 
-    stale = with_readers({table for table in every if table in changed | due or reads[table] & changed} | ({VIOLATION} if asked else set())) - always
+    stale = with_readers({table for table in every if table in changed | due | anew or reads[table] & changed}) - always
     if not stale:
-        return Standing(files, checks, digests, frozenset(), None, since=row[2])
+        return Standing(files, checks, digests, frozenset(), None, since=since)
     because = {"changed": changed, "due": due, "found": asked}
+    why = "; ".join([*(f"{why}: {', '.join(sorted(names))}" for why, names in because.items() if names), *(() if is_proven else (_NOT_PROVEN,))])
     # what a finding says of the run before is said anew whenever anything is
-    why = "; ".join(f"{why}: {', '.join(sorted(names))}" for why, names in because.items() if names)
     built = frozenset(with_readers(stale | always | {FINDING}))
-    return Standing(files, checks, digests, built, why, frozenset(changed), frozenset(due | always | {FINDING} | ({VIOLATION} if asked else set())), row[2])
+    return Standing(files, checks, digests, built, why, frozenset(changed), frozenset(due | anew | always | {FINDING}), since)
 
 
 def _finds(connection: duckdb.DuckDBPyConnection, check: CheckFile, always: Iterable[SqlFile]) -> bool:

@@ -221,7 +221,10 @@ def _checks_with(record: RunRecord, checks: Sequence[CheckRecord]) -> str:
 
 
 def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: Sequence[CheckRecord] = (), is_unchanged: bool = False) -> None:
-    """Ends the run: its row in `run`, and, when it proved something, what it saw in the ledger. is_unchanged: the ledger says so already."""
+    """Ends the run: its row in `run`, and, when it proved something, what it saw in the ledger. is_unchanged: the ledger says so already.
+
+    checks: what the gate said of each. Where it said nothing, or not of all, nobody builds upon the tables that this run built.
+    """
     with transaction(connection):
         row = asdict(record)
         connection.execute(f"insert or replace into main.run ({', '.join(row)}) values ({', '.join('?' for _ in row)})", list(row.values()))
@@ -229,6 +232,8 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: 
         if checks:
             marks = ", ".join("?" for _ in CHECK_COLUMNS.split())
             connection.executemany(f"insert into main.check_run ({CHECK_COLUMNS}) values ({marks})", [[record.run_id, *astuple(check)] for check in checks])
+        if record.verdict == "unproven" and (record.checks_not_evaluated or not checks):
+            connection.execute("delete from main.built where run_id = ?", [record.run_id])
         if record.verdict != "unproven" and not is_unchanged:
             # the events first: they are what differs from the ledger as it is
             connection.execute("insert into main.finding_event by name from review.finding_event where run_id = ?", [record.run_id])

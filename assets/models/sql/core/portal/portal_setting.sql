@@ -12,7 +12,7 @@
 -- looked_at: when the sample was taken, by the clocks of the CRMs
 -- contacts: how many contacts it held
 -- position: the order in which settings are told
--- due: never, a look that comes is another content of raw.portal_look; of an unproven run it ends with the next one, which builds everything
+-- due: never, a look that comes is another content of raw.portal_look; what an unproven run saw ends with the next one, which builds this anew
 create or replace table core.portal_setting as
 with looked as (
     select look.run_id, look.taken_at, look.contacts, row_number() over (order by coalesce(proven.run_no, run_clock.run_no) desc) as place
