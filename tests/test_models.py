@@ -6,7 +6,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets.models.build import build_models
 from assets.policy import Policy
 from assets.published.publish import publish_tables
 from tests.crm import ANN, Crm, contact_id, day, duplicates, lead_id
@@ -345,11 +344,3 @@ def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path)
     with pytest.raises(duckdb.Error):  # the tables are not there
         publish_tables(connection, tmp_path, {}, {})
     assert list((tmp_path / "published").iterdir()) == []
-
-
-def test_what_an_older_version_kept_as_a_table_makes_room_for_a_view_and_a_view_for_a_table() -> None:
-    connection = Crm().build().connection
-    connection.execute("drop view staging.salesforce_record; create table staging.salesforce_record (record_id varchar)")
-    connection.execute("drop table core.merge_chain; create view core.merge_chain as select 1 as record_id")
-    build_models(connection, [], until=["core.merge_chain"])
-    assert connection.execute("select record_id from core.merge_chain union all select record_id from staging.salesforce_record").fetchall() == []

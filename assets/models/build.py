@@ -51,7 +51,7 @@ def build_models(
     with transaction(connection):
         connection.execute("update main.current_run set last_pull_no = (select coalesce(max(pull_no), 0) from raw.pull)")
         models = model_files(sql_folder, checks, until)
-        _drop_former_kinds(connection, models)
+        _drop_former_views(connection, models)
         write_sentences(connection, [*((check.name, check.text) for check in checks), *((file.path.stem, file.text) for file in models)])
         fresh = {*without, *(standing.fresh if standing else ())}
         files = [file for file in models if file.table not in fresh]
@@ -76,15 +76,12 @@ def build_models(
     return seconds
 
 
-def _drop_former_kinds(connection: duckdb.DuckDBPyConnection, models: Iterable[SqlFile]) -> None:
-    """What was a view to an older Bindwatch may be a table now, or a view what was a table: neither can take the other's place."""
-    kinds = {file.table: "view" if file.is_view else "table" for file in models}
-    for name, kind in connection.execute(
-        """select schema_name || '.' || view_name, 'view' from duckdb_views() where not internal
-           union all select schema_name || '.' || table_name, 'table' from duckdb_tables()"""
-    ).fetchall():
-        if kinds.get(name, kind) != kind:
-            connection.execute(f"drop {kind} {name}")
+def _drop_former_views(connection: duckdb.DuckDBPyConnection, models: Iterable[SqlFile]) -> None:
+    """What was a view to an older Bindwatch may be a table now, which cannot take a view's place."""
+    tables = {file.table for file in models if not file.is_view}
+    for (view,) in connection.execute("select schema_name || '.' || view_name from duckdb_views() where not internal").fetchall():
+        if view in tables:
+            connection.execute(f"drop view {view}")
 
 
 def _one_by_one(files: Sequence[SqlFile], build: Callable[[SqlFile], bool]) -> dict[str, float]:

@@ -34,25 +34,23 @@ _TOLD = {
     "raw.salesforce_history_read": ("record_id", _NUMBERED),
     "raw.salesforce_field_history": ("record_id", "pull in (select pull_id from raw.pull where pull_no > {since})"),
 }
-# Who leads to whom: all that models join people by. {record}, {contact}: the tables that have the latest versions.
+# Who leads to whom: all that models join people by.
 _EDGES = """
-    select record_id as one, email as other from {record}
-    union all select contact_id, unnest([email, salesforce_lead_id, salesforce_contact_id]) from {contact}
-    union all select contact_id, unnest(additional_emails) from {contact} where len(additional_emails) > 0
+    select record_id as one, email as other from staging.salesforce_record
+    union all select contact_id, unnest([email, salesforce_lead_id, salesforce_contact_id]) from staging.hubspot_contact
+    union all select contact_id, unnest(additional_emails) from staging.hubspot_contact where len(additional_emails) > 0
     union all
     -- several may name one, and whom it became is told by all of them
     select id, trim(unnest(string_split(properties['hs_merged_object_ids'], ';'))) from raw.hubspot_contact where properties['hs_merged_object_ids'] <> ''
     union all select hubspot_contact_id, read_from_id from staging.hubspot_property_version where hubspot_contact_id <> read_from_id
     union all
-    select hubspot_contact_id, case when regexp_full_match(value, '[A-Za-z0-9]{{18}}') then value else main.salesforce_id18(value) end
+    select hubspot_contact_id, case when regexp_full_match(value, '[A-Za-z0-9]{18}') then value else main.salesforce_id18(value) end
     from staging.hubspot_property_version where main.is_id_property(property)
     union all
     select record_id, unnest([main.long_id(master_record_id), main.long_id(converted_contact_id)])
     from raw.salesforce_lead where master_record_id <> '' or converted_contact_id <> ''
     union all select record_id, main.long_id(master_record_id) from raw.salesforce_contact where master_record_id <> ''
 """
-_WAS = _EDGES.format(record="core.salesforce_person", contact="core.hubspot_contact")
-_IS = _EDGES.format(record="staging.salesforce_record", contact="staging.hubspot_contact")
 
 
 class Slice:
@@ -103,7 +101,7 @@ class Slice:
         connection.execute("create temp table slice_frontier as from slice_reached")
         connection.execute("create temp table slice_edge (one ubigint, other ubigint)")
         self.touched = self.reached = self._count_reached()
-        self.known = count(connection, "select (select count(*) from core.salesforce_person) + (select count(*) from core.hubspot_contact)")
+        self.known = count(connection, "select (select count(*) from staging.salesforce_record) + (select count(*) from staging.hubspot_contact)")
         if self.touched > MOST * self.known or (self.touched and not self._reach()):
             self.end()
             self.because = "many were touched"
@@ -122,7 +120,7 @@ class Slice:
         self._connection.execute(
             f"""create or replace temp table slice_edge as
                 select {_node("one")} as one, {_node("other")} as other
-                from ({_WAS} union all {self._of_slice(_IS)}) where one <> '' and other <> ''"""
+                from ({_EDGES} union all {self._of_slice(_EDGES)}) where one <> '' and other <> ''"""
         )
         self._drop()
         while count(self._connection, "select count(*) from slice_frontier"):

@@ -1,5 +1,4 @@
 -- One row: the latest version of a HubSpot contact, typed.
--- A view: core.hubspot_contact holds it, and is what others read.
 --
 -- contact_id: its id
 -- display_name: first and last name
@@ -21,13 +20,13 @@
 -- slice: contact_id
 -- due: select as_of from (
 --   with ahead as materialized (
---   select contact_id, pull_no, as_of from core.hubspot_contact cross join staging.clock
+--   select contact_id, pull_no, as_of from staging.hubspot_contact cross join staging.clock
 --   where as_of in (created_at, modified_at, archived_at, last_sync_at))
 --   select ahead.as_of from ahead
 --   inner join raw.hubspot_contact as version on version.id = ahead.contact_id and version.pull_no = ahead.pull_no
 --   where greatest(main.utc(version.created_at), main.utc(version.archived_at), main.utc(version.updated_at), main.utc(version.properties['lastmodifieddate']),
 --   main.utc(version.properties['salesforcelastsynctime'])) > ahead.as_of + main.clock_slack())
-create or replace view staging.hubspot_contact as
+create or replace table staging.hubspot_contact as
 with renewed as (
     -- most contacts have one version: only the others need looking for their latest, and so little is joined
     select id, max(pull_no) as pull_no from raw.hubspot_contact group by id having count(*) > 1

@@ -1,5 +1,4 @@
 -- One row: the latest version of a Lead or Contact.
--- A view: core.salesforce_person holds it, and is what others read.
 -- Deleted, merged and converted records are here too; core.salesforce_person says which is which.
 --
 -- record_id: its id, 18 characters; as received where it cannot be brought to that
@@ -24,7 +23,7 @@
 -- is_present: not missed by the last full pull
 -- pull_no: the pull of this version; with record_id the key of its fields in raw
 -- slice: record_id
-create or replace view staging.salesforce_record as
+create or replace table staging.salesforce_record as
 with renewed as (
     -- most records have one version: only the others need looking for their latest, and so little is joined
     select object_type, record_id, max(pull_no) as pull_no from staging.salesforce_version group by object_type, record_id having count(*) > 1

@@ -2,7 +2,7 @@
 -- (docs/prediction.md, "The run-book of a cluster"): the order of least damage.
 -- What is bound stays: the master is the bound record, else the predicted one, else what a first sync would take. No step removes a
 -- record that a live contact is bound to, except that a bound Lead is converted into the Contact that is kept: there the binding moves
--- along (rule 29), so this comes before anything else is brought into that Contact. A view: core.merge_advice holds what it says.
+-- along (rule 29), so this comes before anything else is brought into that Contact.
 --
 -- email: the cluster; without one, the contact's e-mail
 -- hubspot_contact_id: the contact at stake: the one that is bound to the master, else the live one with that primary e-mail
@@ -70,7 +70,7 @@
 -- says.de merge_bound: <enter>{loser} mit {kept} zusammenführen, dem Masterdatensatz, der verknüpft bleibt (Regel 35).
 -- says merge: <enter>Merge {loser} into {kept}. No contact is bound to either.
 -- says.de merge: <enter>{loser} mit dem Masterdatensatz {kept} zusammenführen. Mit keinem ist ein Kontakt verknüpft.
-create or replace view core.run_book_step as
+create or replace table core.run_book_step as
 with held as (
     -- records that a live contact is bound to
     select
