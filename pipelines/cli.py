@@ -133,7 +133,7 @@ def run(
         ),
     ] = False,
 ) -> int:
-    """Pull both CRMs, build every table, publish, and let the gate judge.
+    """Pull both CRMs, build what reads what changed, publish, and let the gate judge.
 
     Exit code 0: all blocking checks hold. 1: blocking findings. 2: wrong settings. 3: could not be completed or proven.
     """
@@ -360,7 +360,7 @@ def what_if(
 ) -> int:
     """Before an import or a mass update: which contacts would jump to another record, and which values would change?
 
-    Exit code 0: no contact would jump. 1: at least one would, or might. 2: the list cannot be read. 3: no usable snapshot.
+    Exit code 0: no contact would jump. 1: at least one would, or might, or a line cannot be judged. 2: the list cannot be read. 3: no usable snapshot.
     """
     from assets.published.forecast import Forecast, forecast
     from assets.published.snapshot import open_snapshot
@@ -410,7 +410,7 @@ def sandbox(
     hubspot_port: Annotated[int, typer.Option(help="0: any free port.")] = 8080,
     hubspot_limit: Annotated[int, typer.Option(help="Calls that HubSpot answers in ten seconds; 0: any number.", min=0)] = 190,
     fault: Annotated[
-        list[str] | None, typer.Option(help='What goes wrong, as "429 path=search after=1 times=3 seconds=2". An unknown kind lists them all.')
+        list[str] | None, typer.Option(help='What goes wrong, as "429 path=search after=1 times=3 seconds=2". "list" says what there is, and ends.')
     ] = None,
     hide: Annotated[
         list[str] | None,
@@ -430,7 +430,7 @@ def sandbox(
     from urllib.request import getproxies_environment
 
     from pipelines import ending
-    from sandbox.faults import parse_fault
+    from sandbox.faults import KINDS, parse_fault
     from sandbox.grown import open_portal
     from sandbox.hubspot_api import VERSIONS
     from sandbox.people import make_people, read_people
@@ -438,6 +438,9 @@ def sandbox(
     from sandbox.server import PortTaken, SandboxServer
     from sandbox.story import Story
 
+    if "list" in (fault or ()):
+        print("\n".join(f"{kind:<20}  {what}" for kind, what in KINDS.items()))
+        return 0
     try:
         faults = [parse_fault(text) for text in fault or ()]
     except ValueError as error:

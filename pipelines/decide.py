@@ -79,7 +79,7 @@ def _all_of(check: str, before: datetime | None, properties: list[str], yes: boo
 
     if check not in ACCEPTABLE:
         raise ConfigurationProblem(f"Findings of {check!r} cannot be accepted. Those of {', '.join(ACCEPTABLE)} can.")
-    worklist = Worklist(home(), open_decisions())
+    worklist = Worklist(home(), open_decisions(create=False))
     worklist.insist()
     found = worklist.find(Filter(checks=(check,), statuses=("open", "acknowledged", "waived")))
     found = [finding for finding in found if before is None or finding["open_since"] < before.replace(tzinfo=None)]
@@ -110,7 +110,7 @@ def _record(
     from pipelines.terminal import stdout
 
     who = (by or who_acts()).strip()
-    worklist = Worklist(home(), open_decisions())
+    worklist = Worklist(home(), open_decisions(create=False))
     worklist.insist()
     texts = [line.split()[0] for line in sys.stdin if line.strip()] if given == ["-"] else given
     if not texts:

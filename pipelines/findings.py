@@ -35,7 +35,7 @@ def show_findings(wanted: Filter, limit: int, export: str | None, out: Path | No
     if out is not None and export is None:
         raise ConfigurationProblem("--out needs --export: say in which format.")
     masked = policy_for_reading().privacy.mask_emails and not show_emails
-    worklist = Worklist(home(), open_decisions())
+    worklist = Worklist(home(), open_decisions(create=False))
     if export is not None:
         write_answer(out, lambda path: worklist.export(wanted, export, path, masked))
         if out is not None:

@@ -137,15 +137,15 @@ def print_verdict(result: RunResult, language: str = "en") -> None:
 
 def print_forecast(found: Forecast) -> None:
     """What a list of edits would set off, on standard error: standard output holds the answer itself."""
-    colour = "green" if found.is_safe else "red"
+    colour = "red" if found.jumps else "green" if found.is_safe else "yellow"
     lines = [f"[bold {colour}]{amount(found.contacts_that_switch, 'contact')} would jump to another record[/], {found.contacts_that_may_switch:,} more may."]
-    if not found.is_safe:
+    if found.jumps:
         lines.append(
-            f"{amount(found.values_lost, 'value')} would be overwritten in HubSpot ({found.consents:,} of them consents), "
+            f"{amount(found.values_lost, 'value')} would be overwritten in HubSpot ({found.consents:,} of consent), "
             f"{found.values_spread:,} written into other records."
         )
         lines.append("That is by the values in the last snapshot; what the edit itself writes comes on top.")
-    lines.append(f"{amount(found.listed, 'line')} read" + (f", {found.unusable:,} of them unusable: see the column outcome." if found.unusable else "."))
+    lines.append(f"{amount(found.listed, 'line')} read" + (f", {found.unusable:,} that nobody can judge: see the column outcome." if found.unusable else "."))
     stderr.print(Panel("\n".join(lines), border_style=colour, expand=False))
 
 
@@ -175,13 +175,21 @@ def print_judgement(found: Judgement, plan: Path, fix: Path | None, language: st
 
 def print_restore_plan(found: RestorePlan, folder: Path | None, with_unclear: bool) -> None:
     """What can be put back, on standard error: standard output holds the values themselves."""
-    lines = [
-        f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]; {found.corrections:,} must be corrected in "
-        "Salesforce first.",
-        f"Deleted contacts that can be restored: {found.deleted:,}. Salesforce fields that hold a value of another record: {found.backfilled:,}.",
-        f"Values left alone: {found.edited:,} that somebody wrote later, {found.typed:,} that somebody typed or accepted, {found.back:,} that are back "
-        f"already, {found.impossible:,} that cannot be put back now.",
-    ]
+    corrected = f"; {found.corrections:,} must be corrected in Salesforce first" if found.corrections else ""
+    put_back = f"[bold]{amount(found.values, 'value')} of {amount(found.contacts, 'contact')} can be put back[/]{corrected}."
+    lines = [put_back if found.values else "[bold]There is no value to put back.[/]"]
+    if found.deleted:
+        lines.append(f"Deleted contacts that can be restored: {found.deleted:,}.")
+    if found.backfilled:
+        lines.append(f"Salesforce fields that hold a value of another record: {found.backfilled:,}.")
+    left_alone = (
+        (found.edited, "that somebody wrote later"),
+        (found.typed, "that somebody typed or accepted"),
+        (found.back, "back already"),
+        (found.impossible, "that cannot be put back now"),
+    )
+    if any(count for count, _ in left_alone):
+        lines.append(f"Values left alone: {', '.join(f'{count:,} {why}' for count, why in left_alone if count)}.")
     if found.unclear:
         where = "--with-unclear has them." if not with_unclear else f"They are in {UNCLEAR}." if folder else "They are among these, as unclear."
         lines.append(f"{amount(found.unclear, 'value')} may have been typed or not: nobody can say. [dim]{where}[/]")

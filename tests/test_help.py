@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from pipelines.cli import COMMANDS, app
+from sandbox.faults import KINDS
 from tests.command import call, environment_of, start
 from tests.live import published, served, story_of
 
@@ -50,6 +52,13 @@ def test_help_goes_in_the_order_of_use_and_the_version_is_told(tmp_path: Path) -
     ]
     answer = call(["--version"], environment_of(tmp_path, {}))
     assert (answer.code, answer.out) == (0, f"bindwatch {version('bindwatch')}\n")
+
+
+def test_the_faults_of_the_sandbox_are_told_each_with_what_it_does() -> None:
+    answer = CliRunner().invoke(app, ["sandbox", "--fault", "list"])
+    assert answer.exit_code == 0
+    assert [line.split()[0] for line in answer.output.splitlines()] == [*KINDS]
+    assert "half of the body, as if that were all" in answer.output
 
 
 class _Listener(BaseHTTPRequestHandler):

@@ -265,6 +265,7 @@ def test_the_command_prints_the_evidence_or_writes_a_folder_and_says_3_without_a
     assert answer.returncode == 0, answer.stderr
     assert [row["value_before"] for row in csv.DictReader(answer.stdout.splitlines())] == ["CEO"]
     assert "1 value of 1 contact can be put back" in answer.stderr
+    assert " 0 " not in answer.stderr, "what there is none of is not counted out"
     answer = run_command(tmp_path / "home", "restore-plan", "--out", str(tmp_path / "plan"))
     assert (answer.returncode, answer.stdout) == (0, "")
     assert len(list((tmp_path / "plan").glob("*.csv"))) == 7

@@ -10,6 +10,7 @@ from assets.problems import ConfigurationProblem, WarehouseProblem
 from assets.published.forecast import Forecast, forecast
 from assets.published.publish import publish_tables
 from assets.published.snapshot import open_snapshot
+from pipelines.terminal import print_forecast
 from tests.crm import ANN, Crm, contact_id, lead_id
 from tests.test_backtest import run_command
 
@@ -89,6 +90,14 @@ def test_every_line_gets_an_answer(tmp_path: Path) -> None:
     assert {"The record is deleted.", "The id is missing."} < told
     in_german = {row["reason"] for row in ask(tmp_path, (tmp_path / "touched.csv").read_text("utf-8"), "de")[1]}
     assert {"Der Datensatz ist gelöscht.", "Die ID fehlt."} < in_german and len(in_german) == len(told) and not in_german & told
+
+
+@pytest.mark.parametrize("line", [lead_id(99), RIVAL[:17]])
+def test_a_line_that_nobody_can_judge_is_no_promise(tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str) -> None:
+    found, _ = ask(publish(duplicates(), tmp_path), f"{BOUND}\n{line}\n")
+    assert not found.is_safe
+    print_forecast(found)
+    assert "2 lines read, 1 that nobody can judge" in capfd.readouterr().err
 
 
 def test_a_value_that_a_spreadsheet_would_run_is_made_harmless_and_a_phone_number_is_not_touched(tmp_path: Path) -> None:

@@ -294,6 +294,14 @@ def test_a_decision_that_makes_no_sense_is_refused_and_nothing_is_recorded(comma
     assert DecisionStore(commands).read() == []
 
 
+def test_who_asks_in_a_folder_without_a_home_leaves_none_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINDWATCH_HOME", str(tmp_path / "data"))
+    for ask in (lambda: show_findings(Filter(), 30, None, None, False), lambda: run("acknowledge", "deadbeef")):
+        with pytest.raises(WarehouseProblem, match="no published snapshot"):
+            ask()
+        assert not (tmp_path / "data").exists()
+
+
 def test_what_is_resolved_or_makes_the_run_unproven_cannot_be_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crm = Crm()
     crm.contact(lead_id=lead_id(99))

@@ -51,8 +51,14 @@ class Forecast:
     consents: int
 
     @property
+    def jumps(self) -> bool:
+        """A contact would jump, or might."""
+        return self.contacts_that_switch > 0 or self.contacts_that_may_switch > 0
+
+    @property
     def is_safe(self) -> bool:
-        return self.contacts_that_switch == 0 and self.contacts_that_may_switch == 0
+        """No contact would jump, by every line: one that nobody can judge proves nothing."""
+        return not self.jumps and self.unusable == 0
 
 
 def forecast(snapshot: duckdb.DuckDBPyConnection, path: Path, out: Path | None, language: str = "en") -> Forecast:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from assets.published.merge_plan import load_merge_plans
+from sandbox.world import id18
 from tests.crm import BOUND, RIVAL, Crm, contact_id, day, lead_id
 from tests.desk.portal import Page, Visitor, publish, served
 from tests.shapes import write_workbook
@@ -62,11 +63,13 @@ def test_whoever_reads_german_is_answered_in_german(ann: Visitor) -> None:
 def test_one_upload_gives_the_verdicts_the_safe_plan_and_the_conversions_and_counts_what_is_in_neither(home: Path, ann: Visitor) -> None:
     crm = Crm()
     crm.lead(1, fields={"Title": "CEO"})
-    crm.lead(2, fields={"Title": "Buyer", "FirstName": "Anna"}, name="Anna Lee")
+    crm.lead(2, fields={"Title": "Buyer", "FirstName": "Anna", "OwnerId": id18("0055e000000Own2")}, name="Anna Lee")
+    crm.user("0055e000000Own1", "Olga Own")
+    crm.user("0055e000000Own2", "Otto Own")
     for number in (3, 4):
         crm.lead(number, email="bo@example.com")
     crm.salesforce_contact(5, email="bo@example.com", account="0015e00000Acc01")
-    crm.contact(bound=BOUND, properties={"jobtitle": "CEO"})
+    crm.contact(bound=BOUND, properties={"jobtitle": "CEO", "salesforceownerid": "0055e000000Own1"})
     publish(crm, home)
     page = send(
         ann, f"Note,master_id,loser_id\nx,{RIVAL},{BOUND}\n,{contact_id(5)},{lead_id(3)}\n,{contact_id(5)},{lead_id(4)}\n,{lead_id(99)},{lead_id(98)}\n"
@@ -76,6 +79,7 @@ def test_one_upload_gives_the_verdicts_the_safe_plan_and_the_conversions_and_cou
     assert page.texts("//li[@data-reason='unknown']") == ["1 with a record that no pull has seen row 4"]
     first = page.texts("//table[contains(@class, 'judged')]/tbody/tr[1]")[0]
     assert "Ann Lee" in first and "Anna Lee" in first and "CEO → Buyer" in first, "people by name, and the value that would be lost"
+    assert "Olga Own → Otto Own" in first, "an owner is a person, not an id"
     assert download(ann, page, "safe.csv") == [{"master_id": BOUND, "loser_id": RIVAL}]
     assert [(row["Lead Id"], row["Contact Id"], row["Do Not Create Opportunity"]) for row in download(ann, page, "conversions.csv")] == [
         (lead_id(3), contact_id(5), "true"), (lead_id(4), contact_id(5), "true"),

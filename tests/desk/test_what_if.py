@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from tests.crm import BOUND, RIVAL, Crm
+from sandbox.world import id18
+from tests.crm import BOUND, RIVAL, Crm, lead_id
 from tests.desk.portal import Page, Visitor, publish
 
 
@@ -43,6 +44,19 @@ def test_a_list_is_answered_with_names_values_and_the_same_figures_as_in_the_ter
     assert "Die Verknüpfung springt zu ihm." in ann.open(address).text
     reasons = [row["reason"] for row in csv.DictReader(ann.open(f"{link}?as=comma").answer.text.splitlines())]
     assert reasons[1].startswith(f"Die ID {BOUND}x ist keine Salesforce-ID: 19 Zeichen"), "a file says it in the same language as the page"
+
+
+def test_owners_are_people_and_a_line_that_nobody_can_judge_is_no_promise(home: Path, ann: Visitor) -> None:
+    crm = duplicates()
+    crm.user("0055e000000Own1", "Olga Own")
+    crm.user("0055e000000Own2", "Otto Own")
+    crm.lead(3, fields={"OwnerId": id18("0055e000000Own2")}, email="bo@example.com")
+    crm.lead(4, email="bo@example.com")
+    crm.contact("102", bound=lead_id(4), email="bo@example.com", properties={"salesforceownerid": "0055e000000Own1"})
+    publish(crm, home)
+    assert "Olga Own → Otto Own" in ask(ann, f"Id\n{lead_id(3)}\n").text
+    page = ask(ann, f"Id\n{BOUND}\n{lead_id(99)}\n")
+    assert "1 line cannot be judged" in page.text and page.values("//div[contains(@class, 'notice problem')]/@role")
 
 
 def test_the_people_of_a_list_of_cases_are_asked_about(ann: Visitor) -> None:
