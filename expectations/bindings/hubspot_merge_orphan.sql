@@ -43,8 +43,7 @@ select
     person.email,
     'orphan' as says,
     map {'record': person.record_id, 'contact': secondary.hubspot_contact_id, 'bound': secondary.bound_id} as facts
-from core.salesforce_person as person
-inner join secondary on secondary.email = person.email
-left join core.hubspot_contact as holder on holder.email = person.email and holder.state = 'live'
-left join core.hubspot_contact as bound on bound.bound_id = person.record_id and bound.state = 'live'
-where person.state = 'live' and holder.contact_id is null and bound.contact_id is null;
+from secondary
+inner join core.salesforce_person as person on person.email = secondary.email and person.state = 'live'
+where not exists (select 1 from core.hubspot_contact as holder where holder.email = person.email and holder.state = 'live')
+  and not exists (select 1 from core.hubspot_contact as bound where bound.bound_id = person.record_id and bound.state = 'live');

@@ -31,12 +31,14 @@
 with mislinked as (
     select
         binding.hubspot_contact_id, binding.bound_id, binding.candidate_ids, binding.email, contact.email as own_email, md5(person.email) as identity
-    from core.binding as binding
+    from core.candidate as candidate
+    inner join core.binding as binding on binding.hubspot_contact_id = candidate.hubspot_contact_id and binding.bound_id = candidate.record_id
     inner join core.hubspot_contact as contact on contact.contact_id = binding.hubspot_contact_id
     inner join core.salesforce_person as person on person.record_id = binding.bound_id
     cross join staging.clock as clock
     cross join main.policy as policy
-    where binding.bound_state = 'live'
+    where candidate.is_bound and not candidate.matches_primary_email
+      and binding.bound_state = 'live'
       and person.email <> contact.email
       and not list_contains(contact.additional_emails, person.email)
       and coalesce(

@@ -26,7 +26,7 @@ with address as (
     select
         record_id, email, created_at,
         split_part(split_part(email, '@', 1), '+', 1) as local_part,
-        split_part(email, '@', 2) as domain
+        substr(email, strpos(email, '@') + 1) as domain  -- of all records, and so without a list for each
     from core.salesforce_person
     where state = 'live' and email is not null
 ),
@@ -39,7 +39,7 @@ mailbox as (
         end as mailbox
     from address
     where domain in ('gmail.com', 'googlemail.com', 'outlook.com', 'hotmail.com', 'live.com', 'icloud.com', 'proton.me', 'protonmail.com', 'fastmail.com')
-      and local_part <> ''
+      and not starts_with(email, '+')
 )
 select
     arg_min(record_id, (created_at, record_id)) as salesforce_id,

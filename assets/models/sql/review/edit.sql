@@ -23,6 +23,14 @@ with property_version as (
     inner join review.contact_detail as detail on detail.contact_id = version.hubspot_contact_id
     where version.changed_at is not null and version.property <> 'salesforcelastsynctime'
 ),
+renewed as (
+    -- most records have one version, which tells of no change
+    select version.record_id
+    from staging.salesforce_version as version
+    where version.record_id in (select record_id from review.record_detail)
+    group by version.record_id
+    having count(*) > 1
+),
 record_version as (
     -- a version held at least until it was pulled
     select
@@ -33,7 +41,7 @@ record_version as (
         lag(greatest(version.modified_at, coalesce(pull.crm_time, version.modified_at))) over by_pull as held_at
     from staging.salesforce_version as version
     left join raw.pull as pull on pull.pull_no = version.pull_no
-    where version.record_id in (select record_id from review.record_detail)
+    where version.record_id in (select record_id from renewed)
     window by_pull as (partition by version.record_id order by version.pull_no)
 ),
 field_version as (

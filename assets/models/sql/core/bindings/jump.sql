@@ -95,19 +95,24 @@ latest as (
     inner join version on version.record_id = settled.to_id and version.modified_at <= settled.changed_at
     group by settled.hubspot_contact_id, settled.changed_at, settled.to_id
 ),
+untracked as (
+    select field.object_type, field.salesforce_field as name
+    from core.mapped_field as field
+    anti join main.tracked_field as tracked
+        on tracked.object_type = field.object_type and tracked.field in (field.salesforce_field, regexp_replace(field.salesforce_field, 'Id$', ''))
+    where field.is_writable
+),
 is_partly_tracked as (
     -- a mapped field that changed, and of which nobody's history tells: somebody may have changed it after what the history shows last
-    select distinct field_version.object_type
+    select distinct object_type
     from (
-        select version.object_type, version.record_id, field.salesforce_field as field, version.fields[field.salesforce_field] as held
+        select version.object_type, version.record_id, field.name, coalesce(version.fields[field.name], '') as held
         from staging.salesforce_version as version
-        inner join core.mapped_field as field on field.object_type = version.object_type and field.is_writable
+        inner join untracked as field on field.object_type = version.object_type
         where version.record_id in (select record_id from history_read) and version.record_id in (select to_id from change)
-    ) as field_version
-    anti join main.tracked_field as tracked
-        on tracked.object_type = field_version.object_type and tracked.field in (field_version.field, regexp_replace(field_version.field, 'Id$', ''))
-    group by field_version.object_type, field_version.record_id, field_version.field
-    having count(distinct coalesce(field_version.held, '')) > 1
+    )
+    group by object_type, record_id, name
+    having min(held) <> max(held)
 ),
 traced as (
     select
@@ -121,14 +126,20 @@ traced as (
     where history.changed_by_id not in (select user_id from own_user)
     group by settled.hubspot_contact_id, settled.changed_at, settled.to_id
 ),
+near as (
+    -- who created records when, by tens of minutes, and the ten before and after: others need not be counted
+    select distinct created_by_id, time_bucket(interval 10 minute, created_at) + unnest([interval '-10 minutes', interval 0 minute, interval 10 minute]) as tenth
+    from settled
+    where created_at > settled_at
+),
 batch as (
     -- by one user, within 10 minutes of each other: an import, a job
     select record_id as to_id, neighbours >= 5 as is_import
     from (
         select record_id, count(*) over (
             partition by created_by_id order by created_at range between interval 10 minute preceding and interval 10 minute following) as neighbours
-        from core.salesforce_person
-        where created_by_id in (select created_by_id from settled where created_at > settled_at)
+        from (select *, time_bucket(interval 10 minute, created_at) as tenth from core.salesforce_person) as person
+        semi join near on near.created_by_id = person.created_by_id and near.tenth = person.tenth
     )
     where record_id in (select to_id from settled where created_at > settled_at)
 ),

@@ -7,5 +7,5 @@
 -- slice: record_id
 create or replace table core.link as
 select unnest(candidate_ids) as record_id, hubspot_contact_id, email from core.binding
-union
-select bound_id, hubspot_contact_id, email from core.binding where bound_id is not null;
+union all
+select bound_id, hubspot_contact_id, email from core.binding where bound_id is not null and not list_contains(candidate_ids, bound_id);

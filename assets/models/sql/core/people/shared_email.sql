@@ -61,7 +61,7 @@ contact as (
         min_by(binding.hubspot_contact_id, (length(binding.hubspot_contact_id), binding.hubspot_contact_id)) as hubspot_contact_id,
         min_by(binding.bound_id, (length(binding.hubspot_contact_id), binding.hubspot_contact_id)) as bound_id
     from core.binding as binding
-    where binding.email is not null
+    where binding.email in (select email from shared_email)
     group by binding.email
 )
 select

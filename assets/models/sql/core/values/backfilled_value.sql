@@ -58,6 +58,7 @@ from (
     inner join field on field.from_type = pair.from_type and field.to_type = pair.to_type
     where pair.fields_before is not null
 )
-where main.is_blank(fields_before[field.to_field])
-  and not main.is_blank(fields_now[field.to_field])
-  and main.same_value(fields_now[field.to_field], from_fields[field.from_field], field.kind, field.to_labels, field.from_labels);
+where case
+    when main.is_blank(fields_before[field.to_field]) and not main.is_blank(fields_now[field.to_field])
+    then main.same_value(fields_now[field.to_field], from_fields[field.from_field], field.kind, field.to_labels, field.from_labels)
+end;

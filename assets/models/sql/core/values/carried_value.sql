@@ -33,7 +33,8 @@ differing as (
     inner join core.contact_value as contact on contact.contact_id = pair.hubspot_contact_id and contact.object_type = pair.object_type
     inner join core.record_value as record on record.record_id = pair.record_id
 ),
-judged as (
+judged as materialized (
+    -- or what a switch does would be worked out twice
     select
         differing.* exclude (value), field.property, field.rule, field.consent,
         differing.value.hubspot as hubspot_value,

@@ -27,10 +27,12 @@ held as (
     -- what the record held, by version and, between the last sync and the change, by its field history
     select
         value.*, 'version' as evidence, version.modified_at as stamp, version.last_modified_by_id as user_id, version.pull_no,
-        coalesce(pull.crm_time, pull.started_at) as pulled_at, version.fields[value.salesforce_field] as held
+        coalesce(pull.crm_time, pull.started_at) as pulled_at,
+        case when value.salesforce_field = 'OwnerId' and version.fields['OwnerId'] is null then version.owner_id else version.fields[value.salesforce_field] end
+            as held
     from value
     inner join (
-        select record_id, modified_at, last_modified_by_id, map_concat(map {'OwnerId': owner_id}, fields) as fields, pull_no
+        select record_id, modified_at, last_modified_by_id, owner_id, fields, pull_no
         from staging.salesforce_version
         where record_id in (select to_id from value)
     ) as version on version.record_id = value.to_id
