@@ -55,12 +55,13 @@ def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path, s
 
     try:
         copy(parts[0], path, "true")
-        with path.open("ab") as whole, TemporaryDirectory(prefix="bindwatch-table-") as folder:
-            for part in parts[1:]:
-                copy(part, piece := Path(folder) / "piece", "false")
-                with piece.open("rb") as more:
-                    shutil.copyfileobj(more, whole)
-    except duckdb.IOException as error:
+        if len(parts) > 1:  # a short list needs no folder for pieces
+            with path.open("ab") as whole, TemporaryDirectory(prefix="bindwatch-table-") as folder:
+                for part in parts[1:]:
+                    copy(part, piece := Path(folder) / "piece", "false")
+                    with piece.open("rb") as more:
+                        shutil.copyfileobj(more, whole)
+    except (duckdb.IOException, OSError) as error:
         raise ConfigurationProblem(f"{path} cannot be written.") from error
     return None
 

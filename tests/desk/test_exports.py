@@ -15,6 +15,7 @@ import pytest
 from lxml import etree
 from python_calamine import load_workbook
 
+from assets.problems import ConfigurationProblem
 from assets.published.spreadsheets import CSV, MOST_CHARACTERS, SHAPES, WORKBOOK, write_table
 from tests.crm import BOUND, RIVAL
 from tests.desk.portal import Visitor, served
@@ -93,6 +94,14 @@ def test_a_long_list_that_is_written_in_parts_is_the_same_file(table: Any, shape
     numbered = "select range as number, '=' || range as text, range / 2 as share from range(5)"
     parts = table(f"{numbered} where range between $first and $last", shape, [{"first": 0, "last": 1}, {"first": 2, "last": 3}, {"first": 4, "last": 9}])
     assert parts == table(numbered, shape) if shape in CSV else sheet(parts) == sheet(table(numbered, shape))
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_list_is_told_like_one_that_was_full_before(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = "select $first as number"
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert table(query, "comma", [{"first": 1}]) == b"number\n1\n", "a list of one part needs no room beside its file"
+    with pytest.raises(ConfigurationProblem, match="cannot be written"):
+        table(query, "comma", [{"first": 1}, {"first": 2}])
 
 
 @pytest.mark.parametrize(("name", "rows"), [("worklist", 2), ("run-book", 1)])
