@@ -115,6 +115,14 @@ def test_a_plan_is_judged_while_it_lies_in_the_folder(tmp_path: Path) -> None:
     assert crm.findings("planned_merge_unsafe") == []
 
 
+@pytest.mark.parametrize("row", [(RIVAL, RIVAL), (lead_id(900), RIVAL), ("x", "y")], ids=["one record", "unknown", "no id"])
+def test_a_wrong_row_that_a_plan_lists_twice_is_one_finding(row: tuple[str, str]) -> None:
+    """Two with one fingerprint would be a fault of Bindwatch, and the gate says so."""
+    crm = duplicates()
+    crm.plan(row, row)
+    assert one(crm, "planned_merge_unsafe")["reason"].startswith("Row 1 of plan.csv")
+
+
 def judged(*rows: tuple[str, str], **knobs: str) -> list[dict[str, object]]:
     """Leads 1 to 9 are there, and Contact 1; a HubSpot contact is bound to Lead 1."""
     crm = Crm(**knobs)

@@ -61,4 +61,7 @@ select
     planned.plan || ' ' || planned.verdict as identity
 from core.planned_merge as planned
 left join core.hubspot_contact as contact on contact.contact_id = planned.hubspot_contact_id
-where planned.verdict in ('unsafe', 'invalid', 'unknown') or planned.result in ('sync_broken', 'contact_deleted', 'values_lost');
+where planned.verdict in ('unsafe', 'invalid', 'unknown') or planned.result in ('sync_broken', 'contact_deleted', 'values_lost')
+-- a merge that a plan lists twice is one finding: equal ones are told apart by nothing
+qualify row_number() over (
+    partition by planned.plan, planned.verdict, planned.hubspot_contact_id, planned.master_id, planned.loser_id order by planned.row_no) = 1;
