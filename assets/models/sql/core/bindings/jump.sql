@@ -140,7 +140,7 @@ batch as (
         select record_id, count(*) over (
             partition by created_by_id order by created_at range between interval 10 minute preceding and interval 10 minute following) as neighbours
         from (select *, time_bucket(interval 10 minute, created_at) as tenth from core.salesforce_person) as person
-        semi join near on near.created_by_id is not distinct from person.created_by_id and near.tenth = person.tenth
+        semi join near on near.created_by_id = person.created_by_id and near.tenth = person.tenth
     )
     where record_id in (select to_id from settled where created_at > settled_at)
 ),
