@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from assets import progress
+from assets.machine import check_home
 from assets.problems import ConfigurationProblem, Problem
 from pipelines import ending
 from pipelines.dagster_runs import home_id
 from pipelines.guarded_run import prepare_instance
-from pipelines.settings import dagster_home, home
+from pipelines.settings import dagster_home, home, is_default_home
 
 _STOPS_WITHIN = 20.0  # seconds: Dagster ends four processes in their order
 # Asks the kernel for a SIGTERM when its parent dies, then becomes Dagster: whoever kills `bindwatch dev` the hard way leaves nothing behind. Dagster ends
@@ -30,9 +31,11 @@ _WITH_PARENT = (
 def serve_dagster(port: int) -> int:
     """Serves until it is stopped.
 
-    Raises ConfigurationProblem when the port cannot be had, or another one serves the instance, and Problem when Dagster ends before it served.
+    Raises ConfigurationProblem when the port cannot be had, or another one serves the instance, MachineProblem when the home cannot be made or written, and
+    Problem when Dagster ends before it served.
     """
     _check_port(port)
+    check_home(home(), is_default_home())
     os.environ.setdefault("BINDWATCH_HOME", str(home()))
     with prepare_instance(), suppress(OSError):  # what is run from the UI says so of its home from the first moment on
         home_id(home(), make=True)

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assets.machine import check_home
 from assets.problems import ConfigurationProblem
 from assets.published import merge_plan
 from review import words
@@ -179,10 +180,10 @@ class Entrance:
 
 
 def read_session_key(home: Path) -> str:
-    """The key that signs sessions, made once for a home."""
+    """The key that signs sessions, made once for a home. Raises MachineProblem when it cannot be made there."""
     path = home / "desk.key"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
+        check_home(home, is_default=False)
         temporary = path.with_name(f".desk-{secrets.token_hex(6)}.key")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -132,6 +132,13 @@ def test_an_import_in_a_function_goes_the_same_way(package: str) -> None:
         assert found <= allowed(package) - ALONE.keys() | late, path
 
 
+def test_no_test_holds_a_large_value_as_long_as_the_tests_last(request: pytest.FixtureRequest) -> None:
+    """What a test is given is made when its module is imported, in each process of the tests, whether it runs or not: what is large is made by a function."""
+    marks = {id(mark): mark for item in request.session.items for mark in item.iter_markers("parametrize")}
+    given = (value for mark in marks.values() for row in mark.args[1] for value in (row if isinstance(row, (tuple, list)) else [row]))
+    assert [repr(value[:80]) for value in given if isinstance(value, (str, bytes)) and len(value) > 1_000_000] == []
+
+
 def test_no_two_modules_share_a_name() -> None:
     """A name says what a module is, so it is that of one thing."""
     names = Counter(path.stem for package in (*MAY_LOAD, "benchmarks") for path in files_of(package) if path.stem != "__init__")

@@ -18,6 +18,8 @@ import pytest
 
 from assets.machine import check_home, fault_in_texts, machine_fault
 from assets.problems import ConfigurationProblem, MachineProblem
+from pipelines.dev import serve_dagster
+from review.access import read_session_key
 from sandbox.server import SandboxServer
 from tests.command import Ended, call, environment_of, fork, manifest
 from tests.live import ROOT, served, snapshot, story_of
@@ -175,6 +177,13 @@ def test_the_default_home_in_a_folder_that_cannot_be_written_is_named_as_the_def
     assert "Set BINDWATCH_HOME" in str(raised.value)
     check_home(tmp_path / "home", is_default=False)
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_dev_and_the_desk_say_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINDWATCH_HOME", "/proc/home")
+    for serve in (lambda: serve_dagster(0), lambda: read_session_key(Path("/proc/home"))):
+        with pytest.raises(MachineProblem, match="BINDWATCH_HOME, /proc/home, cannot be used as the home"):
+            serve()
 
 
 # ── a user without a name ────────────────────────────────────────────────────────────────────────────────────────────────────────

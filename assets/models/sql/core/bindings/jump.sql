@@ -128,7 +128,8 @@ traced as (
 ),
 near as (
     -- who created records when, by tens of minutes, and the ten before and after: others need not be counted
-    select distinct created_by_id, time_bucket(interval 10 minute, created_at) + unnest([interval '-10 minutes', interval 0 minute, interval 10 minute]) as tenth
+    select distinct
+        created_by_id, time_bucket(interval 10 minute, created_at) + unnest([interval '-10 minutes', interval 0 minute, interval 10 minute]) as tenth
     from settled
     where created_at > settled_at
 ),
