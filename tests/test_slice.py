@@ -24,7 +24,7 @@ from sandbox.world import World
 from tests.agreement import FIELD_RULES, ROUND, START, Pulled, policies, settings_for
 from tests.crm import Crm, day, lead_id
 from tests.test_agreement import worlds
-from tests.test_stale import SAID, miss_a_page
+from tests.test_stale import SAID, set_aside
 
 VERSIONS = {"raw.salesforce_lead": "record_id", "raw.salesforce_contact": "record_id", "raw.hubspot_contact": "id"}
 # what models make, beside what is published of it
@@ -40,10 +40,9 @@ class Home:
         self.connection, self.in_slices = self.pulled.connection, in_slices
 
     def run(self, played: Sequence[World], at: datetime, everything: bool = False, is_proven: bool = True) -> Slice | None:
-        """None where nothing was to be built. is_proven: the pull brought everything."""
+        """None where nothing was to be built. is_proven: all that came could be read."""
         self.bring(played, at)
-        if not is_proven:
-            miss_a_page(self.connection)
+        set_aside(self.connection, not is_proven)
         write_policy(self.connection, self.pulled.policy, "https://org.example", [check.as_row for check in checks()])
         set_baseline(self.connection, "all")
         standing = stand(self.connection, checks(), everything=everything)
@@ -146,8 +145,7 @@ def check_that_slices_see_what_full_builds_see(runs: int, tell: Callable[[Crm, i
                 crm.next_run(day(29 + run))
             tell(crm, run)
             connection = crm.connection
-            if run == unproven:
-                miss_a_page(connection)
+            set_aside(connection, run == unproven)
             write_policy(connection, crm.policy, "https://org.example", [check.as_row for check in checks()])
             set_baseline(connection, "all")
             standing = stand(connection, checks(), everything=crm is whole)

@@ -98,8 +98,8 @@ def forget(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def last_build(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """The run that built last, when it came to its end: the next one may build upon its tables. One of which not every check was asked has forgotten what it
-    built (close_run).
+    """The run that built last, when it came to its end: the next one may build upon its tables. Of one that is no ground to build upon, close_run has
+    forgotten what it built.
     """
     row = connection.execute("select run_id from main.built inner join main.run using (run_id) where name = ?", [_ALL]).fetchone()
     return row[0] if row else None

@@ -223,7 +223,8 @@ def _checks_with(record: RunRecord, checks: Sequence[CheckRecord]) -> str:
 def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: Sequence[CheckRecord] = (), is_unchanged: bool = False) -> None:
     """Ends the run: its row in `run`, and, when it proved something, what it saw in the ledger. is_unchanged: the ledger says so already.
 
-    checks: what the gate said of each. Where it said nothing, or not of all, nobody builds upon the tables that this run built.
+    checks: what the gate said of each. Nobody builds upon the tables of an unproven run where it said nothing, or not of all, or where a pull did not bring
+    everything: when a table falls due, headers say of runs that saw both CRMs.
     """
     with transaction(connection):
         row = asdict(record)
@@ -232,7 +233,8 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: 
         if checks:
             marks = ", ".join("?" for _ in CHECK_COLUMNS.split())
             connection.executemany(f"insert into main.check_run ({CHECK_COLUMNS}) values ({marks})", [[record.run_id, *astuple(check)] for check in checks])
-        if record.verdict == "unproven" and (record.checks_not_evaluated or not checks):
+        (missed,) = _one(connection, f"select count(*) from raw.pull where run_id = {literal(record.run_id)} and not complete")
+        if record.verdict == "unproven" and (record.checks_not_evaluated or not checks or missed):
             connection.execute("delete from main.built where run_id = ?", [record.run_id])
         if record.verdict != "unproven" and not is_unchanged:
             # the events first: they are what differs from the ledger as it is
