@@ -233,10 +233,11 @@ def close_run(connection: duckdb.DuckDBPyConnection, record: RunRecord, checks: 
         if checks:
             marks = ", ".join("?" for _ in CHECK_COLUMNS.split())
             connection.executemany(f"insert into main.check_run ({CHECK_COLUMNS}) values ({marks})", [[record.run_id, *astuple(check)] for check in checks])
-        (missed,) = _one(connection, f"select count(*) from raw.pull where run_id = {literal(record.run_id)} and not complete")
-        if record.verdict == "unproven" and (record.checks_not_evaluated or not checks or missed):
-            connection.execute("delete from main.built where run_id = ?", [record.run_id])
-        if record.verdict != "unproven" and not is_unchanged:
+        if record.verdict == "unproven":
+            (missed,) = _one(connection, f"select count(*) from raw.pull where run_id = {literal(record.run_id)} and not complete")
+            if missed or not checks or record.checks_not_evaluated:
+                connection.execute("delete from main.built where run_id = ?", [record.run_id])
+        elif not is_unchanged:
             # the events first: they are what differs from the ledger as it is
             connection.execute("insert into main.finding_event by name from review.finding_event where run_id = ?", [record.run_id])
             connection.execute("insert into main.planned_merge_event by name from review.planned_merge_event where run_id = ?", [record.run_id])
